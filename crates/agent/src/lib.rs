@@ -1,0 +1,1 @@
+//! The node: inventory, leases as processes under shims, the arbiter, samples

@@ -1,0 +1,3 @@
+//! The `polder` binary.
+
+fn main() {}

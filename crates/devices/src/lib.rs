@@ -1,0 +1,1 @@
+//! Sees accelerators: one module per vendor behind one trait

@@ -1,0 +1,1 @@
+//! What a tenant program loads instead of the vendor driver: an OpenCL ICD

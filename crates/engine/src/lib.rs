@@ -1,0 +1,1 @@
+//! Decides: admission, order, placement, gangs, quota, explanation. Pure.

@@ -1,0 +1,1 @@
+//! The shared-memory pages between the agent and a tenant process

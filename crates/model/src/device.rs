@@ -1,0 +1,188 @@
+//! What a node has: one catalogue that every vendor's module fills.
+
+use crate::{Bytes, DeviceId, MilliCpu};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// How a device is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    /// The whole device for one lease; no interception.
+    Whole,
+    /// Device time granted in turns by the node's arbiter, memory counted by the ledger.
+    TimeSlice,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Whole => "whole",
+            Self::TimeSlice => "time_slice",
+        })
+    }
+}
+
+/// What a mechanism guarantees against a program that does not cooperate, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A program that clears its environment is not held.
+    None,
+    /// Held inside the program's own process.
+    Soft,
+    /// Calls run in Polder's executor.
+    Brokered,
+    /// The vendor's driver holds it.
+    Driver,
+    /// The hardware holds it.
+    Hardware,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::Soft => "soft",
+            Self::Brokered => "brokered",
+            Self::Driver => "driver",
+            Self::Hardware => "hardware",
+        })
+    }
+}
+
+/// The programming interface through which a device was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// Found through an OpenCL ICD.
+    Opencl,
+    /// Found through NVIDIA's management library.
+    Nvml,
+    /// Read from a `--simulate` file: no such hardware is here.
+    Simulated,
+}
+
+/// What sort of processor it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// A graphics processor.
+    Gpu,
+    /// The host's own processor behind a device API.
+    Cpu,
+    /// Any other accelerator.
+    Accelerator,
+}
+
+/// Whether work may be placed on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "state", content = "why")]
+pub enum Health {
+    /// Answers and reports no fault.
+    Healthy,
+    /// Present but not to be used, and why.
+    Faulty(String),
+}
+
+/// How a tenant's program reaches the device through its API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "api")]
+pub enum Address {
+    /// The vendor's ICD library, its platform's name, and the device's place in that platform.
+    Opencl {
+        /// The shared object that an `.icd` file names.
+        library: String,
+        /// `CL_PLATFORM_NAME`.
+        platform: String,
+        /// Place in `clGetDeviceIDs(CL_DEVICE_TYPE_ALL)`, from 0.
+        index: u32,
+    },
+    /// `nvmlDeviceGetIndex` and UUID.
+    Nvml {
+        /// Place in NVML's order, from 0.
+        index: u32,
+        /// `GPU-...`.
+        uuid: String,
+    },
+    /// No hardware.
+    Simulated,
+}
+
+/// One physical accelerator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Device {
+    /// Stable within the node.
+    pub id: DeviceId,
+    /// Where it was found.
+    pub api: Api,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Who made it, as it says itself.
+    pub vendor: String,
+    /// Its model, as it says itself.
+    pub model: String,
+    /// Driver and version, as it says itself.
+    pub driver: String,
+    /// Memory that leases may share.
+    pub memory: Bytes,
+    /// Largest single allocation, if the API limits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation_max: Option<Bytes>,
+    /// The driver's allocation granularity; charges are rounded up to it.
+    pub granularity: Bytes,
+    /// Peak memory bandwidth in bytes a second, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bandwidth: Option<Bytes>,
+    /// Compute units (SMs, CUs, cores).
+    pub compute_units: u32,
+    /// Lower-case words an ask may require: `fp64`, `fp16`, `images`, `svm`, `ecc`, ...
+    pub features: BTreeSet<String>,
+    /// Whether it may be used.
+    pub health: Health,
+    /// `0000:3b:00.0`, for a device on a bus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pci_address: Option<String>,
+    /// Nearest NUMA node, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+    /// How programs reach it.
+    pub address: Address,
+    /// How it can be cut, best isolation first.
+    pub mechanisms: Vec<Mechanism>,
+    /// True for a device that exists only in a `--simulate` file. Shown on every screen.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+/// Facts of the machine beside its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NodeFacts {
+    /// Address other nodes reach it by; rank 0's is the gang's master address.
+    pub address: String,
+    /// CPUs that leases may share.
+    pub cpu: MilliCpu,
+    /// Host memory that leases may share.
+    pub memory: Bytes,
+    /// Agent's version.
+    pub agent: String,
+}
+
+/// What a node has, as of one probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Inventory {
+    /// The machine.
+    pub node: NodeFacts,
+    /// Its devices, by id.
+    pub devices: Vec<Device>,
+}

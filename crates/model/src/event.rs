@@ -1,0 +1,225 @@
+//! Facts and decisions, as the journal keeps them. A reader of version N reads 1..=N.
+
+use crate::device::Inventory;
+use crate::{
+    Ask, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, Outcome, PoolId, Tenant,
+    TenantPath, Timestamp, User, UserName,
+};
+use serde::{Deserialize, Serialize};
+
+/// The version this program writes.
+pub const EVENT_VERSION: u32 = 1;
+
+/// One row of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// Its place, from 1, without gaps.
+    pub seq: u64,
+    /// The writer that appended it; a take-over or restart begins a new one.
+    pub epoch: u64,
+    /// Server time: never before the event ahead of it.
+    pub at: Timestamp,
+    /// Layout of `event`.
+    pub version: u32,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Event {
+    /// The first event of every journal.
+    PoolOpened {
+        /// The pool.
+        pool: PoolId,
+        /// Engine version that replay equality holds for.
+        engine: u32,
+    },
+    /// A writer took over; its epoch is the envelope's.
+    Fenced {
+        /// Program version and process of the writer.
+        writer: String,
+        /// Engine version that decides from here on.
+        engine: u32,
+    },
+    /// The machine's clock went back; `at` went on regardless.
+    ClockStepped {
+        /// What the clock said.
+        clock: Timestamp,
+        /// By how much it was behind the journal.
+        behind: Micros,
+    },
+    /// A tenant was added or changed.
+    TenantSet {
+        /// As it now is.
+        tenant: Tenant,
+    },
+    /// A tenant without jobs and sub-tenants was removed.
+    TenantRemoved {
+        /// Which.
+        tenant: TenantPath,
+    },
+    /// A user was added or changed.
+    UserSet {
+        /// As it now is.
+        user: User,
+    },
+    /// A user was removed; running jobs stay.
+    UserRemoved {
+        /// Who.
+        user: UserName,
+    },
+    /// A job was accepted.
+    JobSubmitted {
+        /// Its number.
+        job: JobId,
+        /// What was asked.
+        ask: Ask,
+        /// The client's idempotency key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// Somebody ended a job.
+    JobCancelled {
+        /// Which.
+        job: JobId,
+        /// Who.
+        by: UserName,
+    },
+    /// A node joined or its inventory changed.
+    NodeReported {
+        /// Which.
+        node: NodeId,
+        /// The agent's incarnation.
+        incarnation: u64,
+        /// What it has.
+        inventory: Inventory,
+    },
+    /// No call from a node for longer than the server waits. Leases are kept.
+    NodeSilent {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node's incarnation called again after silence, with an unchanged inventory.
+    NodeBack {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node holds everything a lease needs.
+    LeasePrepared {
+        /// Which.
+        lease: LeaseId,
+        /// What is guaranteed there.
+        isolation: Isolation,
+        /// On rank 0: the port the gang meets on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        master_port: Option<u16>,
+    },
+    /// A lease's program runs.
+    LeaseStarted {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// A lease is over and its node holds nothing of it.
+    LeaseEnded {
+        /// Which.
+        lease: LeaseId,
+        /// How, and what it used.
+        end: LeaseEnd,
+    },
+    /// The engine decided.
+    Decided {
+        /// What.
+        decision: Decision,
+    },
+}
+
+/// What should happen, as `plan` says it. Effective once journaled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "decision")]
+pub enum Decision {
+    /// All leases of one job's gang, or none.
+    Grant {
+        /// Whose.
+        job: JobId,
+        /// By rank.
+        leases: Vec<Lease>,
+    },
+    /// All members are prepared: start them.
+    Start {
+        /// Whose.
+        job: JobId,
+    },
+    /// Give every lease of a gang that has not started back, and queue the job again.
+    Return {
+        /// Whose.
+        job: JobId,
+        /// Why.
+        reason: ReturnReason,
+    },
+    /// End the job's remaining leases.
+    Stop {
+        /// Whose.
+        job: JobId,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Every lease of a try has ended (or none was held): queue it again.
+    Retry {
+        /// Whose.
+        job: JobId,
+        /// The try that begins.
+        attempt: u32,
+    },
+    /// Every lease has ended (or none was held): the job is over.
+    Finish {
+        /// Whose.
+        job: JobId,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// Why a gang was given back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum ReturnReason {
+    /// Not all members were prepared in time.
+    PrepareTimeout {
+        /// The time they had.
+        limit: Micros,
+    },
+    /// A member's node or device went away first.
+    NodeSilent {
+        /// Which.
+        node: NodeId,
+    },
+}
+
+/// Why a job's leases are ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum StopReason {
+    /// Somebody cancelled it.
+    Cancelled {
+        /// Who.
+        by: UserName,
+    },
+    /// A member of the gang failed, so the others have no use.
+    GangMemberEnded {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// A gang was returned before it started.
+    Returned,
+    /// The device under it went away.
+    DeviceLost {
+        /// What is known.
+        why: String,
+    },
+    /// The server has no such lease any more.
+    Unknown,
+}

@@ -1,0 +1,223 @@
+//! Why a job waits, as data: CLI, API and console render this same value.
+
+use crate::{Bytes, DeviceId, JobId, JobState, NodeId, Permille, TenantPath, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a quota counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// Devices.
+    Devices,
+    /// Thousandths of a device.
+    Compute,
+    /// Bytes of device memory.
+    Memory,
+}
+
+/// One thing that keeps a job from starting, with its numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "reason")]
+pub enum Reason {
+    /// Jobs ahead of it come first.
+    Behind {
+        /// How many are ahead.
+        ahead: u64,
+        /// The first of them that waits.
+        first: JobId,
+    },
+    /// A tenant's quota has no room now.
+    Quota {
+        /// Whose quota.
+        tenant: TenantPath,
+        /// Which.
+        resource: Resource,
+        /// The most allowed at once.
+        limit: u64,
+        /// Held now.
+        used: u64,
+        /// Needed by this job.
+        asked: u64,
+    },
+    /// No device of the pool has what the job selects (model, features, isolation, size).
+    NoSuchDevice {
+        /// Devices looked at.
+        devices: u32,
+        /// The nearest miss, in words.
+        nearest: String,
+    },
+    /// Devices fit by kind but too little is free; the closest one is named.
+    NotEnoughFree {
+        /// Tasks that could be placed now.
+        placeable: u32,
+        /// Tasks that must start together.
+        needed: u32,
+        /// Node of the closest device.
+        node: NodeId,
+        /// The closest device.
+        device: DeviceId,
+        /// Compute missing there.
+        compute_lacking: Permille,
+        /// Memory missing there.
+        memory_lacking: Bytes,
+    },
+    /// A whole device is wanted and every fitting one is shared or taken.
+    NoIdleDevice {
+        /// Devices that would fit.
+        fitting: u32,
+    },
+    /// Fitting devices are on nodes that do not answer, or are faulty.
+    Unreachable {
+        /// How many.
+        devices: u32,
+    },
+    /// Its leases are being prepared.
+    Preparing {
+        /// Members ready.
+        prepared: u32,
+        /// Members in all.
+        members: u32,
+    },
+}
+
+/// What would let it start sooner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "help")]
+pub enum Help {
+    /// Ask for at most this much memory.
+    LessMemory {
+        /// What fits now.
+        fits: Bytes,
+    },
+    /// Ask for at most this much compute.
+    LessCompute {
+        /// What fits now.
+        fits: Permille,
+    },
+    /// Wait for, or end, this job.
+    JobEnds {
+        /// Which.
+        job: JobId,
+    },
+    /// An administrator can raise the quota.
+    RaiseQuota {
+        /// Whose.
+        tenant: TenantPath,
+        /// Which.
+        resource: Resource,
+        /// To at least this much.
+        at_least: u64,
+    },
+}
+
+/// Why a job is where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Explanation {
+    /// Which job.
+    pub job: JobId,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: JobState,
+    /// Its place among the queued, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+    /// What keeps it, most telling first. Empty for a job that runs or is over.
+    pub reasons: Vec<Reason>,
+    /// When it should start at the latest, if time limits of running jobs tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_start: Option<Timestamp>,
+    /// What would help.
+    pub help: Vec<Help>,
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Devices => "devices",
+            Self::Compute => "compute",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+impl Resource {
+    /// `amount` of this resource for people.
+    #[must_use]
+    pub fn show(self, amount: u64) -> String {
+        match self {
+            Self::Devices => format!("{amount}"),
+            Self::Compute => format!("{}.{:03} devices", amount / 1000, amount % 1000),
+            Self::Memory => Bytes(amount).to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Behind { ahead, first } => {
+                let jobs = if *ahead == 1 { "job is" } else { "jobs are" };
+                write!(f, "{ahead} {jobs} ahead in the queue; the first is job {first}")
+            }
+            Self::Quota { tenant, resource, limit, used, asked } => write!(
+                f,
+                "tenant {tenant} may hold {} of {resource}, holds {} and this needs {}",
+                resource.show(*limit),
+                resource.show(*used),
+                resource.show(*asked)
+            ),
+            Self::NoSuchDevice { devices, nearest } => {
+                write!(f, "none of the pool's {devices} devices has what it selects: {nearest}")
+            }
+            Self::NotEnoughFree {
+                placeable,
+                needed,
+                node,
+                device,
+                compute_lacking,
+                memory_lacking,
+            } => {
+                if *needed > 1 {
+                    write!(f, "{placeable} of {needed} tasks fit now; ")?;
+                }
+                write!(f, "closest is {device} on {node}, which lacks ")?;
+                match (compute_lacking.0, memory_lacking.0) {
+                    (0, _) => write!(f, "{memory_lacking} of memory"),
+                    (_, 0) => write!(f, "{compute_lacking} of compute"),
+                    _ => write!(f, "{compute_lacking} of compute and {memory_lacking} of memory"),
+                }
+            }
+            Self::NoIdleDevice { fitting } => {
+                let s = if *fitting == 1 { "" } else { "s" };
+                write!(f, "wants a whole device; all {fitting} fitting device{s} are in use")
+            }
+            Self::Unreachable { devices } => {
+                let s = if *devices == 1 { " is" } else { "s are" };
+                write!(f, "{devices} fitting device{s} faulty or on nodes that do not answer")
+            }
+            Self::Preparing { prepared, members } => {
+                write!(f, "its node prepares it: {prepared} of {members} tasks ready")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Help {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LessMemory { fits } => write!(f, "asking for at most {fits} would fit now"),
+            Self::LessCompute { fits } => write!(f, "asking for at most {fits} would fit now"),
+            Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
+            Self::RaiseQuota { tenant, resource, at_least } => write!(
+                f,
+                "an administrator can raise {tenant}'s {resource} quota to {}",
+                resource.show(*at_least)
+            ),
+        }
+    }
+}

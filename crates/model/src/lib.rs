@@ -1,0 +1,35 @@
+//! The words of Polder as types.
+//!
+//! Every other crate speaks in these values: sizes are [`Bytes`], compute is thousandths of a
+//! device ([`Permille`]), time is microseconds since 1970 ([`Timestamp`]) or a length of it
+//! ([`Micros`]). The crate holds no clock, file, thread or network, and decides nothing: it only
+//! says what may be said, and refuses what may not ([`Ask::check`], the `FromStr` of each unit).
+
+mod ask;
+mod device;
+mod event;
+mod explain;
+mod ids;
+mod job;
+mod lease;
+mod sync;
+mod tenant;
+mod units;
+
+pub use ask::{
+    Ask, AskError, DeviceAsk, GANG_MAX, Gang, HostAsk, Stdio, TEXT_BYTES_MAX, When, Work, Yields,
+};
+pub use device::{
+    Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
+};
+pub use event::{Decision, EVENT_VERSION, Envelope, Event, ReturnReason, StopReason};
+pub use explain::{Explanation, Help, Reason, Resource};
+pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
+pub use job::{Job, JobState, Outcome};
+pub use lease::{Lease, LeaseState, Slice};
+pub use sync::{
+    DeviceSample, GangPlace, LeaseEnd, LeaseOrder, LeaseReport, LeaseSample, Phase, SYNC_PROTOCOL,
+    SyncRefusal, SyncRequest, SyncResponse, Tombstone, Version,
+};
+pub use tenant::{Quota, Role, Tenant, User};
+pub use units::{Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};

@@ -1,0 +1,424 @@
+//! Sizes, shares and times: one newtype each, integers only, with the spellings people use.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+use thiserror::Error;
+
+/// Why a size, share or time was not understood. Names the text and says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UnitError {
+    /// The text is not a number with one of the known units.
+    #[error("{text:?} is not {what}: write {example}")]
+    Unparsable {
+        /// What was given.
+        text: String,
+        /// What was expected.
+        what: &'static str,
+        /// A spelling that works.
+        example: &'static str,
+    },
+    /// The number has no unit and could mean two things.
+    #[error("{text:?} could mean two things: write {one} or {other}")]
+    Ambiguous {
+        /// What was given.
+        text: String,
+        /// One reading, spelled out.
+        one: String,
+        /// The other reading, spelled out.
+        other: String,
+    },
+    /// The number is outside what the unit can hold.
+    #[error("{text:?} is out of range: {what} lies between {min} and {max}")]
+    OutOfRange {
+        /// What was given.
+        text: String,
+        /// What was expected.
+        what: &'static str,
+        /// Smallest value allowed.
+        min: &'static str,
+        /// Largest value allowed.
+        max: &'static str,
+    },
+}
+
+macro_rules! newtype {
+    ($(#[$doc:meta])* $name:ident($repr:ty)) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+        )]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        #[serde(transparent)]
+        pub struct $name(pub $repr);
+    };
+}
+
+newtype!(
+    /// A size in bytes. Spelled `512MiB`, `1.5GiB`, `2GB` or a plain number of bytes.
+    Bytes(u64)
+);
+newtype!(
+    /// Thousandths of one device's compute, 1 to 1000. Spelled `30%` or `0.3`.
+    Permille(u32)
+);
+newtype!(
+    /// Microseconds since 1970-01-01T00:00Z, always supplied by the server.
+    Timestamp(u64)
+);
+newtype!(
+    /// A length of time in microseconds. Spelled `90s`, `15m`, `2h`, `1d`, `500ms`.
+    Micros(u64)
+);
+newtype!(
+    /// Thousandths of a CPU. Spelled `0.5`, `2` or `1500m`.
+    MilliCpu(u32)
+);
+
+/// Splits `text` into its leading decimal number and the rest, trimmed.
+fn split_number(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    (&text[..end], text[end..].trim())
+}
+
+/// `number` times `scale`, exactly, rounded down; `None` when it is not a number or overflows.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() && fraction.is_empty() || fraction.len() > 18 {
+        return None;
+    }
+    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let mut value = u128::from(whole) * u128::from(scale);
+    if !fraction.is_empty() {
+        let digits: u64 = fraction.parse().ok()?;
+        let power = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+        value += u128::from(digits) * u128::from(scale) / power;
+    }
+    u64::try_from(value).ok()
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+const PIB: u64 = 1 << 50;
+
+impl FromStr for Bytes {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let unparsable = || UnitError::Unparsable {
+            text: text.to_owned(),
+            what: "a size",
+            example: "512MiB, 1.5GiB or 2GB",
+        };
+        let (number, unit) = split_number(text);
+        let scale = match unit.to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kib" => KIB,
+            "mib" => MIB,
+            "gib" => GIB,
+            "tib" => TIB,
+            "pib" => PIB,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            "tb" => 1_000_000_000_000,
+            letter @ ("k" | "m" | "g" | "t") if !number.is_empty() => {
+                let upper = letter.to_ascii_uppercase();
+                return Err(UnitError::Ambiguous {
+                    text: text.to_owned(),
+                    one: format!("{number}{upper}iB (powers of 1024)"),
+                    other: format!("{number}{upper}B (powers of 1000)"),
+                });
+            }
+            _ => return Err(unparsable()),
+        };
+        if scale == 1 && number.contains('.') {
+            return Err(unparsable());
+        }
+        match scaled(number, scale) {
+            Some(bytes) => Ok(Self(bytes)),
+            None if number.chars().any(|c| c.is_ascii_digit())
+                && number.matches('.').count() < 2 =>
+            {
+                Err(UnitError::OutOfRange {
+                    text: text.to_owned(),
+                    what: "a size",
+                    min: "0",
+                    max: "16383PiB",
+                })
+            }
+            None => Err(unparsable()),
+        }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scale, unit) = match self.0 {
+            0..KIB => return f.pad(&format!("{} B", self.0)),
+            KIB..MIB => (KIB, "KiB"),
+            MIB..GIB => (MIB, "MiB"),
+            GIB..TIB => (GIB, "GiB"),
+            TIB..PIB => (TIB, "TiB"),
+            _ => (PIB, "PiB"),
+        };
+        let tenths = u128::from(self.0) * 10 / u128::from(scale);
+        if tenths.is_multiple_of(10) {
+            f.pad(&format!("{} {unit}", tenths / 10))
+        } else {
+            f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10))
+        }
+    }
+}
+
+impl Permille {
+    /// A whole device.
+    pub const WHOLE: Self = Self(1000);
+}
+
+impl FromStr for Permille {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let unparsable = || UnitError::Unparsable {
+            text: text.to_owned(),
+            what: "a share of a device",
+            example: "30% or 0.3",
+        };
+        let (number, unit) = split_number(text);
+        let permille = match unit {
+            "%" => scaled(number, 10).ok_or_else(unparsable)?,
+            "" if number.contains('.') || number == "1" => {
+                scaled(number, 1000).ok_or_else(unparsable)?
+            }
+            "" if number.parse::<u32>().is_ok_and(|n| (2..=100).contains(&n)) => {
+                return Err(UnitError::Ambiguous {
+                    text: text.to_owned(),
+                    one: format!("{number}% of one device"),
+                    other: format!("--devices {number} for {number} devices"),
+                });
+            }
+            _ => return Err(unparsable()),
+        };
+        match u32::try_from(permille) {
+            Ok(n @ 1..=1000) => Ok(Self(n)),
+            _ => Err(UnitError::OutOfRange {
+                text: text.to_owned(),
+                what: "a share of one device",
+                min: "0.1%",
+                max: "100%",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Permille {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_multiple_of(10) {
+            f.pad(&format!("{}%", self.0 / 10))
+        } else {
+            f.pad(&format!("{}.{}%", self.0 / 10, self.0 % 10))
+        }
+    }
+}
+
+const SECOND: u64 = 1_000_000;
+
+impl Micros {
+    /// So many whole seconds; saturates.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(SECOND))
+    }
+
+    /// So many milliseconds; saturates.
+    #[must_use]
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis.saturating_mul(1000))
+    }
+
+    /// The same length for the standard library.
+    #[must_use]
+    pub const fn to_duration(self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0)
+    }
+}
+
+impl FromStr for Micros {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let error = || UnitError::Unparsable {
+            text: text.to_owned(),
+            what: "a length of time",
+            example: "90s, 15m, 2h or 1d",
+        };
+        let mut rest = text.trim();
+        let mut total = 0u64;
+        if rest.is_empty() {
+            return Err(error());
+        }
+        while !rest.is_empty() {
+            let (number, tail) = split_number(rest);
+            let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let scale = match &tail[..unit_end] {
+                "us" => 1,
+                "ms" => 1_000,
+                "s" => SECOND,
+                "m" | "min" => 60 * SECOND,
+                "h" => 3600 * SECOND,
+                "d" => 86_400 * SECOND,
+                _ => return Err(error()),
+            };
+            let part = scaled(number, scale).ok_or_else(error)?;
+            total = total.checked_add(part).ok_or_else(error)?;
+            rest = tail[unit_end..].trim_start();
+        }
+        Ok(Self(total))
+    }
+}
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = self.0 / SECOND;
+        let text = match self.0 {
+            0 => "0s".to_owned(),
+            1..1_000 => format!("{}us", self.0),
+            1_000..SECOND => format!("{}ms", self.0 / 1000),
+            _ if s < 60 => format!("{}.{}s", s, self.0 % SECOND / 100_000),
+            _ if s < 3600 => format!("{}m{:02}s", s / 60, s % 60),
+            _ if s < 86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+            _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
+        };
+        f.pad(&text)
+    }
+}
+
+impl Timestamp {
+    /// How long after `earlier` this is; zero when it is before.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Micros {
+        Micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment `length` later; saturates.
+    #[must_use]
+    pub const fn after(self, length: Micros) -> Self {
+        Self(self.0.saturating_add(length.0))
+    }
+}
+
+impl FromStr for MilliCpu {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split_number(text);
+        let value = match unit {
+            "" => scaled(number, 1000),
+            "m" => scaled(number, 1),
+            _ => None,
+        };
+        match value.map(u32::try_from) {
+            Some(Ok(n)) if n > 0 => Ok(Self(n)),
+            _ => Err(UnitError::Unparsable {
+                text: text.to_owned(),
+                what: "a number of CPUs above zero",
+                example: "2, 0.5 or 500m",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for MilliCpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_multiple_of(1000) {
+            f.pad(&format!("{}", self.0 / 1000))
+        } else {
+            f.pad(&format!("{}m", self.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn check<T: FromStr<Err = UnitError> + fmt::Debug>(text: &str, expect: &str) {
+        let got = match text.parse::<T>() {
+            Ok(value) => format!("{value:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(got, expect, "{text:?}");
+    }
+
+    #[test]
+    fn sizes() {
+        check::<Bytes>("1GiB", "Bytes(1073741824)");
+        check::<Bytes>("1.5 gib", "Bytes(1610612736)");
+        check::<Bytes>("2GB", "Bytes(2000000000)");
+        check::<Bytes>("4096", "Bytes(4096)");
+        check::<Bytes>(
+            "1G",
+            "\"1G\" could mean two things: write 1GiB (powers of 1024) or 1GB (powers of 1000)",
+        );
+        check::<Bytes>("-1GiB", "\"-1GiB\" is not a size: write 512MiB, 1.5GiB or 2GB");
+        check::<Bytes>(
+            "99999999999999999999GiB",
+            "\"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
+        );
+        check::<Bytes>("", "\"\" is not a size: write 512MiB, 1.5GiB or 2GB");
+    }
+
+    #[test]
+    fn shares() {
+        check::<Permille>("30%", "Permille(300)");
+        check::<Permille>("12.5%", "Permille(125)");
+        check::<Permille>("0.3", "Permille(300)");
+        check::<Permille>("1", "Permille(1000)");
+        check::<Permille>(
+            "30",
+            "\"30\" could mean two things: write 30% of one device or --devices 30 for 30 devices",
+        );
+        let range = "is out of range: a share of one device lies between 0.1% and 100%";
+        check::<Permille>("0%", &format!("\"0%\" {range}"));
+        check::<Permille>("101%", &format!("\"101%\" {range}"));
+        let unclear = "is not a share of a device: write 30% or 0.3";
+        check::<Permille>("-5%", &format!("\"-5%\" {unclear}"));
+        check::<Permille>("lots", &format!("\"lots\" {unclear}"));
+        check::<Permille>("1e9%", &format!("\"1e9%\" {unclear}"));
+    }
+
+    #[test]
+    fn times() {
+        check::<Micros>("90s", "Micros(90000000)");
+        check::<Micros>("1h30m", "Micros(5400000000)");
+        check::<Micros>("1.5s", "Micros(1500000)");
+        check::<Micros>("5", "\"5\" is not a length of time: write 90s, 15m, 2h or 1d");
+    }
+
+    #[test]
+    fn people_read_them() {
+        assert_eq!(Bytes(1_610_612_736).to_string(), "1.5 GiB");
+        assert_eq!(Permille(125).to_string(), "12.5%");
+        assert_eq!(Micros(5_400_000_000).to_string(), "1h30m");
+        assert_eq!(MilliCpu(1500).to_string(), "1500m");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = text.parse::<Bytes>();
+            let _ = text.parse::<Permille>();
+            let _ = text.parse::<Micros>();
+            let _ = text.parse::<MilliCpu>();
+        }
+
+        #[test]
+        fn shares_survive_a_round_trip(n in 1u32..=1000) {
+            prop_assert_eq!(Permille(n).to_string().parse::<Permille>(), Ok(Permille(n)));
+        }
+    }
+}

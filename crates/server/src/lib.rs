@@ -1,0 +1,1 @@
+//! Journal, engine loop, REST API, metering, users
