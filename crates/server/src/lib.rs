@@ -1,1 +1,3 @@
-//! Journal, engine loop, REST API, metering, users
+//! Journal, engine loop, REST API, metering and users.
+
+pub mod api;

@@ -1,0 +1,67 @@
+//! What was leased and what was used.
+
+use polder_model::{JobId, Micros, TenantPath, Timestamp, UserName};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// How rows are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageBy {
+    /// One row for each tenant.
+    #[default]
+    Tenant,
+    /// One row for each tenant and user.
+    User,
+    /// One row for each job.
+    Job,
+}
+
+/// Which use to sum.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct UsageQuery {
+    /// Only this tenant and all below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantPath>,
+    /// Only leases that were still running at or after this time (microseconds since 1970); a
+    /// lease is counted whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// How to sum.
+    #[serde(default)]
+    pub by: UsageBy,
+}
+
+/// The sums.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageReport {
+    /// By tenant, then user, then job; at most 1000.
+    pub rows: Vec<UsageRow>,
+    /// Up to when running leases are counted.
+    pub now: Timestamp,
+}
+
+/// What one tenant, user or job leased and used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageRow {
+    /// Who pays.
+    pub tenant: TenantPath,
+    /// Who asked, when summed by user or job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserName>,
+    /// Which job, when summed by job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobId>,
+    /// Leases counted.
+    pub leases: u64,
+    /// Of them, still running.
+    pub running: u64,
+    /// Device time leased: guaranteed compute times length, summed over devices.
+    pub leased: Micros,
+    /// Device time used, as the arbiter charged it. Zero for whole devices, which nobody meters.
+    pub device_time: Micros,
+    /// Memory leased times length, in MiB-seconds.
+    pub memory_mib_seconds: u64,
+}
