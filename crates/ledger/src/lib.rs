@@ -1,1 +1,31 @@
-//! The shared-memory pages between the agent and a tenant process
+//! The shared-memory pages between the agent and a tenant's process.
+//!
+//! A lease has two sealed memfds. The agent alone writes [`Limits`]: what the lease may do, and
+//! whether it is its turn. The tenant's processes write [`Usage`]: what they hold and what they
+//! have in flight. Nobody trusts `Usage` further than the lease it belongs to: a tenant that writes
+//! nonsense there harms only itself.
+//!
+//! Three protocols live here, each written down as an invariant beside its code and checked with
+//! loom (`RUSTFLAGS="--cfg loom" cargo test -p polder-ledger --release`):
+//! * [`memory`]: the sum of bytes held never passes the lease's memory, whoever dies when;
+//! * [`gate`]: nothing is in flight for a lease that the arbiter believes drained;
+//! * [`attach`]: how a process gets its slot and descriptors, and how a restarted agent hands out
+//!   a new `Limits` page.
+//!
+//! The crate knows no vendor, no scheduler and no other crate of Polder.
+
+pub mod attach;
+pub mod gate;
+mod layout;
+pub mod memory;
+#[cfg(not(loom))]
+mod page;
+mod sync;
+
+pub use layout::{
+    DEVICES_MAX, DeviceLimits, LAYOUT, Limits, PageError, SLOTS_MAX, Slot, SlotDevice, Usage,
+};
+#[cfg(not(loom))]
+pub use page::{
+    LimitsWriter, Mapped, create_usage, map_limits, map_usage, monotonic_ns, wait_for_gate,
+};

@@ -1,0 +1,157 @@
+//! Turns: when a process may launch, and how the arbiter knows that a lease has drained.
+//!
+//! **Invariant.** When the arbiter has closed a lease's gate and then seen no command in flight in
+//! any slot, no process of the lease launches until the gate opens again.
+//!
+//! It is Dekker's handshake: a process counts itself in, fences, and looks at the gate; the arbiter
+//! closes the gate, fences, and looks at the counts. One of them sees the other. The same holds on
+//! the way out: a process counts itself out, fences, and looks whether somebody waits to hear it.
+//!
+//! The gate is one futex word: eight bits of flags below a turn that changes with every write, so
+//! that a waiter never sleeps through a change.
+
+use crate::layout::{Limits, Slot, Usage};
+use crate::sync::{Ordering, fence};
+
+/// The lease's turn: ready commands may be launched.
+pub const OPEN: u32 = 1;
+/// Another lease wants a device: keep to the deadline.
+pub const CONTENDED: u32 = 2;
+/// Ring when nothing is in flight any more, though the gate is open: the arbiter watches for idling.
+pub const WATCH: u32 = 4;
+/// Enforcement is off: nothing waits.
+pub const UNGATED: u32 = 8;
+const FLAGS: u32 = 0xff;
+
+/// A look at the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate(pub u32);
+
+impl Gate {
+    /// Whether launches may go.
+    #[must_use]
+    pub const fn open(self) -> bool {
+        self.0 & (OPEN | UNGATED) != 0
+    }
+
+    /// Whether `flag` is set.
+    #[must_use]
+    pub const fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// The next word: `flags` under a new turn.
+    #[must_use]
+    pub const fn next(self, flags: u32) -> Self {
+        Self((self.0 & !FLAGS).wrapping_add(FLAGS + 1) | (flags & FLAGS))
+    }
+}
+
+/// The gate as it is now.
+#[must_use]
+pub fn look(limits: &Limits) -> Gate {
+    Gate(limits.gate.load(Ordering::Acquire))
+}
+
+/// What a process must do after counting itself out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Bell {
+    /// Nobody waits to hear it.
+    Quiet,
+    /// Ring the doorbell: the arbiter waits for this lease to drain or go idle.
+    Ring,
+}
+
+/// Counts one command in. `Err` when it is not the lease's turn: the command was counted out
+/// again, ring if told so, wait for the gate to differ from what is returned, and try again.
+///
+/// # Errors
+/// The gate that was found closed, and whether to ring.
+pub fn enter(limits: &Limits, slot: &Slot) -> Result<Gate, (Gate, Bell)> {
+    slot.inflight.fetch_add(1, Ordering::AcqRel);
+    fence(Ordering::SeqCst);
+    let gate = look(limits);
+    if gate.open() {
+        slot.launched.fetch_add(1, Ordering::Relaxed);
+        return Ok(gate);
+    }
+    let bell = count_out(limits, slot);
+    Err((gate, bell))
+}
+
+/// Counts one command in whatever the gate says: it is charged as overlap. For launches that must
+/// not wait (driver's callback threads, commands released by a user event).
+pub fn enter_late(slot: &Slot) {
+    slot.inflight.fetch_add(1, Ordering::AcqRel);
+    fence(Ordering::SeqCst);
+    slot.launched.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts a completed command out.
+pub fn leave(limits: &Limits, slot: &Slot) -> Bell {
+    slot.completed.fetch_add(1, Ordering::Relaxed);
+    count_out(limits, slot)
+}
+
+fn count_out(limits: &Limits, slot: &Slot) -> Bell {
+    let before = slot.inflight.fetch_sub(1, Ordering::AcqRel);
+    fence(Ordering::SeqCst);
+    let gate = look(limits);
+    if before <= 1 && (!gate.open() || gate.has(WATCH)) { Bell::Ring } else { Bell::Quiet }
+}
+
+/// Announces that a thread waits for the gate. Ring afterwards unless the gate has opened.
+pub fn wait_begin(slot: &Slot) {
+    slot.waiting.fetch_add(1, Ordering::AcqRel);
+    fence(Ordering::SeqCst);
+}
+
+/// The thread no longer waits.
+pub fn wait_end(slot: &Slot) {
+    slot.waiting.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// Arbiter: writes `flags` under a new turn. The caller wakes the futex afterwards.
+pub fn set(limits: &Limits, flags: u32) -> Gate {
+    let next = look(limits).next(flags);
+    limits.gate.store(next.0, Ordering::Release);
+    fence(Ordering::SeqCst);
+    next
+}
+
+/// Arbiter: commands in flight and threads waiting, over all processes of the lease. Counts that
+/// a hostile process made absurd are cut to [`COUNT_MAX`] a slot.
+#[must_use]
+pub fn census(usage: &Usage) -> Census {
+    let mut census = Census::default();
+    for slot in usage.slots() {
+        if slot.pid.load(Ordering::Acquire) == 0 {
+            continue;
+        }
+        census.processes += 1;
+        census.inflight += u64::from(slot.inflight.load(Ordering::Acquire).min(COUNT_MAX));
+        census.waiting += u64::from(slot.waiting.load(Ordering::Acquire).min(COUNT_MAX));
+        census.completed = census.completed.wrapping_add(slot.completed.load(Ordering::Relaxed));
+        census.longest_ns = census.longest_ns.max(slot.longest_ns.load(Ordering::Relaxed));
+    }
+    census
+}
+
+/// The most commands or threads one process is believed to have.
+pub const COUNT_MAX: u32 = 1 << 20;
+
+/// What a lease's processes say of themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Processes attached.
+    pub processes: u32,
+    /// Ready commands launched and not complete.
+    pub inflight: u64,
+    /// Threads that wait for their turn.
+    pub waiting: u64,
+    /// Commands completed by the processes attached now.
+    pub completed: u64,
+    /// The longest command seen lately, nanoseconds.
+    pub longest_ns: u64,
+}
