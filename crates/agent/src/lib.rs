@@ -1,1 +1,14 @@
-//! The node: inventory, leases as processes under shims, the arbiter, samples
+//! The node: keeps the leases it was told to have, as processes under shims, and reports what it
+//! sees.
+//!
+//! [`run_agent`] is the one entry point of the agent itself. It calls one endpoint of the server
+//! again and again, and everything it does follows from the answers: no answer, an empty answer or
+//! an old answer ends nothing, and no lease is started twice, whoever dies when.
+//!
+//! What the crate deliberately does not do: it decides nothing about who gets what (the server's
+//! engine does), supplies no [`polder_model::Timestamp`] (lengths come from the boot clock), and
+//! carries no vendor's runtime (devices are probed in short-lived children).
+
+pub mod arbiter;
+pub mod runner;
+pub mod shim;

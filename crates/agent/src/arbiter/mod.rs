@@ -1,0 +1,1 @@
+//! Grants device time in turns.

@@ -1,0 +1,1 @@
+//! Makes a process of a lease: user, groups, cgroup, mounts, environment.

@@ -1,0 +1,1 @@
+//! One small process per task, which outlives the agent.
