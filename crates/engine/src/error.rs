@@ -1,0 +1,287 @@
+//! Why an event is refused, or a journal makes no sense.
+
+use polder_model::{
+    AskError, DeviceId, JobId, LeaseId, NodeId, Resource, TenantPath, Timestamp, UserName,
+};
+use thiserror::Error;
+
+/// Why an event cannot be accepted now. Names the thing and says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The ask contradicts itself.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// `mechanism` and `whole` say different things.
+    #[error("mechanism {mechanism} contradicts `whole`: leave one of them out")]
+    MechanismContradicts {
+        /// What was insisted on.
+        mechanism: polder_model::Mechanism,
+    },
+    /// No such tenant.
+    #[error("tenant {tenant} does not exist: add it with `polder admin tenant`, or name another")]
+    UnknownTenant {
+        /// Which.
+        tenant: TenantPath,
+    },
+    /// A tenant's parent does not exist.
+    #[error("tenant {tenant} needs {parent} above it: add {parent} first")]
+    NoParent {
+        /// Which.
+        tenant: TenantPath,
+        /// What is missing.
+        parent: TenantPath,
+    },
+    /// The tenant still has jobs.
+    #[error("tenant {tenant} has {jobs} jobs: cancel them or wait for them, then remove it")]
+    TenantHasJobs {
+        /// Which.
+        tenant: TenantPath,
+        /// How many.
+        jobs: u64,
+    },
+    /// The tenant has tenants below it.
+    #[error("tenant {tenant} has {child} below it: remove that first")]
+    TenantHasChildren {
+        /// Which.
+        tenant: TenantPath,
+        /// One below it.
+        child: TenantPath,
+    },
+    /// A user belongs to the tenant.
+    #[error(
+        "user {user} belongs to tenant {tenant}: give them another tenant or remove them first"
+    )]
+    TenantHasUsers {
+        /// Which.
+        tenant: TenantPath,
+        /// One of its users.
+        user: UserName,
+    },
+    /// No such user.
+    #[error("user {user} does not exist: `polder admin user list` shows who does")]
+    UnknownUser {
+        /// Who.
+        user: UserName,
+    },
+    /// No such job, or it is over.
+    #[error("job {job} is over or never was: `polder queue` lists the jobs that are not")]
+    UnknownJob {
+        /// Which.
+        job: JobId,
+    },
+    /// The job was cancelled before.
+    #[error("job {job} was already cancelled by {by}: it is being ended")]
+    AlreadyCancelled {
+        /// Which.
+        job: JobId,
+        /// Who.
+        by: UserName,
+    },
+    /// A number that was handed out before.
+    #[error("job number {job} was used before: the next is {next}")]
+    JobIdUsed {
+        /// Which.
+        job: JobId,
+        /// The next free one.
+        next: JobId,
+    },
+    /// No such lease, or it has ended.
+    #[error("lease {lease} has ended or never was")]
+    UnknownLease {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// The lease is not where this step begins.
+    #[error("lease {lease} is {state:?}: it cannot be {step} now")]
+    LeaseOutOfStep {
+        /// Which.
+        lease: LeaseId,
+        /// Where it is.
+        state: polder_model::LeaseState,
+        /// What was said of it.
+        step: &'static str,
+    },
+    /// No such node.
+    #[error("node {node} never reported: start its agent with `polder up`")]
+    UnknownNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// A newer agent of the node has reported.
+    #[error("node {node} reported as incarnation {current} before: {this} is older")]
+    OldIncarnation {
+        /// Which.
+        node: NodeId,
+        /// The newest.
+        current: u64,
+        /// The caller's.
+        this: u64,
+    },
+    /// Two devices of one node have the same id.
+    #[error("node {node} reports device {device} twice: give each its own id")]
+    DeviceTwice {
+        /// Which node.
+        node: NodeId,
+        /// Which device.
+        device: DeviceId,
+    },
+    /// Could not be served even if the tenant held nothing.
+    #[error(
+        "tenant {tenant} may hold {} of {resource} at once and this needs {}: \
+         ask for less, or have the quota raised",
+        resource.show(*limit), resource.show(*asked)
+    )]
+    PastQuota {
+        /// Whose quota.
+        tenant: TenantPath,
+        /// Which.
+        resource: Resource,
+        /// The most allowed.
+        limit: u64,
+        /// What the smallest gang needs.
+        asked: u64,
+    },
+    /// Could not be served even if the pool were empty.
+    #[error("none of the pool's {devices} devices could ever serve this: {nearest}")]
+    PastPool {
+        /// Devices looked at.
+        devices: u32,
+        /// The nearest miss, in words.
+        nearest: String,
+    },
+    /// Could not be served whole even if the pool were empty.
+    #[error("the whole pool has room for {room} such tasks and the gang needs {needed}: lower it")]
+    GangPastPool {
+        /// Tasks that an empty pool could hold.
+        room: u64,
+        /// The fewest that make sense.
+        needed: u32,
+    },
+    /// A limit of the engine.
+    #[error("the pool already has {limit} {what}: {help}")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: usize,
+        /// What to do.
+        help: &'static str,
+    },
+}
+
+/// Why a journal makes no sense. The state is as it was before the event.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ApplyError {
+    /// An event before its predecessor.
+    #[error("an event at {} follows one at {}: the journal is out of order", at.0, now.0)]
+    BackInTime {
+        /// Its time.
+        at: Timestamp,
+        /// Its predecessor's.
+        now: Timestamp,
+    },
+    /// A pool is opened once.
+    #[error("the pool is opened twice: two journals were joined")]
+    OpenedTwice,
+    /// Written by a newer program.
+    #[error("engine version {version} decided this: run that version, this is {this}")]
+    NewerEngine {
+        /// The journal's.
+        version: u32,
+        /// This program's.
+        this: u32,
+    },
+    /// The fact cannot be true now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The decision cannot be carried out now.
+    #[error("the decision about job {job} cannot be carried out: {why}")]
+    Decision {
+        /// Whose.
+        job: JobId,
+        /// What is wrong with it.
+        why: DecisionError,
+    },
+}
+
+/// What is wrong with a decision.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DecisionError {
+    /// The job does not wait.
+    #[error("it is not queued")]
+    NotQueued,
+    /// The job holds nothing.
+    #[error("it holds no lease")]
+    HoldsNothing,
+    /// The job has been told to start, stop or return.
+    #[error("it was already told to start, stop or return")]
+    TooLate,
+    /// Not all members are ready.
+    #[error("{prepared} of {members} members are prepared")]
+    NotPrepared {
+        /// Ready.
+        prepared: u32,
+        /// In all.
+        members: u32,
+    },
+    /// Leases remain.
+    #[error("{live} of its leases have not ended")]
+    StillHeld {
+        /// How many.
+        live: u32,
+    },
+    /// Not the try that follows.
+    #[error("try {attempt} does not follow try {current}")]
+    WrongAttempt {
+        /// The decision's.
+        attempt: u32,
+        /// The job's.
+        current: u32,
+    },
+    /// The gang has a wrong size.
+    #[error("{size} tasks were granted where {min} to {max} were asked")]
+    GangSize {
+        /// Granted.
+        size: usize,
+        /// Fewest asked.
+        min: u32,
+        /// Most asked.
+        max: u32,
+    },
+    /// A lease's number was used before, or its fields are not the job's.
+    #[error("lease {lease} does not belong to it: {field} differs")]
+    ForeignLease {
+        /// Which.
+        lease: LeaseId,
+        /// What differs.
+        field: &'static str,
+    },
+    /// A device cannot carry what was granted on it.
+    #[error("{device} on {node} cannot carry lease {lease}: {lacks}")]
+    NoRoom {
+        /// Which lease.
+        lease: LeaseId,
+        /// Which node.
+        node: NodeId,
+        /// Which device.
+        device: DeviceId,
+        /// What is missing.
+        lacks: &'static str,
+    },
+    /// The machine beside the devices cannot carry what was granted on it.
+    #[error("{node} has too little CPU or memory left for lease {lease}")]
+    NoHostRoom {
+        /// Which lease.
+        lease: LeaseId,
+        /// Which node.
+        node: NodeId,
+    },
+    /// A quota would be passed.
+    #[error("tenant {tenant} would pass its quota of {resource}")]
+    PastQuota {
+        /// Whose.
+        tenant: TenantPath,
+        /// Which.
+        resource: Resource,
+    },
+}

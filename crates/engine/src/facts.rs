@@ -1,0 +1,140 @@
+//! What is true: everything the engine knows, with nothing derived from it.
+//!
+//! A snapshot is exactly this. Whatever makes decisions fast is derived in [`crate::index`].
+
+use crate::Policy;
+use polder_model::{
+    Ask, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, ReturnReason,
+    StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User, UserName,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything the engine knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) policy: Policy,
+    pub(crate) pool: Option<PoolId>,
+    /// `at` of the last event.
+    pub(crate) now: Timestamp,
+    pub(crate) next_job: JobId,
+    pub(crate) next_lease: LeaseId,
+    pub(crate) tenants: BTreeMap<TenantPath, TenantFacts>,
+    pub(crate) users: BTreeMap<UserName, User>,
+    pub(crate) nodes: BTreeMap<NodeId, NodeState>,
+    /// Jobs that are not over.
+    pub(crate) jobs: BTreeMap<JobId, JobFacts>,
+    /// Leases that have not ended.
+    pub(crate) leases: BTreeMap<LeaseId, LeaseFacts>,
+}
+
+/// A tenant and since when its quota holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TenantFacts {
+    pub(crate) tenant: Tenant,
+    /// Leases from this one on were granted under this quota; older ones may exceed it.
+    pub(crate) since: LeaseId,
+}
+
+/// A node as last reported.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NodeState {
+    pub(crate) incarnation: u64,
+    pub(crate) inventory: Inventory,
+    pub(crate) silent: bool,
+    /// Counts changes of what the node should hold.
+    pub(crate) desired_version: u64,
+}
+
+/// A job that is not over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobFacts {
+    pub(crate) ask: Ask,
+    pub(crate) submitted_at: Timestamp,
+    pub(crate) attempt: u32,
+    /// How often its gang was given back.
+    pub(crate) returns: u32,
+    pub(crate) cancelled_by: Option<UserName>,
+    /// The leases it was granted; absent while it waits.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// The gang of one try.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hold {
+    /// By rank, the ended ones too.
+    pub(crate) leases: Vec<LeaseId>,
+    pub(crate) granted_at: Timestamp,
+    /// Members that have not ended.
+    pub(crate) live: u32,
+    /// Members that were prepared.
+    pub(crate) prepared: u32,
+    /// Whether the gang was told to start.
+    pub(crate) start: bool,
+    pub(crate) started_at: Option<Timestamp>,
+    /// `address:port` of rank 0, fixed at the start.
+    pub(crate) master: Option<String>,
+    /// The first member that ended without success.
+    pub(crate) failed: Option<(LeaseId, Outcome)>,
+    /// What went away under a member.
+    pub(crate) away: Option<Away>,
+    pub(crate) stop: Option<StopReason>,
+    pub(crate) returned: Option<ReturnReason>,
+}
+
+/// A node or device that went away under a lease.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Away {
+    pub(crate) node: NodeId,
+    pub(crate) why: String,
+}
+
+/// A lease that has not ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LeaseFacts {
+    pub(crate) lease: Lease,
+    pub(crate) local_rank: TaskIndex,
+    pub(crate) local_size: u32,
+    pub(crate) master_port: Option<u16>,
+}
+
+impl Facts {
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            pool: None,
+            now: Timestamp(0),
+            next_job: JobId(1),
+            next_lease: LeaseId(1),
+            tenants: BTreeMap::new(),
+            users: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            leases: BTreeMap::new(),
+        }
+    }
+}
+
+impl JobFacts {
+    /// Waits for its turn.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.hold.is_none() && self.cancelled_by.is_none()
+    }
+
+    pub(crate) fn state(&self) -> JobState {
+        match &self.hold {
+            _ if self.cancelled_by.is_some() => JobState::Stopping,
+            None => JobState::Queued,
+            Some(hold) if hold.is_stopping() || hold.failed.is_some() => JobState::Stopping,
+            Some(hold) if hold.started_at.is_some() => JobState::Running,
+            Some(_) => JobState::Starting,
+        }
+    }
+}
+
+impl Hold {
+    /// Its remaining leases are to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_some() || self.returned.is_some()
+    }
+}
