@@ -1,0 +1,207 @@
+//! Reads and proves a journal without changing it.
+
+use super::chain::{self, Digest};
+use super::error::JournalError;
+use super::{APPLICATION_ID, LAYOUT, Storage};
+use polder_model::{EVENT_VERSION, Envelope, PoolId, Timestamp};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection as Connection};
+use std::path::{Path, PathBuf};
+
+/// Events read in one go.
+const PAGE: i64 = 1000;
+
+/// The engine as it was after an event.
+pub(crate) struct Snapshot {
+    /// The last event it holds.
+    pub(crate) seq: u64,
+    /// The version of the engine that wrote it.
+    pub(crate) engine: u32,
+    /// The engine, as JSON.
+    pub(crate) body: String,
+    at: u64,
+    digest: Digest,
+}
+
+/// Where the journal ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) seq: u64,
+    pub(crate) epoch: u64,
+    pub(crate) at: Timestamp,
+    pub(super) digest: Digest,
+}
+
+/// Reads one journal from a snapshot, or its beginning, to its end.
+pub(crate) struct Reader {
+    path: PathBuf,
+    conn: SqliteConnection,
+    pool: PoolId,
+    /// Epoch and seq that the header names: the end.
+    end: (u64, u64),
+    head: Head,
+}
+
+impl Reader {
+    /// Opens the journal read-only; `None` when the file is absent or was never written to.
+    pub(crate) async fn open(path: &Path, storage: &Storage) -> Result<Option<Self>, JournalError> {
+        if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+            Self::open_existing(path, storage).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    async fn open_existing(path: &Path, storage: &Storage) -> Result<Option<Self>, JournalError> {
+        let fail = |error| JournalError::from_sqlite(path, 0, error);
+        let options = storage.options(path).read_only(true).create_if_missing(false);
+        let mut conn = options.connect().await.map_err(fail)?;
+        let found = identify(&mut conn).await.map_err(fail)?;
+        match found {
+            (0, 0, 0) => return Ok(None),
+            (APPLICATION_ID, 1..=LAYOUT, _) => {}
+            (APPLICATION_ID, found, _) if found > LAYOUT => {
+                let path = path.to_owned();
+                return Err(JournalError::NewerLayout { path, found, known: LAYOUT });
+            }
+            _ => return Err(JournalError::NotAJournal { path: path.to_owned() }),
+        }
+        let header = "SELECT pool, epoch, seq FROM header WHERE seq > 0";
+        let row = sqlx::query(header).fetch_optional(&mut conn).await.map_err(fail)?;
+        let Some(row) = row else { return Ok(None) };
+        let pool = PoolId::try_from(row.get::<String, _>(0)).map_err(|error| {
+            JournalError::Corrupt { path: path.to_owned(), seq: 0, what: error.to_string() }
+        })?;
+        let head = Head { seq: 0, epoch: 0, at: Timestamp(0), digest: chain::genesis(&pool) };
+        let end = (unsigned(row.get(1)), unsigned(row.get(2)));
+        Ok(Some(Self { path: path.to_owned(), conn, pool, end, head }))
+    }
+
+    pub(crate) fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
+    /// The newest snapshot that this engine wrote and that is whole. Events are the truth: a
+    /// snapshot that is not as it was written is passed over.
+    pub(crate) async fn snapshot(&mut self, engine: u32) -> Result<Option<Snapshot>, JournalError> {
+        let rows = sqlx::query(
+            "SELECT seq, engine, at, digest, body_digest, body FROM snapshots \
+             WHERE engine = ? AND seq <= ? ORDER BY seq DESC",
+        )
+        .bind(engine)
+        .bind(super::signed(self.end.1))
+        .fetch_all(&mut self.conn)
+        .await
+        .map_err(|error| JournalError::from_sqlite(&self.path, 0, error))?;
+        for row in rows {
+            let body: String = row.get(5);
+            let seq = unsigned(row.get(0));
+            if row.get::<Vec<u8>, _>(4) != chain::of(&[body.as_bytes()]) {
+                tracing::warn!(seq, "a snapshot is damaged; replaying more events instead");
+                continue;
+            }
+            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(3)) else { continue };
+            let at = unsigned(row.get(2));
+            return Ok(Some(Snapshot { seq, engine: row.get(1), body, at, digest }));
+        }
+        Ok(None)
+    }
+
+    /// Goes on behind a snapshot instead of at the beginning.
+    pub(crate) async fn skip_to(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
+        let row = sqlx::query("SELECT epoch, digest FROM events WHERE seq = ?")
+            .bind(super::signed(snapshot.seq))
+            .fetch_optional(&mut self.conn)
+            .await
+            .map_err(|error| JournalError::from_sqlite(&self.path, snapshot.seq, error))?;
+        let Some(row) = row else {
+            return Err(self.corrupt(snapshot.seq, "it is missing"));
+        };
+        if row.get::<Vec<u8>, _>(1) != snapshot.digest {
+            return Err(self.corrupt(snapshot.seq, "it is not the one its snapshot was taken at"));
+        }
+        self.head = Head {
+            seq: snapshot.seq,
+            epoch: unsigned(row.get(0)),
+            at: Timestamp(snapshot.at),
+            digest: snapshot.digest,
+        };
+        Ok(())
+    }
+
+    /// The next events, each proved; empty at the end.
+    pub(crate) async fn page(&mut self) -> Result<Vec<Envelope>, JournalError> {
+        let from = self.head.seq;
+        let rows = sqlx::query(
+            "SELECT seq, epoch, at, version, body, digest FROM events \
+             WHERE seq > ? ORDER BY seq LIMIT ?",
+        )
+        .bind(super::signed(from))
+        .bind(PAGE)
+        .fetch_all(&mut self.conn)
+        .await
+        .map_err(|error| JournalError::from_sqlite(&self.path, from + 1, error))?;
+        rows.iter().map(|row| self.prove(row)).collect()
+    }
+
+    fn prove(&mut self, row: &sqlx::sqlite::SqliteRow) -> Result<Envelope, JournalError> {
+        let wanted = self.head.seq + 1;
+        let (seq, epoch, at) = (unsigned(row.get(0)), unsigned(row.get(1)), unsigned(row.get(2)));
+        if seq != wanted {
+            return Err(self.corrupt(wanted, "it is missing"));
+        }
+        let found: i64 = row.get(3);
+        let version = match u32::try_from(found) {
+            Ok(version) if (1..=EVENT_VERSION).contains(&version) => version,
+            _ if found > i64::from(EVENT_VERSION) => {
+                let (path, known) = (self.path.clone(), EVENT_VERSION);
+                return Err(JournalError::NewerEvent { path, seq, found, known });
+            }
+            _ => return Err(self.corrupt(seq, &format!("no event has version {found}"))),
+        };
+        let body: &str = row.get(4);
+        let digest = chain::next(&self.head.digest, seq, epoch, at, version, body);
+        if row.get::<Vec<u8>, _>(5) != digest {
+            return Err(self.corrupt(seq, "its digest does not match what it holds"));
+        }
+        let event = serde_json::from_str(body)
+            .map_err(|error| self.corrupt(seq, &format!("it cannot be read: {error}")))?;
+        let at = Timestamp(at);
+        self.head = Head { seq, epoch, at, digest };
+        Ok(Envelope { seq, epoch, at, version, event })
+    }
+
+    /// Where it ends, once every page is read. Says so when the last events are missing.
+    pub(crate) async fn end(self) -> Result<Head, JournalError> {
+        if (self.head.epoch, self.head.seq) != self.end {
+            let (seq, newest) = (self.head.seq + 1, self.end.1);
+            return Err(self.corrupt(seq, &format!("it is missing; the newest was {newest}")));
+        }
+        let path = self.path;
+        let closed = self.conn.close().await;
+        closed.map_err(|error| JournalError::from_sqlite(&path, self.head.seq, error))?;
+        Ok(self.head)
+    }
+
+    fn corrupt(&self, seq: u64, what: &str) -> JournalError {
+        JournalError::Corrupt { path: self.path.clone(), seq, what: what.to_owned() }
+    }
+
+    /// The error for an event that the engine refuses.
+    pub(crate) fn refused(&self, seq: u64, why: &impl ToString) -> JournalError {
+        JournalError::Replay { path: self.path.clone(), seq, why: why.to_string() }
+    }
+}
+
+/// Whose file it is, in which layout, with how many tables.
+async fn identify(conn: &mut Connection) -> Result<(i64, i64, i64), sqlx::Error> {
+    let application = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *conn).await?;
+    let layout = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *conn).await?;
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    Ok((application, layout, sqlx::query_scalar(tables).fetch_one(conn).await?))
+}
+
+/// What SQLite keeps as signed; negative numbers, which nobody writes, read as zero.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
