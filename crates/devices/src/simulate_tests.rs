@@ -1,0 +1,102 @@
+use super::*;
+
+const T4: &str = "model = 'T4'\nvendor = 'NVIDIA'\n";
+
+/// One `[[device]]` of 16 GiB with `more` below it.
+fn one_device(more: &str) -> String {
+    format!("[[device]]\n{T4}memory = '16GiB'\ncompute_units = 40\n{more}")
+}
+
+/// The text is refused, and the message holds all of `words`.
+fn check_refused(text: &str, words: &[&str]) {
+    let error = parse_simulated(Path::new("rack.toml"), text).unwrap_err().to_string();
+    for word in ["rack.toml"].iter().chain(words) {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn the_example_is_what_it_says() {
+    let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rack.toml"));
+    let devices = read_simulated(path).unwrap();
+    let lines: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let health = if device.health == Health::Healthy { "" } else { " faulty" };
+            let units = device.compute_units;
+            format!("{} {} {} {units}{health}", device.id, device.model, device.memory)
+        })
+        .collect();
+    let a100 = (0..4).map(|i| format!("sim-{i} NVIDIA A100-SXM4-80GB 80 GiB 108"));
+    let h100 = (4..12).map(|i| format!("sim-{i} NVIDIA H100 80GB HBM3 80 GiB 132"));
+    let t4 = ["sim-12 Tesla T4 15 GiB 40", "sim-13 Tesla T4 15 GiB 40 faulty"];
+    let expect: Vec<String> = a100.chain(h100).chain(t4.map(str::to_owned)).collect();
+    assert_eq!(lines, expect);
+}
+
+#[test]
+fn every_device_says_that_it_is_not_there() {
+    let devices = parse_simulated(Path::new("x"), &one_device("count = 3")).unwrap();
+    assert_eq!(devices.len(), 3);
+    for device in devices {
+        assert!(device.simulated);
+        assert_eq!((device.api, &device.address), (Api::Simulated, &Address::Simulated));
+        assert_eq!(device.mechanisms, [Mechanism::TimeSlice, Mechanism::Whole]);
+        assert_eq!(device.granularity, DEVICE_GRANULARITY);
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused_with_their_line() {
+    check_refused(&one_device("colour = 'red'"), &["colour", "line 6"]);
+    check_refused("[[devices]]\n", &["devices", "line 1"]);
+}
+
+#[test]
+fn absent_keys_are_named() {
+    check_refused("[[device]]\nmodel = 'T4'\n", &["vendor", "line 1"]);
+    check_refused("", &["device"]);
+    check_refused("device = []", &["no [[device]]"]);
+}
+
+#[test]
+fn sizes_out_of_range_are_refused_with_their_line() {
+    let memory =
+        |size: &str| format!("[[device]]\n{T4}memory = {size}\ncompute_units = 1\ncount = 1");
+    check_refused(&memory("'0'"), &["line 4", "1 B"]);
+    check_refused(&memory("'-1GiB'"), &["line 4"]);
+    check_refused(&memory("'16G'"), &["line 4", "16GiB"]);
+    check_refused(&memory("'9000PiB'"), &["line 4", "1 PiB"]);
+    check_refused(&memory("80"), &["line 4", "string"]);
+}
+
+#[test]
+fn absurd_counts_are_refused_with_their_line() {
+    for count in ["0", "-1", "1025", "4294967296", "9223372036854775807"] {
+        check_refused(&one_device(&format!("count = {count}")), &["line 6", "1 to 1024"]);
+    }
+    let twice = format!("{0}{0}", one_device("count = 600\n"));
+    check_refused(&twice, &["more than 1024 devices"]);
+}
+
+#[test]
+fn what_does_not_hold_together_is_refused() {
+    check_refused(&one_device("allocation_max = '17GiB'"), &["allocation_max", "line 1"]);
+    check_refused(&one_device("granularity = '17GiB'"), &["granularity"]);
+    check_refused(&one_device("mechanisms = []"), &["mechanisms"]);
+    check_refused(&one_device("mechanisms = ['mig']"), &["mig", "line 6"]);
+    check_refused(&one_device("features = ['FP64']"), &["FP64", "line 6"]);
+    check_refused(&one_device("pci_address = 'slot 3'"), &["slot 3", "line 6"]);
+    check_refused(&one_device("count = 2\npci_address = '3b:00.0'"), &["pci_address"]);
+    let address = one_device("pci_address = '3b:00.0'\n");
+    check_refused(&format!("{address}{address}"), &["two devices", "0000:3b:00.0"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let error = read_simulated(Path::new("/nonexistent/rack.toml")).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/rack.toml"), "{error}");
+    let long = tempfile::NamedTempFile::new().unwrap();
+    long.as_file().set_len(SIMULATE_FILE_BYTES_MAX + 1).unwrap();
+    assert!(matches!(read_simulated(long.path()), Err(SimulateError::TooLong { .. })));
+}
