@@ -1,0 +1,210 @@
+//! OpenCL: the dispatch table of 149 slots that every object of the API points to.
+
+#[macro_use]
+mod table;
+pub mod consts;
+pub mod types;
+
+/// What a call means to Polder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Takes device memory.
+    Allocates,
+    /// Gives device memory back.
+    Frees,
+    /// Starts a kernel, or a host function in a queue.
+    Launches,
+    /// Moves or fills memory in a queue.
+    Copies,
+    /// Orders commands of a queue without work of its own.
+    Orders,
+    /// Makes, keeps or drops a queue.
+    Queues,
+    /// Waits for a queue or events, or hands a queue's commands over.
+    Synchronises,
+    /// Makes or resolves an event that the program signals itself.
+    Events,
+    /// Takes a function that the driver calls back on a thread of its own.
+    CallsBack,
+    /// Says which devices and functions there are, and what they have.
+    DeviceView,
+    /// Answers a question about an object.
+    Queries,
+    /// Shares memory or events with a graphics system.
+    Interop,
+    /// Anything else.
+    Pass,
+}
+
+/// One slot of the dispatch table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the function.
+    pub name: &'static str,
+    /// What it means.
+    pub class: Class,
+    /// The OpenCL version that brought the slot, times ten.
+    pub since: u8,
+}
+
+macro_rules! class {
+    (allocates) => {
+        Class::Allocates
+    };
+    (frees) => {
+        Class::Frees
+    };
+    (launches) => {
+        Class::Launches
+    };
+    (copies) => {
+        Class::Copies
+    };
+    (orders) => {
+        Class::Orders
+    };
+    (queues) => {
+        Class::Queues
+    };
+    (synchronises) => {
+        Class::Synchronises
+    };
+    (events) => {
+        Class::Events
+    };
+    (calls_back) => {
+        Class::CallsBack
+    };
+    (device_view) => {
+        Class::DeviceView
+    };
+    (queries) => {
+        Class::Queries
+    };
+    (interop) => {
+        Class::Interop
+    };
+    (pass) => {
+        Class::Pass
+    };
+}
+
+macro_rules! expand {
+    ($($class:ident $since:literal fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {
+        /// The functions by name; the value is the slot.
+        #[allow(non_camel_case_types, missing_docs)] // the API's own names
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Function {
+            $($name,)*
+        }
+
+        /// All slots in order.
+        pub const FUNCTIONS: &[Entry] =
+            &[$(Entry { name: stringify!($name), class: class!($class), since: $since },)*];
+
+        /// The type of each function, under its name.
+        pub mod pfn {
+            #![allow(non_camel_case_types, missing_docs, unused_parens)] // the API's own names
+            use super::types::*;
+            use std::ffi::{c_char, c_void};
+            $(pub type $name = unsafe extern "C" fn($($arg: $ty),*) -> $ret;)*
+        }
+
+        /// A dispatch table. A slot that a vendor leaves out is `None`.
+        #[allow(non_snake_case, missing_docs)] // the API's own names
+        #[derive(Debug, Clone, Copy, Default)]
+        #[repr(C)]
+        pub struct Dispatch {
+            $(pub $name: Option<pfn::$name>,)*
+        }
+    };
+}
+opencl_table!(expand);
+
+/// Slots of the dispatch table.
+pub const SLOTS: usize = FUNCTIONS.len();
+const _: () = assert!(size_of::<Dispatch>() == SLOTS * size_of::<usize>());
+
+impl Function {
+    /// Place in the dispatch table.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self as usize
+    }
+
+    /// What the table says of it.
+    #[must_use]
+    pub const fn entry(self) -> &'static Entry {
+        &FUNCTIONS[self.slot()]
+    }
+}
+
+/// The slot of the function `name`.
+#[must_use]
+pub fn slot_of(name: &str) -> Option<usize> {
+    FUNCTIONS.iter().position(|entry| entry.name == name)
+}
+
+/// Functions outside the dispatch table that a program may have: none of them takes device memory,
+/// starts work or shows another device. Everything else that is not in the table resolves to
+/// nothing, so that no way past the hooks stays open when a vendor adds an extension.
+pub const EXTENSIONS_PASSED: &[&str] = &[
+    "clCreateProgramWithILKHR",
+    "clGetKernelSuggestedLocalWorkSizeINTEL",
+    "clGetKernelSuggestedLocalWorkSizeKHR",
+    "clGetMemAllocInfoINTEL",
+    "clSetContentSizeBufferPoCL",
+    "clTerminateContextKHR",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    const HEADER: &str = "/usr/include/CL/cl_icd.h";
+
+    /// The functions of the header's `_cl_icd_dispatch`, in order.
+    fn header_slots(header: &str) -> Vec<&str> {
+        let (_, table) = header.split_once("typedef struct _cl_icd_dispatch {").expect("a table");
+        let (table, _) = table.split_once("} cl_icd_dispatch;").expect("its end");
+        let mut words = table.split_whitespace();
+        let mut slots = Vec::new();
+        while let Some(word) = words.next() {
+            if word.starts_with("cl_api_") {
+                slots.push(words.next().expect("a name after its type").trim_end_matches(';'));
+            }
+        }
+        slots
+    }
+
+    #[test]
+    fn slots_are_those_of_the_installed_header() {
+        let Ok(header) = std::fs::read_to_string(HEADER) else {
+            eprintln!("SKIPPED: {HEADER} is absent (package opencl-c-headers)");
+            return;
+        };
+        let ours: Vec<_> = FUNCTIONS.iter().map(|entry| entry.name).collect();
+        assert_eq!(ours, header_slots(&header));
+    }
+
+    #[test]
+    fn names_are_unique_and_versions_never_fall() {
+        assert_eq!(SLOTS, 149);
+        let names: BTreeSet<_> = FUNCTIONS.iter().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), SLOTS);
+        assert!(FUNCTIONS.is_sorted_by_key(|entry| entry.since));
+        assert_eq!(slot_of("clSVMAlloc"), Some(Function::clSVMAlloc.slot()));
+        assert_eq!(Function::clCreateBufferWithProperties.entry().since, 30);
+    }
+
+    /// Whoever adds a function must say what it means: a name that enqueues is never `Pass`.
+    #[test]
+    fn whatever_enqueues_is_classified_as_work() {
+        for entry in FUNCTIONS.iter().filter(|entry| entry.name.starts_with("clEnqueue")) {
+            let work = [Class::Launches, Class::Copies, Class::Orders, Class::Frees];
+            assert!(work.contains(&entry.class) || entry.class == Class::Interop, "{entry:?}");
+        }
+    }
+}
