@@ -1,0 +1,141 @@
+//! One lease's pages as the arbiter holds them: filled, sampled, carried over.
+
+use polder_ledger::{DEVICES_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns};
+use polder_model::{Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a lease may have of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// Which.
+    pub device: DeviceId,
+    /// Guaranteed compute: its weight while others want the device too.
+    pub compute: Permille,
+    /// Most compute, also when alone; a whole device means no cap.
+    pub compute_max: Permille,
+    /// Most memory.
+    pub memory: Bytes,
+    /// The driver's allocation granularity.
+    pub granularity: Bytes,
+}
+
+/// What an earlier agent had charged on one device, nanoseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Device time charged.
+    pub charged_ns: u64,
+    /// Of it, while another lease wanted the device.
+    pub contended_ns: u64,
+}
+
+/// What the `Limits` page of an agent that is gone says: its successor goes on from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Which page of the lease it was.
+    pub epoch: u64,
+    /// By device, in the lease's order.
+    pub devices: Vec<Carried>,
+}
+
+impl Before {
+    /// Reads them from that page.
+    #[must_use]
+    pub fn of(page: &Limits) -> Self {
+        let carried = page.device[..page.device_count()].iter().map(|device| Carried {
+            charged_ns: device.charged_ns.load(Ordering::Relaxed),
+            contended_ns: device.contended_ns.load(Ordering::Relaxed),
+        });
+        Self { epoch: page.epoch(), devices: carried.collect() }
+    }
+}
+
+/// A lease's pages and doorbell.
+#[derive(Debug)]
+pub(super) struct LeasePages {
+    pub(super) limits: LimitsWriter,
+    pub(super) usage: Mapped<Usage>,
+    pub(super) doorbell: OwnedFd,
+    devices: Vec<DeviceId>,
+}
+
+impl LeasePages {
+    /// Creates and fills the lease's `Limits`, its gate closed.
+    pub(super) fn create(
+        lease: LeaseId,
+        shares: &[Share],
+        usage: Mapped<Usage>,
+        doorbell: OwnedFd,
+        before: Option<&Before>,
+        quantum_ns: u64,
+    ) -> Result<Self, PageError> {
+        let epoch = before.map_or(0, |before| before.epoch).saturating_add(1);
+        let limits = LimitsWriter::create(lease.0, epoch)?;
+        let devices = shares.iter().map(|share| share.device.clone()).collect();
+        let pages = Self { limits, usage, doorbell, devices };
+        pages.fill(shares);
+        for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
+            if index < shares.len() {
+                pages.charge(index, *carried);
+            }
+        }
+        pages.limits.quantum_ns.store(quantum_ns, Ordering::Relaxed);
+        pages.limits.heartbeat_ns.store(monotonic_ns(), Ordering::Relaxed);
+        let count = u32::try_from(shares.len().min(DEVICES_MAX)).expect("DEVICES_MAX is small");
+        pages.limits.devices.store(count, Ordering::Release);
+        Ok(pages)
+    }
+
+    /// Writes what the lease may have of each device.
+    pub(super) fn fill(&self, shares: &[Share]) {
+        for (limits, share) in self.limits.device.iter().zip(shares) {
+            limits.memory_max.store(share.memory.0, Ordering::Relaxed);
+            limits.granularity.store(share.granularity.0.max(1), Ordering::Relaxed);
+            limits.compute.store(share.compute.0, Ordering::Relaxed);
+            limits.compute_max.store(share.compute_max.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds to what was charged on device `index` of the lease.
+    pub(super) fn charge(&self, index: usize, more: Carried) {
+        let device = &self.limits.device[index];
+        device.charged_ns.fetch_add(more.charged_ns, Ordering::Relaxed);
+        device.contended_ns.fetch_add(more.contended_ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn devices(&self) -> &[DeviceId] {
+        &self.devices
+    }
+
+    /// What the lease has used so far.
+    pub(super) fn sample(&self) -> LeaseSample {
+        let usage: &Usage = &self.usage;
+        let sum = |retired: usize, of: fn(&polder_ledger::Slot) -> &AtomicU64| {
+            usage
+                .slots()
+                .iter()
+                .map(|slot| of(slot).load(Ordering::Relaxed))
+                .fold(usage.retired[retired].load(Ordering::Relaxed), u64::saturating_add)
+        };
+        let refused = sum(3, |slot| &slot.refused);
+        let micros = |ns: &AtomicU64| Micros(ns.load(Ordering::Relaxed) / 1000);
+        let device = |(index, device): (usize, &DeviceId)| {
+            let memory = polder_ledger::memory::held(usage, index);
+            DeviceSample {
+                device: device.clone(),
+                device_time: micros(&self.limits.device[index].charged_ns),
+                contended_time: micros(&self.limits.device[index].contended_ns),
+                memory: Bytes(memory),
+                memory_peak: Bytes(usage.peak[index].load(Ordering::Relaxed).max(memory)),
+                // The pages count refusals by process, not by device; the first device shows them.
+                refused: if index == 0 { refused } else { 0 },
+            }
+        };
+        LeaseSample {
+            devices: self.devices.iter().enumerate().map(device).collect(),
+            processes: polder_ledger::gate::census(usage).processes,
+            launches: sum(1, |slot| &slot.launched),
+            waited: Micros(sum(2, |slot| &slot.waited_ns) / 1000),
+        }
+    }
+}
