@@ -1,0 +1,187 @@
+//! What an agent, or a client of `polder run`, and a shim say to each other.
+//!
+//! One JSON value per packet on `shim.sock` (`SOCK_SEQPACKET`), with descriptors beside it. A
+//! connection begins with [`Request::Hello`]; every request gets one [`Reply`], in order. After
+//! [`Request::Watch`] the shim pushes a state whenever it changed, and the connection takes no
+//! further request. Who the peer is decides what it may ask: the shim's own user and root may ask
+//! everything, the lease's user may watch and signal, nobody else is answered.
+
+use polder_model::{
+    Address, Isolation, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase as NodePhase,
+};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The protocol this program speaks. A shim serves agents of its own version and newer ones; an
+/// agent serves shims of its own version and the one before.
+pub const SHIM_PROTOCOL: u32 = 1;
+/// Longest packet. Below the kernel's default socket buffer, so that one always fits.
+pub const PACKET_BYTES_MAX: usize = 128 * 1024;
+/// Most descriptors beside a packet.
+pub const PACKET_FDS_MAX: usize = 3;
+
+/// The plan of a lease, written by the agent before it starts the shim.
+pub const PLAN_FILE: &str = "plan.json";
+/// The last state, written by the shim; it tells the end also when the shim is gone.
+pub const STATUS_FILE: &str = "status.json";
+/// Where the shim listens for the agent.
+pub const CONTROL_SOCKET: &str = "shim.sock";
+/// Where the shim listens for the lease's processes; [`polder_ledger::attach`] is spoken there.
+pub const DRIVER_SOCKET: &str = "driver.sock";
+/// The folder that holds Polder's ICD file and nothing else.
+pub const ICD_FOLDER: &str = "icd";
+
+/// All that a shim is told. Kept as [`PLAN_FILE`] in the lease's folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What the server ordered.
+    pub order: LeaseOrder,
+    /// How programs reach each device, in the order of `order.lease.slices`.
+    pub addresses: Vec<Address>,
+    /// Polder's OpenCL driver library, at a path that the lease's user can read. Needed by leases
+    /// that share a device through OpenCL; absent means such a lease runs without interception,
+    /// and says so.
+    #[serde(default)]
+    pub driver: Option<PathBuf>,
+}
+
+/// What a shim is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// The first request of a connection. To the shim's own user and root the answer carries two
+    /// descriptors: the usage page and the doorbell (an eventfd).
+    Hello {
+        /// [`SHIM_PROTOCOL`] of the caller.
+        protocol: u32,
+    },
+    /// A new limits page, as the one descriptor beside it. Every attached process is told.
+    Limits {
+        /// The page's epoch; one that is not above the last is refused.
+        epoch: u64,
+    },
+    /// Start the task. With `Stdio::Client` three descriptors come beside it: input, output and
+    /// error. Answered when the program runs, or when it is clear that it cannot.
+    Start {
+        /// `address:port` of rank 0; absent for a gang of one.
+        master: Option<String>,
+        /// The descriptors are a terminal, to become the task's controlling terminal.
+        terminal: bool,
+    },
+    /// End the task: SIGTERM to all of it, SIGKILL after the grace. A second one may only shorten
+    /// the grace.
+    Stop {
+        /// Time between the two.
+        grace: Micros,
+        /// How the lease will have ended.
+        outcome: Outcome,
+    },
+    /// A signal to the task's process group.
+    Signal {
+        /// Its number.
+        number: i32,
+    },
+    /// Push the state now and whenever it changes.
+    Watch,
+    /// The end is journaled: the shim exits. Refused before the end.
+    Forget,
+}
+
+/// What a shim answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "reply")]
+pub enum Reply {
+    /// The request was carried out; this is how things stand now.
+    State {
+        /// The state.
+        state: Box<ShimState>,
+    },
+    /// It was not, and why.
+    Refused {
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+/// How things stand with one lease, as its shim sees it. Also the content of [`STATUS_FILE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShimState {
+    /// [`SHIM_PROTOCOL`] of the shim.
+    pub protocol: u32,
+    /// Whose shim it is.
+    pub lease: LeaseId,
+    /// The kernel's boot id: under another one, nothing of the lease can be alive.
+    pub boot: String,
+    /// The shim's process id.
+    pub shim: u32,
+    /// How far the lease has come.
+    pub phase: ShimPhase,
+    /// Processes that use its devices now. Pushed, but not written to the file, when it changes.
+    pub attached: Vec<Attached>,
+    /// The epoch of the limits page it hands out.
+    pub limits_epoch: Option<u64>,
+    /// Output bytes that could not be kept, because the disk was full or faulty.
+    pub log_bytes_lost: u64,
+    /// What was asked and could not be done here, for people.
+    pub notes: Vec<String>,
+    /// The lease's cgroups, for whoever cleans up after a shim that was killed.
+    pub cgroups: Vec<PathBuf>,
+}
+
+impl ShimState {
+    /// The phase as the server is told of it.
+    #[must_use]
+    pub fn node_phase(&self) -> NodePhase {
+        match &self.phase {
+            ShimPhase::Prepared { isolation, master_port } => {
+                NodePhase::Prepared { isolation: *isolation, master_port: *master_port }
+            }
+            ShimPhase::Started { .. } => NodePhase::Started,
+            ShimPhase::Stopping { .. } => NodePhase::Stopping,
+            ShimPhase::Ended { end } => NodePhase::Ended { end: end.clone() },
+        }
+    }
+}
+
+/// How far a lease has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum ShimPhase {
+    /// Ready to start.
+    Prepared {
+        /// What is guaranteed.
+        isolation: Isolation,
+        /// On rank 0: a free port for the gang to meet on, kept free until the start.
+        master_port: Option<u16>,
+    },
+    /// The program runs.
+    Started {
+        /// Its main process.
+        pid: u32,
+        /// When it started, on the boot clock, microseconds.
+        boot_micros: u64,
+    },
+    /// Being ended, or its main process is over and the rest is being ended.
+    Stopping {
+        /// Its main process.
+        pid: u32,
+        /// When it started, on the boot clock, microseconds.
+        boot_micros: u64,
+    },
+    /// Over; no process of it is left.
+    Ended {
+        /// How, and what it used as far as the pages told.
+        end: LeaseEnd,
+    },
+}
+
+/// One process that uses the lease's devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its slot in the usage page.
+    pub slot: u32,
+    /// Which process of that slot it is.
+    pub generation: u32,
+    /// Its process id.
+    pub pid: u32,
+}
