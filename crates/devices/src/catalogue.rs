@@ -5,7 +5,7 @@
 //! stay apart.
 
 use crate::{Found, ProbeOutcome, Problem, Source};
-use polder_model::{Address, Api, Device};
+use polder_model::{Address, Api, Device, Health};
 
 /// What one source answered.
 #[derive(Debug, Clone)]
@@ -68,13 +68,27 @@ fn number(devices: &mut [Found], first: u32) -> u32 {
     platform + 1
 }
 
+/// Two libraries name one card by different ids but at the same bus address; one library names the
+/// parts of one card, at the same bus address, by different ids.
 fn same_hardware(left: &Found, right: &Found) -> bool {
+    let place = |found: &Found| found.device.pci_address.clone();
+    let same_place = place(left).is_some() && place(left) == place(right);
+    if same_place && libraries_differ(&left.device, &right.device) {
+        return true;
+    }
     match (&left.uuid, &right.uuid) {
         (Some(left), Some(right)) => left == right,
-        _ => {
-            let (left, right) = (&left.device.pci_address, &right.device.pci_address);
-            left.is_some() && left == right
+        _ => same_place,
+    }
+}
+
+/// Whether two different OpenCL libraries show these devices.
+fn libraries_differ(left: &Device, right: &Device) -> bool {
+    match (&left.address, &right.address) {
+        (Address::Opencl { library: left, .. }, Address::Opencl { library: right, .. }) => {
+            left != right
         }
+        _ => false,
     }
 }
 
@@ -85,11 +99,11 @@ fn join(card: &mut Device, opencl: Device) {
     card.mechanisms = opencl.mechanisms;
     card.allocation_max = opencl.allocation_max;
     card.features.extend(opencl.features);
-    // NVML counts bytes that the driver keeps for itself; no lease could have them.
+    // A lease can have no more than the interface that its program uses will give.
     if opencl.memory.0 > 0 {
         card.memory = card.memory.min(opencl.memory);
     }
-    if card.health == polder_model::Health::Healthy {
+    if card.health == Health::Healthy {
         card.health = opencl.health;
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use polder_model::{Bytes, DeviceKind, Health, Mechanism};
+use polder_model::{Bytes, DeviceKind, Mechanism};
+use proptest::prelude::*;
 use std::collections::BTreeSet;
 
 const UUID: &str = "6f0c8a4e-1111-2222-3333-444455556666";
@@ -143,9 +144,11 @@ fn a_fault_that_either_knows_counts() {
 
 #[test]
 fn a_card_that_two_opencl_drivers_show_is_listed_once_and_told() {
-    let first = icd("a", vec![opencl("A", 0, None, Some(PCI))]);
-    let second = icd("b", vec![opencl("B", 0, None, Some(PCI))]);
-    let (devices, problems) = catalogue(vec![first, second]);
+    let first = icd("a", vec![opencl("A", 0, Some(UUID), Some(PCI))]);
+    let mut other = opencl("B", 0, Some("its own idea of an id"), Some(PCI));
+    other.device.address =
+        Address::Opencl { library: "other.so".to_owned(), platform: "B".to_owned(), index: 0 };
+    let (devices, problems) = catalogue(vec![first, icd("b", vec![other])]);
     assert_eq!(devices.len(), 1);
     assert!(problems[0].to_string().contains("opencl-0-0"), "{}", problems[0]);
 }
@@ -154,4 +157,40 @@ fn a_card_that_two_opencl_drivers_show_is_listed_once_and_told() {
 fn cpu_devices_are_never_joined() {
     let both = vec![opencl("P", 0, None, None), opencl("P", 1, None, None)];
     assert_eq!(ids(vec![icd("a", both)]), ["opencl-0-0", "opencl-0-1"]);
+}
+
+/// Any devices that a library could list: platforms in name order, each counted from 0.
+fn any_library() -> impl Strategy<Value = Vec<Found>> {
+    let uuid = prop::option::of(prop::sample::select(vec!["u", "v", "w"]));
+    let pci = prop::option::of(prop::sample::select(vec![PCI, "0000:3c:00.0"]));
+    let platform = prop::collection::vec((uuid, pci), 0..4);
+    prop::collection::vec(platform, 0..3).prop_map(|platforms| {
+        let named = platforms.into_iter().zip(["A", "A", "B"]);
+        named
+            .flat_map(|(devices, name)| {
+                let numbered = devices.into_iter().zip(0..);
+                numbered.map(move |((uuid, pci), index)| opencl(name, index, uuid, pci))
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_id_and_no_card_is_listed_twice(
+        libraries in prop::collection::vec(any_library(), 0..4),
+        has_card in any::<bool>(),
+    ) {
+        let found: usize = libraries.iter().map(Vec::len).sum();
+        let card = has_card.then(|| cards(vec![nvml(Some("u"), Some(PCI))]));
+        let answers: Vec<Answer> =
+            libraries.into_iter().map(|devices| icd("l", devices)).chain(card).collect();
+        let (devices, problems) = catalogue(answers);
+        let ids: BTreeSet<_> = devices.iter().map(|device| device.id.clone()).collect();
+        prop_assert_eq!(ids.len(), devices.len());
+        // Every device found is listed, joined to the card, or told to be one already listed.
+        let joined = devices.iter().any(|it| it.id.as_str() == "GPU-x" && it.api == Api::Opencl);
+        let seen = found + usize::from(has_card);
+        prop_assert_eq!(devices.len() + problems.len() + usize::from(joined), seen);
+    }
 }

@@ -143,26 +143,34 @@ fn ask(
     Ok(understand(source, &finished))
 }
 
-/// The child's answer: the last line it printed, for drivers print lines of their own.
+/// How an answer begins.
+const ANSWER_START: &str = "{\"devices\":";
+
+/// The child's answer: the last text on its own line or at a line's end that is one. A driver may
+/// print before it, and, where the C library holds output back until the exit, after it.
+fn answer(stdout: &[u8]) -> Option<ProbeOutcome> {
+    let text = String::from_utf8_lossy(stdout);
+    text.lines().rev().find_map(|line| {
+        let line = &line[line.find(ANSWER_START)?..];
+        serde_json::from_str(line.trim_end()).ok()
+    })
+}
+
+/// What the child's answer and its end mean together.
 fn understand(source: &Source, finished: &supervise::Finished) -> ProbeOutcome {
-    let text = String::from_utf8_lossy(&finished.stdout);
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-    let parsed = serde_json::from_str::<ProbeOutcome>(line.unwrap_or_default());
-    match (parsed, finished.fault()) {
-        (Ok(outcome), None) => outcome,
+    let problem = |what: String| Problem::new(source, what);
+    match (answer(&finished.stdout), finished.fault()) {
+        (Some(outcome), None) => outcome,
         // The answer was complete; the driver failed while the process was ending.
-        (Ok(mut outcome), Some(fault)) => {
-            let what = format!("{fault} after it had listed its devices");
-            outcome.problems.push(Problem::new(source, what));
+        (Some(mut outcome), Some(fault)) => {
+            outcome.problems.push(problem(format!("{fault} after it had listed its devices")));
             outcome
         }
-        (Err(_), Some(fault)) => ProbeOutcome::failed(Problem::new(
-            source,
-            format_args!("{fault}; its devices are not listed"),
-        )),
-        (Err(error), None) => ProbeOutcome::failed(Problem::new(
-            source,
-            format_args!("gave an answer that cannot be understood: {error}"),
+        (None, Some(fault)) => {
+            ProbeOutcome::failed(problem(format!("{fault}; its devices are not listed")))
+        }
+        (None, None) => ProbeOutcome::failed(problem(
+            "gave an answer that cannot be understood; its devices are not listed".to_owned(),
         )),
     }
 }

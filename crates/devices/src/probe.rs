@@ -114,8 +114,8 @@ impl Source {
     }
 }
 
-/// What the hidden subcommand `probe-devices REQUEST` runs. Its answer, as one line of JSON, must
-/// be the last line the child prints to standard output.
+/// What the hidden subcommand `probe-devices REQUEST` runs. The child prints the answer to standard
+/// output as one line of JSON and ends.
 ///
 /// Call it only in a process of its own: it ties that process's life to its parent's.
 #[must_use]

@@ -109,6 +109,20 @@ fn one_driver_may_have_two_devices() {
 }
 
 #[test]
+fn two_drivers_are_two_platforms() {
+    const OCLGRIND: &str = "/usr/lib/oclgrind/liboclgrind-rt-icd.so";
+    if !Path::new(OCLGRIND).exists() {
+        eprintln!("SKIPPED: oclgrind is not installed (apt-get install oclgrind)");
+        return;
+    }
+    let Some(library) = pocl() else { return };
+    let folder = drivers(&[&library, OCLGRIND]);
+    let found = probe(&options(folder.path()));
+    let ids: Vec<&str> = found.devices.iter().map(|device| device.id.as_str()).collect();
+    assert_eq!((ids, found.problems), (vec!["opencl-0-0", "opencl-1-0"], Vec::new()));
+}
+
+#[test]
 fn a_machine_without_drivers_has_no_devices_and_no_problems() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(probe(&options(folder.path())), Catalogue::default());

@@ -113,7 +113,7 @@ impl CardFacts {
             (self.remapping_failed, "a failed memory row has no spare left: replace the card"),
             (self.retirement_pending, "a memory page waits to be retired: reset the card"),
             (self.mig_on, "is in MIG mode, where it cannot be granted whole: nvidia-smi -mig 0"),
-            (self.memory == 0, "its driver reports no memory"),
+            (self.memory == 0, "its driver reports no memory: install NVIDIA driver 510 or newer"),
         ];
         let fault = faults.into_iter().find(|(holds, _)| *holds);
         fault.map_or(Health::Healthy, |(_, why)| Health::Faulty(why.to_owned()))

@@ -102,7 +102,8 @@ fn read(card: &Device<'_>, index: u32, driver: &str) -> Result<CardFacts, NvmlEr
         uuid: card.uuid()?,
         model: card.name()?,
         driver: driver.to_owned(),
-        memory: memory.map(|memory| memory.total).unwrap_or_default(),
+        // What the driver keeps for itself no lease can have.
+        memory: memory.map_or(0, |memory| memory.total.saturating_sub(memory.reserved)),
         memory_clock_mhz: card.max_clock_info(Clock::Memory).ok(),
         memory_bus_bits: card.memory_bus_width().ok(),
         cores: card.num_cores().ok(),
