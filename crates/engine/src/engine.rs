@@ -1,19 +1,33 @@
 //! The state machine and what may be asked of it.
 
 use crate::facts::{Facts, Hold, JobFacts, NodeState};
-use crate::{ApplyError, Held, Policy, Refusal, Report};
+use crate::index::Index;
+use crate::{Held, Policy, Refusal, admit};
 use polder_model::{
-    Ask, Decision, DeviceId, Event, Explanation, Inventory, Job, JobId, JobState, Lease, LeaseId,
-    LeaseOrder, NodeId, Tenant, TenantPath, Timestamp, Tombstone, User,
+    Ask, DeviceId, Event, Inventory, Job, JobId, JobState, Lease, LeaseId, NodeId, Tenant,
+    TenantPath, Timestamp, User,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 
 /// The whole state. Its serialized form is the snapshot, and is exact.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     pub(crate) facts: Facts,
+    pub(crate) index: Index,
+}
+
+impl Serialize for Engine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.facts.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Engine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let facts = Facts::deserialize(deserializer)?;
+        Ok(Self { index: Index::build(&facts), facts })
+    }
 }
 
 /// A job that is not over, as it stands.
@@ -50,18 +64,11 @@ pub struct NodeView<'a> {
     pub held: BTreeMap<DeviceId, Held>,
 }
 
-/// Something that must never be true, found by [`Engine::check`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// What was found, with its numbers.
-    pub what: String,
-}
-
 impl Engine {
     /// An engine that knows nothing yet.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { facts: Facts::new(policy) }
+        Self { facts: Facts::new(policy), index: Index::default() }
     }
 
     /// The settings it decides by.
@@ -81,37 +88,12 @@ impl Engine {
     ///
     /// # Errors
     /// Names what stands against it and says what to do.
-    pub fn admit(&self, _at: Timestamp, _event: &Event) -> Result<(), Refusal> {
-        Ok(())
-    }
-
-    /// Takes one event in.
-    ///
-    /// # Errors
-    /// The event cannot be true after those before it; the state is left as it was.
-    pub fn apply(&mut self, at: Timestamp, _event: &Event) -> Result<(), ApplyError> {
-        self.facts.now = at;
-        Ok(())
-    }
-
-    /// What should happen now, and why the rest does not. Leaves no state behind. Apply the
-    /// decisions as [`Event::Decided`] and plan again, until there are none.
-    #[must_use]
-    pub fn plan(&self, _at: Timestamp) -> (Vec<Decision>, Report) {
-        (Vec::new(), Report::default())
-    }
-
-    /// The first moment later than `after` at which `plan` could say something new although no
-    /// event came.
-    #[must_use]
-    pub fn next_wake(&self, _after: Timestamp) -> Option<Timestamp> {
-        None
-    }
-
-    /// Why a job is where it is; `None` when it is over or never was.
-    #[must_use]
-    pub fn explain(&self, _at: Timestamp, _job: JobId) -> Option<Explanation> {
-        None
+    pub fn admit(&self, _at: Timestamp, event: &Event) -> Result<(), Refusal> {
+        admit::possible(&self.facts, &self.index, event)?;
+        match event {
+            Event::JobSubmitted { ask, .. } => admit::servable(&self.facts, &self.index, ask),
+            _ => Ok(()),
+        }
     }
 
     /// The number of the next job.
@@ -131,11 +113,6 @@ impl Engine {
         self.facts.jobs.iter().map(|(id, facts)| view(*id, facts))
     }
 
-    /// The jobs that wait for their turn, in order.
-    pub fn queue(&self, _at: Timestamp) -> impl Iterator<Item = JobId> + '_ {
-        std::iter::empty()
-    }
-
     /// A lease that has not ended.
     #[must_use]
     pub fn lease(&self, lease: LeaseId) -> Option<&Lease> {
@@ -148,8 +125,9 @@ impl Engine {
     }
 
     /// Leases of one node that have not ended, by number.
-    pub fn leases_of_node(&self, _node: &NodeId) -> impl Iterator<Item = &Lease> {
-        std::iter::empty()
+    pub fn leases_of_node(&self, node: &NodeId) -> impl Iterator<Item = &Lease> {
+        let leases = self.index.leases_of.get(node).into_iter().flatten();
+        leases.filter_map(|id| self.lease(*id))
     }
 
     /// Nodes that ever reported, by name.
@@ -176,36 +154,29 @@ impl Engine {
 
     /// What a tenant and all below it hold.
     #[must_use]
-    pub fn held_by(&self, _tenant: &TenantPath) -> Held {
-        Held::default()
-    }
-
-    /// What a node should hold: orders for leases that go on, tombstones for those to end. A
-    /// tombstone stays until the lease's end is applied.
-    #[must_use]
-    pub fn desired(&self, _node: &NodeId) -> (Vec<LeaseOrder>, Vec<Tombstone>) {
-        (Vec::new(), Vec::new())
-    }
-
-    /// Grows with every change of [`Engine::desired`] for that node; 0 for an unknown node.
-    #[must_use]
-    pub fn desired_version(&self, node: &NodeId) -> u64 {
-        self.facts.nodes.get(node).map_or(0, |state| state.desired_version)
-    }
-
-    /// Recomputes from the leases whether any promise is broken; empty when none is.
-    #[must_use]
-    pub fn check(&self) -> Vec<Violation> {
-        Vec::new()
+    pub fn held_by(&self, tenant: &TenantPath) -> Held {
+        self.index.held.get(tenant).copied().unwrap_or_default()
     }
 
     fn node_view<'a>(&'a self, id: &'a NodeId, state: &'a NodeState) -> NodeView<'a> {
+        let mut held: BTreeMap<DeviceId, Held> = BTreeMap::new();
+        for lease in self.leases_of_node(id) {
+            for slice in &lease.slices {
+                let sum = held.entry(slice.device.clone()).or_default();
+                sum.add(Held {
+                    devices: 1,
+                    compute: slice.compute.0.into(),
+                    memory: slice.memory,
+                    leases: 1,
+                });
+            }
+        }
         NodeView {
             id,
             incarnation: state.incarnation,
             inventory: &state.inventory,
             silent: state.silent,
-            held: BTreeMap::new(),
+            held,
         }
     }
 }

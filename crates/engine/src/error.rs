@@ -207,6 +207,9 @@ pub enum ApplyError {
 /// What is wrong with a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecisionError {
+    /// No such job, or it is over.
+    #[error("it is over or never was")]
+    UnknownJob,
     /// The job does not wait.
     #[error("it is not queued")]
     NotQueued,
@@ -267,6 +270,14 @@ pub enum DecisionError {
         device: DeviceId,
         /// What is missing.
         lacks: &'static str,
+    },
+    /// A node is not known, or does not answer.
+    #[error("{node}, which lease {lease} is on, does not answer or never reported")]
+    NodeAway {
+        /// Which lease.
+        lease: LeaseId,
+        /// Which node.
+        node: NodeId,
     },
     /// The machine beside the devices cannot carry what was granted on it.
     #[error("{node} has too little CPU or memory left for lease {lease}")]

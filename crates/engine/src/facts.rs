@@ -74,7 +74,9 @@ pub(crate) struct Hold {
     pub(crate) started_at: Option<Timestamp>,
     /// `address:port` of rank 0, fixed at the start.
     pub(crate) master: Option<String>,
-    /// The first member that ended without success.
+    /// No member that ended so far ended without success.
+    pub(crate) all_succeeded: bool,
+    /// The first member that ended without success while nothing had ended it.
     pub(crate) failed: Option<(LeaseId, Outcome)>,
     /// What went away under a member.
     pub(crate) away: Option<Away>,
@@ -133,6 +135,11 @@ impl JobFacts {
 }
 
 impl Hold {
+    /// All members were prepared.
+    pub(crate) fn is_prepared(&self) -> bool {
+        usize::try_from(self.prepared) == Ok(self.leases.len())
+    }
+
     /// Its remaining leases are to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_some() || self.returned.is_some()

@@ -4,15 +4,36 @@
 //! should happen and why the rest does not; a decision takes effect only when it is applied as
 //! an event in its turn. There is no clock, thread, file, network or randomness here (see
 //! `clippy.toml`), so the same events give the same state and the same decisions, bit for bit.
+//!
+//! Where things are: `facts` is what is true and is the snapshot; `index` is what is derived from
+//! it; `admit` and `decided` say which events are possible, `apply` carries them out; `need` says
+//! what fits what, `place` where, `pass` who is next, `step` what follows for a job that was
+//! granted something; `explain` says why a job waits; `check` recomputes every promise.
 
+mod admit;
+mod apply;
+mod check;
+mod decided;
+mod desired;
 mod engine;
 mod error;
+mod explain;
 mod facts;
+mod index;
+mod need;
+mod pass;
+mod place;
+mod plan;
 mod policy;
+mod quota;
 mod report;
+mod step;
 
-pub use engine::{Engine, JobView, NodeView, Violation};
+pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, TENANTS_MAX, USERS_MAX};
+pub use check::Violation;
+pub use engine::{Engine, JobView, NodeView};
 pub use error::{ApplyError, DecisionError, Refusal};
+pub use pass::{PASS_GRANTS_MAX, REPORT_WAITING_MAX};
 pub use policy::Policy;
 pub use report::{Held, Report, Waiting, WaitingOn};
 

@@ -54,3 +54,39 @@ pub struct Held {
     /// Leases.
     pub leases: u64,
 }
+
+impl Held {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.devices = self.devices.saturating_add(more.devices);
+        self.compute = self.compute.saturating_add(more.compute);
+        self.memory = Bytes(self.memory.0.saturating_add(more.memory.0));
+        self.leases = self.leases.saturating_add(more.leases);
+    }
+
+    pub(crate) fn subtract(&mut self, less: Self) {
+        self.devices = self.devices.saturating_sub(less.devices);
+        self.compute = self.compute.saturating_sub(less.compute);
+        self.memory = Bytes(self.memory.0.saturating_sub(less.memory.0));
+        self.leases = self.leases.saturating_sub(less.leases);
+    }
+
+    /// `tasks` times this.
+    pub(crate) fn times(self, tasks: u64) -> Self {
+        Self {
+            devices: self.devices.saturating_mul(tasks),
+            compute: self.compute.saturating_mul(tasks),
+            memory: Bytes(self.memory.0.saturating_mul(tasks)),
+            leases: self.leases.saturating_mul(tasks),
+        }
+    }
+
+    /// How much of one resource.
+    #[must_use]
+    pub fn of(&self, resource: Resource) -> u64 {
+        match resource {
+            Resource::Devices => self.devices,
+            Resource::Compute => self.compute,
+            Resource::Memory => self.memory.0,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What may be true next: which events are accepted.
+
+use crate::facts::{Facts, LeaseFacts};
+use crate::index::Index;
+use crate::need::Need;
+use crate::{Held, Refusal, quota};
+use polder_model::{
+    Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Tenant,
+    TenantPath, User, UserName,
+};
+use std::collections::BTreeSet;
+
+/// Most jobs that are not over.
+pub const JOBS_MAX: usize = 4_000_000;
+/// Most tenants.
+pub const TENANTS_MAX: usize = 100_000;
+/// Most users.
+pub const USERS_MAX: usize = 1_000_000;
+/// Most nodes.
+pub const NODES_MAX: usize = 200_000;
+/// Most devices of one node.
+pub const NODE_DEVICES_MAX: usize = 1024;
+
+/// Whether an event can be true after those before it.
+pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<(), Refusal> {
+    match event {
+        Event::PoolOpened { .. }
+        | Event::Fenced { .. }
+        | Event::ClockStepped { .. }
+        | Event::Decided { .. } => Ok(()),
+        Event::TenantSet { tenant } => tenant_set(facts, tenant),
+        Event::TenantRemoved { tenant } => tenant_removed(facts, index, tenant),
+        Event::UserSet { user } => user_set(facts, user),
+        Event::UserRemoved { user } if facts.users.contains_key(user) => Ok(()),
+        Event::UserRemoved { user } => Err(Refusal::UnknownUser { user: user.clone() }),
+        Event::JobSubmitted { job, ask, .. } => job_submitted(facts, *job, ask),
+        Event::JobCancelled { job, .. } => job_cancelled(facts, *job),
+        Event::NodeReported { node, incarnation, inventory } => {
+            node_reported(facts, node, *incarnation, inventory)
+        }
+        Event::NodeSilent { node } | Event::NodeBack { node } => {
+            let known = facts.nodes.contains_key(node);
+            if known { Ok(()) } else { Err(Refusal::UnknownNode { node: node.clone() }) }
+        }
+        Event::LeasePrepared { lease, .. } => lease_prepared(facts, *lease),
+        Event::LeaseStarted { lease } => lease_started(facts, *lease),
+        Event::LeaseEnded { lease, .. } => lease_of(facts, *lease).map(|_| ()),
+    }
+}
+
+fn full(what: &'static str, now: usize, limit: usize, help: &'static str) -> Result<(), Refusal> {
+    if now < limit { Ok(()) } else { Err(Refusal::Full { what, limit, help }) }
+}
+
+fn tenant_set(facts: &Facts, tenant: &Tenant) -> Result<(), Refusal> {
+    if let Some(parent) = tenant.path.parent()
+        && !facts.tenants.contains_key(&parent)
+    {
+        return Err(Refusal::NoParent { tenant: tenant.path.clone(), parent });
+    }
+    if facts.tenants.contains_key(&tenant.path) {
+        return Ok(());
+    }
+    full("tenants", facts.tenants.len(), TENANTS_MAX, "remove some that are not used")
+}
+
+fn tenant_removed(facts: &Facts, index: &Index, tenant: &TenantPath) -> Result<(), Refusal> {
+    known_tenant(facts, tenant)?;
+    let tenant = tenant.clone();
+    if let Some(jobs) = index.jobs_of.get(&tenant) {
+        return Err(Refusal::TenantHasJobs { tenant, jobs: *jobs });
+    }
+    let inside = |path: &TenantPath| path.parent().as_ref() == Some(&tenant);
+    if let Some(child) = facts.tenants.keys().find(|path| inside(path)) {
+        return Err(Refusal::TenantHasChildren { child: child.clone(), tenant });
+    }
+    if let Some(user) = facts.users.values().find(|user| user.tenants.contains(&tenant)) {
+        return Err(Refusal::TenantHasUsers { user: user.name.clone(), tenant });
+    }
+    Ok(())
+}
+
+fn known_tenant(facts: &Facts, tenant: &TenantPath) -> Result<(), Refusal> {
+    if facts.tenants.contains_key(tenant) {
+        return Ok(());
+    }
+    Err(Refusal::UnknownTenant { tenant: tenant.clone() })
+}
+
+fn user_set(facts: &Facts, user: &User) -> Result<(), Refusal> {
+    for tenant in &user.tenants {
+        known_tenant(facts, tenant)?;
+    }
+    if facts.users.contains_key(&user.name) {
+        return Ok(());
+    }
+    full("users", facts.users.len(), USERS_MAX, "remove some that are not used")
+}
+
+fn job_submitted(facts: &Facts, job: JobId, ask: &Ask) -> Result<(), Refusal> {
+    ask.check()?;
+    let whole = ask.devices.mechanism() == Mechanism::Whole;
+    if whole != ask.devices.whole {
+        return Err(Refusal::MechanismContradicts { mechanism: ask.devices.mechanism() });
+    }
+    known_tenant(facts, &ask.tenant)?;
+    if job < facts.next_job || job == JobId(u64::MAX) {
+        return Err(Refusal::JobIdUsed { job, next: facts.next_job });
+    }
+    full("jobs that wait or run", facts.jobs.len(), JOBS_MAX, "wait until some are over")
+}
+
+fn job_cancelled(facts: &Facts, id: JobId) -> Result<(), Refusal> {
+    let job = facts.jobs.get(&id).ok_or(Refusal::UnknownJob { job: id })?;
+    let already = |by: &UserName| Refusal::AlreadyCancelled { job: id, by: by.clone() };
+    job.cancelled_by.as_ref().map_or(Ok(()), |by| Err(already(by)))
+}
+
+fn node_reported(
+    facts: &Facts,
+    node: &NodeId,
+    this: u64,
+    inventory: &Inventory,
+) -> Result<(), Refusal> {
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = inventory.devices.iter().find(|device| !seen.insert(&device.id)) {
+        return Err(Refusal::DeviceTwice { node: node.clone(), device: twice.id.clone() });
+    }
+    let (devices, help) = (inventory.devices.len(), "run several agents");
+    full("devices on one node", devices.saturating_sub(1), NODE_DEVICES_MAX, help)?;
+    match facts.nodes.get(node).map(|state| state.incarnation) {
+        Some(current) if this < current => {
+            Err(Refusal::OldIncarnation { node: node.clone(), current, this })
+        }
+        Some(_) => Ok(()),
+        None => full("nodes", facts.nodes.len(), NODES_MAX, "open a second pool"),
+    }
+}
+
+fn lease_of(facts: &Facts, lease: LeaseId) -> Result<&LeaseFacts, Refusal> {
+    facts.leases.get(&lease).ok_or(Refusal::UnknownLease { lease })
+}
+
+/// Whether the gang a lease belongs to was told to start.
+fn told_to_start(facts: &Facts, lease: &LeaseFacts) -> bool {
+    let job = facts.jobs.get(&lease.lease.job);
+    job.and_then(|job| job.hold.as_ref()).is_some_and(|hold| hold.start)
+}
+
+fn lease_prepared(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
+    let lease = lease_of(facts, id)?;
+    let state = lease.lease.state;
+    // An agent that restarted prepares again, and may then hold another port.
+    if state > LeaseState::Prepared || told_to_start(facts, lease) {
+        return Err(Refusal::LeaseOutOfStep { lease: id, state, step: "prepared" });
+    }
+    Ok(())
+}
+
+fn lease_started(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
+    let lease = lease_of(facts, id)?;
+    let state = lease.lease.state;
+    if state != LeaseState::Prepared || !told_to_start(facts, lease) {
+        return Err(Refusal::LeaseOutOfStep { lease: id, state, step: "started" });
+    }
+    Ok(())
+}
+
+/// What one task adds to what its tenants hold. A whole device's memory is known only once it
+/// is chosen, so the smallest that would do counts.
+pub(crate) fn each(index: &Index, need: &Need) -> Held {
+    let whole = || {
+        let classes = index.known.keys().flat_map(|shape| &shape.classes);
+        let fitting = classes.filter(|(class, _)| need.misses(class).is_empty());
+        fitting.map(|(class, _)| class.memory.0).min().unwrap_or(0)
+    };
+    let memory = if need.is_whole() { whole() } else { need.memory };
+    Held { devices: 1, compute: need.compute.into(), memory: Bytes(memory), leases: 0 }
+        .times(need.count.into())
+}
+
+/// Whether a pool that is empty, and a tenant that holds nothing, could ever serve an ask.
+pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Refusal> {
+    let need = Need::of(ask);
+    let gang = each(index, &need).times(need.min.into());
+    if let Some(short) = quota::never(facts, &ask.tenant, gang) {
+        return Err(Refusal::PastQuota {
+            asked: gang.of(short.resource),
+            tenant: short.tenant,
+            resource: short.resource,
+            limit: short.limit,
+        });
+    }
+    let known =
+        |(shape, nodes): (&crate::need::Shape, &u64)| need.room(shape).saturating_mul(*nodes);
+    let room = index.known.iter().map(known).fold(0, u64::saturating_add);
+    let devices = devices(index);
+    if devices == 0 || room >= need.min.into() {
+        return Ok(());
+    }
+    if room == 0 {
+        let nearest = need.nearest(index.known.keys());
+        return Err(Refusal::PastPool { devices, nearest });
+    }
+    Err(Refusal::GangPastPool { room, needed: need.min })
+}
+
+/// Devices of the pool, whether or not they can be used now.
+pub(crate) fn devices(index: &Index) -> u32 {
+    let of = |(shape, nodes): (&crate::need::Shape, &u64)| {
+        shape.classes.iter().map(|(_, number)| u64::from(*number)).sum::<u64>() * nodes
+    };
+    u32::try_from(index.known.iter().map(of).sum::<u64>()).unwrap_or(u32::MAX)
+}

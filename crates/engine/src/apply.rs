@@ -1,0 +1,343 @@
+//! How each event changes what is true.
+//!
+//! An event is checked as a whole before anything changes; nothing after that can fail, so an
+//! error leaves the state as it was.
+
+use crate::facts::{Away, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
+use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
+use polder_model::{
+    Decision, Event, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState, NodeId,
+    Outcome, Tenant, Timestamp,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Engine {
+    /// Takes one event in.
+    ///
+    /// # Errors
+    /// The event cannot be true after those before it; the state is left as it was.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), ApplyError> {
+        let now = self.facts.now;
+        if at < now {
+            return Err(ApplyError::BackInTime { at, now });
+        }
+        match event {
+            Event::PoolOpened { engine, .. } | Event::Fenced { engine, .. }
+                if *engine > ENGINE_VERSION =>
+            {
+                return Err(ApplyError::NewerEngine { version: *engine, this: ENGINE_VERSION });
+            }
+            Event::PoolOpened { .. } if self.facts.pool.is_some() => {
+                return Err(ApplyError::OpenedTwice);
+            }
+            Event::Decided { decision } => {
+                let job = decided::subject(decision);
+                decided::possible(&self.facts, &self.index, at, decision)
+                    .map_err(|why| ApplyError::Decision { job, why })?;
+            }
+            _ => admit::possible(&self.facts, &self.index, event)?,
+        }
+        self.index.queue.expire(&self.facts, now, at);
+        self.facts.now = at;
+        self.commit(at, event);
+        Ok(())
+    }
+
+    fn commit(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::PoolOpened { pool, .. } => self.facts.pool = Some(pool.clone()),
+            Event::Fenced { .. } | Event::ClockStepped { .. } => {}
+            Event::TenantSet { tenant } => self.tenant_set(tenant),
+            Event::TenantRemoved { tenant } => drop(self.facts.tenants.remove(tenant)),
+            Event::UserSet { user } => {
+                self.facts.users.insert(user.name.clone(), user.clone());
+            }
+            Event::UserRemoved { user } => drop(self.facts.users.remove(user)),
+            Event::JobSubmitted { job, ask, .. } => {
+                let facts = JobFacts {
+                    ask: ask.clone(),
+                    submitted_at: at,
+                    attempt: 1,
+                    returns: 0,
+                    cancelled_by: None,
+                    hold: None,
+                };
+                self.facts.next_job = JobId(job.0 + 1);
+                self.index.link_job(&self.facts, *job, &facts);
+                self.facts.jobs.insert(*job, facts);
+            }
+            Event::JobCancelled { job, by } => {
+                self.change_job(*job, |job| job.cancelled_by = Some(by.clone()));
+                self.bump_job(*job);
+            }
+            Event::NodeReported { node, incarnation, inventory } => {
+                self.node_reported(node, *incarnation, inventory);
+            }
+            Event::NodeSilent { node } => self.node_silent(node),
+            Event::NodeBack { node } => self.change_node(node, |state| state.silent = false),
+            Event::LeasePrepared { lease, isolation, master_port } => {
+                self.lease_prepared(*lease, *isolation, *master_port);
+            }
+            Event::LeaseStarted { lease } => self.lease_started(at, *lease),
+            Event::LeaseEnded { lease, end } => self.lease_ended(*lease, end),
+            Event::Decided { decision } => self.decided(decision),
+        }
+    }
+
+    fn tenant_set(&mut self, tenant: &Tenant) {
+        let facts = TenantFacts { tenant: tenant.clone(), since: self.facts.next_lease };
+        self.facts.tenants.insert(tenant.path.clone(), facts);
+    }
+
+    /// Changes a job, and what is derived from it.
+    fn change_job(&mut self, id: JobId, change: impl FnOnce(&mut JobFacts)) {
+        let Some(mut job) = self.facts.jobs.remove(&id) else { return };
+        self.index.unlink_job(&self.facts, id, &job);
+        change(&mut job);
+        self.index.link_job(&self.facts, id, &job);
+        self.facts.jobs.insert(id, job);
+    }
+
+    fn change_hold(&mut self, id: JobId, change: impl FnOnce(&mut Hold)) {
+        self.change_job(id, |job| {
+            if let Some(hold) = &mut job.hold {
+                change(hold);
+            }
+        });
+    }
+
+    /// Changes a node, and what is derived from it.
+    fn change_node(&mut self, id: &NodeId, change: impl FnOnce(&mut NodeState)) {
+        let Some(node) = self.facts.nodes.get_mut(id) else { return };
+        self.index.unlink_node(id, node);
+        change(node);
+        if let Some(node) = self.facts.nodes.get(id) {
+            self.index.link_node(&self.facts, id, node);
+        }
+    }
+
+    fn bump(&mut self, node: &NodeId) {
+        if let Some(state) = self.facts.nodes.get_mut(node) {
+            state.desired_version += 1;
+        }
+    }
+
+    /// What the nodes of a job's leases should hold has changed.
+    fn bump_job(&mut self, id: JobId) {
+        let hold = self.facts.jobs.get(&id).and_then(|job| job.hold.as_ref());
+        let leases = hold.map_or(&[][..], |hold| &hold.leases).iter();
+        let live = leases.filter_map(|lease| self.facts.leases.get(lease));
+        let nodes: BTreeSet<NodeId> = live.map(|lease| lease.lease.node.clone()).collect();
+        for node in nodes {
+            self.bump(&node);
+        }
+    }
+
+    fn node_reported(&mut self, id: &NodeId, incarnation: u64, inventory: &Inventory) {
+        if self.facts.nodes.contains_key(id) {
+            self.change_node(id, |state| {
+                state.incarnation = incarnation;
+                state.inventory = inventory.clone();
+                state.silent = false;
+            });
+        } else {
+            let state = NodeState {
+                incarnation,
+                inventory: inventory.clone(),
+                silent: false,
+                desired_version: 1,
+            };
+            self.index.link_node(&self.facts, id, &state);
+            self.facts.nodes.insert(id.clone(), state);
+        }
+        for (job, why) in self.lost_on(id, inventory) {
+            let away = Away { node: id.clone(), why };
+            self.change_hold(job, |hold| {
+                hold.away.get_or_insert(away);
+            });
+        }
+    }
+
+    /// Jobs whose slices a node no longer has, and why.
+    fn lost_on(&self, id: &NodeId, inventory: &Inventory) -> BTreeMap<JobId, String> {
+        let memory: BTreeMap<_, _> =
+            inventory.devices.iter().map(|device| (&device.id, device.memory.0)).collect();
+        let leases = || self.leases_of_node(id);
+        let mut held: BTreeMap<_, u64> = BTreeMap::new();
+        for slice in leases().flat_map(|lease| &lease.slices) {
+            let sum = held.entry(&slice.device).or_default();
+            *sum = sum.saturating_add(slice.memory.0);
+        }
+        let mut lost = BTreeMap::new();
+        for lease in leases() {
+            for slice in &lease.slices {
+                let why = match memory.get(&slice.device) {
+                    None => "is gone",
+                    Some(now) if held.get(&slice.device) > Some(now) => "lost memory",
+                    Some(_) => continue,
+                };
+                let why = || format!("device {} of node {id} {why}", slice.device);
+                lost.entry(lease.job).or_insert_with(why);
+            }
+        }
+        lost
+    }
+
+    fn node_silent(&mut self, id: &NodeId) {
+        self.change_node(id, |state| state.silent = true);
+        let jobs: BTreeSet<JobId> = self.leases_of_node(id).map(|lease| lease.job).collect();
+        for job in jobs {
+            let away = Away { node: id.clone(), why: format!("node {id} does not answer") };
+            self.change_hold(job, |hold| {
+                // A gang that was told to start may run there: only its node can say.
+                if !hold.start {
+                    hold.away.get_or_insert(away);
+                }
+            });
+        }
+    }
+
+    fn lease_prepared(&mut self, id: LeaseId, isolation: Isolation, master_port: Option<u16>) {
+        let Some(facts) = self.facts.leases.get_mut(&id) else { return };
+        let first = facts.lease.state == LeaseState::Granted;
+        facts.lease.state = LeaseState::Prepared;
+        facts.lease.isolation = Some(isolation);
+        facts.master_port = master_port;
+        let job = facts.lease.job;
+        if first {
+            self.change_hold(job, |hold| hold.prepared += 1);
+        }
+    }
+
+    fn lease_started(&mut self, at: Timestamp, id: LeaseId) {
+        let Some(facts) = self.facts.leases.get_mut(&id) else { return };
+        facts.lease.state = LeaseState::Started;
+        facts.lease.started_at = Some(at);
+        let job = facts.lease.job;
+        self.change_hold(job, |hold| {
+            hold.started_at.get_or_insert(at);
+        });
+    }
+
+    fn lease_ended(&mut self, id: LeaseId, end: &LeaseEnd) {
+        let Some(LeaseFacts { lease, .. }) = self.facts.leases.remove(&id) else { return };
+        self.index.unlink_lease(&self.facts, id, &lease);
+        let returns_max = self.facts.policy.returns_max;
+        self.change_job(lease.job, |job| {
+            let cancelled = job.cancelled_by.is_some();
+            let Some(hold) = &mut job.hold else { return };
+            hold.live = hold.live.saturating_sub(1);
+            let outcome = meaning(hold, &end.outcome);
+            if outcome != Outcome::Succeeded {
+                hold.all_succeeded = false;
+                let its_own = !cancelled && !hold.is_stopping() && hold.away.is_none();
+                // A program that is not there will not be there next time either.
+                let hopeless = hold.returned.is_some() && is_not_started(&outcome);
+                if hold.failed.is_none() && (its_own || hopeless) {
+                    hold.failed = Some((id, outcome));
+                }
+            }
+            let again = hold.live == 0 && hold.returned.is_some() && hold.failed.is_none();
+            if again && !cancelled && job.returns < returns_max {
+                job.returns += 1;
+                job.hold = None;
+            }
+        });
+        self.bump(&lease.node);
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Grant { job, leases } => self.granted(*job, leases),
+            Decision::Start { job } => {
+                let master = self.master_of(*job);
+                self.change_hold(*job, |hold| {
+                    hold.start = true;
+                    hold.master = master;
+                });
+                self.bump_job(*job);
+            }
+            Decision::Return { job, reason } => {
+                self.change_hold(*job, |hold| hold.returned = Some(reason.clone()));
+                self.bump_job(*job);
+            }
+            Decision::Stop { job, reason } => {
+                self.change_hold(*job, |hold| hold.stop = Some(reason.clone()));
+                self.bump_job(*job);
+            }
+            Decision::Retry { job, attempt } => self.change_job(*job, |job| {
+                job.attempt = *attempt;
+                job.hold = None;
+            }),
+            Decision::Finish { job, .. } => {
+                if let Some(facts) = self.facts.jobs.remove(job) {
+                    self.index.unlink_job(&self.facts, *job, &facts);
+                }
+            }
+        }
+    }
+
+    fn granted(&mut self, id: JobId, leases: &[Lease]) {
+        let Some(first) = leases.first() else { return };
+        let members = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+        let hold = Hold {
+            leases: leases.iter().map(|lease| lease.id).collect(),
+            granted_at: first.granted_at,
+            live: members,
+            prepared: 0,
+            start: false,
+            started_at: None,
+            master: None,
+            all_succeeded: true,
+            failed: None,
+            away: None,
+            stop: None,
+            returned: None,
+        };
+        self.change_job(id, |job| job.hold = Some(hold));
+        let mut on_node: BTreeMap<&NodeId, u32> = BTreeMap::new();
+        for lease in leases {
+            *on_node.entry(&lease.node).or_default() += 1;
+        }
+        let mut ranks: BTreeMap<&NodeId, u32> = BTreeMap::new();
+        for lease in leases {
+            let rank = ranks.entry(&lease.node).or_default();
+            let facts = LeaseFacts {
+                lease: lease.clone(),
+                local_rank: *rank,
+                local_size: on_node.get(&lease.node).copied().unwrap_or(1),
+                master_port: None,
+            };
+            *rank += 1;
+            self.index.link_lease(&self.facts, lease.id, &facts);
+            self.facts.leases.insert(lease.id, facts);
+            self.facts.next_lease = LeaseId(lease.id.0 + 1);
+        }
+        self.bump_job(id);
+    }
+
+    /// Where a gang meets: the address of rank 0's node and the port it holds there.
+    fn master_of(&self, id: JobId) -> Option<String> {
+        let first = self.facts.jobs.get(&id)?.hold.as_ref()?.leases.first()?;
+        let lease = self.facts.leases.get(first)?;
+        let address = &self.facts.nodes.get(&lease.lease.node)?.inventory.node.address;
+        Some(format!("{address}:{}", lease.master_port?))
+    }
+}
+
+fn is_not_started(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::NotStarted { .. })
+}
+
+/// What a lease's end says of its job, given what the job was told.
+fn meaning(hold: &Hold, outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Returned if hold.returned.is_none() => {
+            Outcome::Lost { why: "its node gave it back unasked".to_owned() }
+        }
+        Outcome::Succeeded if !hold.start => {
+            Outcome::Lost { why: "its node ended it before it was told to start".to_owned() }
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,145 @@
+//! The independent checker: recomputes every promise from the leases, by other means than those
+//! that keep it.
+
+use crate::facts::{Facts, JobFacts};
+use crate::index::Index;
+use crate::{Engine, Held};
+use polder_model::{Bytes, DeviceId, Lease, Mechanism, NodeId, Resource, TenantPath};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Something that must never be true, found by [`Engine::check`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// What was found, with its numbers.
+    pub what: String,
+}
+
+impl Engine {
+    /// Recomputes from the leases whether any promise is broken; empty when none is.
+    #[must_use]
+    pub fn check(&self) -> Vec<Violation> {
+        let mut found = Vec::new();
+        devices(&self.facts, &mut found);
+        quotas(&self.facts, &mut found);
+        gangs(&self.facts, &mut found);
+        if Index::build(&self.facts) != self.index {
+            found.push("the index differs from the facts it is derived from".to_owned());
+        }
+        found.into_iter().map(|what| Violation { what }).collect()
+    }
+}
+
+/// Nothing is granted twice.
+fn devices(facts: &Facts, found: &mut Vec<String>) {
+    let mut on_device: BTreeMap<(&NodeId, &DeviceId), Vec<&Lease>> = BTreeMap::new();
+    for facts in facts.leases.values() {
+        for slice in &facts.lease.slices {
+            on_device.entry((&facts.lease.node, &slice.device)).or_default().push(&facts.lease);
+        }
+    }
+    for ((node, device), leases) in on_device {
+        let slices = || {
+            let of_lease = leases.iter().flat_map(|lease| &lease.slices);
+            of_lease.filter(|slice| slice.device == *device)
+        };
+        let number = slices().count();
+        if number != leases.len() {
+            found.push(format!("a lease holds {device} of {node} twice"));
+        }
+        let compute: u64 = slices().map(|slice| u64::from(slice.compute.0)).sum();
+        if compute > 1000 {
+            found.push(format!("{compute} thousandths of {device} of {node} are granted"));
+        }
+        let whole = slices().any(|slice| slice.mechanism == Mechanism::Whole);
+        if whole && number > 1 {
+            found.push(format!("{device} of {node} is granted whole and {number} times"));
+        }
+        let state = facts.nodes.get(node);
+        let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
+        let memory: u128 = slices().map(|slice| u128::from(slice.memory.0)).sum();
+        let has = inventory.iter().find(|other| other.id == *device).map(|device| device.memory);
+        // A device that went away or shrank under its leases: they must be on their way out.
+        if has.is_none_or(|has| memory > u128::from(has.0)) {
+            for lease in leases.iter().filter(|lease| !is_ending(facts, lease)) {
+                found.push(format!(
+                    "{memory} bytes of {device} of {node} are granted, it has {}, and lease {} goes on",
+                    has.unwrap_or(Bytes(0)).0,
+                    lease.id
+                ));
+            }
+        }
+    }
+}
+
+/// Whether a lease is being ended, or the next plan ends it.
+fn is_ending(facts: &Facts, lease: &Lease) -> bool {
+    facts.jobs.get(&lease.job).is_some_and(|job| {
+        let hold = job.hold.as_ref();
+        job.cancelled_by.is_some()
+            || hold.is_some_and(|hold| {
+                hold.away.is_some() || hold.failed.is_some() || hold.is_stopping()
+            })
+    })
+}
+
+/// No quota is passed by a lease granted under it.
+fn quotas(facts: &Facts, found: &mut Vec<String>) {
+    for (path, tenant) in &facts.tenants {
+        let inside = |other: &TenantPath| other.lineage().any(|above| above == *path);
+        let leases = || facts.leases.values().map(|l| &l.lease).filter(|l| inside(&l.tenant));
+        // A quota lowered below what is held evicts nobody, so only grants made since count.
+        if !leases().any(|lease| lease.id >= tenant.since) {
+            continue;
+        }
+        let mut held = Held::default();
+        for slice in leases().flat_map(|lease| &lease.slices) {
+            held.devices += 1;
+            held.compute += u64::from(slice.compute.0);
+            held.memory = Bytes(held.memory.0.saturating_add(slice.memory.0));
+        }
+        for resource in [Resource::Devices, Resource::Compute, Resource::Memory] {
+            let limit = crate::quota::limit(&tenant.tenant, resource);
+            let amount = held.of(resource);
+            if limit.is_some_and(|limit| amount > limit) {
+                found.push(format!("tenant {path} holds {amount} of {resource}, past its quota"));
+            }
+        }
+    }
+}
+
+/// No gang is half placed, and no lease is without its job.
+fn gangs(facts: &Facts, found: &mut Vec<String>) {
+    let mut live: BTreeMap<_, u64> = BTreeMap::new();
+    for (id, lease) in &facts.leases {
+        let job = facts.jobs.get(&lease.lease.job).and_then(|job| job.hold.as_ref());
+        if !job.is_some_and(|hold| hold.leases.contains(id)) {
+            found.push(format!("lease {id} belongs to no job that is not over"));
+        }
+        if !facts.nodes.contains_key(&lease.lease.node) {
+            found.push(format!("lease {id} is on {}, which never reported", lease.lease.node));
+        }
+        *live.entry(lease.lease.job).or_default() += 1;
+    }
+    for (id, job) in &facts.jobs {
+        if let Some(what) = gang(job, live.get(id).copied().unwrap_or(0)) {
+            found.push(format!("job {id} {what}"));
+        }
+    }
+}
+
+fn gang(job: &JobFacts, live: u64) -> Option<String> {
+    let Some(hold) = &job.hold else {
+        return (live > 0).then(|| format!("waits and yet holds {live} leases"));
+    };
+    let members = u64::try_from(hold.leases.len()).unwrap_or(u64::MAX);
+    let (min, max) = (u64::from(job.ask.gang.min), u64::from(job.ask.gang.max));
+    if !(min..=max).contains(&members) {
+        return Some(format!("was granted {members} leases where {min} to {max} were asked"));
+    }
+    if live != u64::from(hold.live) {
+        return Some(format!("holds {live} leases and counts {}", hold.live));
+    }
+    let half = hold.start && u64::from(hold.prepared) < members;
+    half.then(|| format!("was told to start with {} of {members} prepared", hold.prepared))
+}

@@ -1,0 +1,196 @@
+//! Whether a decision can be carried out now. A decision comes back as an event, possibly from a
+//! journal that was tampered with or written by another version, so it is checked like any other.
+
+use crate::facts::{Facts, Hold, JobFacts};
+use crate::index::space::NodeSpace;
+use crate::index::{Index, held_of, take_of};
+use crate::need::{Need, WHOLE};
+use crate::{DecisionError, Held, quota};
+use polder_model::{Decision, JobId, Lease, LeaseState, NodeId, Slice, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The job a decision is about.
+pub(crate) fn subject(decision: &Decision) -> JobId {
+    match decision {
+        Decision::Grant { job, .. }
+        | Decision::Start { job }
+        | Decision::Return { job, .. }
+        | Decision::Stop { job, .. }
+        | Decision::Retry { job, .. }
+        | Decision::Finish { job, .. } => *job,
+    }
+}
+
+/// Whether a decision can be carried out now.
+pub(crate) fn possible(
+    facts: &Facts,
+    index: &Index,
+    at: Timestamp,
+    decision: &Decision,
+) -> Result<(), DecisionError> {
+    let job = facts.jobs.get(&subject(decision)).ok_or(DecisionError::UnknownJob)?;
+    match decision {
+        Decision::Grant { leases, .. } => granted(facts, index, at, job, leases),
+        Decision::Start { .. } => started(job),
+        Decision::Return { .. } => {
+            let hold = held(job)?;
+            let late = hold.start || hold.is_stopping() || hold.live == 0;
+            if late { Err(DecisionError::TooLate) } else { Ok(()) }
+        }
+        Decision::Stop { .. } => {
+            let hold = held(job)?;
+            let late = hold.is_stopping() || hold.live == 0;
+            if late { Err(DecisionError::TooLate) } else { Ok(()) }
+        }
+        Decision::Retry { attempt, .. } => {
+            let live = held(job)?.live;
+            if live > 0 {
+                return Err(DecisionError::StillHeld { live });
+            }
+            if job.cancelled_by.is_some() {
+                return Err(DecisionError::TooLate);
+            }
+            let (attempt, current) = (*attempt, job.attempt);
+            let follows = current.checked_add(1) == Some(attempt);
+            if follows { Ok(()) } else { Err(DecisionError::WrongAttempt { attempt, current }) }
+        }
+        Decision::Finish { .. } => match job.hold.as_ref().map_or(0, |hold| hold.live) {
+            0 => Ok(()),
+            live => Err(DecisionError::StillHeld { live }),
+        },
+    }
+}
+
+fn held(job: &JobFacts) -> Result<&Hold, DecisionError> {
+    job.hold.as_ref().ok_or(DecisionError::HoldsNothing)
+}
+
+fn started(job: &JobFacts) -> Result<(), DecisionError> {
+    let hold = held(job)?;
+    if hold.start || hold.is_stopping() || hold.failed.is_some() || job.cancelled_by.is_some() {
+        return Err(DecisionError::TooLate);
+    }
+    if !hold.is_prepared() {
+        let members = u32::try_from(hold.leases.len()).unwrap_or(u32::MAX);
+        return Err(DecisionError::NotPrepared { prepared: hold.prepared, members });
+    }
+    Ok(())
+}
+
+fn granted(
+    facts: &Facts,
+    index: &Index,
+    at: Timestamp,
+    job: &JobFacts,
+    leases: &[Lease],
+) -> Result<(), DecisionError> {
+    if !job.is_queued() {
+        return Err(DecisionError::NotQueued);
+    }
+    let (min, max, size) = (job.ask.gang.min, job.ask.gang.max, leases.len());
+    let tasks = u32::try_from(size).unwrap_or(u32::MAX);
+    if !(min..=max).contains(&tasks) {
+        return Err(DecisionError::GangSize { size, min, max });
+    }
+    let need = Need::of(&job.ask);
+    let mut next = facts.next_lease;
+    let mut nodes: BTreeMap<&NodeId, NodeSpace> = BTreeMap::new();
+    let mut sum = Held::default();
+    for (task, lease) in leases.iter().enumerate() {
+        belongs(job, lease, task)?;
+        if lease.granted_at > at {
+            return Err(DecisionError::ForeignLease { lease: lease.id, field: "its time" });
+        }
+        if lease.id < next || lease.id.0 == u64::MAX {
+            return Err(DecisionError::ForeignLease { lease: lease.id, field: "its number" });
+        }
+        next = polder_model::LeaseId(lease.id.0 + 1);
+        let space = match nodes.entry(&lease.node) {
+            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                let (id, node) = (lease.id, lease.node.clone());
+                let space = index.space.node(&lease.node);
+                entry.insert(space.ok_or(DecisionError::NodeAway { lease: id, node })?.clone())
+            }
+        };
+        carries(space, &need, lease)?;
+        let take = take_of(lease, &job.ask);
+        if !space.has(&take) {
+            return Err(DecisionError::NoHostRoom { lease: lease.id, node: lease.node.clone() });
+        }
+        space.take(&take);
+        sum.add(held_of(lease));
+    }
+    let (room, short) = quota::room(facts, index, &BTreeMap::new(), &job.ask.tenant, sum);
+    match short.filter(|_| room == 0) {
+        Some(short) => {
+            Err(DecisionError::PastQuota { tenant: short.tenant, resource: short.resource })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a lease says of its job what is so.
+fn belongs(job: &JobFacts, lease: &Lease, task: usize) -> Result<(), DecisionError> {
+    let differs = |field| Err(DecisionError::ForeignLease { lease: lease.id, field });
+    if usize::try_from(lease.task) != Ok(task) {
+        return differs("its rank");
+    }
+    if lease.attempt != job.attempt {
+        return differs("its try");
+    }
+    if lease.tenant != job.ask.tenant || lease.user != job.ask.user {
+        return differs("its owner");
+    }
+    if lease.state != LeaseState::Granted || lease.started_at.is_some() {
+        return differs("its state");
+    }
+    Ok(())
+}
+
+/// Whether the devices of a lease are what was asked and have that much free.
+fn carries(space: &NodeSpace, need: &Need, lease: &Lease) -> Result<(), DecisionError> {
+    let mut seen = BTreeSet::new();
+    for slice in &lease.slices {
+        if !seen.insert(&slice.device) {
+            return Err(no_room(lease, slice, "it is named twice"));
+        }
+        let Some(room) = space.devices.get(&slice.device) else {
+            return Err(no_room(lease, slice, "it is not there or faulty"));
+        };
+        let class = space.shape.classes.get(room.class).map(|(class, _)| class);
+        if !class.is_some_and(|class| need.misses(class).is_empty()) {
+            return Err(no_room(lease, slice, "it is not what was asked"));
+        }
+        let whole_memory = class.map_or(0, |class| class.memory.0);
+        let memory = if need.is_whole() { whole_memory } else { need.memory };
+        if slice.compute.0 != need.compute
+            || slice.memory.0 != memory
+            || slice.mechanism != need.mechanism
+        {
+            return Err(no_room(lease, slice, "the slice is not what was asked"));
+        }
+        if need.is_whole() && room.compute != WHOLE {
+            return Err(no_room(lease, slice, "it is shared"));
+        }
+        if room.compute < slice.compute.0 {
+            return Err(no_room(lease, slice, "too little compute is free"));
+        }
+        if room.memory < slice.memory.0 {
+            return Err(no_room(lease, slice, "too little memory is free"));
+        }
+    }
+    if u32::try_from(lease.slices.len()) != Ok(need.count) {
+        return Err(DecisionError::ForeignLease { lease: lease.id, field: "its devices" });
+    }
+    Ok(())
+}
+
+fn no_room(lease: &Lease, slice: &Slice, lacks: &'static str) -> DecisionError {
+    DecisionError::NoRoom {
+        lease: lease.id,
+        node: lease.node.clone(),
+        device: slice.device.clone(),
+        lacks,
+    }
+}

@@ -1,0 +1,203 @@
+//! Everything derived from the facts to make decisions fast.
+//!
+//! Whoever changes a fact unlinks what depends on it before and links it again after; the result
+//! always equals [`Index::build`], which `Engine::check` verifies.
+
+pub(crate) mod queue;
+pub(crate) mod space;
+
+use crate::Held;
+use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
+use crate::need::{Class, Shape, WHOLE};
+use crate::step::step;
+use polder_model::{
+    Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp,
+};
+use queue::Queue;
+use space::{NodeSpace, Room, Space, Take};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Everything derived from the facts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Index {
+    pub(crate) queue: Queue,
+    pub(crate) space: Space,
+    /// Nodes by what they have, whether or not it can be used now.
+    pub(crate) known: BTreeMap<Shape, u64>,
+    /// What each tenant and all below it hold.
+    pub(crate) held: BTreeMap<TenantPath, Held>,
+    /// Jobs that are not over, by tenant.
+    pub(crate) jobs_of: BTreeMap<TenantPath, u64>,
+    pub(crate) leases_of: BTreeMap<NodeId, BTreeSet<LeaseId>>,
+    /// Jobs for which a next step is due whatever the time.
+    pub(crate) due: BTreeSet<JobId>,
+    /// By when a gang must be prepared.
+    pub(crate) deadlines: BTreeSet<(Timestamp, JobId)>,
+}
+
+/// Whether work may be placed on a device of a node that answers.
+pub(crate) fn is_healthy(device: &Device) -> bool {
+    device.health == Health::Healthy
+}
+
+/// What a lease takes of its node.
+pub(crate) fn take_of(lease: &Lease, ask: &Ask) -> Take {
+    let devices =
+        lease.slices.iter().map(|s| (s.device.clone(), s.compute.0, s.memory.0)).collect();
+    Take {
+        cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
+        memory: ask.host.memory.map_or(0, |memory| memory.0),
+        devices,
+    }
+}
+
+/// What a lease adds to what its tenants hold.
+pub(crate) fn held_of(lease: &Lease) -> Held {
+    lease.slices.iter().fold(Held { leases: 1, ..Held::default() }, |held, slice| Held {
+        devices: held.devices + 1,
+        compute: held.compute + u64::from(slice.compute.0),
+        memory: Bytes(held.memory.0.saturating_add(slice.memory.0)),
+        ..held
+    })
+}
+
+/// By when a gang must be prepared, while that is still open.
+fn deadline(facts: &Facts, job: &JobFacts) -> Option<Timestamp> {
+    let open = |hold: &&Hold| !hold.start && !hold.is_stopping() && hold.live > 0;
+    let hold = job.hold.as_ref().filter(open).filter(|_| job.cancelled_by.is_none())?;
+    Some(hold.granted_at.after(facts.policy.prepare_limit))
+}
+
+impl Index {
+    /// The index of these facts, from nothing.
+    pub(crate) fn build(facts: &Facts) -> Self {
+        let mut index = Self::default();
+        for (id, lease) in &facts.leases {
+            index.link_lease(facts, *id, lease);
+        }
+        for (id, node) in &facts.nodes {
+            index.link_node(facts, id, node);
+        }
+        for (id, job) in &facts.jobs {
+            index.link_job(facts, *id, job);
+        }
+        index
+    }
+
+    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+        *self.jobs_of.entry(job.ask.tenant.clone()).or_default() += 1;
+        if job.is_queued() {
+            self.queue.insert(id, job, facts.now);
+        }
+        if step(&facts.policy, id, job).is_some() {
+            self.due.insert(id);
+        }
+        if let Some(deadline) = deadline(facts, job) {
+            self.deadlines.insert((deadline, id));
+        }
+    }
+
+    pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+        if let Some(jobs) = self.jobs_of.get_mut(&job.ask.tenant) {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.jobs_of.remove(&job.ask.tenant);
+            }
+        }
+        if job.is_queued() {
+            self.queue.remove(id, job, facts.now);
+        }
+        self.due.remove(&id);
+        if let Some(deadline) = deadline(facts, job) {
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
+    pub(crate) fn link_lease(&mut self, facts: &Facts, id: LeaseId, lease: &LeaseFacts) {
+        let lease = &lease.lease;
+        let added = held_of(lease);
+        for tenant in lease.tenant.lineage() {
+            self.held.entry(tenant).or_default().add(added);
+        }
+        self.leases_of.entry(lease.node.clone()).or_default().insert(id);
+        if let Some(job) = facts.jobs.get(&lease.job) {
+            let take = take_of(lease, &job.ask);
+            self.space.change(&lease.node, |space| space.take(&take));
+        }
+    }
+
+    /// The fact itself must be gone already: what is free on its node is computed anew.
+    pub(crate) fn unlink_lease(&mut self, facts: &Facts, id: LeaseId, lease: &Lease) {
+        let gone = held_of(lease);
+        for tenant in lease.tenant.lineage() {
+            if let Some(held) = self.held.get_mut(&tenant) {
+                held.subtract(gone);
+                if *held == Held::default() {
+                    self.held.remove(&tenant);
+                }
+            }
+        }
+        if let Some(leases) = self.leases_of.get_mut(&lease.node) {
+            leases.remove(&id);
+            if leases.is_empty() {
+                self.leases_of.remove(&lease.node);
+            }
+        }
+        if let Some(node) = facts.nodes.get(&lease.node)
+            && let Some(shape) = self.space.node(&lease.node).map(|space| Arc::clone(&space.shape))
+        {
+            let fresh = self.node_space(facts, &lease.node, node, shape);
+            self.space.change(&lease.node, |space| *space = fresh);
+        }
+    }
+
+    /// Links a node, with the leases it holds.
+    pub(crate) fn link_node(&mut self, facts: &Facts, id: &NodeId, node: &NodeState) {
+        *self.known.entry(Shape::of(&node.inventory, |_| true)).or_default() += 1;
+        if !node.silent {
+            let shape = Arc::new(Shape::of(&node.inventory, is_healthy));
+            self.space.insert(id.clone(), self.node_space(facts, id, node, shape));
+        }
+    }
+
+    pub(crate) fn unlink_node(&mut self, id: &NodeId, node: &NodeState) {
+        let shape = Shape::of(&node.inventory, |_| true);
+        if let Some(nodes) = self.known.get_mut(&shape) {
+            *nodes -= 1;
+            if *nodes == 0 {
+                self.known.remove(&shape);
+            }
+        }
+        self.space.remove(id);
+    }
+
+    /// What is free on a node: what it has, less what its leases hold.
+    fn node_space(
+        &self,
+        facts: &Facts,
+        id: &NodeId,
+        node: &NodeState,
+        shape: Arc<Shape>,
+    ) -> NodeSpace {
+        let mut devices = BTreeMap::new();
+        for device in node.inventory.devices.iter().filter(|device| is_healthy(device)) {
+            let class = Class::of(device);
+            if let Ok(class) = shape.classes.binary_search_by(|(other, _)| other.cmp(&class)) {
+                let room = Room { class, compute: WHOLE, memory: device.memory.0 };
+                devices.insert(device.id.clone(), room);
+            }
+        }
+        let facts_of = &node.inventory.node;
+        let (cpu, memory) = (facts_of.cpu.0.into(), facts_of.memory.0);
+        let mut space = NodeSpace { shape, cpu, memory, devices };
+        for lease in self.leases_of.get(id).into_iter().flatten() {
+            if let Some(lease) = facts.leases.get(lease)
+                && let Some(job) = facts.jobs.get(&lease.lease.job)
+            {
+                space.take(&take_of(&lease.lease, &job.ask));
+            }
+        }
+        space
+    }
+}

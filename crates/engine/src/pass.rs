@@ -1,0 +1,204 @@
+//! Who is next, and where: one walk through the queue.
+//!
+//! A job that does not fit holds the devices it could use: later jobs of the same walk leave
+//! them alone, so that nobody is overtaken for ever. A job that only its own tenant's quota, or
+//! the absence of any device in reach, keeps waiting holds nothing. The walk looks at the first
+//! of each bucket (see [`Queue`]) and ends when every device is held, so that it does not grow
+//! with the length of the queue.
+
+use crate::facts::{Facts, JobFacts};
+use crate::index::queue::{BucketKey, Queue, Rank};
+use crate::index::space::CellKey;
+use crate::index::{Index, held_of, take_of};
+use crate::need::Need;
+use crate::place::{Overlay, Spot};
+use crate::quota::Shortage;
+use crate::{Held, Report, Waiting, WaitingOn, admit, quota};
+use polder_model::{
+    Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Permille, Slice, TaskIndex, TenantPath,
+    Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// Most jobs granted by one pass; the next goes on.
+pub const PASS_GRANTS_MAX: usize = 256;
+/// Most waiting jobs named by one report.
+pub const REPORT_WAITING_MAX: usize = 64;
+
+/// One walk through the queue.
+pub(crate) struct Pass<'a> {
+    facts: &'a Facts,
+    index: &'a Index,
+    at: Timestamp,
+    pub(crate) space: Overlay<'a>,
+    /// Cells held, and by whom first.
+    pub(crate) held: BTreeMap<CellKey, JobId>,
+    /// What this pass granted, by tenant and all above it.
+    more: BTreeMap<TenantPath, Held>,
+    next_lease: LeaseId,
+    pub(crate) decisions: Vec<Decision>,
+    pub(crate) report: Report,
+}
+
+/// Why a job waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Quota(Shortage),
+    Room,
+    Devices,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(facts: &'a Facts, index: &'a Index, at: Timestamp) -> Self {
+        Self {
+            facts,
+            index,
+            at,
+            space: Overlay::new(&index.space),
+            held: BTreeMap::new(),
+            more: BTreeMap::new(),
+            next_lease: facts.next_lease,
+            decisions: Vec::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Walks, in order, up to the bound of a pass or up to (not including) `until`.
+    pub(crate) fn walk(&mut self, queue: &Queue, until: Option<Rank>) {
+        let cells = self.space.cells();
+        let mut heads = queue.heads().peekable();
+        let mut again: BTreeMap<Rank, &BucketKey> = BTreeMap::new();
+        while self.held.len() < cells {
+            let head = heads.peek().map(|(rank, _)| *rank);
+            let next = again.first_key_value().map(|(rank, _)| *rank);
+            let from_heads = head.is_some_and(|head| next.is_none_or(|next| head < next));
+            let taken = if from_heads { heads.next() } else { again.pop_first() };
+            let Some((rank, key)) = taken else { break };
+            if until.is_some_and(|until| rank >= until) {
+                break;
+            }
+            if until.is_none() && self.decisions.len() >= PASS_GRANTS_MAX {
+                self.report.more = true;
+                break;
+            }
+            self.report.steps += 1;
+            match self.consider(rank.1, &key.need) {
+                Ok(leases) => {
+                    self.report.leases += u32::try_from(leases.len()).unwrap_or(u32::MAX);
+                    self.decisions.push(Decision::Grant { job: rank.1, leases });
+                    again.extend(queue.after(key, rank).map(|rank| (rank, key)));
+                }
+                Err(wait) => self.note(rank.1, wait),
+            }
+        }
+        self.report.steps += self.space.steps.get();
+    }
+
+    fn note(&mut self, job: JobId, wait: Wait) {
+        if self.report.waiting.len() >= REPORT_WAITING_MAX {
+            return;
+        }
+        let on = match wait {
+            Wait::Quota(Shortage { tenant, resource, .. }) => WaitingOn::Quota { tenant, resource },
+            Wait::Room => WaitingOn::Room,
+            Wait::Devices => WaitingOn::Devices,
+        };
+        self.report.waiting.push(Waiting { job, on });
+    }
+
+    /// Grants a gang, or says why not and holds what it could use.
+    fn consider(&mut self, id: JobId, need: &Need) -> Result<Vec<Lease>, Wait> {
+        let Some(job) = self.facts.jobs.get(&id) else { return Err(Wait::Devices) };
+        let want = self.quota_room(&job.ask.tenant, need).map_err(Wait::Quota)?;
+        let (cells, room) = self.space.cells_for(need);
+        if room < u64::from(need.min) {
+            return Err(Wait::Devices);
+        }
+        let open: Vec<CellKey> =
+            cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
+        let spots = self.space.find(need, &open, want);
+        if spots.len() < usize::try_from(need.min).unwrap_or(usize::MAX) {
+            for cell in cells {
+                self.held.entry(cell).or_insert(id);
+            }
+            return Err(Wait::Room);
+        }
+        let mut leases = self.leases(id, job, &spots);
+        self.within_quota(need, &mut leases).map_err(Wait::Quota)?;
+        self.commit(job, &leases);
+        Ok(leases)
+    }
+
+    /// Tasks that the quotas leave room for, if they are enough.
+    pub(crate) fn quota_room(&self, tenant: &TenantPath, need: &Need) -> Result<u32, Shortage> {
+        let each = admit::each(self.index, need);
+        match quota::room(self.facts, self.index, &self.more, tenant, each) {
+            (room, Some(short)) if room < need.min.into() => Err(short),
+            (room, _) => Ok(u32::try_from(room).unwrap_or(u32::MAX).min(need.max)),
+        }
+    }
+
+    /// Drops members of a gang until its tenants' quotas hold. Only whole devices need it: how
+    /// much memory they add is known once they are chosen.
+    fn within_quota(&self, need: &Need, leases: &mut Vec<Lease>) -> Result<(), Shortage> {
+        while need.is_whole()
+            && let Some(first) = leases.first()
+        {
+            let sum = leases.iter().map(held_of).fold(Held::default(), |mut sum, held| {
+                sum.add(held);
+                sum
+            });
+            let (room, short) = quota::room(self.facts, self.index, &self.more, &first.tenant, sum);
+            let Some(short) = short.filter(|_| room == 0) else { break };
+            if leases.len() <= usize::try_from(need.min).unwrap_or(usize::MAX) {
+                return Err(short);
+            }
+            leases.pop();
+        }
+        Ok(())
+    }
+
+    fn leases(&self, id: JobId, job: &JobFacts, spots: &[Spot]) -> Vec<Lease> {
+        let lease = |(task, spot): (usize, &Spot)| Lease {
+            id: LeaseId(self.next_lease.0 + u64::try_from(task).unwrap_or(u64::MAX)),
+            job: id,
+            task: TaskIndex::try_from(task).unwrap_or(TaskIndex::MAX),
+            attempt: job.attempt,
+            tenant: job.ask.tenant.clone(),
+            user: job.ask.user.clone(),
+            node: spot.node.clone(),
+            slices: spot.devices.iter().map(|device| self.slice(job, spot, device)).collect(),
+            state: LeaseState::Granted,
+            isolation: None,
+            granted_at: self.at,
+            started_at: None,
+            contact_limit: self.facts.policy.contact_limit,
+        };
+        spots.iter().enumerate().map(lease).collect()
+    }
+
+    fn slice(&self, job: &JobFacts, spot: &Spot, device: &polder_model::DeviceId) -> Slice {
+        let ask = &job.ask.devices;
+        let whole = || {
+            let room = self.space.node(&spot.node).and_then(|node| node.devices.get(device));
+            room.map_or(Bytes(0), |room| Bytes(room.memory))
+        };
+        Slice {
+            device: device.clone(),
+            mechanism: ask.mechanism(),
+            compute: ask.compute,
+            compute_max: ask.compute_max.unwrap_or(Permille::WHOLE),
+            memory: if ask.whole { whole() } else { ask.memory },
+        }
+    }
+
+    fn commit(&mut self, job: &JobFacts, leases: &[Lease]) {
+        for lease in leases {
+            self.space.take(&lease.node, &take_of(lease, &job.ask));
+            for tenant in lease.tenant.lineage() {
+                self.more.entry(tenant).or_default().add(held_of(lease));
+            }
+            self.next_lease = LeaseId(self.next_lease.0.max(lease.id.0 + 1));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What should happen now.
+
+use crate::index::queue::Queue;
+use crate::pass::Pass;
+use crate::step::step;
+use crate::{Engine, Report};
+use polder_model::{Decision, JobId, ReturnReason, Timestamp};
+use std::borrow::Cow;
+
+impl Engine {
+    /// What should happen now, and why the rest does not. Leaves no state behind. Apply the
+    /// decisions as [`polder_model::Event::Decided`] and plan again, until there are none.
+    #[must_use]
+    pub fn plan(&self, at: Timestamp) -> (Vec<Decision>, Report) {
+        let at = at.max(self.facts.now);
+        let mut decisions: Vec<Decision> = self.steps(at).collect();
+        let mut pass = Pass::new(&self.facts, &self.index, at);
+        pass.walk(&self.queue_at(at), None);
+        decisions.append(&mut pass.decisions);
+        (decisions, pass.report)
+    }
+
+    /// What follows for jobs that have, or had, leases.
+    fn steps(&self, at: Timestamp) -> impl Iterator<Item = Decision> + '_ {
+        let policy = &self.facts.policy;
+        let of = |id: JobId| self.facts.jobs.get(&id);
+        let due = self.index.due.iter().filter_map(move |id| step(policy, *id, of(*id)?));
+        let late = self.index.deadlines.range(..=(at, JobId(u64::MAX)));
+        let returns = late.filter(|(_, id)| !self.index.due.contains(id)).map(|(_, id)| {
+            let reason = ReturnReason::PrepareTimeout { limit: policy.prepare_limit };
+            Decision::Return { job: *id, reason }
+        });
+        due.chain(returns)
+    }
+
+    /// The queue as it stands at a moment: priorities may have ended since the last event.
+    pub(crate) fn queue_at(&self, at: Timestamp) -> Cow<'_, Queue> {
+        let queue = &self.index.queue;
+        if queue.due(at).next().is_none() {
+            return Cow::Borrowed(queue);
+        }
+        let mut moved = queue.clone();
+        moved.expire(&self.facts, self.facts.now, at);
+        Cow::Owned(moved)
+    }
+
+    /// The first moment later than `after` at which `plan` could say something new although no
+    /// event came.
+    #[must_use]
+    pub fn next_wake(&self, after: Timestamp) -> Option<Timestamp> {
+        let later = Timestamp(after.0.saturating_add(1));
+        let deadline = self.index.deadlines.range((later, JobId(0))..).next().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.index.queue.next_expiry(after)).min()
+    }
+
+    /// The jobs that wait for their turn, in order.
+    pub fn queue(&self, at: Timestamp) -> impl Iterator<Item = JobId> + '_ {
+        // The order may be one of its own, so it cannot be lent out entry by entry.
+        let order: Vec<JobId> = self.queue_at(at).order().iter().map(|(_, id)| *id).collect();
+        order.into_iter()
+    }
+}
