@@ -31,6 +31,7 @@ const SOURCE: &str = "kernel void work(global float *out, uint n) {
 /// Groups per compute unit: enough for the device to balance, few enough for short kernels.
 const GROUPS_PER_UNIT: u64 = 4;
 const CALIBRATION_ROUNDS: u32 = 16;
+const CALIBRATION_KERNELS: u32 = 9;
 const CL_DEVICE_MAX_COMPUTE_UNITS: cl_device_info = 0x1002;
 
 #[derive(Debug, Clone, Default)]
@@ -134,12 +135,14 @@ impl Program {
             .map(|what| self.cl.stamp(event, what))
     }
 
-    /// The median length of a few kernels of `iterations`, nanoseconds.
+    /// The median length of a few kernels of `iterations` in a full queue, nanoseconds. In a full
+    /// queue, because a device that has gone to sleep starts its first kernel on fewer units.
     fn length_ns(&self, iterations: u32) -> u64 {
         self.cl.arg(self.kernel, 1, &iterations);
-        let mut lengths: Vec<u64> = (0..5)
-            .map(|_| {
-                let event = self.launch();
+        let events: Vec<_> = (0..CALIBRATION_KERNELS).map(|_| self.launch()).collect();
+        let mut lengths: Vec<u64> = events
+            .into_iter()
+            .map(|event| {
                 self.cl.wait(event);
                 let [_, start, end] = self.stamps(event);
                 self.cl.release(event);
@@ -147,7 +150,7 @@ impl Program {
             })
             .collect();
         lengths.sort_unstable();
-        lengths[2]
+        lengths[lengths.len() / 2]
     }
 
     /// Iterations that make a kernel of `wanted_ns`.
