@@ -1,3 +1,75 @@
-//! Developer commands.
+//! Developer commands: `cargo xtask demo | test | bench | ci | packages`.
+//!
+//! Each installs what it needs from the package registries, so that a fresh Debian machine with
+//! Rust needs nothing else.
 
-fn main() {}
+mod bench;
+mod build;
+mod checks;
+mod demo;
+mod packages;
+mod polder;
+mod say;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Polder's developer commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Share a real device between real programs of several tenants, and show that it holds.
+    Demo {
+        /// Leave the pool running at the end, and say what to try.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run every test.
+    Test,
+    /// What continuous integration runs: format, lints, documents, dependencies, every test.
+    Ci,
+    /// Measure, and print figures as ratios against a baseline of the same run.
+    Bench {
+        /// Which benchmark.
+        #[arg(value_enum)]
+        name: bench::Name,
+        /// Also write the figures to this file, one JSON object each.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// A smoke run: shorter and fewer; its figures are not to be quoted.
+        #[arg(long)]
+        quick: bool,
+        /// Only the parts whose name contains this.
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Install the system packages that demo, test and bench use.
+    Packages,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Demo { keep } => demo::run(keep),
+        Command::Test => checks::test(),
+        Command::Ci => checks::ci(),
+        Command::Bench { name, json, quick, only } => bench::run(name, json, quick, only),
+        Command::Packages => packages::install(packages::ALL),
+    }
+}

@@ -1,0 +1,64 @@
+//! Benchmarks: every figure is a ratio against a baseline measured in the same run.
+
+mod alone;
+mod figures;
+mod lending;
+mod memory;
+mod path;
+mod shares;
+mod stamps;
+mod stats;
+mod tenants;
+
+use crate::{build, packages, say};
+use anyhow::Result;
+use clap::ValueEnum;
+use figures::Figures;
+use std::path::PathBuf;
+
+/// A benchmark.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Name {
+    /// Shares, cost alone, lending, memory and the job path on a real OpenCL device.
+    Share,
+}
+
+type Part = (&'static str, fn(&mut tenants::Bench, &mut Figures) -> Result<()>);
+
+const SHARE: &[Part] = &[
+    ("shares", shares::run),
+    ("alone", alone::run),
+    ("cap", alone::cap),
+    ("lending", lending::run),
+    ("memory", memory::run),
+    ("path", path::run),
+];
+
+/// Runs the benchmark `name`.
+pub(crate) fn run(
+    name: Name,
+    json: Option<PathBuf>,
+    quick: bool,
+    only: Option<String>,
+) -> Result<()> {
+    packages::install(packages::ALL)?;
+    let products = build::release()?;
+    let parts = match name {
+        Name::Share => SHARE,
+    };
+    let mut figures = Figures::new(quick);
+    for (part, run) in parts {
+        if only.as_ref().is_some_and(|text| !part.contains(text.as_str())) {
+            continue;
+        }
+        say::heading(part);
+        let mut bench = tenants::Bench::start(&products, quick)?;
+        run(&mut bench, &mut figures)?;
+        bench.stop()?;
+    }
+    figures.print();
+    if let Some(path) = json {
+        figures.write(&path)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! Builds of the workspace, and where their products lie.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The repository's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies below the root").to_path_buf()
+}
+
+/// `cargo` at the root.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end and fails with its name if it does.
+pub(crate) fn check(command: &mut Command) -> Result<()> {
+    let words: Vec<String> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let shown = words.join(" ");
+    let status = command.status().with_context(|| format!("cannot run {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+/// What the release build leaves.
+pub(crate) struct Products {
+    /// The `polder` binary.
+    pub(crate) polder: PathBuf,
+    /// The OpenCL program that measures itself, for benchmarks.
+    pub(crate) workload: PathBuf,
+}
+
+/// Builds everything the demo and the benchmarks run, in release.
+pub(crate) fn release() -> Result<Products> {
+    check(cargo().args(["build", "--release", "--package", "polder-cli"]))?;
+    let driver = ["build", "--release", "--package", "polder-driver", "--lib", "--examples"];
+    check(cargo().args(driver))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), PathBuf::from)
+        .join("release");
+    Ok(Products { polder: target.join("polder"), workload: target.join("examples/workload") })
+}

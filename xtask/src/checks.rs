@@ -1,0 +1,53 @@
+//! Tests and the checks around them.
+
+use crate::build::{cargo, check};
+use crate::packages;
+use anyhow::Result;
+use std::process::{Command, Stdio};
+
+/// Every test of the workspace, then the model-checked ones.
+pub(crate) fn test() -> Result<()> {
+    packages::install(packages::ALL)?;
+    // Tests load the driver library and run the binary from the same folder.
+    check(cargo().args(["build", "--package", "polder-driver", "--package", "polder-cli"]))?;
+    loom()?;
+    check(cargo().args(["test", "--workspace"]))
+}
+
+/// The ledger's protocols under loom, which runs every interleaving.
+fn loom() -> Result<()> {
+    check(
+        cargo()
+            .args(["test", "--package", "polder-ledger", "--release", "--lib"])
+            .args(["--target-dir", "target/loom"])
+            .env("RUSTFLAGS", "--cfg loom"),
+    )
+}
+
+/// What continuous integration runs.
+pub(crate) fn ci() -> Result<()> {
+    packages::install(packages::ALL)?;
+    check(cargo().args(["fmt", "--all", "--check"]))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    check(cargo().args(lints))?;
+    check(
+        cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
+    deny()?;
+    test()
+}
+
+/// Bans, licences and sources of every dependency. Advisories need a database that not every
+/// machine can reach, so they are checked where it can (`cargo deny check advisories`).
+fn deny() -> Result<()> {
+    let there = Command::new("cargo-deny")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !there {
+        check(cargo().args(["install", "cargo-deny", "--locked", "--quiet"]))?;
+    }
+    check(cargo().args(["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
+}
