@@ -15,7 +15,7 @@ pub(crate) use chain::{Digest, of as digest_of};
 pub use error::{AppendError, JournalError};
 pub(crate) use query::{Archive, EndedLease, UsageSum};
 pub(crate) use read::{Head, Reader, unsigned};
-pub(crate) use rows::Row;
+pub(crate) use rows::{EndRow, Row};
 
 use polder_model::{Envelope, Event, PoolId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};

@@ -1,0 +1,9 @@
+//! Who is calling, and what they may do.
+
+mod caller;
+mod decide;
+mod guard;
+
+pub(crate) use caller::{Caller, Principal, UnknownUser, principal};
+pub(crate) use decide::{Action, Denied, decide};
+pub(crate) use guard::{Guard, LoopbackRefusal};

@@ -1,0 +1,398 @@
+//! Turns commands into events, and events into state and derived rows. No I/O: what it makes is
+//! durable only when the loop has appended it.
+
+use super::{Nodes, View, Write, WriteError, WriterError};
+use crate::auth::{Action, Caller, Denied, Principal, UnknownUser, decide, principal};
+use crate::clock::ServerTime;
+use crate::journal::{Batch, Digest, EndRow, Row, digest_of};
+use polder_engine::{Engine, Refusal};
+use polder_model::{
+    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, PoolId,
+    TenantPath, Timestamp, User, UserName,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+/// Rounds of planning in one transaction; the rest follows in the next.
+const PLAN_ROUNDS_MAX: u32 = 64;
+/// Events in one transaction before planning goes on in the next.
+const EVENTS_MAX: usize = 20_000;
+/// Bytes of a subject or reason that the audit log keeps.
+const AUDIT_TEXT_MAX: usize = 500;
+
+/// What a write has led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The job as it now is; `created` tells a new one from one that the key already stood for.
+    Job { job: Box<Job>, created: bool },
+    /// The tenant is as asked.
+    Tenant,
+    /// The user as it now is.
+    User(Box<User>),
+    /// It is gone.
+    Removed,
+    /// It is noted and may go on.
+    Noted,
+    /// So many jobs were cancelled.
+    Stopped { cancelled: u64 },
+}
+
+/// What a write leads to once its transaction is durable.
+pub(super) enum Pending {
+    Done(Written),
+    /// The job as it will be then.
+    Job {
+        id: JobId,
+        created: bool,
+    },
+}
+
+/// What a transaction will hold, and who must hear of it afterwards.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) batch: Batch,
+    /// Jobs that may have changed.
+    pub(super) jobs: BTreeSet<JobId>,
+    pub(super) finished: BTreeMap<JobId, Job>,
+    pub(super) leases: Vec<(LeaseId, JobId, TenantPath, LeaseState)>,
+    pub(super) ended: BTreeMap<LeaseId, NodeId>,
+    keys: BTreeMap<(UserName, String), (JobId, Digest)>,
+}
+
+/// The engine and what surrounds it.
+pub(crate) struct Core {
+    pub(super) engine: Engine,
+    pub(super) time: ServerTime,
+    pub(super) pool: PoolId,
+    pub(super) nodes: Nodes,
+    pub(super) draft: Draft,
+    /// No new job is taken: every job is being ended.
+    draining: bool,
+    pub(super) positions: OnceLock<BTreeMap<JobId, u64>>,
+}
+
+/// What an earlier submission with the same key was: looked up before a write is handled.
+pub(super) type KnownKey = Option<(JobId, Digest)>;
+
+impl Core {
+    pub(crate) fn new(engine: Engine, time: ServerTime, pool: PoolId) -> Self {
+        Self {
+            engine,
+            time,
+            pool,
+            nodes: Nodes::default(),
+            draft: Draft::default(),
+            draining: false,
+            positions: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn view(&self) -> View<'_> {
+        View {
+            engine: &self.engine,
+            nodes: &self.nodes,
+            pool: &self.pool,
+            at: self.time.peek(),
+            positions: &self.positions,
+        }
+    }
+
+    /// Takes in an event if the engine accepts it.
+    pub(super) fn record(&mut self, event: Event) -> Result<Result<(), Refusal>, WriterError> {
+        let at = self.time.next();
+        if let Err(refusal) = self.engine.admit(at, &event) {
+            return Ok(Err(refusal));
+        }
+        self.take(at, event).map(Ok)
+    }
+
+    /// Takes in an event that must be acceptable, and derives from it.
+    fn take(&mut self, at: Timestamp, event: Event) -> Result<(), WriterError> {
+        self.derive(at, &event);
+        self.engine.apply(at, &event).map_err(|error| WriterError::Engine {
+            what: format!("{error} (event {event:?})").chars().take(2000).collect(),
+        })?;
+        self.draft.batch.events.push((at, event));
+        Ok(())
+    }
+
+    /// Notes what the event ends, which the engine forgets with it, and whom it concerns.
+    fn derive(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::JobSubmitted { job, .. } | Event::JobCancelled { job, .. } => {
+                self.draft.jobs.insert(*job);
+            }
+            Event::LeasePrepared { lease, .. } => self.note_lease(*lease, LeaseState::Prepared),
+            Event::LeaseStarted { lease } => self.note_lease(*lease, LeaseState::Started),
+            Event::LeaseEnded { lease, end } => {
+                self.note_lease(*lease, LeaseState::Ended);
+                if let Some(granted) = self.engine.lease(*lease).cloned() {
+                    self.draft.ended.insert(*lease, granted.node.clone());
+                    let models = self.models(&granted);
+                    let row = EndRow { lease: granted, end: end.clone(), at, models };
+                    self.draft.batch.rows.push(Row::Lease(Box::new(row)));
+                }
+            }
+            Event::Decided { decision } => self.derive_decision(at, decision),
+            _ => {}
+        }
+    }
+
+    fn derive_decision(&mut self, at: Timestamp, decision: &Decision) {
+        let job = match decision {
+            Decision::Grant { job, leases } => {
+                for lease in leases {
+                    let tenant = lease.tenant.clone();
+                    self.draft.leases.push((lease.id, *job, tenant, LeaseState::Granted));
+                }
+                job
+            }
+            Decision::Finish { job, outcome } => {
+                if let Some(mut finished) = self.engine.job(*job) {
+                    finished.state = JobState::Finished { outcome: outcome.clone() };
+                    finished.finished_at = Some(at);
+                    self.draft.batch.rows.push(Row::Job(Box::new(finished.clone())));
+                    self.draft.finished.insert(*job, finished);
+                }
+                job
+            }
+            Decision::Start { job }
+            | Decision::Return { job, .. }
+            | Decision::Stop { job, .. }
+            | Decision::Retry { job, .. } => job,
+        };
+        self.draft.jobs.insert(*job);
+    }
+
+    fn note_lease(&mut self, lease: LeaseId, state: LeaseState) {
+        if let Some(granted) = self.engine.lease(lease) {
+            self.draft.jobs.insert(granted.job);
+            self.draft.leases.push((lease, granted.job, granted.tenant.clone(), state));
+        }
+    }
+
+    fn models(&self, lease: &Lease) -> Vec<String> {
+        let node = self.engine.node(&lease.node);
+        let model = |id| {
+            let devices = &node.as_ref()?.inventory.devices;
+            Some(devices.iter().find(|device| device.id == id)?.model.clone())
+        };
+        lease.slices.iter().map(|slice| model(slice.device.clone()).unwrap_or_default()).collect()
+    }
+
+    /// Takes in what the engine decides, until it decides nothing more. True when it must be
+    /// asked again after this transaction.
+    pub(super) fn plan(&mut self) -> Result<bool, WriterError> {
+        for _ in 0..PLAN_ROUNDS_MAX {
+            let (decisions, _) = self.engine.plan(self.time.peek());
+            if decisions.is_empty() {
+                return Ok(false);
+            }
+            for decision in decisions {
+                let at = self.time.next();
+                self.take(at, Event::Decided { decision })?;
+            }
+            if self.draft.batch.events.len() > EVENTS_MAX {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Handles one write: who, may they, is it acceptable. Every write of a known user is in the
+    /// audit log, the refused ones too.
+    pub(super) fn write(
+        &mut self,
+        caller: &Caller,
+        write: Write,
+        known: KnownKey,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        let who = match principal(&self.engine, caller) {
+            Ok(who) => who,
+            Err(UnknownUser(user)) => return Ok(Err(WriteError::Unknown(UnknownUser(user)))),
+        };
+        let (action, mut subject) = describe(&write);
+        let result = self.authorised(&who, write, known)?;
+        if let Ok(Pending::Job { id, created: true }) = &result {
+            subject = id.to_string();
+        }
+        let result_text = match &result {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => shorten(&error.to_string()),
+        };
+        let at = self.time.next();
+        let (user, subject) = (who.user, shorten(&subject));
+        self.draft.batch.rows.push(Row::Audit { at, user, action, subject, result: result_text });
+        Ok(result)
+    }
+
+    fn authorised(
+        &mut self,
+        who: &Principal,
+        write: Write,
+        known: KnownKey,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        let may = |action: Action<'_>| decide(who, action);
+        match write {
+            Write::Submit { ask, key } => return self.submit(who, *ask, key, known),
+            Write::Cancel { job } => return self.cancel(who, job),
+            Write::TenantSet { tenant } => {
+                let allowed = may(Action::ChangeTenant(&tenant.path));
+                self.change(allowed, Event::TenantSet { tenant }, Written::Tenant)
+            }
+            Write::TenantRemove { path } => {
+                let allowed = may(Action::ChangeTenant(&path));
+                self.change(allowed, Event::TenantRemoved { tenant: path }, Written::Removed)
+            }
+            Write::UserSet { name, change } => {
+                let before = self.engine.users().find(|user| user.name == name);
+                let added_at = before.map_or_else(|| self.time.peek(), |user| user.added_at);
+                let (role, tenants) = (change.role, &change.tenants);
+                let allowed = may(Action::SetUser { before, role, tenants });
+                let user = User { name, role, tenants: change.tenants, added_at };
+                let written = Written::User(Box::new(user.clone()));
+                self.change(allowed, Event::UserSet { user }, written)
+            }
+            Write::UserRemove { name } => {
+                let user = self.engine.users().find(|user| user.name == name);
+                let allowed = user.map_or(Ok(()), |user| may(Action::RemoveUser(user)));
+                self.change(allowed, Event::UserRemoved { user: name }, Written::Removed)
+            }
+            Write::Backup { .. } => {
+                Ok(may(Action::Backup).map_err(WriteError::Denied).map(|()| Written::Noted))
+            }
+            Write::Shutdown { end_tasks } => match may(Action::Shutdown) {
+                Err(denied) => Ok(Err(WriteError::Denied(denied))),
+                Ok(()) => self.stop_all(who, end_tasks),
+            },
+        }
+        .map(|result| result.map(Pending::Done))
+    }
+
+    fn change(
+        &mut self,
+        allowed: Result<(), Denied>,
+        event: Event,
+        written: Written,
+    ) -> Result<Result<Written, WriteError>, WriterError> {
+        if let Err(denied) = allowed {
+            return Ok(Err(WriteError::Denied(denied)));
+        }
+        Ok(self.record(event)?.map_err(WriteError::Refused).map(|()| written))
+    }
+
+    fn submit(
+        &mut self,
+        who: &Principal,
+        ask: Ask,
+        key: Option<String>,
+        known: KnownKey,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        if let Err(denied) = decide(who, Action::Submit(&ask.tenant)) {
+            return Ok(Err(WriteError::Denied(denied)));
+        }
+        let mut row = None;
+        if let Some(key) = &key {
+            let text = serde_json::to_vec(&ask).expect("asks have only string keys");
+            let digest = digest_of(&[&text]);
+            let entry = (who.user.clone(), key.clone());
+            if let Some((job, before)) = known.or_else(|| self.draft.keys.get(&entry).copied()) {
+                return Ok(if before == digest {
+                    Ok(Pending::Job { id: job, created: false })
+                } else {
+                    Err(WriteError::KeyReused { key: key.clone(), job })
+                });
+            }
+            row = Some((entry, digest));
+        }
+        if self.draining {
+            return Ok(Err(WriteError::Stopping));
+        }
+        let id = self.engine.next_job_id();
+        if let Err(refusal) = self.record(Event::JobSubmitted { job: id, ask, key })? {
+            return Ok(Err(WriteError::Refused(refusal)));
+        }
+        if let Some((entry, digest)) = row {
+            self.draft.keys.insert(entry.clone(), (id, digest));
+            let (user, key) = entry;
+            self.draft.batch.rows.push(Row::Key { user, key, job: id, digest });
+        }
+        Ok(Ok(Pending::Job { id, created: true }))
+    }
+
+    fn cancel(
+        &mut self,
+        who: &Principal,
+        id: JobId,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        let done = Ok(Ok(Pending::Job { id, created: false }));
+        let Some(job) = self.engine.job(id) else {
+            // Over, perhaps in this very transaction; who asks will be shown how it ended.
+            return Ok(Err(WriteError::Refused(Refusal::UnknownJob { job: id })));
+        };
+        // A job that the caller may not see is not there.
+        if decide(who, Action::SeeTenant(&job.ask.tenant)).is_err() && job.ask.user != who.user {
+            return Ok(Err(WriteError::Refused(Refusal::UnknownJob { job: id })));
+        }
+        let action = Action::Cancel { owner: &job.ask.user, tenant: &job.ask.tenant };
+        if let Err(denied) = decide(who, action) {
+            return Ok(Err(WriteError::Denied(denied)));
+        }
+        match self.record(Event::JobCancelled { job: id, by: who.user.clone() })? {
+            // What was wanted is already under way.
+            Ok(()) | Err(Refusal::AlreadyCancelled { .. }) => done,
+            Err(refusal) => Ok(Err(WriteError::Refused(refusal))),
+        }
+    }
+
+    fn stop_all(
+        &mut self,
+        who: &Principal,
+        end_tasks: bool,
+    ) -> Result<Result<Written, WriteError>, WriterError> {
+        let mut cancelled = 0;
+        if end_tasks {
+            self.draining = true;
+            let jobs: Vec<JobId> = self.engine.jobs().map(|job| job.id).collect();
+            for job in jobs {
+                let by = who.user.clone();
+                cancelled += u64::from(self.record(Event::JobCancelled { job, by })?.is_ok());
+            }
+        }
+        Ok(Ok(Written::Stopped { cancelled }))
+    }
+}
+
+/// A write for the audit log: what it does, and to what.
+fn describe(write: &Write) -> (&'static str, String) {
+    match write {
+        Write::Submit { ask, .. } => ("job.submit", format!("for tenant {}", ask.tenant)),
+        Write::Cancel { job } => ("job.cancel", job.to_string()),
+        Write::TenantSet { tenant } => ("tenant.set", tenant.path.to_string()),
+        Write::TenantRemove { path } => ("tenant.remove", path.to_string()),
+        Write::UserSet { name, .. } => ("user.set", name.to_string()),
+        Write::UserRemove { name } => ("user.remove", name.to_string()),
+        Write::Backup { path } => ("backup", path.clone()),
+        Write::Shutdown { end_tasks: true } => ("shutdown", "with every task".to_owned()),
+        Write::Shutdown { end_tasks: false } => ("shutdown", "tasks run on".to_owned()),
+    }
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(AUDIT_TEXT_MAX).collect()
+}
+
+impl std::fmt::Display for WriteError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(UnknownUser(user)) => write!(f, "the pool does not know user {user}"),
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::KeyReused { key, job } => write!(
+                f,
+                "idempotency key {key:?} already stands for job {job}, which was asked differently"
+            ),
+            Self::Stopping => f.write_str("the server is stopping"),
+        }
+    }
+}
