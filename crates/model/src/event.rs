@@ -26,6 +26,9 @@ pub struct Envelope {
 }
 
 /// What happened.
+// Events are built once, written, applied and dropped: a box around the larger ones would cost every
+// reader a dereference to save bytes that nobody keeps.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Event {
