@@ -4,10 +4,12 @@
 //! ```text
 //! workload --kernel-us 1000 --seconds 5 [--async 4] [--gap-us 0] [--memory BYTES]
 //!          [--iterations N | --calibrate-only] [--start-at MONOTONIC_NS] [--stamps FILE]
+//!          [--commands N] [--phase-ms WORK,SLEEP]
 //! ```
 //!
 //! `--async N` keeps N commands in the queue (1: launch and wait). With a gap the program waits for
-//! all of them, sleeps, and launches the next N. A line of the stamps file is `QUEUED START END` of
+//! all of them, sleeps, and launches the next N. With a phase it works and sleeps by turns, and says
+//! when it came back (`returns_ns`). `--commands` ends it after so many. A line of the stamps file is `QUEUED START END` of
 //! one command in nanoseconds of `CLOCK_MONOTONIC`, so that files of several processes share one
 //! time axis. The last line on standard output is a JSON object.
 
@@ -45,6 +47,8 @@ struct Options {
     calibrate_only: bool,
     start_at: Option<u64>,
     stamps: Option<String>,
+    commands: Option<usize>,
+    phase_ms: Option<(u64, u64)>,
 }
 
 impl Options {
@@ -68,6 +72,16 @@ impl Options {
                 }
                 "--start-at" => options.start_at = Some(value.parse().map_err(|_| bad(()))?),
                 "--stamps" => options.stamps = Some(value),
+                "--commands" => options.commands = Some(value.parse().map_err(|_| bad(()))?),
+                "--phase-ms" => {
+                    let (work, sleep) = value
+                        .split_once(',')
+                        .ok_or_else(|| format!("{word} {value:?} is not two numbers"))?;
+                    let parse = |text: &str| {
+                        text.parse().map_err(|_| format!("{word} {value:?} is not two numbers"))
+                    };
+                    options.phase_ms = Some((parse(work)?, parse(sleep)?));
+                }
                 _ => return Err(format!("{word} is unknown")),
             }
         }
@@ -207,18 +221,32 @@ impl Program {
         }
     }
 
-    /// Launches until `until_ns` and returns every command's stamps.
-    fn run(&self, options: &Options, until_ns: u64) -> Vec<[u64; 3]> {
+    /// Launches until `until_ns` and returns every command's stamps, and when it came back from
+    /// each sleep of its phases.
+    fn run(&self, options: &Options, until_ns: u64) -> (Vec<[u64; 3]>, Vec<u64>) {
         let mut queued = VecDeque::with_capacity(options.in_queue);
         let mut all = Vec::new();
+        let mut returns = Vec::new();
+        let mut left = options.commands.unwrap_or(usize::MAX);
+        let begin = now(ClockId::Monotonic);
         let mut take = |event| {
             self.cl.wait(event);
             all.push(self.stamps(event));
             self.cl.release(event);
         };
-        while now(ClockId::Monotonic) < until_ns {
-            while queued.len() < options.in_queue {
+        while now(ClockId::Monotonic) < until_ns && left > 0 {
+            if let Some((work, sleep)) = options.phase_ms {
+                let into = (now(ClockId::Monotonic) - begin) / 1_000_000 % (work + sleep).max(1);
+                if into >= work {
+                    queued.drain(..).for_each(&mut take);
+                    std::thread::sleep(Duration::from_millis(work + sleep - into));
+                    returns.push(now(ClockId::Monotonic));
+                    continue;
+                }
+            }
+            while queued.len() < options.in_queue && left > 0 {
                 queued.push_back(self.launch());
+                left -= 1;
             }
             if options.gap_us == 0 {
                 take(queued.pop_front().expect("at least one is queued"));
@@ -228,7 +256,7 @@ impl Program {
             }
         }
         queued.drain(..).for_each(&mut take);
-        all
+        (all, returns)
     }
 }
 
@@ -260,7 +288,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begin = now(ClockId::Monotonic);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seconds of a test
     let until = begin + (options.seconds.max(0.0) * 1e9) as u64;
-    let mut stamps = program.run(&options, until);
+    let (mut stamps, returns) = program.run(&options, until);
     let end = now(ClockId::Monotonic);
     let last = program.offset(clock);
     for row in &mut stamps {
@@ -279,7 +307,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(
         out,
         "{{\"kernels\":{},\"seconds\":{:.6},\"busy_seconds\":{:.6},\"iterations\":{iterations},\
-         \"begin_ns\":{begin},\"end_ns\":{end},\"clock\":\"{clock:?}\",\"clock_offset_ns\":{}}}",
+         \"returns_ns\":{returns:?},\"begin_ns\":{begin},\"end_ns\":{end},\"clock\":\"{clock:?}\",\"clock_offset_ns\":{}}}",
         stamps.len(),
         seconds(end - begin),
         seconds(busy),

@@ -62,9 +62,12 @@ fn enqueue_cost(bench: &Bench, leased: bool, commands: u32) -> Result<f64> {
         "--toggle-collect=clEnqueueNDRangeKernel".into(),
         format!("--callgrind-out-file={}", out.display()),
         bench.workload().display().to_string(),
-        "--kernel-us=1".into(),
-        "--iterations=1".into(),
-        format!("--commands={commands}"),
+        "--iterations".into(),
+        "1".into(),
+        "--seconds".into(),
+        "600".into(),
+        "--commands".into(),
+        commands.to_string(),
     ];
     let mut command = if leased {
         let mut line = vec!["run", "--quiet", "--tenant", "a", "--compute", "30%"];

@@ -92,7 +92,7 @@ fn gaps(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
     bench.step("50/50, a tenant with 2 ms host gaps");
     let seconds = bench.choose(21.0, 4.0);
     let steady = Load::saturating(1_000, seconds);
-    let gappy = Load { gap_us: 2_000, depth: 0, ..steady.clone() };
+    let gappy = Load { gap_us: 2_000, depth: 1, ..steady.clone() };
     let alone = bench.rate_alone(&steady)?;
     let seen = together(bench, &[50, 50], &[gappy, steady])?;
     let neighbour = seen.rate(1) / alone * 100.0;

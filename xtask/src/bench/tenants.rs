@@ -30,7 +30,7 @@ pub(crate) struct Load {
     pub(crate) kernel_us: u64,
     /// Sleep between commands on the host, microseconds.
     pub(crate) gap_us: u64,
-    /// Commands it keeps in flight; 0 means that it waits for each.
+    /// Commands it keeps in flight; 1 means that it waits for each.
     pub(crate) depth: u32,
     /// How long it runs, seconds.
     pub(crate) seconds: f64,
@@ -115,10 +115,7 @@ impl Bench {
             .env("POCL_CACHE_DIR", std::env::temp_dir().join("polder-kernel-cache"))
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let found = serde_json::from_str::<Value>(text.lines().last().unwrap_or_default())
-            .ok()
-            .and_then(|answer| answer.get("iterations")?.as_u64());
-        let Some(found) = found else {
+        let Ok(found) = text.trim().parse() else {
             bail!("calibration failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         };
         self.iterations.insert(kernel_us, found);
