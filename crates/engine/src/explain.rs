@@ -1,10 +1,172 @@
-//! Why a job is where it is.
-use crate::Engine;
-use polder_model::{Explanation, JobId, Timestamp};
+//! Why a job is where it is. Computed only when somebody asks.
+
+use crate::closest::Closest;
+use crate::index::queue::{Queue, Rank, rank};
+use crate::index::space::CellKey;
+use crate::need::Need;
+use crate::pass::Pass;
+use crate::place::Spot;
+use crate::quota::Shortage;
+use crate::{Engine, admit};
+use polder_model::{Explanation, Help, JobId, JobState, Reason, Timestamp};
+
+/// What is being said of one job that waits.
+struct Account<'e> {
+    engine: &'e Engine,
+    pass: Pass<'e>,
+    need: Need,
+    rank: Rank,
+    position: u64,
+    reasons: Vec<Reason>,
+    help: Vec<Help>,
+    predicted_start: Option<Timestamp>,
+}
+
 impl Engine {
     /// Why a job is where it is; `None` when it is over or never was.
     #[must_use]
-    pub fn explain(&self, _at: Timestamp, _job: JobId) -> Option<Explanation> {
-        None
+    pub fn explain(&self, at: Timestamp, job: JobId) -> Option<Explanation> {
+        let at = at.max(self.facts.now);
+        let facts = self.facts.jobs.get(&job)?;
+        let state = facts.state();
+        let mut explanation = Explanation {
+            job,
+            state,
+            position: None,
+            reasons: Vec::new(),
+            predicted_start: None,
+            help: Vec::new(),
+        };
+        match explanation.state {
+            JobState::Queued => {
+                let mut account = self.account(at, job)?;
+                account.tell();
+                explanation.position = Some(account.position);
+                explanation.reasons = account.reasons;
+                explanation.help = account.help;
+                explanation.predicted_start = account.predicted_start;
+            }
+            JobState::Starting => {
+                let hold = facts.hold.as_ref()?;
+                let members = u32::try_from(hold.leases.len()).unwrap_or(u32::MAX);
+                explanation.reasons = vec![Reason::Preparing { prepared: hold.prepared, members }];
+            }
+            JobState::Running | JobState::Stopping | JobState::Finished { .. } => {}
+        }
+        Some(explanation)
+    }
+
+    /// Everything the next pass would do before it comes to this job.
+    fn account(&self, at: Timestamp, id: JobId) -> Option<Account<'_>> {
+        let job = self.facts.jobs.get(&id)?;
+        let queue = self.queue_at(at);
+        let rank = rank(id, job, at);
+        let mut pass = Pass::new(&self.facts, &self.index, at);
+        pass.walk(&queue, Some(rank));
+        Some(Account {
+            engine: self,
+            pass,
+            need: Need::of(&job.ask),
+            rank,
+            position: position(&queue, rank),
+            reasons: Vec::new(),
+            help: Vec::new(),
+            predicted_start: None,
+        })
+    }
+}
+
+fn position(queue: &Queue, rank: Rank) -> u64 {
+    u64::try_from(queue.order().range(..=rank).count()).unwrap_or(u64::MAX)
+}
+
+impl Account<'_> {
+    fn tell(&mut self) {
+        self.quota();
+        let (cells, _) = self.pass.space.cells_for(&self.need);
+        if cells.is_empty() {
+            self.no_cell();
+        } else {
+            let free = self.room(&cells);
+            self.behind(&cells, free);
+        }
+        if self.reasons.is_empty() {
+            self.reasons.push(Reason::Next);
+        }
+    }
+
+    fn quota(&mut self) {
+        let Some(job) = self.engine.facts.jobs.get(&self.rank.1) else { return };
+        let short = self.pass.quota_room(&job.ask.tenant, &self.need);
+        let Err(Shortage { tenant, resource, limit, used }) = short else { return };
+        let gang = admit::each(&self.engine.index, &self.need).times(self.need.min.into());
+        let asked = gang.of(resource);
+        let at_least = used.saturating_add(asked);
+        self.help.push(Help::RaiseQuota { tenant: tenant.clone(), resource, at_least });
+        self.reasons.push(Reason::Quota { tenant, resource, limit, used, asked });
+    }
+
+    /// No device that answers would do, even if all were free.
+    fn no_cell(&mut self) {
+        let index = &self.engine.index;
+        let fitting = index.known.iter().filter(|(shape, _)| self.need.room(shape) > 0);
+        let number = fitting.map(|(shape, nodes)| self.need.fitting(shape).saturating_mul(*nodes));
+        let known = number.fold(0, u64::saturating_add);
+        let groups = index.space.groups();
+        let usable: u64 = groups.map(|(shape, of)| self.need.fitting(shape) * of.nodes).sum();
+        let devices = u32::try_from(known.saturating_sub(usable)).unwrap_or(u32::MAX);
+        self.reasons.push(if devices > 0 {
+            Reason::Unreachable { devices }
+        } else {
+            let nearest = self.need.nearest(index.known.keys());
+            Reason::NoSuchDevice { devices: admit::devices(index), nearest }
+        });
+    }
+
+    /// Whether there is room for it, were it first; if not, says what is lacking.
+    fn room(&mut self, cells: &[CellKey]) -> bool {
+        let spots = self.pass.space.find(&self.need, cells, self.need.min);
+        let placeable = u32::try_from(spots.len()).unwrap_or(u32::MAX);
+        if placeable >= self.need.min {
+            return true;
+        }
+        let alone = self.need.min == 1 && self.need.count == 1;
+        let overtaken = self.pass.held.keys().any(|cell| cells.contains(cell));
+        let quota = !self.reasons.is_empty();
+        if !overtaken && !quota {
+            let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
+            self.predicted_start = closest.predicted_start(self.pass.at);
+            if alone {
+                self.help = closest.help();
+            }
+        }
+        self.fill(&spots);
+        let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
+        self.reasons.extend(closest.reason(placeable));
+        false
+    }
+
+    /// Lays the members of its gang that would fit over the space, to see what the next lacks.
+    fn fill(&mut self, spots: &[Spot]) {
+        let Some(job) = self.engine.facts.jobs.get(&self.rank.1) else { return };
+        for lease in self.pass.leases(self.rank.1, job, spots) {
+            let take = crate::index::take_of(&lease, &job.ask);
+            self.pass.space.take(&lease.node, &take);
+        }
+    }
+
+    /// Says who holds the devices that it could use.
+    fn behind(&mut self, cells: &[CellKey], free: bool) {
+        let holders = cells.iter().filter_map(|cell| self.pass.held.get(cell));
+        let jobs = &self.engine.facts.jobs;
+        let ranked = holders.filter_map(|id| Some(rank(*id, jobs.get(id)?, self.pass.at)));
+        let Some((_, first)) = ranked.min() else { return };
+        let open: Vec<CellKey> =
+            cells.iter().filter(|cell| !self.pass.held.contains_key(cell)).cloned().collect();
+        let found = || self.pass.space.find(&self.need, &open, self.need.min).len();
+        let passes = free && u32::try_from(found()).unwrap_or(u32::MAX) >= self.need.min;
+        if !passes {
+            self.reasons.push(Reason::Behind { ahead: self.position.saturating_sub(1), first });
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod admit;
 mod apply;
 mod check;
+mod closest;
 mod decided;
 mod desired;
 mod engine;

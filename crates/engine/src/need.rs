@@ -174,6 +174,12 @@ impl Need {
         most_tasks(&rooms, self.count).min(beside).min(self.max.into())
     }
 
+    /// Devices of one node of this shape that would do.
+    pub(crate) fn fitting(&self, shape: &Shape) -> u64 {
+        let fitting = shape.classes.iter().filter(|(class, _)| self.misses(class).is_empty());
+        fitting.map(|(_, number)| u64::from(*number)).sum()
+    }
+
     /// Everything about a node of this shape that rules it out although it has the right devices.
     fn node_misses(&self, shape: &Shape, fitting: u64) -> Vec<Miss> {
         let mut misses = Vec::new();
@@ -194,13 +200,7 @@ impl Need {
     pub(crate) fn nearest<'a>(&self, shapes: impl Iterator<Item = &'a Shape>) -> String {
         let mut best: Option<(usize, std::cmp::Reverse<Bytes>, &Class, Vec<Miss>)> = None;
         for shape in shapes {
-            let fits = |class: &Class| self.misses(class).is_empty();
-            let fitting: u64 = shape
-                .classes
-                .iter()
-                .filter(|(class, _)| fits(class))
-                .map(|(_, number)| u64::from(*number))
-                .sum();
+            let fitting = self.fitting(shape);
             for (class, _) in &shape.classes {
                 let mut misses = self.misses(class);
                 if misses.is_empty() {

@@ -29,7 +29,7 @@ pub const REPORT_WAITING_MAX: usize = 64;
 pub(crate) struct Pass<'a> {
     facts: &'a Facts,
     index: &'a Index,
-    at: Timestamp,
+    pub(crate) at: Timestamp,
     pub(crate) space: Overlay<'a>,
     /// Cells held, and by whom first.
     pub(crate) held: BTreeMap<CellKey, JobId>,
@@ -158,7 +158,8 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn leases(&self, id: JobId, job: &JobFacts, spots: &[Spot]) -> Vec<Lease> {
+    /// The leases that these spots become.
+    pub(crate) fn leases(&self, id: JobId, job: &JobFacts, spots: &[Spot]) -> Vec<Lease> {
         let lease = |(task, spot): (usize, &Spot)| Lease {
             id: LeaseId(self.next_lease.0 + u64::try_from(task).unwrap_or(u64::MAX)),
             job: id,

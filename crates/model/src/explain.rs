@@ -1,6 +1,8 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
-use crate::{Bytes, DeviceId, JobId, JobState, NodeId, Permille, TenantPath, Timestamp};
+use crate::{
+    Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -74,6 +76,17 @@ pub enum Reason {
         /// How many.
         devices: u32,
     },
+    /// A node has the devices free, but too little CPU or memory beside them.
+    NoHostRoom {
+        /// The closest node.
+        node: NodeId,
+        /// CPU missing there.
+        cpu_lacking: MilliCpu,
+        /// Host memory missing there.
+        memory_lacking: Bytes,
+    },
+    /// Nothing: the pass that comes next starts it.
+    Next,
     /// Its leases are being prepared.
     Preparing {
         /// Members ready.
@@ -200,6 +213,15 @@ impl fmt::Display for Reason {
                 let s = if *devices == 1 { " is" } else { "s are" };
                 write!(f, "{devices} fitting device{s} faulty or on nodes that do not answer")
             }
+            Self::NoHostRoom { node, cpu_lacking, memory_lacking } => {
+                write!(f, "devices are free, but {node} lacks ")?;
+                match (cpu_lacking.0, memory_lacking.0) {
+                    (0, _) => write!(f, "{memory_lacking} of host memory"),
+                    (_, 0) => write!(f, "{cpu_lacking} CPUs"),
+                    _ => write!(f, "{cpu_lacking} CPUs and {memory_lacking} of host memory"),
+                }
+            }
+            Self::Next => write!(f, "nothing keeps it: it is next"),
             Self::Preparing { prepared, members } => {
                 write!(f, "its node prepares it: {prepared} of {members} tasks ready")
             }

@@ -157,6 +157,18 @@ impl NodeSpace {
         }
     }
 
+    /// The reverse of [`NodeSpace::take`].
+    pub(crate) fn give(&mut self, take: &Take) {
+        self.cpu = self.cpu.saturating_add(take.cpu);
+        self.memory = self.memory.saturating_add(take.memory);
+        for (device, compute, memory) in &take.devices {
+            if let Some(room) = self.devices.get_mut(device) {
+                room.compute = room.compute.saturating_add(*compute);
+                room.memory = room.memory.saturating_add(*memory);
+            }
+        }
+    }
+
     /// Free compute from freest to least free: of one class, or of all.
     fn levels(&self, class: Option<usize>) -> Vec<u32> {
         let rooms = self.devices.values();

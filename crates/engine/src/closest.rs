@@ -1,0 +1,167 @@
+//! What is lacking for a task that does not fit, where the least is lacking, and what would help.
+
+use crate::Engine;
+use crate::index::space::{CellKey, Space};
+use crate::index::take_of;
+use crate::need::Need;
+use crate::place::Overlay;
+use polder_model::{
+    Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
+};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Most devices that one explanation looks at.
+const EXPLAIN_DEVICES_MAX: usize = 100_000;
+/// Most leases whose ends are looked at to predict a start.
+const PREDICT_LEASES_MAX: usize = 1024;
+
+/// A look at the devices that one need could use.
+pub(crate) struct Closest<'a> {
+    engine: &'a Engine,
+    space: &'a Overlay<'a>,
+    need: &'a Need,
+    cells: &'a [CellKey],
+}
+
+/// What one device lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lack<'a> {
+    /// Sum of both in thousandths of what is needed.
+    weight: u128,
+    device: &'a DeviceId,
+    compute: u32,
+    memory: u64,
+}
+
+impl<'a> Closest<'a> {
+    pub(crate) fn new(
+        engine: &'a Engine,
+        space: &'a Overlay<'a>,
+        need: &'a Need,
+        cells: &'a [CellKey],
+    ) -> Self {
+        Self { engine, space, need, cells }
+    }
+
+    fn lack(&self, compute: u32, memory: u64, device: &'a DeviceId) -> Lack<'a> {
+        let compute = self.need.compute.saturating_sub(compute);
+        let memory = self.need.memory.saturating_sub(memory);
+        let part = |lacking: u128, of: u128| (lacking * 1000).checked_div(of).unwrap_or(0);
+        let weight = part(compute.into(), self.need.compute.into())
+            + part(memory.into(), self.need.memory.into());
+        Lack { weight, device, compute, memory }
+    }
+
+    /// The node where the least is lacking, and what its last device needed lacks.
+    fn node(&self) -> Option<(&'a NodeId, Lack<'a>)> {
+        let mut lacks: BTreeMap<&NodeId, Vec<Lack<'a>>> = BTreeMap::new();
+        let all = self.space.fitting(self.cells, 0, 0);
+        for (compute, memory, node, device) in all.take(EXPLAIN_DEVICES_MAX) {
+            lacks.entry(node).or_default().push(self.lack(compute, memory, device));
+        }
+        let last = usize::try_from(self.need.count.saturating_sub(1)).unwrap_or(usize::MAX);
+        let of_nodes = lacks.into_iter().filter_map(|(node, mut lacks)| {
+            lacks.sort();
+            Some((node, lacks.into_iter().nth(last)?))
+        });
+        of_nodes.min_by(|(a, lack_a), (b, lack_b)| (lack_a.weight, a).cmp(&(lack_b.weight, b)))
+    }
+
+    /// The reason to give when so many tasks would fit.
+    pub(crate) fn reason(&self, placeable: u32) -> Option<Reason> {
+        let (node, lack) = self.node()?;
+        if lack.compute == 0 && lack.memory == 0 {
+            let beside = self.space.node(node).map_or((0, 0), |space| (space.cpu, space.memory));
+            let cpu = self.need.cpu.saturating_sub(beside.0);
+            return Some(Reason::NoHostRoom {
+                node: node.clone(),
+                cpu_lacking: MilliCpu(u32::try_from(cpu).unwrap_or(u32::MAX)),
+                memory_lacking: Bytes(self.need.host_memory.saturating_sub(beside.1)),
+            });
+        }
+        if self.need.is_whole() {
+            let fitting = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX).count();
+            return Some(Reason::NoIdleDevice { fitting: u32::try_from(fitting).unwrap_or(0) });
+        }
+        Some(Reason::NotEnoughFree {
+            placeable,
+            needed: self.need.min,
+            node: node.clone(),
+            device: lack.device.clone(),
+            compute_lacking: Permille(lack.compute),
+            memory_lacking: Bytes(lack.memory),
+        })
+    }
+
+    /// What would let one task of one device start now or soonest.
+    pub(crate) fn help(&self) -> Vec<Help> {
+        let beside = |node: &NodeId| {
+            let space = self.space.node(node);
+            space.is_some_and(|space| self.need.tasks_beside(space.cpu, space.memory) > 0)
+        };
+        let fitting = |compute, memory| {
+            let fitting = self.space.fitting(self.cells, compute, memory);
+            fitting.take(EXPLAIN_DEVICES_MAX).filter(|(_, _, node, _)| beside(node))
+        };
+        let mut help = Vec::new();
+        if !self.need.is_whole() {
+            let memory = fitting(self.need.compute, 1).map(|(_, memory, _, _)| memory).max();
+            help.extend(memory.map(|memory| Help::LessMemory { fits: Bytes(memory) }));
+            let compute = fitting(1, self.need.memory).map(|(compute, _, _, _)| compute).max();
+            help.extend(compute.map(|compute| Help::LessCompute { fits: Permille(compute) }));
+        }
+        help.extend(self.job_that_frees().map(|job| Help::JobEnds { job }));
+        help
+    }
+
+    /// The job whose end makes room on the closest device: the one that must end first, or else
+    /// the one that has had it longest.
+    fn job_that_frees(&self) -> Option<JobId> {
+        let (node, lack) = self.node()?;
+        let room = self.space.node(node)?.devices.get(lack.device)?;
+        let frees = |lease: &&Lease| {
+            lease.slices.iter().filter(|slice| slice.device == *lack.device).any(|slice| {
+                room.compute.saturating_add(slice.compute.0) >= self.need.compute
+                    && room.memory.saturating_add(slice.memory.0) >= self.need.memory
+            })
+        };
+        let leases = self.engine.leases_of_node(node).filter(frees);
+        let first = leases.min_by_key(|lease| {
+            let end = self.end(lease);
+            (end.is_none(), end, lease.id)
+        });
+        first.map(|lease| lease.job)
+    }
+
+    /// When a lease is over at the latest, if its job has a time limit.
+    fn end(&self, lease: &Lease) -> Option<Timestamp> {
+        let ask = &self.engine.facts.jobs.get(&lease.job)?.ask;
+        Some(lease.started_at?.after(ask.when.time_limit?).after(ask.yields.grace))
+    }
+
+    /// When the whole gang fits at the latest, if the time limits of those that run tell.
+    pub(crate) fn predicted_start(&self, at: Timestamp) -> Option<Timestamp> {
+        let mut nodes = Space::default();
+        let mut ends: Vec<(Timestamp, &Lease)> = Vec::new();
+        for (_, _, node, _) in self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX) {
+            if nodes.node(node).is_none()
+                && let Some(space) = self.space.node(node)
+            {
+                nodes.insert(node.clone(), space.clone());
+                let leases = self.engine.leases_of_node(node);
+                ends.extend(leases.filter_map(|lease| Some((self.end(lease)?, lease))));
+            }
+        }
+        ends.sort_by_key(|(end, lease)| (*end, Reverse(lease.id)));
+        for (end, lease) in ends.into_iter().take(PREDICT_LEASES_MAX) {
+            let ask = &self.engine.facts.jobs.get(&lease.job)?.ask;
+            nodes.change(&lease.node, |space| space.give(&take_of(lease, ask)));
+            let fits = Overlay::new(&nodes).find(self.need, self.cells, self.need.min).len();
+            if u32::try_from(fits).unwrap_or(u32::MAX) >= self.need.min {
+                return Some(end.max(at));
+            }
+        }
+        None
+    }
+}
