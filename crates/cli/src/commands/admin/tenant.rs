@@ -1,0 +1,115 @@
+//! `polder admin tenant`: organisations, teams and projects.
+
+use super::{Context, Done};
+use crate::client::{Client, Query};
+use crate::failure::{Exit, Failure};
+use crate::output::Table;
+use clap::Subcommand;
+use hyper::Method;
+use polder_model::{Permille, Resource, Tenant, TenantPath};
+use polder_server::api::{Removed, TenantChange, TenantList, TenantView};
+use serde_json::json;
+
+/// What to do with tenants.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// List them, with what they hold
+    List,
+    /// Add a tenant, or change it; its quota stays
+    Set {
+        /// Its path: `lab`, `lab/vision`.
+        tenant: TenantPath,
+        /// Share of jobs that name none.
+        #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+        default_compute: Option<Permille>,
+    },
+    /// Remove a tenant that has no jobs and no tenants below it
+    Remove {
+        /// Its path.
+        tenant: TenantPath,
+    },
+}
+
+impl TenantCommand {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        let client = context.client()?;
+        match self {
+            Self::List => list(context, &client).await?,
+            Self::Set { tenant, default_compute } => {
+                let mut change = current(&client, &tenant).await?.unwrap_or_default();
+                change.default_compute = default_compute.or(change.default_compute);
+                let set = put(&client, &tenant, &change).await?;
+                told(context, &set, &format!("tenant {tenant} is set"))?;
+            }
+            Self::Remove { tenant } => {
+                let path = Query::new(&["tenants", tenant.as_str()]);
+                let removed: Removed = client.send(Method::DELETE, path, &json!({})).await?;
+                told(context, &removed, &format!("tenant {} is removed", removed.removed))?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// The value for programs, or one line for people.
+pub(super) fn told(
+    context: &Context,
+    value: &impl serde::Serialize,
+    line: &str,
+) -> Result<(), Failure> {
+    if context.out.json_wanted() {
+        return context.out.json(value);
+    }
+    context.out.note(line);
+    Ok(())
+}
+
+/// What is set of a tenant now; `None` when there is no such tenant.
+pub(super) async fn current(
+    client: &Client,
+    tenant: &TenantPath,
+) -> Result<Option<TenantChange>, Failure> {
+    match client.get::<TenantView>(Query::new(&["tenants", tenant.as_str()])).await {
+        Ok(TenantView { tenant, .. }) => {
+            Ok(Some(TenantChange { quota: tenant.quota, default_compute: tenant.default_compute }))
+        }
+        Err(failure) if failure.exit == Exit::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+pub(super) async fn put(
+    client: &Client,
+    tenant: &TenantPath,
+    change: &TenantChange,
+) -> Result<Tenant, Failure> {
+    client.send(Method::PUT, Query::new(&["tenants", tenant.as_str()]), change).await
+}
+
+async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
+    let list: TenantList = client.get("tenants").await?;
+    if context.out.json_wanted() {
+        return context.out.json(&list);
+    }
+    let mut table = Table::new(
+        &["TENANT", ">DEVICES", ">OF", ">COMPUTE", ">OF", ">MEMORY", ">OF", ">DEFAULT-SHARE"],
+        "no tenants: add one with `polder admin tenant set NAME`",
+    );
+    for view in &list.tenants {
+        let quota = &view.tenant.quota;
+        let limit = |resource: Resource, limit: Option<u64>| {
+            limit.map_or_else(String::new, |limit| resource.show(limit))
+        };
+        table.row([
+            view.tenant.path.to_string(),
+            view.devices_held.to_string(),
+            limit(Resource::Devices, quota.devices.map(u64::from)),
+            Resource::Compute.show(view.compute_held),
+            limit(Resource::Compute, quota.compute),
+            view.memory_held.to_string(),
+            limit(Resource::Memory, quota.memory.map(|memory| memory.0)),
+            view.tenant.default_compute.map_or_else(String::new, |share| share.to_string()),
+        ]);
+    }
+    context.out.table(&table)
+}

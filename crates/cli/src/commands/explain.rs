@@ -1,0 +1,72 @@
+//! `polder explain`: why a job is where it is.
+
+use super::{Context, Done};
+use crate::client::Query;
+use crate::show;
+use clap::Args;
+use polder_model::{Explanation, JobId, JobState};
+use std::fmt::Write;
+
+/// Flags of `polder explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The job.
+    #[arg(value_name = "JOB")]
+    job: JobId,
+}
+
+impl Explain {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        let path = Query::new(&["jobs", &self.job.to_string(), "explain"]);
+        let explanation: Explanation = context.client()?.get(path).await?;
+        if context.out.json_wanted() {
+            context.out.json(&explanation)?;
+        } else {
+            context.out.text(&text(&explanation))?;
+        }
+        Ok(0)
+    }
+}
+
+fn text(explanation: &Explanation) -> String {
+    let mut text = format!("job {} is {}", explanation.job, explanation.state);
+    if let Some(place) = explanation.position {
+        let _ = write!(text, ", place {place} in the queue");
+    }
+    text.push('\n');
+    for reason in &explanation.reasons {
+        let _ = writeln!(text, "  why   {}", show::plain(&reason.to_string()));
+    }
+    if let (Some(start), JobState::Queued) = (explanation.predicted_start, &explanation.state) {
+        let left = start.since(show::now());
+        let _ = writeln!(text, "  when  by {} at the latest, in {left}", show::moment(start));
+    }
+    for help in &explanation.help {
+        let _ = writeln!(text, "  help  {}", show::plain(&help.to_string()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::{Help, Reason};
+
+    #[test]
+    fn reasons_and_help_are_lines() {
+        let explanation = Explanation {
+            job: JobId(7),
+            state: JobState::Queued,
+            position: Some(2),
+            reasons: vec![Reason::Behind { ahead: 1, first: JobId(5) }],
+            predicted_start: None,
+            help: vec![Help::JobEnds { job: JobId(5) }],
+        };
+        assert_eq!(
+            text(&explanation),
+            "job 7 is queued, place 2 in the queue\n  \
+             why   1 job is ahead in the queue; the first is job 5\n  \
+             help  it can start when job 5 ends\n"
+        );
+    }
+}

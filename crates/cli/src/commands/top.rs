@@ -1,0 +1,342 @@
+//! `polder top`: devices and leases, live.
+
+use super::{Context, Done};
+use crate::client::Client;
+use crate::client::Query;
+use crate::failure::Failure;
+use crate::output::{self, Paint, Screen, Table, bar};
+use clap::Args;
+use polder_model::{DeviceId, LeaseId, LeaseState, Micros, NodeId, Timestamp};
+use polder_server::api::{DeviceList, DeviceView, LIST_LIMIT_MAX, LeaseList, LeaseView, QueueView};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What is achieved is measured over this many rounds, so that samples which come in their own
+/// rhythm do not make it jump.
+const ROUNDS_KEPT: usize = 6;
+const BAR_WIDTH: usize = 40;
+
+/// Flags of `polder top`.
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Print once and end; what is achieved is then since each lease's start.
+    #[arg(long)]
+    once: bool,
+    /// How often to look.
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    interval: Micros,
+}
+
+/// One look at the pool.
+#[derive(Debug, Serialize)]
+struct Look {
+    devices: DeviceList,
+    leases: LeaseList,
+    waiting: u64,
+}
+
+impl Top {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        let client = context.client()?;
+        let mut history = History::default();
+        let first = look(&client).await?;
+        if context.out.json_wanted() {
+            context.out.json(&first)?;
+            return Ok(0);
+        }
+        if self.once || !output::can_redraw() {
+            context.out.text(&render(&first, &history, output::paint_stdout()))?;
+            return Ok(0);
+        }
+        history.keep(&first);
+        self.live(&client, first, history).await?;
+        Ok(0)
+    }
+
+    async fn live(
+        &self,
+        client: &Client,
+        first: Look,
+        mut history: History,
+    ) -> Result<(), Failure> {
+        let watch = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("watching for signals: {error}")))
+        };
+        let (mut interrupt, mut terminate, mut hangup) = (
+            watch(SignalKind::interrupt())?,
+            watch(SignalKind::terminate())?,
+            watch(SignalKind::hangup())?,
+        );
+        let screen = Screen::open()?;
+        let paint = output::paint_stdout();
+        let mut shown = first;
+        loop {
+            let mut text = render(&shown, &history, paint);
+            let _ = write!(text, "\n{}", paint.dim("Ctrl-C ends"));
+            screen.draw(&text)?;
+            let interval = self.interval.to_duration().max(Duration::from_millis(100));
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                _ = interrupt.recv() => return Ok(()),
+                _ = terminate.recv() => return Ok(()),
+                _ = hangup.recv() => return Ok(()),
+            }
+            shown = look(client).await?;
+            history.keep(&shown);
+        }
+    }
+}
+
+async fn look(client: &Client) -> Result<Look, Failure> {
+    let leases: LeaseList =
+        client.get(Query::new(&["leases"]).with("limit", LIST_LIMIT_MAX)).await?;
+    let devices: DeviceList = client.get("devices").await?;
+    let queue: QueueView = client.get("queue").await?;
+    Ok(Look { devices, leases, waiting: queue.total })
+}
+
+/// What leases had used of devices at the last few looks.
+#[derive(Debug, Default)]
+struct History {
+    looks: VecDeque<(Timestamp, BTreeMap<(LeaseId, DeviceId), Used>)>,
+}
+
+/// Sums of one lease on one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Used {
+    device_time: Micros,
+    waited: Micros,
+}
+
+impl History {
+    fn keep(&mut self, look: &Look) {
+        let mut used = BTreeMap::new();
+        for view in &look.leases.leases {
+            let Some(sample) = &view.sample else { continue };
+            for device in &sample.devices {
+                let sums = Used { device_time: device.device_time, waited: sample.waited };
+                used.insert((view.lease.id, device.device.clone()), sums);
+            }
+        }
+        self.looks.push_back((look.leases.now, used));
+        while self.looks.len() > ROUNDS_KEPT {
+            self.looks.pop_front();
+        }
+    }
+
+    /// Thousandths of the time between the oldest look that knows this lease and now; since the
+    /// lease's start when there is none.
+    fn rates(&self, view: &LeaseView, device: &DeviceId, now: Timestamp) -> Option<(u64, u64)> {
+        let sample = view.sample.as_ref()?;
+        let used = sample.devices.iter().find(|used| used.device == *device)?;
+        let key = (view.lease.id, device.clone());
+        let older = self.looks.iter().find_map(|(at, used)| Some((*at, *used.get(&key)?)));
+        let (since, base) = older.filter(|(at, _)| *at < now).or_else(|| {
+            Some((view.lease.started_at?, Used { device_time: Micros(0), waited: Micros(0) }))
+        })?;
+        let length = u128::from(now.since(since).0.max(1));
+        let rate = |sum: Micros, base: Micros| {
+            let part = u128::from(sum.0.saturating_sub(base.0)) * 1000 / length;
+            u64::try_from(part.min(1000)).unwrap_or(1000)
+        };
+        Some((rate(used.device_time, base.device_time), rate(sample.waited, base.waited)))
+    }
+}
+
+fn render(look: &Look, history: &History, paint: Paint) -> String {
+    let mut text = String::new();
+    let running = look.leases.leases.iter().filter(|v| v.lease.state == LeaseState::Started);
+    let _ = writeln!(
+        text,
+        "{} devices, {} leases running, {} jobs waiting",
+        look.devices.devices.len(),
+        running.count(),
+        look.waiting
+    );
+    for device in &look.devices.devices {
+        device_lines(&mut text, device, &look.leases, paint);
+    }
+    text.push('\n');
+    text.push_str(&table(look, history).render(paint, output::terminal_width()));
+    text
+}
+
+/// Slices of the leases on one device, in the order of the list.
+fn on<'a>(
+    leases: &'a LeaseList,
+    node: &'a NodeId,
+    device: &'a DeviceId,
+) -> impl Iterator<Item = (&'a LeaseView, &'a polder_model::Slice)> {
+    leases.leases.iter().filter(move |view| view.lease.node == *node).flat_map(move |view| {
+        view.lease.slices.iter().filter(move |s| s.device == *device).map(move |s| (view, s))
+    })
+}
+
+fn device_lines(text: &mut String, view: &DeviceView, leases: &LeaseList, paint: Paint) {
+    let device = &view.device;
+    let simulated = if device.simulated { ", simulated" } else { "" };
+    let silent = if view.reachable { "" } else { ", node silent" };
+    let _ = writeln!(
+        text,
+        "\n{} on {}: {} ({}{simulated}{silent})",
+        paint.bold(device.id.as_str()),
+        view.node,
+        crate::show::plain(&device.model),
+        device.memory
+    );
+    let slices: Vec<_> = on(leases, &view.node, &device.id).map(|(_, slice)| slice).collect();
+    let compute: Vec<u32> = slices.iter().map(|slice| slice.compute.0).collect();
+    let memory_all = u128::from(device.memory.0.max(1));
+    let memory: Vec<u32> = slices
+        .iter()
+        .map(|slice| u32::try_from(u128::from(slice.memory.0) * 1000 / memory_all).unwrap_or(1000))
+        .collect();
+    let _ = writeln!(
+        text,
+        "  compute {} {}",
+        bar(paint, &compute, BAR_WIDTH),
+        if view.whole { "whole".to_owned() } else { view.compute_held.to_string() }
+    );
+    let _ = writeln!(text, "  memory  {} {}", bar(paint, &memory, BAR_WIDTH), view.memory_held);
+}
+
+fn table(look: &Look, history: &History) -> Table {
+    let mut table = Table::new(
+        &[
+            ">LEASE",
+            ">JOB",
+            "TENANT",
+            "DEVICE",
+            "STATE",
+            ">ASKED",
+            ">ACHIEVED",
+            ">WAITING",
+            ">MEMORY",
+            ">PEAK",
+            ">OF",
+            "ISOLATION",
+        ],
+        "no leases",
+    );
+    for view in &look.leases.leases {
+        let lease = &view.lease;
+        for slice in &lease.slices {
+            let used = view
+                .sample
+                .as_ref()
+                .and_then(|sample| sample.devices.iter().find(|used| used.device == slice.device));
+            let whole = slice.mechanism == polder_model::Mechanism::Whole;
+            // Nobody meters a whole device: zeros would be untrue.
+            let rates =
+                if whole { None } else { history.rates(view, &slice.device, look.leases.now) };
+            let used = used.filter(|_| !whole);
+            table.row([
+                lease.id.to_string(),
+                lease.job.to_string(),
+                lease.tenant.to_string(),
+                format!("{}/{}", lease.node, slice.device),
+                format!("{:?}", lease.state).to_lowercase(),
+                if whole { "whole".to_owned() } else { slice.compute.to_string() },
+                rates.map_or_else(String::new, |(achieved, _)| percent(achieved)),
+                rates.map_or_else(String::new, |(_, waiting)| percent(waiting)),
+                used.map_or_else(String::new, |used| used.memory.to_string()),
+                used.map_or_else(String::new, |used| used.memory_peak.to_string()),
+                slice.memory.to_string(),
+                lease.isolation.map_or_else(String::new, |isolation| isolation.to_string()),
+            ]);
+        }
+    }
+    table
+}
+
+fn percent(thousandths: u64) -> String {
+    format!("{}.{}%", thousandths / 10, thousandths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::{
+        Bytes, DeviceSample, Isolation, JobId, Lease, LeaseSample, Mechanism, Permille, Slice,
+    };
+
+    fn view(device_time: u64) -> LeaseView {
+        let device: DeviceId = "gpu0".parse().unwrap();
+        let slice = Slice {
+            device: device.clone(),
+            mechanism: Mechanism::TimeSlice,
+            compute: Permille(300),
+            compute_max: Permille(1000),
+            memory: Bytes(1 << 30),
+        };
+        let used = DeviceSample {
+            device,
+            device_time: Micros(device_time),
+            contended_time: Micros(0),
+            memory: Bytes(0),
+            memory_peak: Bytes(0),
+            refused: 0,
+        };
+        LeaseView {
+            lease: Lease {
+                id: LeaseId(1),
+                job: JobId(1),
+                task: 0,
+                attempt: 1,
+                tenant: "lab".parse().unwrap(),
+                user: "ada".parse().unwrap(),
+                node: "n".parse().unwrap(),
+                slices: vec![slice],
+                state: LeaseState::Started,
+                isolation: Some(Isolation::Soft),
+                granted_at: Timestamp(0),
+                started_at: Some(Timestamp(1_000_000)),
+                contact_limit: Micros(0),
+            },
+            sample: Some(LeaseSample { devices: vec![used], ..LeaseSample::default() }),
+            ending: None,
+        }
+    }
+
+    fn look(now: u64, device_time: u64) -> Look {
+        let leases =
+            LeaseList { leases: vec![view(device_time)], now: Timestamp(now), cursor: None };
+        Look { devices: DeviceList { devices: vec![] }, leases, waiting: 0 }
+    }
+
+    fn achieved(history: &History, now: u64, device_time: u64) -> Option<u64> {
+        let look = look(now, device_time);
+        let rates = history.rates(&look.leases.leases[0], &"gpu0".parse().unwrap(), Timestamp(now));
+        rates.map(|rates| rates.0)
+    }
+
+    #[test]
+    fn what_is_achieved_is_measured_between_looks_or_since_the_start() {
+        let mut history = History::default();
+        assert_eq!(achieved(&history, 3_000_000, 600_000), Some(300), "0.6 s of 2 s");
+        history.keep(&look(3_000_000, 600_000));
+        assert_eq!(achieved(&history, 4_000_000, 1_600_000), Some(1000), "1 s of 1 s");
+        assert_eq!(achieved(&history, 4_000_000, 600_000), Some(0));
+    }
+
+    #[test]
+    fn old_looks_are_forgotten() {
+        let mut history = History::default();
+        for round in 0..20 {
+            history.keep(&look(round, 0));
+        }
+        assert_eq!(history.looks.len(), ROUNDS_KEPT);
+    }
+
+    #[test]
+    fn a_lease_without_a_sample_has_dashes() {
+        let mut look = look(5, 0);
+        look.leases.leases[0].sample = None;
+        let text = render(&look, &History::default(), Paint(false));
+        assert!(text.contains("30%"), "{text}");
+        assert!(!text.contains("0.0%"), "{text}");
+    }
+}

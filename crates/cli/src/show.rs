@@ -1,0 +1,85 @@
+//! Values as people read them: commands, moments, lengths.
+
+use polder_model::{Bytes, DeviceAsk, Gang, Timestamp};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Longest command shown in a table.
+const COMMAND_CHARS_MAX: usize = 40;
+
+/// This machine's clock, to say how long ago something was.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// `2026-11-22T15:04:05Z`.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let seconds = i64::try_from(at.0 / 1_000_000).ok();
+    let at = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+}
+
+/// A command as it would be typed, cut where it gets long.
+pub(crate) fn command(words: &[String]) -> String {
+    let text = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= COMMAND_CHARS_MAX {
+        return text;
+    }
+    text.chars().take(COMMAND_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+/// A word as a shell would need it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// `4`, or `2..4`.
+pub(crate) fn gang(gang: Gang) -> String {
+    if gang.min == gang.max { gang.max.to_string() } else { format!("{}..{}", gang.min, gang.max) }
+}
+
+/// What a task asks of devices: `30% 1 GiB`, `2 x whole`.
+pub(crate) fn devices(ask: &DeviceAsk) -> String {
+    let one =
+        if ask.whole { "whole".to_owned() } else { format!("{} {}", ask.compute, ask.memory) };
+    if ask.count == 1 { one } else { format!("{} x {one}", ask.count) }
+}
+
+/// A bandwidth, where it is known.
+pub(crate) fn bandwidth(each_second: Option<Bytes>) -> String {
+    each_second.map_or_else(String::new, |bytes| format!("{bytes}/s"))
+}
+
+/// Text from elsewhere, without what could move the cursor.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_typed_again() {
+        let check = |words: &[&str], expect: &str| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(command(&words), expect);
+        };
+        check(&["python", "x.py", "--lr=0.1"], "python x.py --lr=0.1");
+        check(&["sh", "-c", "echo 'a b'"], "sh -c 'echo '\\''a b'\\'''");
+        check(&["a", ""], "a ''");
+        let long = "x".repeat(100);
+        check(&[&long], &format!("{}…", "x".repeat(39)));
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(Timestamp(1_700_000_000_123_456)), "2023-11-14T22:13:20Z");
+        assert_eq!(moment(Timestamp(u64::MAX)), "?");
+    }
+}

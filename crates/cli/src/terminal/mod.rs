@@ -1,0 +1,51 @@
+//! The caller's terminal, lent to a task: a pty pair, raw mode, window sizes, signals.
+
+mod pty;
+mod signals;
+
+pub(crate) use pty::{Pty, Relay};
+pub(crate) use signals::{Signals, stop_self};
+
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a task gets as input, output and error.
+#[derive(Debug)]
+pub(crate) enum Descriptors {
+    /// The caller's own.
+    Own,
+    /// A new terminal; standard error stays the caller's own when it is no terminal.
+    Pty(Pty),
+}
+
+impl Descriptors {
+    /// A new terminal when the caller sits at one, else the caller's own descriptors.
+    pub(crate) fn choose() -> io::Result<Self> {
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            Pty::open(io::stdin().as_fd()).map(Self::Pty)
+        } else {
+            Ok(Self::Own)
+        }
+    }
+
+    /// Whether the task gets a terminal to control.
+    pub(crate) fn is_terminal(&self) -> bool {
+        matches!(self, Self::Pty(_))
+    }
+
+    /// Gives `with` the task's input, output and error.
+    pub(crate) fn lend<T>(
+        &self,
+        with: impl FnOnce([BorrowedFd<'_>; 3]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
+        match self {
+            Self::Own => with([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]),
+            Self::Pty(pty) => {
+                let task = pty.task_end()?;
+                let error = if stderr.is_terminal() { task.as_fd() } else { stderr.as_fd() };
+                with([task.as_fd(), task.as_fd(), error])
+            }
+        }
+    }
+}
