@@ -7,9 +7,9 @@ use thiserror::Error;
 /// The layout this program speaks.
 pub const LAYOUT: u32 = 1;
 /// Most devices of one lease on one node.
-pub const DEVICES_MAX: usize = 16;
+pub const DEVICES_MAX: usize = if cfg!(loom) { 1 } else { 16 };
 /// Most processes of one lease that use its devices at the same time.
-pub const SLOTS_MAX: usize = 256;
+pub const SLOTS_MAX: usize = if cfg!(loom) { 3 } else { 256 };
 
 const MAGIC_LIMITS: u64 = u64::from_le_bytes(*b"PLDRLIM\0");
 const MAGIC_USAGE: u64 = u64::from_le_bytes(*b"PLDRUSE\0");

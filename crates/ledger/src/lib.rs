@@ -29,3 +29,5 @@ pub use layout::{
 pub use page::{
     LimitsWriter, Mapped, create_usage, map_limits, map_usage, monotonic_ns, wait_for_gate,
 };
+#[cfg(loom)]
+pub use sync::die_after;

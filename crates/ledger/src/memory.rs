@@ -12,7 +12,8 @@
 //! readers read *claim, then held*, so bytes on their way are counted twice rather than not at all.
 //!
 //! Two claims that fit alone but not together would both fail; so the lower slot keeps its claim
-//! and looks again while the higher withdraws and waits. An allocation is refused only for bytes
+//! and looks again while the higher withdraws, and claims again only when it sees no lower claim:
+//! if it claimed at once, the two could meet for ever. An allocation is refused only for bytes
 //! that are held, seen the same in two looks running.
 
 use crate::layout::Usage;
@@ -58,33 +59,38 @@ pub fn reserve(
 ) -> Result<(), OverLimit> {
     let mine = &usage.slot[me].device[device];
     let mut last_refusal = None;
+    let mut yielding = false;
     for _ in 0..LOOKS_MAX {
+        if yielding && look(usage, me, device).claims_below > 0 {
+            pause();
+            continue;
+        }
+        yielding = false;
         mine.claim.store(bytes, Ordering::Release);
         fence(Ordering::SeqCst);
         let seen = look(usage, me, device);
-        let fits = |more: u64| {
-            seen.held.checked_add(bytes).and_then(|sum| sum.checked_add(more)) <= Some(limit)
-                && seen.held.checked_add(bytes).and_then(|sum| sum.checked_add(more)).is_some()
-        };
-        if fits(seen.claims_below.saturating_add(seen.claims_above)) {
-            mine.held.fetch_add(bytes, Ordering::AcqRel);
-            mine.claim.store(0, Ordering::Release);
-            usage.peak[device].fetch_max(seen.held + bytes, Ordering::Relaxed);
-            return Ok(());
-        }
-        if !fits(0) {
+        let sum = seen.held.checked_add(bytes).filter(|sum| *sum <= limit);
+        let Some(sum) = sum else {
             mine.claim.store(0, Ordering::Release);
             if last_refusal == Some(seen.held) {
                 break;
             }
             last_refusal = Some(seen.held);
-        } else {
-            last_refusal = None;
-            if seen.claims_below > 0 {
-                mine.claim.store(0, Ordering::Release);
-            }
-            pause();
+            continue;
+        };
+        last_refusal = None;
+        let claims = seen.claims_below.saturating_add(seen.claims_above);
+        if sum.checked_add(claims).is_some_and(|all| all <= limit) {
+            mine.held.fetch_add(bytes, Ordering::AcqRel);
+            mine.claim.store(0, Ordering::Release);
+            usage.peak[device].fetch_max(sum, Ordering::Relaxed);
+            return Ok(());
         }
+        if seen.claims_below > 0 {
+            mine.claim.store(0, Ordering::Release);
+            yielding = true;
+        }
+        pause();
     }
     mine.claim.store(0, Ordering::Release);
     usage.slot[me].refused.fetch_add(1, Ordering::Relaxed);
