@@ -18,7 +18,7 @@ pub(crate) fn test() -> Result<()> {
 fn loom() -> Result<()> {
     check(
         cargo()
-            .args(["test", "--package", "polder-ledger", "--release", "--lib"])
+            .args(["test", "--package", "polder-ledger", "--release", "--test", "loom"])
             .args(["--target-dir", "target/loom"])
             .env("RUSTFLAGS", "--cfg loom"),
     )
