@@ -119,12 +119,14 @@ impl<'a> Closest<'a> {
     /// the one that has had it longest.
     fn job_that_frees(&self) -> Option<JobId> {
         let (node, lack) = self.node()?;
-        let room = self.space.node(node)?.devices.get(lack.device)?;
+        let space = self.space.node(node)?;
         let frees = |lease: &&Lease| {
-            lease.slices.iter().filter(|slice| slice.device == *lack.device).any(|slice| {
-                room.compute.saturating_add(slice.compute.0) >= self.need.compute
-                    && room.memory.saturating_add(slice.memory.0) >= self.need.memory
-            })
+            let Some(job) = self.engine.facts.jobs.get(&lease.job) else { return false };
+            let mut space = space.clone();
+            space.give(&take_of(lease, &job.ask));
+            let room = space.devices.get(lack.device);
+            self.need.tasks_beside(space.cpu, space.memory) > 0
+                && room.is_some_and(|room| self.need.tasks_on(room.compute, room.memory) > 0)
         };
         let leases = self.engine.leases_of_node(node).filter(frees);
         let first = leases.min_by_key(|lease| {

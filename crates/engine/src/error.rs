@@ -32,7 +32,9 @@ pub enum Refusal {
         parent: TenantPath,
     },
     /// The tenant still has jobs.
-    #[error("tenant {tenant} has {jobs} jobs: cancel them or wait for them, then remove it")]
+    #[error(
+        "tenant {tenant} still has jobs ({jobs}): cancel them or wait for them, then remove it"
+    )]
     TenantHasJobs {
         /// Which.
         tenant: TenantPath,

@@ -34,7 +34,7 @@ pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, TENANTS_MAX, USERS_MAX};
 pub use check::Violation;
 pub use engine::{Engine, JobView, NodeView};
 pub use error::{ApplyError, DecisionError, Refusal};
-pub use pass::{PASS_GRANTS_MAX, REPORT_WAITING_MAX};
+pub use pass::{PASS_GRANTS_MAX, PASS_LEASES_MAX, REPORT_WAITING_MAX};
 pub use policy::Policy;
 pub use report::{Held, Report, Waiting, WaitingOn};
 

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 
 /// Most jobs granted by one pass; the next goes on.
 pub const PASS_GRANTS_MAX: usize = 256;
+/// Leases after which a pass grants no further job.
+pub const PASS_LEASES_MAX: u32 = 4096;
 /// Most waiting jobs named by one report.
 pub const REPORT_WAITING_MAX: usize = 64;
 
@@ -77,7 +79,7 @@ impl<'a> Pass<'a> {
             if until.is_some_and(|until| rank >= until) {
                 break;
             }
-            if until.is_none() && self.decisions.len() >= PASS_GRANTS_MAX {
+            if until.is_none() && self.is_full() {
                 self.report.more = true;
                 break;
             }
@@ -92,6 +94,10 @@ impl<'a> Pass<'a> {
             }
         }
         self.report.steps += self.space.steps.get();
+    }
+
+    fn is_full(&self) -> bool {
+        self.decisions.len() >= PASS_GRANTS_MAX || self.report.leases >= PASS_LEASES_MAX
     }
 
     fn note(&mut self, job: JobId, wait: Wait) {

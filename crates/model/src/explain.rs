@@ -206,8 +206,10 @@ impl fmt::Display for Reason {
                 }
             }
             Self::NoIdleDevice { fitting } => {
-                let s = if *fitting == 1 { "" } else { "s" };
-                write!(f, "wants a whole device; all {fitting} fitting device{s} are in use")
+                if *fitting == 1 {
+                    return write!(f, "wants a whole device; the only fitting one is in use");
+                }
+                write!(f, "wants a whole device; all {fitting} fitting devices are in use")
             }
             Self::Unreachable { devices } => {
                 let s = if *devices == 1 { " is" } else { "s are" };

@@ -1,0 +1,148 @@
+//! What is accepted, and what is refused with which words.
+
+use crate::world::{With, World, ask, gib};
+use polder_model::{Ask, Bytes, Event, JobId, Mechanism, Quota, Role, Timestamp, User};
+
+fn check(ask: Ask, expect: &str) {
+    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    let quota = Quota { devices: Some(3), memory: Some(gib(20)), ..Quota::default() };
+    world.set_tenant("lab", quota);
+    world.set_tenant("lab/free", Quota::default());
+    world.set_tenant("hall", Quota::default());
+    let got = world.try_submit(ask).err().unwrap_or_default();
+    assert_eq!(got, expect);
+}
+
+#[test]
+fn what_could_be_served_is_accepted() {
+    check(ask(), "");
+    check(ask().whole().gang(2, 2), "");
+    check(ask().share(1000, gib(8)).devices(2), "");
+}
+
+#[test]
+fn more_than_the_largest_device_has() {
+    check(
+        ask().share(100, gib(9)),
+        "none of the pool's 2 devices could ever serve this: \
+         the nearest, Tide 8 (8 GiB), has 8 GiB of memory where 9 GiB is wanted",
+    );
+}
+
+#[test]
+fn no_such_model_feature_or_mechanism() {
+    let nearest =
+        "none of the pool's 2 devices could ever serve this: the nearest, Tide 8 (8 GiB),";
+    check(ask().model("h200").model("b300"), &format!("{nearest} is not a b300 or h200"));
+    let mut svm = ask();
+    svm.devices.features.insert("svm".into());
+    check(svm, &format!("{nearest} has no svm"));
+    let mut hard = ask();
+    hard.devices.isolation = Some(polder_model::Isolation::Hardware);
+    check(hard, &format!("{nearest} gives soft isolation where hardware is wanted"));
+}
+
+#[test]
+fn more_devices_or_machine_than_any_node_has() {
+    let nearest =
+        "none of the pool's 2 devices could ever serve this: the nearest, Tide 8 (8 GiB),";
+    let on = |what: &str| format!("{nearest} is {what} wanted");
+    check(ask().devices(3), &on("one of 2 on its node where 3 are"));
+    check(ask().host(17_000, gib(1)), &on("on a node of 16 CPUs where 17 are"));
+    check(ask().host(1000, gib(65)), &on("on a node of 64 GiB memory where 65 GiB is"));
+}
+
+#[test]
+fn a_gang_larger_than_the_pool() {
+    let room = "the whole pool has room for 2 such tasks and the gang needs 3: lower it";
+    check(ask().whole().of("hall").gang(3, 3), room);
+}
+
+#[test]
+fn more_than_a_quota_of_the_lineage() {
+    let past =
+        |what: &str| format!("tenant lab may hold {what}: ask for less, or have the quota raised");
+    let memory = past("20 GiB of memory at once and this needs 21 GiB");
+    check(ask().share(100, gib(7)).of("lab/free").gang(3, 3), &memory);
+    check(ask().share(100, gib(1)).gang(4, 4), &past("3 of devices at once and this needs 4"));
+}
+
+#[test]
+fn nonsense() {
+    check(
+        ask().share(0, gib(1)),
+        "devices.compute (thousandths) is 0: it must lie between 1 and 1000",
+    );
+    check(
+        ask().of("nobody"),
+        "tenant nobody does not exist: add it with `polder admin tenant`, or name another",
+    );
+    let mut ask = ask();
+    ask.devices.mechanism = Some(Mechanism::Whole);
+    check(ask, "mechanism whole contradicts `whole`: leave one of them out");
+}
+
+#[test]
+fn with_no_device_known_everything_waits() {
+    let mut world = World::new();
+    let job = world.submit(ask().share(1000, Bytes(1 << 50)).model("not yet made"));
+    world.settle();
+    assert_eq!(world.state(job), "queued");
+}
+
+#[test]
+fn a_device_that_is_away_or_faulty_could_serve_later() {
+    let mut world = World::new().device("n1", "d0");
+    world.silent("n1");
+    world.inventory("n2").devices = world.inventory("n1").devices.clone();
+    world.inventory("n2").devices[0].health = polder_model::Health::Faulty("hot".into());
+    world.report("n2");
+    let job = world.submit(ask().whole().gang(2, 2));
+    assert_eq!(world.state(job), "queued");
+}
+
+#[test]
+fn writes_that_do_not_fit_what_is() {
+    let mut world = World::new();
+    let user = |tenant: &str| User {
+        name: "ada".parse().unwrap(),
+        role: Role::User,
+        tenants: vec![tenant.parse().unwrap()],
+        added_at: Timestamp(0),
+    };
+    world.set_tenant("lab/vision", Quota::default());
+    world.set_tenant("hall", Quota::default());
+    world.apply(Event::UserSet { user: user("hall") });
+    let job = world.submit(ask().of("lab/vision"));
+    world.cancel(job);
+    let mut check = |event: Event, expect: &str| {
+        let got = world.engine.admit(world.now(), &event).unwrap_err().to_string();
+        assert_eq!(got, expect);
+        assert_eq!(world.try_apply(event).unwrap_err(), expect);
+    };
+    let removed = |path: &str| Event::TenantRemoved { tenant: path.parse().unwrap() };
+    check(removed("lab"), "tenant lab has lab/vision below it: remove that first");
+    check(
+        removed("lab/vision"),
+        "tenant lab/vision still has jobs (1): cancel them or wait for them, then remove it",
+    );
+    check(
+        removed("hall"),
+        "user ada belongs to tenant hall: give them another tenant or remove them first",
+    );
+    let by = "bob".parse().unwrap();
+    check(Event::JobCancelled { job, by }, "job 1 was already cancelled by ada: it is being ended");
+    let by = "bob".parse().unwrap();
+    check(
+        Event::JobCancelled { job: JobId(7), by },
+        "job 7 is over or never was: `polder queue` lists the jobs that are not",
+    );
+    let again = Event::JobSubmitted { job, ask: ask(), key: None };
+    check(again, "job number 1 was used before: the next is 2");
+    let gone = "tenant gone does not exist: add it with `polder admin tenant`, or name another";
+    check(Event::UserSet { user: user("gone") }, gone);
+    check(
+        Event::NodeSilent { node: "n7".parse().unwrap() },
+        "node n7 never reported: start its agent with `polder up`",
+    );
+}

@@ -1,0 +1,182 @@
+//! Why a job waits: the golden text that people read, and the numbers in it.
+
+use crate::world::{With, World, ask, device, gib};
+use polder_model::{Explanation, Health, JobId, Outcome, Quota};
+
+/// An explanation as the CLI prints it, without colours.
+fn text(explanation: &Explanation) -> String {
+    let place = explanation.position.map_or(String::new(), |place| format!(" at {place}"));
+    let reasons = explanation.reasons.iter().map(|reason| format!("\n- {reason}"));
+    let start = explanation.predicted_start.map(|at| format!("\n= {}s", at.0 / 1_000_000));
+    let help = explanation.help.iter().map(|help| format!("\n+ {help}"));
+    let lines: String = reasons.chain(start).chain(help).collect();
+    format!("{}{place}{lines}", explanation.state)
+}
+
+fn check(world: &World, job: JobId, expect: &str) {
+    let explanation = world.engine.explain(world.now(), job).unwrap();
+    assert_eq!(text(&explanation), expect.trim_start());
+}
+
+/// One device, mostly taken by job 1 with a limit of 100 s.
+fn busy() -> World {
+    let mut world = World::new().device("n1", "d0");
+    world.submit(ask().share(800, gib(6)).time_limit(100));
+    world.run();
+    world
+}
+
+#[test]
+fn too_little_free() {
+    let mut world = busy();
+    let job = world.submit(ask().share(500, gib(3)));
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- closest is d0 on n1, which lacks 30% of compute and 1 GiB of memory
+= 110s
++ it can start when job 1 ends",
+    );
+}
+
+#[test]
+fn asking_for_less_would_help() {
+    let mut world = busy();
+    let job = world.submit(ask().share(100, gib(3)));
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- closest is d0 on n1, which lacks 1 GiB of memory
+= 110s
++ asking for at most 2 GiB would fit now
++ it can start when job 1 ends",
+    );
+    let job = world.submit(ask().share(500, gib(1)).priority(1, None));
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- closest is d0 on n1, which lacks 30% of compute
+= 110s
++ asking for at most 20% would fit now
++ it can start when job 1 ends",
+    );
+}
+
+#[test]
+fn behind_another() {
+    let mut world = busy();
+    world.submit(ask().whole());
+    let fits = world.submit(ask().share(100, gib(1)));
+    let large = world.submit(ask().whole());
+    world.settle();
+    check(&world, fits, "queued at 2\n- 1 job is ahead in the queue; the first is job 2");
+    check(
+        &world,
+        large,
+        "
+queued at 3
+- wants a whole device; the only fitting one is in use
+- 2 jobs are ahead in the queue; the first is job 2",
+    );
+}
+
+#[test]
+fn a_gang_says_how_many_fit_and_what_the_next_lacks() {
+    let mut world = busy().device("n2", "d0");
+    let job = world.submit(ask().share(600, gib(1)).gang(2, 2));
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- 1 of 2 tasks fit now; closest is d0 on n2, which lacks 20% of compute
+= 110s",
+    );
+}
+
+#[test]
+fn a_quota() {
+    let quota = Quota { compute: Some(1000), ..Quota::default() };
+    let mut world = busy().device("n2", "d0").tenant("lab", quota);
+    let job = world.submit(ask());
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- tenant lab may hold 1.000 devices of compute, holds 0.800 devices and this needs 0.300 devices
++ an administrator can raise lab's compute quota to 1.100 devices",
+    );
+}
+
+#[test]
+fn devices_out_of_reach_or_not_there() {
+    let mut world = World::new();
+    let early = world.submit(ask().model("h200"));
+    let nothing = "none of the pool's 0 devices has what it selects: the pool has no device yet";
+    check(&world, early, &format!("queued at 1\n- {nothing}"));
+    let mut world = world.device("n1", "d0");
+    let nearest = "the nearest, Tide 8 (8 GiB), is not a h200";
+    let none = "none of the pool's 1 devices has what it selects";
+    check(&world, early, &format!("queued at 1\n- {none}: {nearest}"));
+    let late = world.submit(ask());
+    world.silent("n1");
+    let away = "1 fitting device is faulty or on nodes that do not answer";
+    check(&world, late, &format!("queued at 2\n- {away}"));
+    let mut hot = device("d1", "Tide 8", gib(8));
+    hot.health = Health::Faulty("hot".into());
+    let world = world.card("n2", hot);
+    let away = "2 fitting devices are faulty or on nodes that do not answer";
+    check(&world, late, &format!("queued at 2\n- {away}"));
+}
+
+#[test]
+fn the_machine_beside_the_devices() {
+    let mut world = World::new().device("n1", "d0");
+    world.submit(ask().host(15_000, gib(60)));
+    let job = world.submit(ask().host(2_500, gib(5)));
+    world.settle();
+    let lacks = "devices are free, but n1 lacks 1500m CPUs and 1 GiB of host memory";
+    check(&world, job, &format!("queued at 1\n- {lacks}\n+ it can start when job 1 ends"));
+}
+
+#[test]
+fn the_rest_of_a_life() {
+    let mut world = World::new().device("n1", "d0");
+    let job = world.submit(ask());
+    check(&world, job, "queued at 1\n- nothing keeps it: it is next");
+    world.settle();
+    check(&world, job, "starting\n- its node prepares it: 0 of 1 tasks ready");
+    world.run();
+    check(&world, job, "running");
+    world.cancel(job);
+    check(&world, job, "stopping");
+    world.end(job, Outcome::Cancelled);
+    assert_eq!(world.engine.explain(world.now(), job), None);
+}
+
+#[test]
+fn several_devices_name_the_one_that_is_missing() {
+    let mut world = busy().device("n1", "d1");
+    let job = world.submit(ask().devices(2));
+    world.settle();
+    check(
+        &world,
+        job,
+        "
+queued at 1
+- closest is d0 on n1, which lacks 10% of compute
+= 110s",
+    );
+}

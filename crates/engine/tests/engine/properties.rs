@@ -1,0 +1,252 @@
+//! Any history: promises hold after every event, a replay gives the same bytes and decisions, a
+//! snapshot changes nothing, nothing is stuck, and every job that waits is told why.
+
+use crate::world::{With, World, ask, gib};
+use polder_engine::Engine;
+use polder_model::{
+    Ask, Decision, Event, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
+    Micros, Outcome, Quota, TenantPath,
+};
+use proptest::prelude::*;
+
+const NODES: [&str; 3] = ["n0", "n1", "n2"];
+const TENANTS: [&str; 3] = ["lab", "lab/a", "hall"];
+
+/// One thing that happens; numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Op {
+    Submit {
+        tenant: usize,
+        compute: u32,
+        memory: u64,
+        count: u32,
+        gang: (u32, u32),
+        more: u32,
+    },
+    Whole {
+        tenant: usize,
+        gang: u32,
+    },
+    Cancel(u64),
+    /// Plans and applies at most so many decisions.
+    Decide(usize),
+    Prepare(usize),
+    Start(usize),
+    End(usize, u32),
+    Silent(usize),
+    Back(usize),
+    /// Reports a node with a device missing, faulty, smaller, or as it was.
+    Report(usize, u32),
+    Quota(usize, Option<u64>),
+    Wait(u64),
+    /// A fact that may make no sense.
+    Nonsense(u64),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let gang = (1u32..3, 0u32..3).prop_map(|(min, more)| (min, min + more));
+    prop_oneof![
+        4 => (0usize..3, 1u32..=10, 1u64..=8, 1u32..=2, gang, 0u32..12).prop_map(
+            |(tenant, compute, memory, count, gang, more)| Op::Submit {
+                tenant, compute: compute * 100, memory, count, gang, more,
+            }
+        ),
+        1 => (0usize..3, 1u32..3).prop_map(|(tenant, gang)| Op::Whole { tenant, gang }),
+        1 => (0u64..40).prop_map(Op::Cancel),
+        6 => (1usize..9).prop_map(Op::Decide),
+        4 => (0usize..9).prop_map(Op::Prepare),
+        4 => (0usize..9).prop_map(Op::Start),
+        4 => (0usize..9, 0u32..6).prop_map(|(lease, how)| Op::End(lease, how)),
+        1 => (0usize..3).prop_map(Op::Silent),
+        1 => (0usize..3).prop_map(Op::Back),
+        1 => (0usize..3, 0u32..5).prop_map(|(node, how)| Op::Report(node, how)),
+        1 => (0usize..3, prop::option::of(0u64..3000)).prop_map(|(t, q)| Op::Quota(t, q)),
+        1 => (0u64..40).prop_map(Op::Wait),
+        1 => (0u64..40).prop_map(Op::Nonsense),
+    ]
+}
+
+fn pool() -> World {
+    let mut world = World::new().tenant("lab/a", Quota::default()).tenant("hall", Quota::default());
+    for node in NODES {
+        world = world.device(node, "d0").device(node, "d1");
+    }
+    world
+}
+
+fn outcome(how: u32) -> Outcome {
+    match how {
+        0 | 1 => Outcome::Succeeded,
+        2 => Outcome::Failed { code: 1 },
+        3 => Outcome::NotStarted { why: "absent".into() },
+        4 => Outcome::Cancelled,
+        _ => Outcome::Returned,
+    }
+}
+
+fn nth_lease(world: &World, place: usize) -> Option<LeaseId> {
+    let leases: Vec<LeaseId> = world.engine.leases().map(|lease| lease.id).collect();
+    leases.get(place % leases.len().max(1)).copied()
+}
+
+fn decide(world: &mut World, most: usize) {
+    let (decisions, _) = world.engine.plan(world.now());
+    assert_eq!(world.engine.plan(world.now()).0, decisions);
+    for decision in decisions.into_iter().take(most) {
+        world.decisions.push(decision.clone());
+        world.apply(Event::Decided { decision });
+    }
+}
+
+fn report(world: &mut World, node: &str, how: u32) {
+    let whole = world.inventory(node).clone();
+    let devices = &mut world.inventory(node).devices;
+    match how {
+        0 => drop(devices.remove(0)),
+        1 => devices[1].health = Health::Faulty("hot".into()),
+        2 => devices[0].memory = gib(4),
+        _ => {}
+    }
+    world.report(node);
+    *world.inventory(node) = whole;
+}
+
+fn do_op(world: &mut World, op: &Op) {
+    match op {
+        Op::Submit { tenant, compute, memory, count, gang, more } => {
+            let ask = ask().of(TENANTS[*tenant]).share(*compute, gib(*memory)).devices(*count);
+            let ask = ask.gang(gang.0, gang.1).retries(more % 2);
+            let expiry = (*more > 6).then_some(u64::from(*more) * 10);
+            let _ = world.try_submit(ask.priority(i32::try_from(more / 4).unwrap(), expiry));
+        }
+        Op::Whole { tenant, gang } => {
+            let _ = world.try_submit(ask().of(TENANTS[*tenant]).whole().gang(*gang, *gang));
+        }
+        Op::Cancel(job) => {
+            let by = "ada".parse().unwrap();
+            let _ = world.try_apply(Event::JobCancelled { job: JobId(*job), by });
+        }
+        Op::Decide(most) => decide(world, *most),
+        Op::Prepare(place) => {
+            if let Some(lease) = nth_lease(world, *place) {
+                let isolation = Isolation::Soft;
+                let event = Event::LeasePrepared { lease, isolation, master_port: Some(1) };
+                let _ = world.try_apply(event);
+            }
+        }
+        Op::Start(place) => {
+            if let Some(lease) = nth_lease(world, *place) {
+                let _ = world.try_apply(Event::LeaseStarted { lease });
+            }
+        }
+        Op::End(place, how) => {
+            if let Some(lease) = nth_lease(world, *place) {
+                world.end_lease(lease, outcome(*how));
+            }
+        }
+        Op::Silent(node) => world.silent(NODES[*node]),
+        Op::Back(node) => world.apply(Event::NodeBack { node: NODES[*node].parse().unwrap() }),
+        Op::Report(node, how) => report(world, NODES[*node], *how),
+        Op::Quota(tenant, compute) => {
+            world.set_tenant(TENANTS[*tenant], Quota { compute: *compute, ..Quota::default() });
+        }
+        Op::Wait(seconds) => world.pass_seconds(*seconds),
+        Op::Nonsense(number) => nonsense(world, *number),
+    }
+}
+
+/// Facts and decisions about things that may not be there.
+fn nonsense(world: &mut World, number: u64) {
+    let (job, lease) = (JobId(number), LeaseId(number));
+    let end = LeaseEnd {
+        outcome: Outcome::Lost { why: String::new() },
+        ran: Micros(0),
+        sample: LeaseSample::default(),
+    };
+    let decisions = [
+        Decision::Start { job },
+        Decision::Retry { job, attempt: 2 },
+        Decision::Grant { job, leases: vec![] },
+    ];
+    for decision in decisions {
+        let _ = world.try_apply(Event::Decided { decision });
+    }
+    let _ = world.try_apply(Event::LeaseStarted { lease });
+    let _ = world.try_apply(Event::LeaseEnded { lease: LeaseId(number + 900), end });
+    let tenant: TenantPath = TENANTS[1].parse().unwrap();
+    if world.try_apply(Event::TenantRemoved { tenant }).is_ok() {
+        world.set_tenant(TENANTS[1], Quota::default());
+    }
+}
+
+fn bytes(engine: &Engine) -> String {
+    serde_json::to_string(engine).unwrap()
+}
+
+fn restored(engine: &Engine) -> Engine {
+    serde_json::from_str(&bytes(engine)).unwrap()
+}
+
+/// Every job is told something, and whoever waits is told why.
+fn all_explained(world: &World) {
+    for job in world.engine.jobs() {
+        let explanation = world.engine.explain(world.now(), job.id).unwrap();
+        let waits = matches!(job.state, JobState::Queued);
+        assert!(!waits || !explanation.reasons.is_empty(), "{:?}", job.ask);
+        assert_eq!(explanation.position.is_some(), waits);
+    }
+}
+
+/// With everything back as it was, every job comes to an end.
+fn drains(world: &mut World) {
+    for tenant in TENANTS {
+        world.set_tenant(tenant, Quota::default());
+    }
+    for node in NODES {
+        world.report(node);
+    }
+    for _ in 0..1000 {
+        world.run();
+        let Some(lease) = world.engine.leases().next().map(|lease| lease.id) else { break };
+        world.end_lease(lease, Outcome::Succeeded);
+    }
+    let left: Vec<(JobState, Ask)> =
+        world.engine.jobs().map(|job| (job.state.clone(), job.ask.clone())).collect();
+    assert!(left.is_empty(), "stuck: {left:?}");
+}
+
+proptest! {
+    #[test]
+    fn any_history_keeps_every_promise(ops in prop::collection::vec(op(), 1..120)) {
+        let mut world = pool();
+        for op in &ops {
+            do_op(&mut world, op);
+        }
+        all_explained(&world);
+        drains(&mut world);
+    }
+
+    #[test]
+    fn a_replay_and_a_snapshot_give_the_same(
+        ops in prop::collection::vec(op(), 1..120),
+        cut in 0usize..200,
+    ) {
+        let mut world = pool();
+        for op in &ops {
+            do_op(&mut world, op);
+        }
+        let mut replayed = Engine::new(world.engine.policy().clone());
+        let mut resumed = replayed.clone();
+        for (place, (at, event)) in world.journal.iter().enumerate() {
+            if place == cut {
+                resumed = restored(&resumed);
+            }
+            prop_assert_eq!(replayed.apply(*at, event), Ok(()));
+            prop_assert_eq!(resumed.apply(*at, event), Ok(()));
+            prop_assert_eq!(replayed.plan(*at), resumed.plan(*at));
+        }
+        prop_assert_eq!(bytes(&replayed), bytes(&world.engine));
+        prop_assert_eq!(bytes(&resumed), bytes(&world.engine));
+        prop_assert_eq!(&restored(&world.engine), &world.engine);
+    }
+}
