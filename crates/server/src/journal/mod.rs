@@ -13,7 +13,7 @@ mod tests;
 
 pub(crate) use chain::{Digest, of as digest_of};
 pub use error::{AppendError, JournalError};
-pub(crate) use query::{Archive, EndedLease, UsageSum};
+pub(crate) use query::{Archive, JobFilter, UsageSum};
 pub(crate) use read::{Head, Reader, unsigned};
 pub(crate) use rows::{EndRow, Row};
 

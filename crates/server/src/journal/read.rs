@@ -15,8 +15,6 @@ const PAGE: i64 = 1000;
 pub(crate) struct Snapshot {
     /// The last event it holds.
     pub(crate) seq: u64,
-    /// The version of the engine that wrote it.
-    pub(crate) engine: u32,
     /// The engine, as JSON.
     pub(crate) body: String,
     at: u64,
@@ -85,7 +83,7 @@ impl Reader {
     /// snapshot that is not as it was written is passed over.
     pub(crate) async fn snapshot(&mut self, engine: u32) -> Result<Option<Snapshot>, JournalError> {
         let rows = sqlx::query(
-            "SELECT seq, engine, at, digest, body_digest, body FROM snapshots \
+            "SELECT seq, at, digest, body_digest, body FROM snapshots \
              WHERE engine = ? AND seq <= ? ORDER BY seq DESC",
         )
         .bind(engine)
@@ -94,15 +92,15 @@ impl Reader {
         .await
         .map_err(|error| JournalError::from_sqlite(&self.path, 0, error))?;
         for row in rows {
-            let body: String = row.get(5);
+            let body: String = row.get(4);
             let seq = unsigned(row.get(0));
-            if row.get::<Vec<u8>, _>(4) != chain::of(&[body.as_bytes()]) {
+            if row.get::<Vec<u8>, _>(3) != chain::of(&[body.as_bytes()]) {
                 tracing::warn!(seq, "a snapshot is damaged; replaying more events instead");
                 continue;
             }
-            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(3)) else { continue };
-            let at = unsigned(row.get(2));
-            return Ok(Some(Snapshot { seq, engine: row.get(1), body, at, digest }));
+            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(2)) else { continue };
+            let at = unsigned(row.get(1));
+            return Ok(Some(Snapshot { seq, body, at, digest }));
         }
         Ok(None)
     }

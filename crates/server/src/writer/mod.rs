@@ -14,7 +14,7 @@ mod watch;
 pub(crate) use self::core::{Core, Written};
 pub(crate) use nodes::Nodes;
 pub(crate) use run::{Writer, WriterParts};
-pub(crate) use watch::{JobWatch, Watchers};
+pub(crate) use watch::Watchers;
 
 use crate::api::{Change, UserChange};
 use crate::auth::{Caller, Denied, UnknownUser};

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::api::Change;
 use crate::journal::{Archive, Journal};
+use crate::stop::signalled;
 use polder_engine::ENGINE_VERSION;
 use polder_model::{Envelope, JobId, LeaseState};
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub(crate) struct Writer {
     changes: broadcast::Sender<Change>,
     watchers: Arc<Watchers>,
     checked: Instant,
+    /// When the newest transaction began; a tick is due from here, however many queries come.
+    began: Instant,
     /// Planning ended at its bound: go on at once.
     again: bool,
 }
@@ -65,8 +68,9 @@ impl Writer {
             changes: changes.clone(),
             watchers: Arc::clone(&watchers),
         };
-        let checked = Instant::now();
-        (Self { parts, commands, queries, changes, watchers, checked, again: true }, handle)
+        let began = Instant::now();
+        let checked = began;
+        (Self { parts, commands, queries, changes, watchers, checked, began, again: true }, handle)
     }
 
     /// Works until told to stop. An error means that the process must end.
@@ -83,7 +87,7 @@ impl Writer {
                 }
                 Some(query) = self.queries.recv() => self.run_queries(query),
                 () = tokio::time::sleep_until(wake) => self.batch(&mut waiting).await?,
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = signalled(&mut stop) => break,
             }
         }
         let behind = self.parts.journal.head().seq - self.parts.snapshot_seq;
@@ -114,13 +118,14 @@ impl Writer {
         let at = core.time.peek();
         let planned = core.engine.next_wake(core.engine.now());
         let planned = planned.map(|wake| now + wake.since(at).to_duration().min(TICK));
-        let tick = now + TICK;
+        let tick = self.began + TICK;
         [planned, core.nodes.first_deadline()].into_iter().flatten().fold(tick, Instant::min)
     }
 
     /// One transaction: everything that waits, and what the engine decides upon it.
     async fn batch(&mut self, waiting: &mut Vec<Command>) -> Result<(), WriterError> {
         let now = Instant::now();
+        self.began = now;
         let mut writes: Vec<WriteReply> = Vec::new();
         let mut syncs: Vec<Taken> = Vec::new();
         if let Some(step) = self.parts.core.time.step() {

@@ -1,0 +1,96 @@
+//! What was leased and used: ended leases from the archive, live ones as of now.
+
+use super::extract::Params;
+use super::{ApiError, App, sees, visible};
+use crate::api::{LIST_LIMIT_MAX, UsageBy, UsageQuery, UsageReport, UsageRow};
+use crate::auth::Caller;
+use crate::journal::UsageSum;
+use axum::Json;
+use axum::extract::State;
+use polder_model::{JobId, Lease, LeaseSample, Micros, TenantPath, Timestamp, UserName};
+use std::collections::BTreeMap;
+
+type Key = (TenantPath, Option<UserName>, Option<JobId>);
+
+/// What tenants, users or jobs leased and used.
+#[utoipa::path(
+    get, path = "/api/v1/usage", tag = "usage", params(UsageQuery),
+    responses((status = 200, description = "The sums", body = UsageReport))
+)]
+pub(super) async fn usage(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<UsageQuery>,
+) -> Result<Json<UsageReport>, ApiError> {
+    let by = query.by;
+    let wanted = query.tenant.clone();
+    // Live leases first: one that ends in between is then counted once or twice by the length of
+    // this call, never lost; its archived row replaces the live one below.
+    let (who, now, live) = app
+        .read(caller, move |view, who| {
+            let within = |lease: &&Lease| {
+                sees(who, &lease.tenant)
+                    && wanted.as_ref().is_none_or(|t| lease.tenant.lineage().any(|a| a == *t))
+            };
+            let live = view.engine.leases().filter(within).filter_map(|lease| {
+                let ran = view.at.since(lease.started_at?);
+                Some((lease.clone(), ran, view.nodes.sample(&lease.node, lease.id).cloned()))
+            });
+            Ok((who.clone(), view.at, live.collect::<Vec<_>>()))
+        })
+        .await?;
+    let tenants = match query.tenant {
+        Some(tenant) if sees(&who, &tenant) => Some(vec![tenant]),
+        Some(_) => Some(Vec::new()),
+        None => visible(&who),
+    };
+    let ended = app.archive.usage(tenants.as_deref(), query.since, by, LIST_LIMIT_MAX).await?;
+    Ok(Json(report(ended, &live, by, now)))
+}
+
+fn report(
+    ended: Vec<UsageSum>,
+    live: &[(Lease, Micros, Option<LeaseSample>)],
+    by: UsageBy,
+    now: Timestamp,
+) -> UsageReport {
+    let mut rows: BTreeMap<Key, UsageRow> = BTreeMap::new();
+    for sum in ended {
+        let row = row_of(&mut rows, (sum.tenant, sum.user, sum.job));
+        row.leases = sum.leases;
+        row.leased = Micros(sum.leased_micros);
+        row.device_time = Micros(sum.device_micros);
+        row.memory_mib_seconds = sum.memory_mib_seconds;
+    }
+    for (lease, ran, sample) in live {
+        let user = (by != UsageBy::Tenant).then(|| lease.user.clone());
+        let job = (by == UsageBy::Job).then_some(lease.job);
+        let row = row_of(&mut rows, (lease.tenant.clone(), user, job));
+        row.leases += 1;
+        row.running += 1;
+        for slice in &lease.slices {
+            row.leased.0 += u64::from(slice.compute.0).saturating_mul(ran.0) / 1000;
+            let byte_micros = u128::from(slice.memory.0) * u128::from(ran.0);
+            let mib_seconds = u64::try_from(byte_micros / (1 << 20) / 1_000_000);
+            row.memory_mib_seconds += mib_seconds.unwrap_or(u64::MAX);
+        }
+        let used = sample.iter().flat_map(|sample| &sample.devices);
+        row.device_time.0 += used.map(|used| used.device_time.0).sum::<u64>();
+    }
+    let rows_max = usize::try_from(LIST_LIMIT_MAX).unwrap_or(usize::MAX);
+    UsageReport { rows: rows.into_values().take(rows_max).collect(), now }
+}
+
+fn row_of(rows: &mut BTreeMap<Key, UsageRow>, key: Key) -> &mut UsageRow {
+    let (tenant, user, job) = key.clone();
+    rows.entry(key).or_insert_with(|| UsageRow {
+        tenant,
+        user,
+        job,
+        leases: 0,
+        running: 0,
+        leased: Micros(0),
+        device_time: Micros(0),
+        memory_mib_seconds: 0,
+    })
+}

@@ -1,0 +1,243 @@
+//! Serving an opened pool.
+
+use crate::auth::Guard;
+use crate::http::{App, Listeners, Logs, NoLogs};
+use crate::pool::Pool;
+use crate::state::{self, StateError, StateLock};
+use crate::stop::signalled;
+use crate::writer::{Core, Handle, Stopping, SyncError, Writer, WriterError, WriterParts};
+use polder_engine::Engine;
+use polder_model::{SyncRefusal, SyncRequest, SyncResponse};
+use std::fs::Permissions;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The socket's file within the state folder.
+pub const SOCKET_FILE: &str = "polder.sock";
+/// The file within the state folder that holds the token for loopback HTTP.
+pub const TOKEN_FILE: &str = "token";
+/// How long a node may be silent before its devices are left out of planning.
+pub const SILENT_AFTER: Duration = Duration::from_secs(30);
+
+/// How a pool is served.
+pub struct ServeOptions {
+    /// Serve loopback HTTP on this port too; 0 takes a free one.
+    pub loopback_port: Option<u16>,
+    /// Who keeps the output of tasks.
+    pub logs: Arc<dyn Logs>,
+    /// How long a node may be silent.
+    pub silent_after: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { loopback_port: None, logs: Arc::new(NoLogs), silent_after: SILENT_AFTER }
+    }
+}
+
+/// Why a pool cannot be served.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The Unix socket cannot be made.
+    #[error(
+        "cannot listen on {path}: {source}: choose a state folder on a local disk, with a shorter \
+         path, that you own"
+    )]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port cannot be taken.
+    #[error(
+        "cannot listen on {address}: {source}: another program has the port; choose one with \
+         --port, or 0 for any free one"
+    )]
+    Port {
+        /// Which.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The token cannot be kept.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A server at work.
+pub struct Server {
+    stop: watch::Sender<bool>,
+    handle: Handle,
+    writer: JoinHandle<Result<(), WriterError>>,
+    http: JoinHandle<()>,
+    socket: PathBuf,
+    loopback: Option<SocketAddr>,
+    lock: StateLock,
+}
+
+/// A way to stop a server from elsewhere, and to sync with it from within the same process.
+#[derive(Clone)]
+pub struct ServerHandle {
+    stop: watch::Sender<bool>,
+    handle: Handle,
+}
+
+/// Begins to serve a pool. Callers are answered from now on.
+///
+/// # Errors
+/// A socket or port cannot be had; the pool is closed then.
+pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeError> {
+    let socket = pool.state_dir.join(SOCKET_FILE);
+    let unix = listen_unix(&socket)?;
+    let loopback = match options.loopback_port {
+        Some(port) => Some(listen_loopback(port).await?),
+        None => None,
+    };
+    let address = loopback.as_ref().and_then(|listener| listener.local_addr().ok());
+    let token = state::token(&pool.state_dir)?;
+    let guard = address.map(|address| Arc::new(Guard::new(address.port(), token)));
+    let Pool { lock, state_dir, journal, archive, engine, time, id, snapshot_seq } = pool;
+    let (writer, handle) = Writer::new(WriterParts {
+        core: Core::new(engine, time, id),
+        journal,
+        archive: archive.clone(),
+        silent_after: options.silent_after,
+        snapshot_seq,
+    });
+    let stop = watch::Sender::new(false);
+    let (logs, app_handle) = (options.logs, handle.clone());
+    let app = App { handle: app_handle, archive, logs, state_dir, stop: stop.clone(), guard };
+    let http = tokio::spawn(Listeners { unix, loopback }.serve(app));
+    // The writer outlives the listeners: what they have taken in is still answered.
+    let written = watch::Sender::new(false);
+    let writer_stop = written.subscribe();
+    let stopping = stop.clone();
+    let writer = tokio::spawn(async move {
+        let ended = writer.run(writer_stop).await;
+        stopping.send_replace(true);
+        ended
+    });
+    let http = tokio::spawn(async move {
+        // A listener task that panicked has logged it, and the server stops all the same.
+        let _ = http.await;
+        written.send_replace(true);
+    });
+    Ok(Server { stop, handle, writer, http, socket, loopback: address, lock })
+}
+
+fn listen_unix(path: &Path) -> Result<UnixListener, ServeError> {
+    let fail = |source| ServeError::Socket { path: path.to_owned(), source };
+    // The lock says that nobody serves this folder: a socket that is there is a dead one's.
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    // Everybody may connect: the kernel says who it is, and roles say what they may do.
+    std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(fail)?;
+    Ok(listener)
+}
+
+async fn listen_loopback(port: u16) -> Result<TcpListener, ServeError> {
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })
+}
+
+impl Server {
+    /// The Unix socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Where loopback HTTP is served.
+    #[must_use]
+    pub const fn loopback(&self) -> Option<SocketAddr> {
+        self.loopback
+    }
+
+    /// A handle to give away.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle { stop: self.stop.clone(), handle: self.handle.clone() }
+    }
+
+    /// Begins to stop: running requests finish, the journal is closed. Tasks go on.
+    pub fn shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when the server has stopped, and lets go of the state folder.
+    ///
+    /// # Errors
+    /// The writer had to end: the process must not go on as if it served.
+    pub async fn wait(self) -> Result<(), WriterError> {
+        let Self { writer, http, socket, lock, handle, .. } = self;
+        drop(handle);
+        // A panic of the listeners shows as their end.
+        let _ = http.await;
+        let ended = writer.await.unwrap_or_else(|error| {
+            Err(WriterError::Engine { what: format!("the writer panicked: {error}") })
+        });
+        // A socket that nobody answers on tells a client that the server is gone; its absence
+        // tells it sooner.
+        let _ = std::fs::remove_file(&socket);
+        drop(lock);
+        ended
+    }
+}
+
+/// Why a call from within the process is not answered with a desired state.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SyncFailure {
+    /// The call is refused.
+    #[error(transparent)]
+    Refused(#[from] SyncRefusal),
+    /// The inventory makes no sense.
+    #[error("{0}")]
+    Inventory(String),
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+impl ServerHandle {
+    /// Begins to stop.
+    pub fn shutdown(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when the server begins to stop, for whatever reason.
+    pub async fn stopping(&self) {
+        signalled(&mut self.stop.subscribe()).await;
+    }
+
+    /// The agents' call, from within the same process.
+    ///
+    /// # Errors
+    /// The call is refused, or the server is stopping.
+    pub async fn sync(&self, request: SyncRequest) -> Result<SyncResponse, SyncFailure> {
+        self.handle.sync(request).await.map_err(|error| match error {
+            SyncError::Refused(refusal) => SyncFailure::Refused(refusal),
+            SyncError::Inventory(refusal) => SyncFailure::Inventory(refusal.to_string()),
+            SyncError::Stopping => SyncFailure::Stopping,
+        })
+    }
+
+    /// Looks at the durable state of the engine; `None` once the server has stopped.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Option<T> {
+        self.handle.query(|view| look(view.engine)).await.map_err(|Stopping| ()).ok()
+    }
+}
