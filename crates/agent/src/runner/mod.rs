@@ -1,1 +1,24 @@
 //! Makes a process of a lease: user, groups, cgroup, mounts, environment.
+//!
+//! Everything here is called from a shim, which has one thread: that is what makes `fork` and the
+//! steps after it sound. Nothing here outlives the task: mounts go with its namespace, cgroups are
+//! removed at its end.
+
+mod account;
+mod cgroup;
+mod environment;
+mod exec;
+mod fork;
+mod launch;
+mod mounts;
+mod probe;
+mod processes;
+
+pub(crate) use account::Account;
+pub(crate) use cgroup::Cgroup;
+pub(crate) use environment::{LEASE_DIR_VARIABLE, environment, intercepts_opencl};
+pub(crate) use fork::{Forked, fork};
+pub(crate) use launch::{Launch, TaskStdio, WORDS_BYTES_MAX, launch, output_pipe};
+pub(crate) use mounts::Namespace;
+pub(crate) use probe::{Probe, probe};
+pub(crate) use processes::{descendants, descends, kill_descendants, maps_usage, signal_all};

@@ -1,0 +1,60 @@
+//! A child process that runs Rust code, and says what it has to say through a pipe.
+#![allow(unsafe_code)] // there is no safe fork
+
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use rustix::process::Pid;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Exit code of a child that ended in our code, not in the task's.
+const CHILD_FAILED: i32 = 127;
+
+/// A child, and the end of its pipe. The pipe closes when the child executes a program or exits.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    pub(crate) pid: Pid,
+    pub(crate) words: OwnedFd,
+}
+
+/// Forks. The child runs `child` with the pipe's writing end and exits; it never returns into the
+/// caller's code, not even by a panic.
+///
+/// The calling process has one thread: the child may then do whatever a process may.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn fork(child: impl FnOnce(OwnedFd)) -> io::Result<Forked> {
+    let (words, said) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    // SAFETY: the process has one thread, so the child inherits no lock that nobody will release.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            drop(words);
+            let _ = catch_unwind(AssertUnwindSafe(|| child(said)));
+            // SAFETY: `_exit` ends the process at once, without the parent's exit handlers.
+            unsafe { libc::_exit(CHILD_FAILED) }
+        }
+        pid => {
+            drop(said);
+            let pid = Pid::from_raw(pid).ok_or(Errno::CHILD)?;
+            Ok(Forked { pid, words })
+        }
+    }
+}
+
+/// Gives every signal its default meaning and lets all of them through: what a program expects.
+pub(crate) fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: setting a default disposition runs no code of ours. The two signals that cannot
+        // be set, and those the C library keeps, are refused, which is what they should be.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an empty set is built and installed; both pointers are valid for the calls.
+    unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}

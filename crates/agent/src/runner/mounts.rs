@@ -1,0 +1,78 @@
+//! A mount namespace of the task's own, in which Polder's ICD is the only one.
+//!
+//! The mount lives and dies with the namespace: when the task's last process is gone the kernel
+//! has undone it, whoever else is dead by then.
+
+use super::account::Account;
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// Where every loader of OpenCL looks when no variable says otherwise.
+const VENDORS: &str = "/etc/OpenCL/vendors";
+
+/// How the task gets its namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Namespace {
+    /// With the agent's own right to mount.
+    Plain,
+    /// In a user namespace, in which the user is mapped to itself.
+    WithUser,
+}
+
+impl Namespace {
+    /// Moves the calling process, which has one thread, into a new namespace and puts `icd` over
+    /// the vendors' folder there.
+    ///
+    /// # Errors
+    /// What the system says, naming the step.
+    #[expect(unsafe_code, reason = "rustix cannot know that the process has one thread")]
+    pub(crate) fn enter(self, account: &Account, icd: &Path) -> io::Result<()> {
+        let step = |name: &'static str| {
+            move |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"))
+        };
+        let flags = match self {
+            Self::Plain => UnshareFlags::NEWNS,
+            Self::WithUser => UnshareFlags::NEWNS | UnshareFlags::NEWUSER,
+        };
+        // SAFETY: no descriptor table is unshared, and the process has one thread.
+        unsafe { rustix::thread::unshare_unsafe(flags) }
+            .map_err(|errno| step("a new namespace")(errno.into()))?;
+        if self == Self::WithUser {
+            map_to_itself(account).map_err(step("mapping the user"))?;
+        }
+        // Downstream: nothing mounted here reaches the machine, while what the machine mounts
+        // later (an automounted home) still arrives.
+        let downstream = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+        mount_change("/", downstream).map_err(|errno| step("own propagation")(errno.into()))?;
+        match mount_bind(icd, VENDORS) {
+            // Without the folder no loader finds anything but what the variable names.
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(errno) => Err(step("binding over /etc/OpenCL/vendors")(errno.into())),
+        }
+    }
+
+    /// Which way works for this account, if any. Leaves the calling process in the namespace that
+    /// it tried: call it in one that will exit.
+    ///
+    /// # Errors
+    /// Why none works.
+    pub(crate) fn find(account: &Account, icd: &Path) -> io::Result<Self> {
+        let Err(plain) = Self::Plain.enter(account, icd) else { return Ok(Self::Plain) };
+        if rustix::process::geteuid().as_raw() != account.uid {
+            return Err(plain);
+        }
+        Self::WithUser.enter(account, icd).map(|()| Self::WithUser)
+    }
+}
+
+fn map_to_itself(account: &Account) -> io::Result<()> {
+    let Account { uid, .. } = account;
+    let gid = rustix::process::getegid().as_raw();
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}

@@ -1,0 +1,56 @@
+//! Who is at the other end of a Unix socket, as the kernel says.
+#![allow(unsafe_code)] // rustix has no SO_PEERPIDFD, and its SO_PEERCRED cannot hold a pid of 0
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+/// Who connected, at the time of connecting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Credentials {
+    /// 0 for a process that this pid namespace cannot see.
+    pub(super) pid: u32,
+    pub(super) uid: u32,
+}
+
+/// Reads a socket option of a plain C type.
+fn option<T>(socket: &OwnedFd, name: i32) -> io::Result<T>
+where
+    T: Copy,
+{
+    let mut value = MaybeUninit::<T>::uninit();
+    let size = libc::socklen_t::try_from(size_of::<T>()).expect("these types are a few bytes");
+    let mut length = size;
+    // SAFETY: `value` has room for `length` bytes, and both live through the call.
+    let code = unsafe {
+        let (fd, value, length) = (socket.as_raw_fd(), value.as_mut_ptr(), &raw mut length);
+        libc::getsockopt(fd, libc::SOL_SOCKET, name, value.cast(), length)
+    };
+    match code {
+        // SAFETY: the kernel wrote all of it; the callers' types are made of integers.
+        0 if length == size => Ok(unsafe { value.assume_init() }),
+        0 => Err(io::ErrorKind::InvalidData.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Who connected.
+pub(super) fn credentials(socket: &OwnedFd) -> io::Result<Credentials> {
+    let raw = option::<libc::ucred>(socket, libc::SO_PEERCRED)?;
+    Ok(Credentials { pid: u32::try_from(raw.pid).unwrap_or(0), uid: raw.uid })
+}
+
+/// A descriptor of the very process that connected, where the kernel (6.5) can say so; else of the
+/// one that has its id now.
+pub(super) fn pidfd(socket: &OwnedFd, pid: u32) -> io::Result<OwnedFd> {
+    if let Ok(fd) = option::<i32>(socket, libc::SO_PEERPIDFD)
+        && fd >= 0
+    {
+        // SAFETY: the kernel made this descriptor for us a moment ago.
+        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    }
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}

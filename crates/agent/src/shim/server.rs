@@ -1,0 +1,285 @@
+//! The shim at work: one thread, one loop, no waiting but for events.
+
+use super::control::{Asked, Control, Rights};
+use super::door::{Door, LOOK_AGAIN_MICROS};
+use super::logs::LogPump;
+use super::poller::{Poller, Token};
+use super::protocol::{
+    CONTROL_SOCKET, DRIVER_SOCKET, PLAN_FILE, Plan, Reply, Request, ShimPhase, ShimState,
+};
+use super::signals::Signals;
+use super::status::{boot_micros, write_status};
+use super::task::{Ending, Task};
+use super::timer::Timer;
+use crate::runner::{Account, Cgroup, Namespace};
+use rustix::process::{Rlimit, Signal};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// How long a shim whose lease has ended waits for an agent. The end is in the status file.
+const LINGER_MICROS: u64 = 10_000_000;
+/// How often a shim without an agent looks whether its folder is still there.
+const FOLDER_CHECK_MICROS: u64 = 30_000_000;
+/// How soon an end that the disk refused is written again.
+const SAVE_AGAIN_MICROS: u64 = 1_000_000;
+
+/// What was prepared for the task.
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// Absent when the lease has ended already, because its user is not known.
+    pub(super) account: Option<Account>,
+    pub(super) namespace: Option<Namespace>,
+    pub(super) cgroup: Cgroup,
+    /// On rank 0: the port the gang meets on.
+    pub(super) port: Option<(OwnedFd, u16)>,
+    /// The limit on open files that the task gets.
+    pub(super) open_files: Rlimit,
+    pub(super) _lock: OwnedFd,
+}
+
+/// One shim.
+#[derive(Debug)]
+pub(super) struct Shim {
+    pub(super) dir: PathBuf,
+    pub(super) plan: Plan,
+    pub(super) state: ShimState,
+    pub(super) ground: Ground,
+    pub(super) poller: Poller,
+    timer: Timer,
+    signals: Signals,
+    pub(super) control: Control,
+    pub(super) door: Door,
+    pub(super) task: Option<Task>,
+    pub(super) ending: Option<Ending>,
+    pub(super) logs: [Option<LogPump>; 2],
+    /// Peers that wait for the task to have started.
+    pub(super) starting: Vec<u32>,
+    /// The state is newer than what was pushed.
+    pub(super) changed: bool,
+    /// When to look at processes that closed their connection.
+    look_at: Option<u64>,
+    /// When to write a state again that the disk refused.
+    save_at: Option<u64>,
+    /// Since when no agent is connected.
+    alone_since: Option<u64>,
+    quit: bool,
+}
+
+impl Shim {
+    pub(super) fn new(
+        dir: PathBuf,
+        plan: Plan,
+        state: ShimState,
+        ground: Ground,
+        (poller, timer, signals): (Poller, Timer, Signals),
+        control: Control,
+        door: Door,
+    ) -> Self {
+        Self {
+            dir,
+            plan,
+            state,
+            ground,
+            poller,
+            timer,
+            signals,
+            control,
+            door,
+            task: None,
+            ending: None,
+            logs: [None, None],
+            starting: Vec::new(),
+            changed: false,
+            look_at: None,
+            save_at: None,
+            alone_since: None,
+            quit: false,
+        }
+    }
+
+    /// Works until the end is forgotten, or known and nobody asks for it.
+    ///
+    /// # Errors
+    /// Only what makes going on impossible: waiting for events fails.
+    pub(super) fn serve(&mut self) -> io::Result<()> {
+        while !self.quit {
+            let deadline = self.next_deadline();
+            self.timer.set(deadline)?;
+            for token in self.poller.wait()? {
+                self.handle(token);
+            }
+            if std::mem::take(&mut self.changed) {
+                self.state.attached = self.door.attached();
+                self.control.push(&self.state, &self.poller);
+            }
+        }
+        self.abandon();
+        Ok(())
+    }
+
+    /// Leaves nothing behind but the folder's files.
+    pub(super) fn abandon(&mut self) {
+        self.ground.cgroup.remove();
+        for socket in [CONTROL_SOCKET, DRIVER_SOCKET] {
+            // The folder may be gone, with the agent's blessing.
+            let _ = std::fs::remove_file(self.dir.join(socket));
+        }
+    }
+
+    fn handle(&mut self, token: Token) {
+        match token {
+            Token::Signals => {
+                let came = self.signals.take();
+                if came.child {
+                    self.reap_children();
+                }
+                self.quit |= came.end && self.has_ended();
+            }
+            Token::Timer => {
+                self.timer.fired();
+                self.on_time(boot_micros());
+            }
+            Token::Control => self.control.accept(&self.poller),
+            Token::Peer(number) => {
+                self.control.catch_up(number, &self.state, &self.poller);
+                if let Some(asked) = self.control.receive(number, &self.poller) {
+                    self.answer(asked);
+                }
+            }
+            Token::Door => self.door.accept(&self.poller),
+            Token::Visitor(number) => {
+                self.changed |= self.door.visitor_ready(number, &self.poller);
+                if self.door.must_look_again() && self.look_at.is_none() {
+                    self.look_at = Some(boot_micros() + LOOK_AGAIN_MICROS);
+                }
+            }
+            Token::Holder(number) => {
+                self.changed |= self.door.holder_died(number, &self.poller);
+            }
+            Token::Words => self.hear_words(),
+            Token::Log(which) => self.pump_log(which),
+        }
+    }
+
+    fn answer(&mut self, asked: Asked) {
+        let Asked { peer, rights, request, fds } = asked;
+        let done = match request {
+            Request::Hello { .. } => return self.greet(peer, rights),
+            Request::Watch => {
+                self.control.watch(peer);
+                Ok(())
+            }
+            Request::Limits { epoch } => self.take_limits(epoch, fds),
+            Request::Start { master, terminal } => {
+                match self.start(master.as_deref(), terminal, fds) {
+                    // Answered when its program runs, or cannot.
+                    Ok(()) if self.is_starting() => return self.starting.push(peer),
+                    other => other,
+                }
+            }
+            Request::Stop { grace, outcome } => {
+                self.stop(outcome, grace);
+                Ok(())
+            }
+            Request::Signal { number } => self.signal(number),
+            Request::Forget if !self.has_ended() => Err("it has not ended: stop it first".into()),
+            Request::Forget => {
+                self.quit = true;
+                Ok(())
+            }
+        };
+        match done {
+            Ok(()) => self.tell(peer),
+            Err(why) => {
+                self.control.reply(peer, &Reply::Refused { why }, &[], &self.poller);
+            }
+        }
+    }
+
+    /// Answers with the state.
+    pub(super) fn tell(&mut self, peer: u32) {
+        self.state.attached = self.door.attached();
+        let reply = Reply::State { state: Box::new(self.state.clone()) };
+        self.control.reply(peer, &reply, &[], &self.poller);
+    }
+
+    fn greet(&mut self, peer: u32, rights: Rights) {
+        self.state.attached = self.door.attached();
+        let reply = Reply::State { state: Box::new(self.state.clone()) };
+        let fds = self.door.agent_fds();
+        let fds = if rights == Rights::Agent { &fds[..] } else { &[] };
+        self.control.reply(peer, &reply, fds, &self.poller);
+    }
+
+    fn take_limits(&mut self, epoch: u64, fds: Vec<OwnedFd>) -> Result<(), String> {
+        let [page] = <[OwnedFd; 1]>::try_from(fds)
+            .map_err(|fds| format!("{} descriptors came: send the one page", fds.len()))?;
+        let mapped = polder_ledger::map_limits(&page).map_err(|error| error.to_string())?;
+        if mapped.lease() != self.state.lease.0 {
+            return Err(format!("that page is of lease L{}", mapped.lease()));
+        }
+        if self.state.limits_epoch.is_some_and(|last| epoch <= last) {
+            return Err(format!("epoch {epoch} is not above the last one"));
+        }
+        self.door.set_limits(page, &self.poller);
+        self.state.limits_epoch = Some(epoch);
+        self.changed = true;
+        Ok(())
+    }
+
+    fn signal(&self, number: i32) -> Result<(), String> {
+        let task = self.task.as_ref().filter(|task| task.is_running());
+        let pid = task.map(|task| task.main).ok_or("nothing of it runs")?;
+        let signal = Signal::from_named_raw(number)
+            .ok_or_else(|| format!("{number} is no signal that can be sent: see kill -l"))?;
+        rustix::process::kill_process_group(pid, signal).map_err(|errno| errno.to_string())
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state.phase, ShimPhase::Ended { .. })
+    }
+
+    /// Writes the state, and again later if the disk refuses.
+    pub(super) fn save(&mut self) {
+        self.changed = true;
+        let saved = write_status(&self.dir, &self.state, self.has_ended());
+        self.save_at = saved.is_err().then(|| boot_micros() + SAVE_AGAIN_MICROS);
+    }
+
+    fn next_deadline(&mut self) -> Option<u64> {
+        self.alone_since = match self.control.has_agent() {
+            true => None,
+            false => self.alone_since.or_else(|| Some(boot_micros())),
+        };
+        let patience = if self.has_ended() { LINGER_MICROS } else { FOLDER_CHECK_MICROS };
+        let alone = self.alone_since.map(|since| since + patience);
+        [self.look_at, self.save_at, self.task_deadline(), alone].into_iter().flatten().min()
+    }
+
+    fn on_time(&mut self, now: u64) {
+        let due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        if due(self.look_at) {
+            self.changed |= self.door.look_again(&self.poller);
+            self.look_at = self.door.must_look_again().then(|| now + LOOK_AGAIN_MICROS);
+        }
+        if due(self.save_at) {
+            self.save();
+        }
+        self.task_on_time(now);
+        self.on_alone(now);
+    }
+
+    /// Nobody is connected: a shim that has nothing to guard does not stay for ever.
+    fn on_alone(&mut self, now: u64) {
+        let alone = now.saturating_sub(self.alone_since.unwrap_or(now));
+        if self.has_ended() {
+            self.quit |= alone >= LINGER_MICROS && self.save_at.is_none();
+        } else if alone >= FOLDER_CHECK_MICROS {
+            // Without its folder no agent can find it again, and nothing was started yet.
+            let waiting = matches!(self.state.phase, ShimPhase::Prepared { .. });
+            self.quit |= waiting && self.task.is_none() && !self.dir.join(PLAN_FILE).exists();
+            self.alone_since = Some(now);
+        }
+    }
+}
