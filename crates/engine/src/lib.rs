@@ -10,6 +10,8 @@
 //! what fits what, `place` where, `pass` who is next, `step` what follows for a job that was
 //! granted something; `explain` says why a job waits; `check` recomputes every promise.
 
+#![deny(clippy::disallowed_types, reason = "what is banned in clippy.toml would break replays")]
+
 mod admit;
 mod apply;
 mod check;

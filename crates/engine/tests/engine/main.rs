@@ -1,5 +1,7 @@
 //! The engine from outside: scenarios, an oracle for small cases, and properties of any history.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod admission;
 mod explanations;
 mod gangs;
