@@ -15,7 +15,7 @@ macro_rules! opencl_table {
         $then! {
             device_view 10 fn clGetPlatformIDs(num_entries: cl_uint, platforms: *mut cl_platform_id,
                 num_platforms: *mut cl_uint) -> cl_int;
-            device_view 10 fn clGetPlatformInfo(platform: cl_platform_id,
+            queries 10 fn clGetPlatformInfo(platform: cl_platform_id,
                 param_name: cl_platform_info, param_value_size: usize, param_value: *mut c_void,
                 param_value_size_ret: *mut usize) -> cl_int;
             device_view 10 fn clGetDeviceIDs(platform: cl_platform_id, device_type: cl_device_type,
@@ -241,14 +241,14 @@ macro_rules! opencl_table {
                 src_slice_pitch: usize, dst_row_pitch: usize, dst_slice_pitch: usize,
                 num_events_in_wait_list: cl_uint, event_wait_list: *const cl_event,
                 event: *mut cl_event) -> cl_int;
-            device_view 11 fn clCreateSubDevicesEXT(in_device: cl_device_id,
+            pass 11 fn clCreateSubDevicesEXT(in_device: cl_device_id,
                 partition_properties: *const cl_device_partition_property_ext, num_entries: cl_uint,
                 out_devices: *mut cl_device_id, num_devices: *mut cl_uint) -> cl_int;
             pass 11 fn clRetainDeviceEXT(device: cl_device_id) -> cl_int;
             pass 11 fn clReleaseDeviceEXT(device: cl_device_id) -> cl_int;
             interop 11 fn clCreateEventFromGLsyncKHR(context: cl_context, sync: cl_GLsync,
                 errcode_ret: *mut cl_int) -> cl_event;
-            device_view 12 fn clCreateSubDevices(in_device: cl_device_id,
+            pass 12 fn clCreateSubDevices(in_device: cl_device_id,
                 partition_properties: *const cl_device_partition_property, num_entries: cl_uint,
                 out_devices: *mut cl_device_id, num_devices: *mut cl_uint) -> cl_int;
             pass 12 fn clRetainDevice(device: cl_device_id) -> cl_int;

@@ -1,0 +1,161 @@
+//! The process's place in its lease: the connection to the shim, the two pages, the doorbell.
+
+use polder_ledger::attach::{Message, Route, SOCKET_VARIABLE, WELCOME_FDS, receive, send};
+use polder_ledger::{LAYOUT, Limits, Mapped, PageError, Slot, Usage, map_limits, map_usage};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    sockopt,
+};
+use std::os::fd::AsRawFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
+use thiserror::Error;
+
+/// How long the shim may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a process has no place in a lease.
+#[derive(Debug, Error)]
+pub(crate) enum AttachError {
+    #[error("{SOCKET_VARIABLE} is not set: start the program with `polder run`")]
+    NoVariable,
+    #[error("{what} {path}: {errno}")]
+    Socket { what: &'static str, path: String, errno: Errno },
+    #[error("the lease's shim did not answer as it should: {0}")]
+    Answer(#[source] std::io::Error),
+    #[error("the lease's shim closed the connection")]
+    Closed,
+    #[error("the lease's shim sent {0}")]
+    Unexpected(&'static str),
+    #[error("refused: {0}")]
+    Refused(String),
+    #[error(transparent)]
+    Page(#[from] PageError),
+}
+
+/// A process's place in its lease. Kept until the process ends.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    connection: OwnedFd,
+    doorbell: Doorbell,
+    /// The newest page. Older ones stay mapped, for other threads may be reading them: one small
+    /// page per restart of the agent.
+    limits: AtomicPtr<Mapped<Limits>>,
+    /// Held while asking for a newer page.
+    asking: Mutex<()>,
+    usage: Mapped<Usage>,
+    slot: usize,
+    routes: Vec<Route>,
+}
+
+impl Attachment {
+    /// Connects to the shim that the environment names.
+    pub(crate) fn connect() -> Result<Self, AttachError> {
+        let path = std::env::var_os(SOCKET_VARIABLE).ok_or(AttachError::NoVariable)?;
+        let named = |what| {
+            let path = path.to_string_lossy().into_owned();
+            move |errno| AttachError::Socket { what, path, errno }
+        };
+        let address = SocketAddrUnix::new(&path).map_err(named("socket path"))?;
+        let connection =
+            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(named("socket for"))?;
+        connect(&connection, &address).map_err(named("connecting to"))?;
+        let _ =
+            sockopt::set_socket_timeout(&connection, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT));
+        send(&connection, &Message::Hello { layout: LAYOUT }, &[]).map_err(AttachError::Answer)?;
+        let answer = receive(&connection, RecvFlags::empty()).map_err(AttachError::Answer)?;
+        let (message, fds) = answer.ok_or(AttachError::Closed)?;
+        let (slot, routes) = match message {
+            Message::Welcome { slot, routes, .. } => (slot as usize, routes),
+            Message::Refused { why } => return Err(AttachError::Refused(why)),
+            _ => return Err(AttachError::Unexpected("neither a welcome nor a refusal")),
+        };
+        let Ok::<[OwnedFd; WELCOME_FDS], _>([limits, usage, doorbell]) = fds.try_into() else {
+            return Err(AttachError::Unexpected("a welcome without its three descriptors"));
+        };
+        let limits = AtomicPtr::new(Box::into_raw(Box::new(map_limits(&limits)?)));
+        let usage = map_usage(&usage)?;
+        let doorbell = Doorbell::new(doorbell);
+        Ok(Self { connection, doorbell, limits, asking: Mutex::new(()), usage, slot, routes })
+    }
+
+    /// The lease's devices, in the order of the pages.
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        #[allow(unsafe_code)]
+        // SAFETY: the pointer comes from `Box::into_raw` and what it points to is never dropped.
+        unsafe {
+            &*self.limits.load(Ordering::Acquire)
+        }
+    }
+
+    pub(crate) fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Place of the process in the usage page.
+    pub(crate) fn index(&self) -> usize {
+        self.slot
+    }
+
+    /// The process's part of the usage page.
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.usage.slot[self.slot]
+    }
+
+    /// The connection's number, for the child of a fork to close.
+    pub(crate) fn connection(&self) -> i32 {
+        self.connection.as_raw_fd()
+    }
+
+    /// Rings the agent's doorbell.
+    pub(crate) fn ring(&self) {
+        self.doorbell.ring();
+    }
+
+    /// Takes a new limits page when a restarted agent has sent one.
+    pub(crate) fn refresh(&self) {
+        let Ok(_asking) = self.asking.try_lock() else { return };
+        while let Ok(Some((Message::NewLimits, fds))) =
+            receive(&self.connection, RecvFlags::DONTWAIT)
+        {
+            let Some(page) = fds.first().and_then(|fd| map_limits(fd).ok()) else { continue };
+            if page.lease() == self.limits().lease() {
+                self.limits.store(Box::into_raw(Box::new(page)), Ordering::Release);
+            }
+        }
+    }
+}
+
+/// The agent's eventfd, by number: a program may close descriptors it does not know.
+#[derive(Debug)]
+struct Doorbell {
+    fd: OwnedFd,
+    identity: Option<(u64, u64)>,
+}
+
+impl Doorbell {
+    fn new(fd: OwnedFd) -> Self {
+        let identity = Self::identity(&fd);
+        Self { fd, identity }
+    }
+
+    fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {
+        rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    }
+
+    /// Rings, unless the number now belongs to a file of the program.
+    fn ring(&self) {
+        if self.identity.is_some() && Self::identity(&self.fd) == self.identity {
+            // A full counter rings too, and a closed one has nobody to hear it.
+            let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+        }
+    }
+}

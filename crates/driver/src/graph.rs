@@ -1,0 +1,277 @@
+//! Which commands wait for an event that the program signals itself.
+//!
+//! Such a command is not ready: it may never run, so waiting for a turn for it would block the very
+//! thread that is to signal the event, and counting it as in flight would keep the lease from ever
+//! draining. It is followed here by its *roots*, the unsignalled events it depends on, through wait
+//! lists and through the order of its queue; when the last root is signalled it counts as in flight.
+//!
+//! While the program has no unsignalled event of its own, nothing of this costs more than one load.
+
+use crate::gate::Command;
+use crate::locks::lock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+type Roots = BTreeSet<u64>;
+
+/// Follows commands that are not ready.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    /// Events of the program that are not signalled.
+    alive: AtomicUsize,
+    inner: Mutex<Inner<Arc<Command>>>,
+}
+
+/// What a command depends on, as its caller says it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dependence<'a> {
+    pub(crate) queue: usize,
+    /// Handles of the events in its wait list.
+    pub(crate) events: &'a [usize],
+    pub(crate) order: Order,
+}
+
+/// How a command stands to the others of its queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// After all before it, before all behind it: any command of an in-order queue, or a barrier.
+    Both,
+    /// After all before it: a marker without a wait list.
+    After,
+    /// Only its wait list counts, and barriers before it.
+    Neither,
+}
+
+#[derive(Debug)]
+struct Inner<C> {
+    last: u64,
+    /// By event handle, the root that it is.
+    users: BTreeMap<usize, u64>,
+    pending: BTreeMap<u64, Pending<C>>,
+    /// By event handle, the pending command.
+    by_event: BTreeMap<usize, u64>,
+    /// By queue, what every later command of it depends on.
+    tails: BTreeMap<usize, Roots>,
+}
+
+impl<C> Default for Inner<C> {
+    fn default() -> Self {
+        Self {
+            last: 0,
+            users: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            by_event: BTreeMap::new(),
+            tails: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pending<C> {
+    roots: Roots,
+    queue: usize,
+    event: Option<usize>,
+    /// None for a marker or barrier: it has no work to count.
+    command: Option<C>,
+}
+
+impl<C> Inner<C> {
+    fn roots_of(&self, on: Dependence<'_>) -> Roots {
+        let mut roots = self.tails.get(&on.queue).cloned().unwrap_or_default();
+        for event in on.events {
+            if let Some(root) = self.users.get(event) {
+                roots.insert(*root);
+            } else if let Some(pending) = self.by_event.get(event) {
+                roots.extend(self.pending.get(pending).into_iter().flat_map(|p| &p.roots));
+            }
+        }
+        if on.order != Order::Neither {
+            let before = self.pending.values().filter(|pending| pending.queue == on.queue);
+            roots.extend(before.flat_map(|pending| &pending.roots));
+        }
+        roots
+    }
+
+    fn add(&mut self, on: Dependence<'_>, command: Option<C>) -> Result<u64, Option<C>> {
+        let roots = self.roots_of(on);
+        if roots.is_empty() {
+            return Err(command);
+        }
+        if on.order == Order::Both {
+            self.tails.insert(on.queue, roots.clone());
+        }
+        self.last += 1;
+        let pending = Pending { roots, queue: on.queue, event: None, command };
+        self.pending.insert(self.last, pending);
+        Ok(self.last)
+    }
+
+    fn name(&mut self, id: u64, event: usize) {
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.event = Some(event);
+            self.by_event.insert(event, id);
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<C> {
+        let pending = self.pending.remove(&id)?;
+        if let Some(event) = pending.event {
+            self.by_event.remove(&event);
+        }
+        pending.command
+    }
+
+    /// The event is signalled: the commands that are ready now.
+    fn signal(&mut self, event: usize) -> Option<Vec<C>> {
+        let root = self.users.remove(&event)?;
+        self.tails.retain(|_, roots| {
+            roots.remove(&root);
+            !roots.is_empty()
+        });
+        let mut ready = Vec::new();
+        for (id, pending) in &mut self.pending {
+            pending.roots.remove(&root);
+            if pending.roots.is_empty() {
+                ready.push(*id);
+            }
+        }
+        Some(ready.into_iter().filter_map(|id| self.remove(id)).collect())
+    }
+}
+
+impl Graph {
+    /// Whether anything may be not ready.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.alive.load(Ordering::Acquire) == 0
+    }
+
+    /// The program made an event that it will signal itself.
+    pub(crate) fn user_event(&self, event: usize) {
+        let mut inner = lock(&self.inner);
+        inner.last += 1;
+        let root = inner.last;
+        if inner.users.insert(event, root).is_none() {
+            self.alive.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Follows a command that is about to be queued; `Err` when it is ready.
+    pub(crate) fn add(
+        &self,
+        on: Dependence<'_>,
+        command: Option<Arc<Command>>,
+    ) -> Result<u64, Option<Arc<Command>>> {
+        lock(&self.inner).add(on, command)
+    }
+
+    /// The followed command's event, for others to depend on.
+    pub(crate) fn name(&self, id: u64, event: usize) {
+        lock(&self.inner).name(id, event);
+    }
+
+    /// The followed command is over, or was not queued after all.
+    pub(crate) fn remove(&self, id: u64) {
+        lock(&self.inner).remove(id);
+    }
+
+    /// The program is about to signal an event of its own: counts in what becomes ready. True when
+    /// the event was one of those not signalled.
+    pub(crate) fn signal(&self, event: usize) -> bool {
+        let mut inner = lock(&self.inner);
+        let Some(ready) = inner.signal(event) else { return false };
+        self.alive.fetch_sub(1, Ordering::AcqRel);
+        for command in ready {
+            command.enter_late();
+        }
+        true
+    }
+
+    /// The queue is gone.
+    pub(crate) fn forget_queue(&self, queue: usize) {
+        if !self.is_idle() {
+            lock(&self.inner).tails.remove(&queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A graph of commands called by letters; `enqueue` says which wait.
+    #[derive(Default)]
+    struct Check(Inner<&'static str>);
+
+    impl Check {
+        fn user(&mut self, event: usize) {
+            self.0.last += 1;
+            self.0.users.insert(event, self.0.last);
+        }
+
+        #[track_caller]
+        fn enqueue(
+            &mut self,
+            name: &'static str,
+            queue: usize,
+            order: Order,
+            events: &[usize],
+            event: usize,
+            waits: bool,
+        ) {
+            let id = self.0.add(Dependence { queue, events, order }, Some(name));
+            assert_eq!(id.is_ok(), waits, "{name}");
+            if let Ok(id) = id {
+                self.0.name(id, event);
+            }
+        }
+
+        #[track_caller]
+        fn signal(&mut self, event: usize, ready: &[&str]) {
+            assert_eq!(self.0.signal(event).unwrap_or_default(), ready);
+        }
+    }
+
+    #[test]
+    fn dependence_goes_through_lists_queues_and_barriers() {
+        let mut graph = Check::default();
+        graph.enqueue("before", 1, Order::Both, &[], 90, false);
+        graph.user(10);
+        graph.enqueue("listed", 1, Order::Both, &[10], 91, true);
+        graph.enqueue("behind", 1, Order::Both, &[], 92, true);
+        graph.enqueue("other queue", 2, Order::Both, &[], 93, false);
+        graph.enqueue("through event", 2, Order::Neither, &[92], 94, true);
+        graph.enqueue("beside", 2, Order::Neither, &[], 95, false);
+        graph.enqueue("barrier", 2, Order::Both, &[], 96, true);
+        graph.enqueue("behind barrier", 2, Order::Neither, &[], 97, true);
+        let all = ["listed", "behind", "through event", "barrier", "behind barrier"];
+        graph.signal(10, &all);
+        graph.enqueue("after", 2, Order::Both, &[91, 94], 98, false);
+        graph.signal(10, &[]);
+    }
+
+    #[test]
+    fn a_command_waits_for_its_last_root() {
+        let mut graph = Check::default();
+        graph.user(10);
+        graph.user(11);
+        graph.enqueue("both", 1, Order::Neither, &[10, 11], 90, true);
+        graph.enqueue("marker", 1, Order::After, &[], 91, true);
+        graph.enqueue("free", 1, Order::Neither, &[], 92, false);
+        graph.signal(10, &[]);
+        graph.signal(11, &["both", "marker"]);
+        assert!(graph.0.by_event.is_empty() && graph.0.pending.is_empty());
+    }
+
+    #[test]
+    fn a_command_that_was_not_queued_leaves_nothing_for_others() {
+        let mut graph = Check::default();
+        graph.user(10);
+        let on = Dependence { queue: 1, events: &[10], order: Order::Neither };
+        let id = graph.0.add(on, Some("failed")).unwrap();
+        graph.0.remove(id);
+        graph.0.name(id, 90);
+        graph.enqueue("later", 1, Order::Neither, &[90], 91, false);
+        graph.signal(10, &[]);
+    }
+}

@@ -1,0 +1,446 @@
+//! Everything that is put into a queue.
+#![allow(unsafe_code)] // functions called from C
+#![allow(non_snake_case)] // the API's own names
+
+use super::devices::fail;
+use crate::gate::{Work, launch};
+use crate::graph::{Dependence, Order};
+use crate::meter::Kind;
+use crate::{callbacks, inside, state, vendor};
+use polder_gpuapi::opencl::{Function, consts::*, types::*};
+use std::ffi::c_void;
+use std::ptr::{null, null_mut};
+
+/// Bytes that a copy never seen is taken to move in a nanosecond.
+const COPY_BYTES_PER_NS: u64 = 4;
+/// Bytes of a pixel whose format is not looked up.
+const PIXEL_BYTES: u64 = 4;
+
+fn bits(amount: u64) -> u8 {
+    u8::try_from(u64::BITS - amount.leading_zeros()).unwrap_or(u8::MAX)
+}
+
+/// A kernel over `items` work items.
+fn kernel(kernel: cl_kernel, items: u64) -> Kind {
+    Kind { what: kernel.addr(), size: bits(items), guess_ns: 0 }
+}
+
+/// A copy or fill of `bytes`.
+fn copy(function: Function, bytes: u64) -> Kind {
+    let guess_ns = (bytes / COPY_BYTES_PER_NS).max(1);
+    Kind { what: function.slot(), size: bits(bytes), guess_ns }
+}
+
+fn wide(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// The product of up to three extents; 1 when there are none.
+///
+/// # Safety
+/// `extents` is null or has `count` members.
+unsafe fn product(extents: *const usize, count: cl_uint) -> u64 {
+    if extents.is_null() {
+        return 1;
+    }
+    (0..count.min(3) as usize).fold(1, |product, index| {
+        // SAFETY: the caller's promise.
+        product.saturating_mul(wide(unsafe { extents.add(index).read() }))
+    })
+}
+
+/// Bytes of a region of pixels.
+///
+/// # Safety
+/// `region` is null or has three members.
+unsafe fn pixels(region: *const usize) -> u64 {
+    // SAFETY: the caller's promise.
+    unsafe { product(region, 3) }.saturating_mul(PIXEL_BYTES)
+}
+
+/// Hooks of functions that queue one command and end with a wait list and an event. Each says what
+/// kind of command it is, and whether it returns only when the command is over.
+macro_rules! queued {
+    ($($name:ident($($arg:ident: $ty:ty),*) $kind:expr, $blocking:expr;)*) => {$(
+        pub(crate) unsafe extern "C" fn $name(
+            queue: cl_command_queue,
+            $($arg: $ty,)*
+            events: cl_uint,
+            list: *const cl_event,
+            event: *mut cl_event,
+        ) -> cl_int {
+            inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+                let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+                let Some(real) = vendor.original.$name else { return CL_INVALID_OPERATION };
+                #[allow(unused_unsafe)]
+                // SAFETY: the caller's arguments, under the API's contract.
+                let kind = unsafe { $kind };
+                let work = Work { queue, kind, events, list, event, blocking: $blocking };
+                launch(vendor, work, |event| {
+                    // SAFETY: the caller's arguments, passed on.
+                    unsafe { real(queue, $($arg,)* events, list, event) }
+                })
+            })
+        }
+    )*};
+}
+
+queued! {
+    clEnqueueNDRangeKernel(what: cl_kernel, dimensions: cl_uint, offset: *const usize,
+        global: *const usize, local: *const usize) kernel(what, product(global, dimensions)), false;
+    clEnqueueTask(what: cl_kernel) kernel(what, 1), false;
+    clEnqueueReadBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
+        at: *mut c_void) copy(Function::clEnqueueReadBuffer, wide(size)), blocking != 0;
+    clEnqueueWriteBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
+        at: *const c_void) copy(Function::clEnqueueWriteBuffer, wide(size)), blocking != 0;
+    clEnqueueCopyBuffer(from: cl_mem, to: cl_mem, from_offset: usize, to_offset: usize,
+        size: usize) copy(Function::clEnqueueCopyBuffer, wide(size)), false;
+    clEnqueueReadBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
+        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
+        host_row: usize, host_slice: usize, at: *mut c_void)
+        copy(Function::clEnqueueReadBufferRect, product(region, 3)), blocking != 0;
+    clEnqueueWriteBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
+        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
+        host_row: usize, host_slice: usize, at: *const c_void)
+        copy(Function::clEnqueueWriteBufferRect, product(region, 3)), blocking != 0;
+    clEnqueueCopyBufferRect(from: cl_mem, to: cl_mem, from_origin: *const usize,
+        to_origin: *const usize, region: *const usize, from_row: usize, from_slice: usize,
+        to_row: usize, to_slice: usize)
+        copy(Function::clEnqueueCopyBufferRect, product(region, 3)), false;
+    clEnqueueFillBuffer(buffer: cl_mem, pattern: *const c_void, pattern_size: usize,
+        offset: usize, size: usize) copy(Function::clEnqueueFillBuffer, wide(size)), false;
+    clEnqueueReadImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
+        region: *const usize, row: usize, slice: usize, at: *mut c_void)
+        copy(Function::clEnqueueReadImage, pixels(region)), blocking != 0;
+    clEnqueueWriteImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
+        region: *const usize, row: usize, slice: usize, at: *const c_void)
+        copy(Function::clEnqueueWriteImage, pixels(region)), blocking != 0;
+    clEnqueueCopyImage(from: cl_mem, to: cl_mem, from_origin: *const usize,
+        to_origin: *const usize, region: *const usize)
+        copy(Function::clEnqueueCopyImage, pixels(region)), false;
+    clEnqueueCopyImageToBuffer(from: cl_mem, to: cl_mem, origin: *const usize,
+        region: *const usize, offset: usize)
+        copy(Function::clEnqueueCopyImageToBuffer, pixels(region)), false;
+    clEnqueueCopyBufferToImage(from: cl_mem, to: cl_mem, offset: usize, origin: *const usize,
+        region: *const usize) copy(Function::clEnqueueCopyBufferToImage, pixels(region)), false;
+    clEnqueueFillImage(image: cl_mem, color: *const c_void, origin: *const usize,
+        region: *const usize) copy(Function::clEnqueueFillImage, pixels(region)), false;
+    clEnqueueUnmapMemObject(memory: cl_mem, at: *mut c_void)
+        copy(Function::clEnqueueUnmapMemObject, 0), false;
+    clEnqueueMigrateMemObjects(count: cl_uint, objects: *const cl_mem,
+        flags: cl_mem_migration_flags) copy(Function::clEnqueueMigrateMemObjects, 0), false;
+    clEnqueueSVMMemcpy(blocking: cl_bool, to: *mut c_void, from: *const c_void, size: usize)
+        copy(Function::clEnqueueSVMMemcpy, wide(size)), blocking != 0;
+    clEnqueueSVMMemFill(at: *mut c_void, pattern: *const c_void, pattern_size: usize,
+        size: usize) copy(Function::clEnqueueSVMMemFill, wide(size)), false;
+    clEnqueueSVMMap(blocking: cl_bool, flags: cl_map_flags, at: *mut c_void, size: usize)
+        copy(Function::clEnqueueSVMMap, wide(size)), blocking != 0;
+    clEnqueueSVMUnmap(at: *mut c_void) copy(Function::clEnqueueSVMUnmap, 0), false;
+    clEnqueueSVMMigrateMem(count: cl_uint, pointers: *mut *const c_void, sizes: *const usize,
+        flags: cl_mem_migration_flags) copy(Function::clEnqueueSVMMigrateMem, 0), false;
+}
+
+/// Queues a mapping, which returns an address and its error beside it.
+fn map(
+    work: Work,
+    errcode_ret: *mut cl_int,
+    real: impl FnOnce(&vendor::Vendor, *mut cl_event, *mut cl_int) -> Option<*mut c_void>,
+) -> *mut c_void {
+    let mut mapped = null_mut();
+    let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(work.queue) else { return CL_INVALID_COMMAND_QUEUE };
+        launch(vendor, work, |event| {
+            let mut error = CL_INVALID_OPERATION;
+            if let Some(at) = real(vendor, event, &raw mut error) {
+                mapped = at;
+            }
+            error
+        })
+    });
+    // SAFETY: the caller's pointer.
+    unsafe { fail(errcode_ret, error) };
+    mapped
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueMapBuffer(
+    queue: cl_command_queue,
+    buffer: cl_mem,
+    blocking: cl_bool,
+    flags: cl_map_flags,
+    offset: usize,
+    size: usize,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+    errcode_ret: *mut cl_int,
+) -> *mut c_void {
+    let kind = copy(Function::clEnqueueMapBuffer, wide(size));
+    let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
+    map(work, errcode_ret, |vendor, event, error| {
+        let real = vendor.original.clEnqueueMapBuffer?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            real(queue, buffer, blocking, flags, offset, size, events, list, event, error)
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueMapImage(
+    queue: cl_command_queue,
+    image: cl_mem,
+    blocking: cl_bool,
+    flags: cl_map_flags,
+    origin: *const usize,
+    region: *const usize,
+    row: *mut usize,
+    slice: *mut usize,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+    errcode_ret: *mut cl_int,
+) -> *mut c_void {
+    // SAFETY: the caller's region.
+    let kind = copy(Function::clEnqueueMapImage, unsafe { pixels(region) });
+    let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
+    map(work, errcode_ret, |vendor, event, error| {
+        let real = vendor.original.clEnqueueMapImage?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            real(
+                queue, image, blocking, flags, origin, region, row, slice, events, list, event,
+                error,
+            )
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
+    queue: cl_command_queue,
+    user_func: NativeKernel,
+    args: *mut c_void,
+    cb_args: usize,
+    num_mem_objects: cl_uint,
+    mem_list: *const cl_mem,
+    args_mem_loc: *mut *const c_void,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let Some(real) = vendor.original.clEnqueueNativeKernel else { return CL_INVALID_OPERATION };
+        let Some(function) = user_func.filter(|_| args.is_null() == (cb_args == 0)) else {
+            // SAFETY: the caller's arguments, which the driver will refuse.
+            return unsafe {
+                real(
+                    queue,
+                    user_func,
+                    args,
+                    cb_args,
+                    num_mem_objects,
+                    mem_list,
+                    args_mem_loc,
+                    events,
+                    list,
+                    event,
+                )
+            };
+        };
+        let bytes = match cb_args {
+            0 => &[][..],
+            // SAFETY: the caller says that as many bytes stand there.
+            _ => unsafe { std::slice::from_raw_parts(args.cast::<u8>(), cb_args) },
+        };
+        let (run, mut block) = callbacks::native(function, bytes);
+        let at = block.as_mut_ptr().cast::<c_void>();
+        let places = places_in(args, args_mem_loc, num_mem_objects, at);
+        let places_at = if places.is_empty() { null_mut() } else { places.as_ptr().cast_mut() };
+        let what = function as usize;
+        let kind = Kind { what, size: 0, guess_ns: 0 };
+        let work = Work { queue, kind, events, list, event, blocking: false };
+        launch(vendor, work, |event| {
+            let size = callbacks::NATIVE_HEAD + cb_args;
+            // SAFETY: the caller's arguments, with a block that carries its function in front.
+            unsafe {
+                real(
+                    queue,
+                    run,
+                    at,
+                    size,
+                    num_mem_objects,
+                    mem_list,
+                    places_at,
+                    events,
+                    list,
+                    event,
+                )
+            }
+        })
+    })
+}
+
+/// Where the program's argument block names memory objects, in our copy of the block.
+fn places_in(
+    args: *mut c_void,
+    args_mem_loc: *mut *const c_void,
+    count: cl_uint,
+    block: *mut c_void,
+) -> Vec<*const c_void> {
+    if args_mem_loc.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the caller says that as many places stand there.
+    let places = unsafe { std::slice::from_raw_parts(args_mem_loc, count as usize) };
+    let into = |place: &*const c_void| {
+        let offset = place.addr().wrapping_sub(args.addr());
+        block.cast_const().wrapping_byte_add(callbacks::NATIVE_HEAD).wrapping_byte_add(offset)
+    };
+    places.iter().map(into).collect()
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueSVMFree(
+    queue: cl_command_queue,
+    count: cl_uint,
+    pointers: *mut *mut c_void,
+    function: SvmFree,
+    data: *mut c_void,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let Some(real) = vendor.original.clEnqueueSVMFree else { return CL_INVALID_OPERATION };
+        // The driver frees by itself where the program gives no function to do it: then ours does,
+        // through the hook that gives the charges back.
+        let own: SvmFree = Some(free_all);
+        let (free, data) = match function {
+            Some(_) => (function, data),
+            None => (own, context_of(vendor, queue)),
+        };
+        let kind = copy(Function::clEnqueueSVMFree, 0);
+        let work = Work { queue, kind, events, list, event, blocking: false };
+        callbacks::svm_free(free, data, |free, data| {
+            launch(vendor, work, |event| {
+                // SAFETY: the caller's arguments with the freeing function wrapped.
+                unsafe { real(queue, count, pointers, free, data, events, list, event) }
+            })
+        })
+    })
+}
+
+fn context_of(vendor: &vendor::Vendor, queue: cl_command_queue) -> *mut c_void {
+    let mut context: cl_context = null_mut();
+    if let Some(get) = vendor.original.clGetCommandQueueInfo {
+        let at = (&raw mut context).cast();
+        // SAFETY: the caller's queue; the answer fits. It stays null when the driver refuses.
+        unsafe { get(queue, CL_QUEUE_CONTEXT, size_of::<cl_context>(), at, null_mut()) };
+    }
+    context.cast()
+}
+
+unsafe extern "C" fn free_all(
+    _queue: cl_command_queue,
+    count: cl_uint,
+    pointers: *mut *mut c_void,
+    context: *mut c_void,
+) {
+    if pointers.is_null() {
+        return;
+    }
+    for index in 0..count as usize {
+        // SAFETY: the driver hands over the list it was given; the queue keeps its context alive.
+        unsafe { super::memory::clSVMFree(context.cast(), pointers.add(index).read()) };
+    }
+}
+
+/// Queues a command without work: only what stands behind an unsignalled event matters.
+fn order(
+    queue: cl_command_queue,
+    events: (cl_uint, *const cl_event),
+    order: Order,
+    event: *mut cl_event,
+    real: impl FnOnce(&vendor::Vendor) -> Option<cl_int>,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let call = || inside::accounted(|| real(vendor)).unwrap_or(CL_INVALID_OPERATION);
+        let state = state::get();
+        let known = (!inside::is_accounted()).then(|| state.queues.get(queue)).flatten();
+        let Some(known) = known else { return call() };
+        known.mark();
+        if state.graph.is_idle() {
+            return call();
+        }
+        let (count, list) = events;
+        let kind = copy(Function::clEnqueueMarker, 0);
+        let work = Work { queue, kind, events: count, list, event, blocking: false };
+        let order = if known.in_order() { Order::Both } else { order };
+        let events = work.wait_list();
+        let on = Dependence { queue: known.key(), events: &events, order };
+        let pending = state.graph.add(on, None);
+        let result = call();
+        match pending {
+            Ok(id) if result != CL_SUCCESS => state.graph.remove(id),
+            // SAFETY: the driver has put the command's event there.
+            Ok(id) if !event.is_null() => state.graph.name(id, unsafe { event.read() }.addr()),
+            _ => {}
+        }
+        result
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueMarker(
+    queue: cl_command_queue,
+    event: *mut cl_event,
+) -> cl_int {
+    order(queue, (0, null()), Order::After, event, |vendor| {
+        // SAFETY: the caller's arguments, passed on.
+        vendor.original.clEnqueueMarker.map(|real| unsafe { real(queue, event) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueMarkerWithWaitList(
+    queue: cl_command_queue,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    let after = if events == 0 { Order::After } else { Order::Neither };
+    order(queue, (events, list), after, event, |vendor| {
+        let real = vendor.original.clEnqueueMarkerWithWaitList?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe { real(queue, events, list, event) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueWaitForEvents(
+    queue: cl_command_queue,
+    events: cl_uint,
+    list: *const cl_event,
+) -> cl_int {
+    order(queue, (events, list), Order::Both, null_mut(), |vendor| {
+        // SAFETY: the caller's arguments, passed on.
+        vendor.original.clEnqueueWaitForEvents.map(|real| unsafe { real(queue, events, list) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueBarrier(queue: cl_command_queue) -> cl_int {
+    order(queue, (0, null()), Order::Both, null_mut(), |vendor| {
+        // SAFETY: the caller's argument, passed on.
+        vendor.original.clEnqueueBarrier.map(|real| unsafe { real(queue) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueBarrierWithWaitList(
+    queue: cl_command_queue,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    order(queue, (events, list), Order::Both, event, |vendor| {
+        let real = vendor.original.clEnqueueBarrierWithWaitList?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe { real(queue, events, list, event) })
+    })
+}

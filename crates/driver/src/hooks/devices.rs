@@ -1,0 +1,242 @@
+//! The lease's devices and no others, with the lease's memory.
+#![allow(unsafe_code)] // functions called from C
+#![allow(non_snake_case)] // the API's own names
+
+use crate::view::{self, Platform};
+use crate::{callbacks, exports, inside, state, vendor};
+use polder_gpuapi::opencl::{consts::*, types::*};
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::Ordering;
+
+/// Most properties of a context that are read before the list's end is taken for missing.
+const PROPERTIES_MAX: usize = 64;
+
+/// Writes a list as the API wants it: at most `room` members, and how many there are.
+///
+/// # Safety
+/// `at` is null or has room for `room` members; `count` is null or valid.
+unsafe fn answer<T>(members: &[*mut T], room: cl_uint, at: *mut *mut T, count: *mut cl_uint) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !at.is_null() {
+            for (index, member) in members.iter().take(room as usize).enumerate() {
+                at.add(index).write(*member);
+            }
+        }
+        if !count.is_null() {
+            count.write(cl_uint::try_from(members.len()).unwrap_or(cl_uint::MAX));
+        }
+    }
+}
+
+pub(crate) unsafe extern "C" fn clGetPlatformIDs(
+    num_entries: cl_uint,
+    platforms: *mut cl_platform_id,
+    num_platforms: *mut cl_uint,
+) -> cl_int {
+    // SAFETY: the caller's arguments, under the same contract.
+    unsafe { exports::clIcdGetPlatformIDsKHR(num_entries, platforms, num_platforms) }
+}
+
+/// The lease's devices of a type; the vendor judges whether it is one.
+fn devices_of(platform: &Platform, kind: cl_device_type) -> Result<Vec<cl_device_id>, cl_int> {
+    let get = platform.vendor.original.clGetDeviceIDs.ok_or(CL_INVALID_PLATFORM)?;
+    let handle = platform.pointer();
+    let mut count = 0;
+    // SAFETY: asks only for the number.
+    match unsafe { get(handle, kind, 0, null_mut(), &raw mut count) } {
+        CL_SUCCESS => {}
+        error => return Err(error),
+    }
+    let mut devices = vec![null_mut(); count as usize];
+    // SAFETY: the list has room for as many.
+    match unsafe { get(handle, kind, count, devices.as_mut_ptr(), null_mut()) } {
+        CL_SUCCESS => devices.retain(|device| platform.shows(*device)),
+        error => return Err(error),
+    }
+    // The vendor's default may be somebody else's device; the lease has a first one too.
+    if devices.is_empty() && kind == CL_DEVICE_TYPE_DEFAULT {
+        devices.extend(platform.devices().next());
+    }
+    if devices.is_empty() { Err(CL_DEVICE_NOT_FOUND) } else { Ok(devices) }
+}
+
+pub(crate) unsafe extern "C" fn clGetDeviceIDs(
+    platform: cl_platform_id,
+    device_type: cl_device_type,
+    num_entries: cl_uint,
+    devices: *mut cl_device_id,
+    num_devices: *mut cl_uint,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        if (num_entries == 0) != devices.is_null() || (devices.is_null() && num_devices.is_null()) {
+            return CL_INVALID_VALUE;
+        }
+        // A platform of the vendor that the lease does not name has nothing to show.
+        let Some(platform) = view::platform(platform) else { return CL_DEVICE_NOT_FOUND };
+        match devices_of(platform, device_type) {
+            Ok(shown) => {
+                // SAFETY: the caller's list, checked above.
+                unsafe { answer(&shown, num_entries, devices, num_devices) };
+                CL_SUCCESS
+            }
+            Err(error) => {
+                // SAFETY: as above.
+                unsafe { answer::<Device>(&[], 0, devices, num_devices) };
+                error
+            }
+        }
+    })
+}
+
+pub(crate) unsafe extern "C" fn clGetDeviceInfo(
+    device: cl_device_id,
+    param_name: cl_device_info,
+    param_value_size: usize,
+    param_value: *mut c_void,
+    param_value_size_ret: *mut usize,
+) -> cl_int {
+    inside::guard(CL_INVALID_DEVICE, || {
+        let get = vendor::of(device).and_then(|vendor| vendor.original.clGetDeviceInfo);
+        let Some(get) = get else { return CL_INVALID_DEVICE };
+        // SAFETY: the caller's arguments, passed on.
+        let result =
+            unsafe { get(device, param_name, param_value_size, param_value, param_value_size_ret) };
+        let size = matches!(param_name, CL_DEVICE_GLOBAL_MEM_SIZE | CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+        if result == CL_SUCCESS && size && !param_value.is_null() {
+            let state = state::get();
+            let limits = state.attachment.as_ref().map(crate::attach::Attachment::limits);
+            if let (Some(limits), Some(index)) = (limits, view::lease_device(device)) {
+                let lease = limits.device[index].memory_max.load(Ordering::Relaxed);
+                let at = param_value.cast::<cl_ulong>();
+                // SAFETY: the vendor has just written these eight bytes.
+                unsafe { at.write_unaligned(at.read_unaligned().min(lease)) };
+            }
+        }
+        result
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreateContext(
+    properties: *const cl_context_properties,
+    num_devices: cl_uint,
+    devices: *const cl_device_id,
+    pfn_notify: ContextNotify,
+    user_data: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_context {
+    inside::guard(null_mut(), || {
+        let first = if devices.is_null() || num_devices == 0 {
+            view::platforms().first().and_then(|platform| platform.devices().next())
+        } else {
+            // SAFETY: the caller says that at least one stands there.
+            Some(unsafe { devices.read() })
+        };
+        let create = first.and_then(vendor::of).and_then(|vendor| vendor.original.clCreateContext);
+        let Some(create) = create else {
+            // SAFETY: the caller's pointer.
+            unsafe { fail(errcode_ret, CL_INVALID_DEVICE) };
+            return null_mut();
+        };
+        let (notify, data) = callbacks::context(pfn_notify, user_data);
+        // SAFETY: the caller's arguments, passed on with its notification wrapped.
+        inside::accounted(|| unsafe {
+            create(properties, num_devices, devices, notify, data, errcode_ret)
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreateContextFromType(
+    properties: *const cl_context_properties,
+    device_type: cl_device_type,
+    pfn_notify: ContextNotify,
+    user_data: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_context {
+    inside::guard(null_mut(), || {
+        // SAFETY: the caller's list.
+        let named = unsafe { platform_of(properties) };
+        let platform = match named {
+            Some(handle) => view::platform(handle),
+            None => view::platforms().first(),
+        };
+        let devices = platform.ok_or(CL_INVALID_PLATFORM);
+        match devices.and_then(|platform| devices_of(platform, device_type)) {
+            Ok(devices) => {
+                let count = cl_uint::try_from(devices.len()).unwrap_or(0);
+                let list = devices.as_ptr();
+                // SAFETY: the caller's arguments with a list of live devices.
+                unsafe {
+                    clCreateContext(properties, count, list, pfn_notify, user_data, errcode_ret)
+                }
+            }
+            Err(error) => {
+                // SAFETY: the caller's pointer.
+                unsafe { fail(errcode_ret, error) };
+                null_mut()
+            }
+        }
+    })
+}
+
+/// The platform that a context's properties name.
+///
+/// # Safety
+/// `properties` is null or a list that ends with zero.
+unsafe fn platform_of(properties: *const cl_context_properties) -> Option<cl_platform_id> {
+    if properties.is_null() {
+        return None;
+    }
+    for pair in 0..PROPERTIES_MAX {
+        // SAFETY: the list has not ended yet, so a name and, unless it is zero, a value follow.
+        let (name, value) = unsafe {
+            let name = properties.add(pair * 2).read();
+            if name == 0 {
+                return None;
+            }
+            (name, properties.add(pair * 2 + 1).read())
+        };
+        if name == CL_CONTEXT_PLATFORM {
+            return Some(std::ptr::with_exposed_provenance_mut(value.cast_unsigned()));
+        }
+    }
+    None
+}
+
+/// Says why there is no result.
+///
+/// # Safety
+/// `errcode_ret` is null or valid.
+pub(super) unsafe fn fail(errcode_ret: *mut cl_int, error: cl_int) {
+    if !errcode_ret.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { errcode_ret.write(error) };
+    }
+}
+
+pub(crate) unsafe extern "C" fn clGetExtensionFunctionAddress(
+    func_name: *const c_char,
+) -> *mut c_void {
+    // SAFETY: the caller's argument, under the same contract.
+    unsafe { exports::clGetExtensionFunctionAddress(func_name) }
+}
+
+pub(crate) unsafe extern "C" fn clGetExtensionFunctionAddressForPlatform(
+    platform: cl_platform_id,
+    func_name: *const c_char,
+) -> *mut c_void {
+    inside::guard(null_mut(), || {
+        if func_name.is_null() {
+            return null_mut();
+        }
+        // SAFETY: the caller's string.
+        let name = unsafe { CStr::from_ptr(func_name) }.to_str();
+        match (view::platform(platform), name) {
+            (Some(platform), Ok(name)) => {
+                exports::own(name).unwrap_or_else(|| exports::resolve(platform, name))
+            }
+            _ => null_mut(),
+        }
+    })
+}

@@ -1,0 +1,211 @@
+//! Events that the program signals itself, and functions that the driver calls back.
+#![allow(unsafe_code)] // functions called from C
+#![allow(non_snake_case)] // the API's own names
+
+use super::devices::fail;
+use crate::vendor::Vendor;
+use crate::{callbacks, inside, state, vendor};
+use polder_gpuapi::opencl::{consts::*, types::*};
+use std::ffi::{c_char, c_void};
+use std::ptr::null_mut;
+
+pub(crate) unsafe extern "C" fn clCreateUserEvent(
+    context: cl_context,
+    errcode_ret: *mut cl_int,
+) -> cl_event {
+    inside::guard(null_mut(), || {
+        let vendor = vendor::of(context);
+        let Some(create) = vendor.and_then(|vendor| vendor.original.clCreateUserEvent) else {
+            // SAFETY: the caller's pointer.
+            unsafe { fail(errcode_ret, CL_INVALID_CONTEXT) };
+            return null_mut();
+        };
+        // SAFETY: the caller's arguments, passed on.
+        let event = unsafe { create(context, errcode_ret) };
+        if !event.is_null()
+            && let Some(retain) = vendor.and_then(|vendor| vendor.original.clRetainEvent)
+        {
+            // Kept until it is signalled, so that its handle means no other event until then.
+            // SAFETY: just made.
+            unsafe { retain(event) };
+            state::get().graph.user_event(event.addr());
+        }
+        event
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl_int) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let vendor = vendor::of(event);
+        let Some(set) = vendor.and_then(|vendor| vendor.original.clSetUserEventStatus) else {
+            return CL_INVALID_EVENT;
+        };
+        // The driver refuses any other status and leaves the event as it is. What becomes ready
+        // counts as in flight before the driver may start it.
+        let ours = status <= CL_COMPLETE && state::get().graph.signal(event.addr());
+        // SAFETY: the caller's arguments, passed on.
+        let result = unsafe { set(event, status) };
+        if ours && let Some(release) = vendor.and_then(|vendor| vendor.original.clReleaseEvent) {
+            // SAFETY: the reference taken when the event was made.
+            unsafe { release(event) };
+        }
+        result
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetEventCallback(
+    event: cl_event,
+    kind: cl_int,
+    pfn_notify: EventNotify,
+    user_data: *mut c_void,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let set = vendor::of(event).and_then(|vendor| vendor.original.clSetEventCallback);
+        let Some(set) = set else { return CL_INVALID_EVENT };
+        callbacks::event(pfn_notify, user_data, |notify, data| {
+            // SAFETY: the caller's arguments with its function wrapped.
+            unsafe { set(event, kind, notify, data) }
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetMemObjectDestructorCallback(
+    memobj: cl_mem,
+    pfn_notify: MemNotify,
+    user_data: *mut c_void,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let vendor = vendor::of(memobj);
+        let set = vendor.and_then(|vendor| vendor.original.clSetMemObjectDestructorCallback);
+        let Some(set) = set else { return CL_INVALID_MEM_OBJECT };
+        callbacks::memory(pfn_notify, user_data, |notify, data| {
+            // SAFETY: the caller's arguments with its function wrapped.
+            unsafe { set(memobj, notify, data) }
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetContextDestructorCallback(
+    context: cl_context,
+    pfn_notify: ContextDestroyed,
+    user_data: *mut c_void,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let vendor = vendor::of(context);
+        let set = vendor.and_then(|vendor| vendor.original.clSetContextDestructorCallback);
+        let Some(set) = set else { return CL_INVALID_CONTEXT };
+        callbacks::context_end(pfn_notify, user_data, |notify, data| {
+            // SAFETY: the caller's arguments with its function wrapped.
+            unsafe { set(context, notify, data) }
+        })
+    })
+}
+
+/// Calls a function of the program's vendor with its notification wrapped.
+fn with_program(
+    program: cl_program,
+    notify: ProgramNotify,
+    data: *mut c_void,
+    call: impl FnOnce(&'static Vendor, ProgramNotify, *mut c_void) -> Option<cl_int>,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(program) else { return CL_INVALID_PROGRAM };
+        callbacks::program(notify, data, |notify, data| {
+            call(vendor, notify, data).unwrap_or(CL_INVALID_OPERATION)
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetProgramReleaseCallback(
+    program: cl_program,
+    pfn_notify: ProgramNotify,
+    user_data: *mut c_void,
+) -> cl_int {
+    with_program(program, pfn_notify, user_data, |vendor, notify, data| {
+        let set = vendor.original.clSetProgramReleaseCallback?;
+        // SAFETY: the caller's arguments with its function wrapped.
+        Some(unsafe { set(program, notify, data) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clBuildProgram(
+    program: cl_program,
+    num_devices: cl_uint,
+    device_list: *const cl_device_id,
+    options: *const c_char,
+    pfn_notify: ProgramNotify,
+    user_data: *mut c_void,
+) -> cl_int {
+    with_program(program, pfn_notify, user_data, |vendor, notify, data| {
+        let build = vendor.original.clBuildProgram?;
+        // SAFETY: the caller's arguments with its function wrapped.
+        Some(unsafe { build(program, num_devices, device_list, options, notify, data) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCompileProgram(
+    program: cl_program,
+    num_devices: cl_uint,
+    device_list: *const cl_device_id,
+    options: *const c_char,
+    num_input_headers: cl_uint,
+    input_headers: *const cl_program,
+    header_include_names: *mut *const c_char,
+    pfn_notify: ProgramNotify,
+    user_data: *mut c_void,
+) -> cl_int {
+    with_program(program, pfn_notify, user_data, |vendor, notify, data| {
+        let compile = vendor.original.clCompileProgram?;
+        // SAFETY: the caller's arguments with its function wrapped.
+        Some(unsafe {
+            compile(
+                program,
+                num_devices,
+                device_list,
+                options,
+                num_input_headers,
+                input_headers,
+                header_include_names,
+                notify,
+                data,
+            )
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clLinkProgram(
+    context: cl_context,
+    num_devices: cl_uint,
+    device_list: *const cl_device_id,
+    options: *const c_char,
+    num_input_programs: cl_uint,
+    input_programs: *const cl_program,
+    pfn_notify: ProgramNotify,
+    user_data: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_program {
+    inside::guard(null_mut(), || {
+        let link = vendor::of(context).and_then(|vendor| vendor.original.clLinkProgram);
+        let Some(link) = link else {
+            // SAFETY: the caller's pointer.
+            unsafe { fail(errcode_ret, CL_INVALID_CONTEXT) };
+            return null_mut();
+        };
+        callbacks::link(pfn_notify, user_data, |notify, data| {
+            // SAFETY: the caller's arguments with its function wrapped.
+            unsafe {
+                link(
+                    context,
+                    num_devices,
+                    device_list,
+                    options,
+                    num_input_programs,
+                    input_programs,
+                    notify,
+                    data,
+                    errcode_ret,
+                )
+            }
+        })
+    })
+}

@@ -1,0 +1,347 @@
+//! Everything that takes device memory.
+#![allow(unsafe_code)] // functions called from C
+#![allow(non_snake_case)] // the API's own names
+
+use super::devices::fail;
+use crate::memory::Charge;
+use crate::vendor::Vendor;
+use crate::{image, inside, state, vendor, view};
+use polder_gpuapi::opencl::{consts::*, types::*};
+use std::ffi::{c_uint, c_void};
+use std::ptr::null_mut;
+
+/// What an object will cost.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    /// Nothing: it is a view of another object.
+    View,
+    /// Exactly these bytes.
+    Bytes(usize),
+    /// At least these bytes; the driver says how many when it has made the object.
+    About(u64),
+}
+
+/// Devices of the lease in a context, each once.
+fn devices_of(vendor: &Vendor, context: cl_context) -> Vec<usize> {
+    let Some(get) = vendor.original.clGetContextInfo else { return Vec::new() };
+    let mut devices: [cl_device_id; 64] = [null_mut(); 64];
+    let mut bytes = 0;
+    // SAFETY: the context is the caller's; the answer fits the array or is refused.
+    let known = unsafe {
+        let at = devices.as_mut_ptr().cast();
+        get(context, CL_CONTEXT_DEVICES, size_of_val(&devices), at, &raw mut bytes)
+    };
+    let count = if known == CL_SUCCESS { bytes / size_of::<cl_device_id>() } else { 0 };
+    let mut indices: Vec<usize> =
+        devices.iter().take(count).filter_map(|device| view::lease_device(*device)).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    indices
+}
+
+/// Makes a memory object that the lease has room for.
+fn allocate(
+    context: cl_context,
+    cost: Cost,
+    errcode_ret: *mut cl_int,
+    real: impl FnOnce(&'static Vendor, *mut cl_int) -> Option<cl_mem>,
+) -> cl_mem {
+    let mut error = CL_OUT_OF_HOST_MEMORY;
+    let made = inside::guard(null_mut(), || {
+        let Some(vendor) = vendor::of(context) else {
+            error = CL_INVALID_CONTEXT;
+            return null_mut();
+        };
+        let call = || {
+            inside::accounted(|| real(vendor, &raw mut error)).unwrap_or_else(|| {
+                error = CL_INVALID_OPERATION;
+                null_mut()
+            })
+        };
+        let bytes = match cost {
+            // A size of nothing is an error, and the driver's to name.
+            Cost::View | Cost::Bytes(0) => return call(),
+            _ if inside::is_accounted() => return call(),
+            Cost::Bytes(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
+            Cost::About(bytes) => bytes,
+        };
+        let devices = devices_of(vendor, context);
+        let Some(mut charge) = Charge::reserve(state::get(), &devices, bytes) else {
+            error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+            return null_mut();
+        };
+        let memory = call();
+        if memory.is_null() {
+            return memory;
+        }
+        if matches!(cost, Cost::About(_))
+            && real_size(vendor, memory).is_some_and(|real| !charge.settle(real))
+        {
+            release(vendor, memory);
+            error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+            return null_mut();
+        }
+        hold(vendor, memory, charge);
+        memory
+    });
+    // SAFETY: the caller's pointer.
+    unsafe { fail(errcode_ret, error) };
+    made
+}
+
+/// Bytes that the driver says an object has.
+fn real_size(vendor: &Vendor, memory: cl_mem) -> Option<u64> {
+    let get = vendor.original.clGetMemObjectInfo?;
+    let mut bytes = 0_usize;
+    let at = (&raw mut bytes).cast();
+    // SAFETY: the object has just been made; the answer fits.
+    let known = unsafe { get(memory, CL_MEM_SIZE, size_of::<usize>(), at, null_mut()) };
+    (known == CL_SUCCESS).then(|| u64::try_from(bytes).unwrap_or(u64::MAX))
+}
+
+fn release(vendor: &Vendor, memory: cl_mem) {
+    if let Some(release) = vendor.original.clReleaseMemObject {
+        // SAFETY: the object has just been made and nobody else knows it.
+        inside::accounted(|| unsafe { release(memory) });
+    }
+}
+
+/// Ties a charge to the end of its object. Ours is the first destructor callback of the object, so
+/// it is called last.
+fn hold(vendor: &Vendor, memory: cl_mem, charge: Charge) {
+    let data = Box::into_raw(Box::new(charge)).cast::<c_void>();
+    let told = vendor.original.clSetMemObjectDestructorCallback.map(|set| {
+        // SAFETY: the object has just been made; `gone` takes the charge back.
+        unsafe { set(memory, Some(gone), data) }
+    });
+    // When the driver has no such callback the charge stays until the process ends: rather too
+    // much is held than too little.
+    debug_assert_eq!(told, Some(CL_SUCCESS));
+}
+
+unsafe extern "C" fn gone(_memory: cl_mem, data: *mut c_void) {
+    // SAFETY: `hold` passed this charge to exactly one callback.
+    inside::guard((), || drop(unsafe { Box::from_raw(data.cast::<Charge>()) }));
+}
+
+pub(crate) unsafe extern "C" fn clCreateBuffer(
+    context: cl_context,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    allocate(context, Cost::Bytes(size), errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateBuffer?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe { create(context, flags, size, host_ptr, error) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreateBufferWithProperties(
+    context: cl_context,
+    properties: *const cl_mem_properties,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    allocate(context, Cost::Bytes(size), errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateBufferWithProperties?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe { create(context, properties, flags, size, host_ptr, error) })
+    })
+}
+
+/// What an image costs.
+///
+/// # Safety
+/// The pointers are null or valid.
+unsafe fn image_cost(format: *const cl_image_format, description: *const cl_image_desc) -> Cost {
+    if format.is_null() || description.is_null() {
+        // The driver will refuse it.
+        return Cost::View;
+    }
+    // SAFETY: the caller's promise.
+    let (format, description) = unsafe { (format.read(), description.read()) };
+    if !description.mem_object.is_null() {
+        return Cost::View;
+    }
+    Cost::About(image::bytes(format, &description))
+}
+
+pub(crate) unsafe extern "C" fn clCreateImage(
+    context: cl_context,
+    flags: cl_mem_flags,
+    image_format: *const cl_image_format,
+    image_desc: *const cl_image_desc,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    // SAFETY: the caller's pointers.
+    let cost = unsafe { image_cost(image_format, image_desc) };
+    allocate(context, cost, errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateImage?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe { create(context, flags, image_format, image_desc, host_ptr, error) })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreateImageWithProperties(
+    context: cl_context,
+    properties: *const cl_mem_properties,
+    flags: cl_mem_flags,
+    image_format: *const cl_image_format,
+    image_desc: *const cl_image_desc,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    // SAFETY: the caller's pointers.
+    let cost = unsafe { image_cost(image_format, image_desc) };
+    allocate(context, cost, errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateImageWithProperties?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            create(context, properties, flags, image_format, image_desc, host_ptr, error)
+        })
+    })
+}
+
+/// The description of an image made by one of the old functions.
+fn old_image(kind: cl_mem_object_type, width: usize, height: usize, depth: usize) -> cl_image_desc {
+    cl_image_desc {
+        image_type: kind,
+        image_width: width,
+        image_height: height,
+        image_depth: depth,
+        image_array_size: 0,
+        image_row_pitch: 0,
+        image_slice_pitch: 0,
+        num_mip_levels: 0,
+        num_samples: 0,
+        mem_object: null_mut(),
+    }
+}
+
+pub(crate) unsafe extern "C" fn clCreateImage2D(
+    context: cl_context,
+    flags: cl_mem_flags,
+    image_format: *const cl_image_format,
+    image_width: usize,
+    image_height: usize,
+    image_row_pitch: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    let description = old_image(CL_MEM_OBJECT_IMAGE2D, image_width, image_height, 1);
+    // SAFETY: the caller's format and our description.
+    let cost = unsafe { image_cost(image_format, &raw const description) };
+    allocate(context, cost, errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateImage2D?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            create(
+                context,
+                flags,
+                image_format,
+                image_width,
+                image_height,
+                image_row_pitch,
+                host_ptr,
+                error,
+            )
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreateImage3D(
+    context: cl_context,
+    flags: cl_mem_flags,
+    image_format: *const cl_image_format,
+    image_width: usize,
+    image_height: usize,
+    image_depth: usize,
+    image_row_pitch: usize,
+    image_slice_pitch: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    let description = old_image(CL_MEM_OBJECT_IMAGE3D, image_width, image_height, image_depth);
+    // SAFETY: the caller's format and our description.
+    let cost = unsafe { image_cost(image_format, &raw const description) };
+    allocate(context, cost, errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreateImage3D?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            create(
+                context,
+                flags,
+                image_format,
+                image_width,
+                image_height,
+                image_depth,
+                image_row_pitch,
+                image_slice_pitch,
+                host_ptr,
+                error,
+            )
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clCreatePipe(
+    context: cl_context,
+    flags: cl_mem_flags,
+    pipe_packet_size: cl_uint,
+    pipe_max_packets: cl_uint,
+    properties: *const cl_pipe_properties,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    let bytes = u64::from(pipe_packet_size) * u64::from(pipe_max_packets);
+    allocate(context, Cost::About(bytes), errcode_ret, |vendor, error| {
+        let create = vendor.original.clCreatePipe?;
+        // SAFETY: the caller's arguments, passed on.
+        Some(unsafe {
+            create(context, flags, pipe_packet_size, pipe_max_packets, properties, error)
+        })
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSVMAlloc(
+    context: cl_context,
+    flags: cl_svm_mem_flags,
+    size: usize,
+    alignment: c_uint,
+) -> *mut c_void {
+    inside::guard(null_mut(), || {
+        let Some(vendor) = vendor::of(context) else { return null_mut() };
+        let Some(alloc) = vendor.original.clSVMAlloc else { return null_mut() };
+        // SAFETY: the caller's arguments, passed on.
+        let call = || inside::accounted(|| unsafe { alloc(context, flags, size, alignment) });
+        if size == 0 || inside::is_accounted() {
+            return call();
+        }
+        let state = state::get();
+        let bytes = u64::try_from(size).unwrap_or(u64::MAX);
+        let devices = devices_of(vendor, context);
+        let Some(charge) = Charge::reserve(state, &devices, bytes) else { return null_mut() };
+        let memory = call();
+        if !memory.is_null() {
+            state.memory.keep_svm(memory.addr(), charge);
+        }
+        memory
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSVMFree(context: cl_context, svm_pointer: *mut c_void) {
+    inside::guard((), || {
+        let Some(free) = vendor::of(context).and_then(|vendor| vendor.original.clSVMFree) else {
+            return;
+        };
+        // Taken before the driver frees: afterwards another thread may be given the address.
+        let charge = state::get().memory.take_svm(svm_pointer.addr());
+        // SAFETY: the caller's arguments, passed on.
+        inside::accounted(|| unsafe { free(context, svm_pointer) });
+        drop(charge);
+    });
+}

@@ -1,0 +1,110 @@
+//! Device memory: reserved in the lease's ledger before the driver allocates, given back when the
+//! driver has let go of it.
+//!
+//! An object is charged on every device of its context, at its size rounded up to the device's
+//! granularity. `CL_MEM_USE_HOST_PTR` is charged like any other: a driver may keep a copy on the
+//! device for as long as the buffer lives. Sub-buffers and images made from a buffer are views and
+//! cost nothing.
+
+use crate::locks::lock;
+use crate::state::State;
+use polder_ledger::memory::{LOOKS_MAX, charge, free, reserve};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Looks at a moving ledger before the thread sleeps between them.
+const SPINS: u32 = LOOKS_MAX / 20;
+/// Sleep between later looks.
+const PAUSE: Duration = Duration::from_micros(20);
+
+/// What the process remembers of its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The ledger takes one reservation of a process at a time.
+    reserving: Mutex<()>,
+    /// Shared virtual memory by address: it has no object whose end could be heard of.
+    svm: Mutex<HashMap<usize, Charge>>,
+}
+
+/// Bytes held in the ledger; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    state: &'static State,
+    /// Device of the lease, and bytes.
+    parts: Vec<(usize, u64)>,
+}
+
+impl Charge {
+    /// Reserves `bytes` on each of `devices`; none when one of them has no room.
+    pub(crate) fn reserve(state: &'static State, devices: &[usize], bytes: u64) -> Option<Self> {
+        let mut charge = Self { state, parts: Vec::with_capacity(devices.len()) };
+        devices.iter().all(|device| charge.add(*device, bytes)).then_some(charge)
+    }
+
+    fn add(&mut self, device: usize, bytes: u64) -> bool {
+        let Some(attachment) = &self.state.attachment else { return false };
+        let limits = &attachment.limits().device[device];
+        let Some(bytes) = charge(bytes, limits.granularity.load(Ordering::Relaxed)) else {
+            return false;
+        };
+        let limit = limits.memory_max.load(Ordering::Relaxed);
+        let mut looks = 0;
+        let _one = lock(&self.state.memory.reserving);
+        let reserved =
+            reserve(attachment.usage(), attachment.index(), device, bytes, limit, || {
+                looks += 1;
+                if looks < SPINS { std::thread::yield_now() } else { std::thread::sleep(PAUSE) }
+            });
+        if reserved.is_ok() {
+            self.parts.push((device, bytes));
+        }
+        reserved.is_ok()
+    }
+
+    /// Makes the charge fit the `bytes` that the driver says it took; false when that is more than
+    /// there is room for.
+    pub(crate) fn settle(&mut self, bytes: u64) -> bool {
+        let devices: Vec<usize> = self.parts.iter().map(|(device, _)| *device).collect();
+        let Some(attachment) = &self.state.attachment else { return false };
+        devices.into_iter().enumerate().all(|(part, device)| {
+            let granularity = &attachment.limits().device[device].granularity;
+            let Some(wanted) = charge(bytes, granularity.load(Ordering::Relaxed)) else {
+                return false;
+            };
+            let held = self.parts[part].1;
+            if wanted < held {
+                free(attachment.usage(), attachment.index(), device, held - wanted);
+                self.parts[part].1 = wanted;
+            }
+            wanted <= held || self.add(device, wanted - held)
+        })
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        // In the child of a fork the bytes are the parent's.
+        if !self.state.is_current() {
+            return;
+        }
+        if let Some(attachment) = &self.state.attachment {
+            for (device, bytes) in &self.parts {
+                free(attachment.usage(), attachment.index(), *device, *bytes);
+            }
+        }
+    }
+}
+
+impl Memory {
+    /// Remembers shared virtual memory until [`take_svm`](Self::take_svm).
+    pub(crate) fn keep_svm(&self, address: usize, charge: Charge) {
+        lock(&self.svm).insert(address, charge);
+    }
+
+    /// The charge of shared virtual memory that is about to be freed.
+    pub(crate) fn take_svm(&self, address: usize) -> Option<Charge> {
+        lock(&self.svm).remove(&address)
+    }
+}

@@ -1,0 +1,381 @@
+//! How much work of this process is in flight on one device, in estimated nanoseconds, and whether
+//! another command may follow.
+//!
+//! A command's length is learned from the moments at which commands complete: on a device that
+//! works through its queues, one command's work lies between the completion before it and its own.
+
+use crate::locks::lock;
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+/// Most commands of a process in flight on a device, however short they seem.
+const INFLIGHT_MAX: u32 = 1024;
+/// Most kinds of command whose length is remembered; beyond it learning starts anew.
+const KINDS_MAX: usize = 4096;
+/// A new sample counts for one part in this many.
+const LENGTH_PARTS: u64 = 4;
+/// A command never seen is taken for this part of a quantum, so that few of its kind go out before
+/// the first has told its length.
+const UNKNOWN_PARTS: u64 = 4;
+/// What a process that keeps to its share by itself may have saved up.
+const CREDIT_NS_MAX: i64 = 20_000_000;
+/// Shortest wait for room that is worth sleeping for.
+const WAIT_NS_MIN: u64 = 20_000;
+
+/// What is expected to take the same time again: a kernel or a kind of copy, and its size in
+/// powers of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Kind {
+    /// A kernel's handle, or the slot of a copying function.
+    pub(crate) what: usize,
+    /// Bits of the number of work items or bytes.
+    pub(crate) size: u8,
+    /// A guess for the first time, nanoseconds; 0 when there is none.
+    pub(crate) guess_ns: u64,
+}
+
+/// What holds at the moment of a launch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    pub(crate) now_ns: u64,
+    /// The turn, when another lease wants the device.
+    pub(crate) contended: Option<Turn>,
+    /// Estimated work that may be in flight.
+    pub(crate) quantum_ns: u64,
+    /// Whether the command has waited so long for room that it goes anyway: two kernels may be
+    /// waiting for each other.
+    pub(crate) impatient: bool,
+}
+
+/// A turn that ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub(crate) number: u32,
+    pub(crate) deadline_ns: u64,
+}
+
+/// Whether a command may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It may; this much was added to what is in flight.
+    Go {
+        /// Nanoseconds.
+        estimate_ns: u64,
+    },
+    /// Enough is in flight; by the estimates there is room in this many nanoseconds.
+    Room(u64),
+    /// It would end after the turn.
+    Turn,
+}
+
+/// One device's meter.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    flight: Mutex<Flight>,
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Flight {
+    commands: u32,
+    estimate_ns: u64,
+    /// Since when the oldest command has the device.
+    since_ns: u64,
+    /// The turn of the last launch.
+    turn: u32,
+    waiters: u32,
+    /// Waiters want to hear when less than this is left.
+    low_ns: u64,
+    lengths: HashMap<Kind, u64>,
+    mean_ns: u64,
+    longest_ns: u64,
+    /// For a process without an arbiter: device time it may still use.
+    credit_ns: i64,
+    credited_ns: u64,
+}
+
+impl Flight {
+    fn estimate(&self, kind: Kind, quantum_ns: u64) -> u64 {
+        let key = Kind { guess_ns: 0, ..kind };
+        if let Some(length) = self.lengths.get(&key) {
+            return *length;
+        }
+        match kind.guess_ns {
+            0 => self.mean_ns.max(quantum_ns / UNKNOWN_PARTS),
+            guess => guess,
+        }
+    }
+
+    /// Estimated work left, with the oldest command's time so far taken off.
+    fn left_ns(&self, now_ns: u64) -> u64 {
+        if self.commands == 0 {
+            return 0;
+        }
+        let oldest = self.estimate_ns / u64::from(self.commands);
+        self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(oldest)
+    }
+
+    fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
+        let estimate_ns = self.estimate(kind, moment.quantum_ns);
+        let left = self.left_ns(moment.now_ns);
+        if let Some(turn) = moment.contended {
+            let end = moment.now_ns.saturating_add(left).saturating_add(estimate_ns);
+            let first = self.commands == 0 && self.turn != turn.number;
+            let late = end > turn.deadline_ns && !(first && moment.now_ns < turn.deadline_ns);
+            if late {
+                return Verdict::Turn;
+            }
+            self.turn = turn.number;
+        }
+        let full = left >= moment.quantum_ns || self.commands >= INFLIGHT_MAX;
+        if full && self.commands > 0 && !moment.impatient {
+            let low = moment.quantum_ns / 2;
+            return Verdict::Room(left.saturating_sub(low).max(WAIT_NS_MIN));
+        }
+        self.launch(moment.now_ns, estimate_ns);
+        Verdict::Go { estimate_ns }
+    }
+
+    fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
+        if self.commands == 0 {
+            self.since_ns = now_ns;
+        }
+        self.commands += 1;
+        self.estimate_ns += estimate_ns;
+    }
+
+    fn withdraw(&mut self, estimate_ns: u64) {
+        self.commands = self.commands.saturating_sub(1);
+        self.estimate_ns = match self.commands {
+            0 => 0,
+            _ => self.estimate_ns.saturating_sub(estimate_ns),
+        };
+    }
+
+    fn complete(&mut self, now_ns: u64, launched_ns: u64, estimate_ns: u64, kind: Kind) -> u64 {
+        let length = now_ns.saturating_sub(self.since_ns.max(launched_ns)).max(1);
+        self.withdraw(estimate_ns);
+        self.since_ns = now_ns;
+        let blend = |old: u64| old - old / LENGTH_PARTS + length / LENGTH_PARTS;
+        if self.lengths.len() >= KINDS_MAX {
+            self.lengths.clear();
+        }
+        let key = Kind { guess_ns: 0, ..kind };
+        self.lengths.entry(key).and_modify(|old| *old = blend(*old)).or_insert(length);
+        self.mean_ns = if self.mean_ns == 0 { length } else { blend(self.mean_ns) };
+        self.longest_ns = length.max(self.longest_ns - self.longest_ns / 64);
+        length
+    }
+
+    /// Device time earned since the last look, at `share` thousandths.
+    fn earn(&mut self, now_ns: u64, share: u64) {
+        let earned = now_ns.saturating_sub(self.credited_ns).min(u64::MAX / 1000) * share / 1000;
+        let earned = i64::try_from(earned).unwrap_or(CREDIT_NS_MAX);
+        self.credit_ns = self.credit_ns.saturating_add(earned).min(CREDIT_NS_MAX);
+        self.credited_ns = now_ns;
+    }
+}
+
+impl Meter {
+    /// Whether a command of `kind` may go; if so it is in flight from now on. When there is no room
+    /// it waits for it here if `may_wait`, and the caller asks again.
+    pub(crate) fn admit(&self, moment: Moment, kind: Kind, may_wait: bool) -> Verdict {
+        let mut flight = lock(&self.flight);
+        let verdict = flight.admit(moment, kind);
+        if let (Verdict::Room(ns), true) = (verdict, may_wait) {
+            flight.low_ns = moment.quantum_ns / 2;
+            drop(self.sleep(flight, ns));
+        }
+        verdict
+    }
+
+    /// Waits until nothing is in flight or `ns` have passed. True when nothing is.
+    pub(crate) fn wait_for_end(&self, ns: u64) -> bool {
+        let mut flight = lock(&self.flight);
+        if flight.commands > 0 {
+            flight.low_ns = 0;
+            flight = self.sleep(flight, ns);
+        }
+        flight.commands == 0
+    }
+
+    fn sleep<'a>(
+        &self,
+        mut flight: std::sync::MutexGuard<'a, Flight>,
+        ns: u64,
+    ) -> std::sync::MutexGuard<'a, Flight> {
+        flight.waiters += 1;
+        let woken = self.room.wait_timeout(flight, Duration::from_nanos(ns));
+        let mut flight = woken.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        flight.waiters -= 1;
+        flight
+    }
+
+    /// Counts a command in, whatever is in flight.
+    pub(crate) fn launch(&self, now_ns: u64, kind: Kind, quantum_ns: u64) -> u64 {
+        let mut flight = lock(&self.flight);
+        let estimate_ns = flight.estimate(kind, quantum_ns);
+        flight.launch(now_ns, estimate_ns);
+        estimate_ns
+    }
+
+    /// Counts out a command that was not launched after all.
+    pub(crate) fn cancel(&self, estimate_ns: u64) {
+        let mut flight = lock(&self.flight);
+        flight.withdraw(estimate_ns);
+        self.tell(&flight, 0);
+    }
+
+    /// Counts a completed command out and learns its length. Returns the longest command seen
+    /// lately.
+    pub(crate) fn complete(
+        &self,
+        now_ns: u64,
+        launched_ns: u64,
+        estimate_ns: u64,
+        kind: Kind,
+        paid: bool,
+    ) -> u64 {
+        let mut flight = lock(&self.flight);
+        let length = flight.complete(now_ns, launched_ns, estimate_ns, kind);
+        if paid {
+            let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
+            let change = signed(estimate_ns).saturating_sub(signed(length));
+            flight.credit_ns = flight.credit_ns.saturating_add(change);
+        }
+        self.tell(&flight, now_ns);
+        flight.longest_ns
+    }
+
+    fn tell(&self, flight: &Flight, now_ns: u64) {
+        if flight.waiters > 0 && (flight.commands == 0 || flight.left_ns(now_ns) <= flight.low_ns) {
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether a process without an arbiter may launch: it earns `share` thousandths of the time
+    /// and pays with what its commands take. Returns the estimate paid, or how long to wait.
+    pub(crate) fn pay(&self, moment: Moment, kind: Kind, share: u64) -> Result<u64, Duration> {
+        let mut flight = lock(&self.flight);
+        flight.earn(moment.now_ns, share);
+        if flight.credit_ns < 0 {
+            let debt = flight.credit_ns.unsigned_abs().saturating_mul(1000) / share.max(1);
+            return Err(Duration::from_nanos(debt.max(WAIT_NS_MIN)));
+        }
+        match flight.admit(Moment { contended: None, ..moment }, kind) {
+            Verdict::Go { estimate_ns } => {
+                let paid = i64::try_from(estimate_ns).unwrap_or(i64::MAX);
+                flight.credit_ns = flight.credit_ns.saturating_sub(paid);
+                Ok(estimate_ns)
+            }
+            Verdict::Room(ns) => Err(Duration::from_nanos(ns)),
+            Verdict::Turn => Err(Duration::from_nanos(WAIT_NS_MIN)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+    const KERNEL: Kind = Kind { what: 1, size: 10, guess_ns: 0 };
+
+    fn alone(now_ns: u64) -> Moment {
+        Moment { now_ns, contended: None, quantum_ns: 4 * MS, impatient: false }
+    }
+
+    fn turn(now_ns: u64, number: u32, deadline_ns: u64) -> Moment {
+        Moment { contended: Some(Turn { number, deadline_ns }), ..alone(now_ns) }
+    }
+
+    /// A flight that knows kernels of `length_ns`.
+    fn taught(length_ns: u64) -> Flight {
+        let mut flight = Flight::default();
+        flight.launch(0, 0);
+        flight.complete(length_ns, 0, 0, KERNEL);
+        flight
+    }
+
+    fn launched(flight: &mut Flight, moment: Moment) -> usize {
+        (0..100_000)
+            .take_while(|_| matches!(flight.admit(moment, KERNEL), Verdict::Go { .. }))
+            .count()
+    }
+
+    #[test]
+    fn a_quantum_is_in_flight_and_no_more() {
+        assert_eq!(launched(&mut taught(MS / 10), alone(MS)), 40);
+        assert_eq!(launched(&mut taught(30 * MS), alone(100 * MS)), 1);
+        assert_eq!(launched(&mut taught(1), alone(MS)), INFLIGHT_MAX as usize);
+    }
+
+    #[test]
+    fn of_an_unknown_kernel_only_a_few_go_before_the_first_is_known() {
+        assert_eq!(launched(&mut Flight::default(), alone(MS)), 4);
+    }
+
+    #[test]
+    fn what_the_oldest_has_done_makes_room() {
+        let mut flight = taught(6 * MS);
+        assert_eq!(launched(&mut flight, alone(10 * MS)), 1);
+        assert_eq!(launched(&mut flight, alone(12 * MS)), 0);
+        assert_eq!(launched(&mut flight, alone(12 * MS + 1)), 1);
+    }
+
+    #[test]
+    fn an_impatient_command_goes_whatever_is_in_flight() {
+        let mut flight = taught(30 * MS);
+        assert_eq!(launched(&mut flight, alone(100 * MS)), 1);
+        let moment = Moment { impatient: true, ..alone(100 * MS) };
+        assert!(matches!(flight.admit(moment, KERNEL), Verdict::Go { .. }));
+    }
+
+    #[test]
+    fn a_turn_takes_what_ends_by_its_deadline() {
+        let mut flight = taught(MS);
+        assert_eq!(launched(&mut flight, turn(10 * MS, 7, 13 * MS)), 3);
+        assert_eq!(flight.admit(turn(10 * MS, 7, 13 * MS), KERNEL), Verdict::Turn);
+    }
+
+    #[test]
+    fn one_command_goes_in_each_turn_that_is_not_over() {
+        let mut flight = taught(30 * MS);
+        assert_eq!(launched(&mut flight, turn(100 * MS, 7, 104 * MS)), 1);
+        flight.complete(101 * MS, 100 * MS, 30 * MS, KERNEL);
+        assert_eq!(launched(&mut flight, turn(101 * MS, 7, 104 * MS)), 0);
+        assert_eq!(launched(&mut flight, turn(110 * MS, 8, 110 * MS)), 0);
+        assert_eq!(launched(&mut flight, turn(110 * MS, 9, 114 * MS)), 1);
+    }
+
+    #[test]
+    fn lengths_are_learned_between_completions() {
+        let mut flight = Flight::default();
+        for _ in 0..3 {
+            flight.launch(0, 0);
+        }
+        assert_eq!(flight.complete(2 * MS, 0, 0, KERNEL), 2 * MS);
+        assert_eq!(flight.complete(4 * MS, 0, 0, KERNEL), 2 * MS);
+        assert_eq!(flight.estimate(KERNEL, MS), 2 * MS);
+        assert_eq!(flight.complete(10 * MS, 0, 0, KERNEL), 6 * MS);
+        assert_eq!((flight.estimate(KERNEL, MS), flight.left_ns(20 * MS)), (3 * MS, 0));
+    }
+
+    #[test]
+    fn without_an_arbiter_a_process_keeps_its_share() {
+        let meter = Meter::default();
+        let (mut now, mut used) = (0, 0);
+        while now < 1000 * MS {
+            match meter.pay(alone(now), KERNEL, 300) {
+                Ok(estimate) => {
+                    now += 3 * MS;
+                    used += 3 * MS;
+                    meter.complete(now, now - 3 * MS, estimate, KERNEL, true);
+                }
+                Err(wait) => now += u64::try_from(wait.as_nanos()).unwrap(),
+            }
+        }
+        assert!((280 * MS..330 * MS).contains(&used), "{used}");
+    }
+}
