@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod commands;
+mod daemon;
 mod failure;
 mod job;
 mod output;
@@ -18,6 +19,7 @@ mod terminal;
 use args::Cli;
 use clap::Parser;
 use failure::Failure;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -56,7 +58,8 @@ fn hidden_role() -> Option<ExitCode> {
     let mut words = std::env::args_os().skip(1);
     let role = words.next()?;
     if role == "shim" {
-        return None;
+        let dir = PathBuf::from(words.next()?);
+        return Some(polder_agent::shim::shim_main(&dir));
     }
     (role == polder_devices::PROBE_SUBCOMMAND).then(|| {
         let request = words.next().unwrap_or_default().to_string_lossy().into_owned();

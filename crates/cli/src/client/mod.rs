@@ -33,11 +33,6 @@ impl Client {
         Self { endpoint }
     }
 
-    /// Where it connects to.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
     /// Reads.
     pub(crate) async fn get<T: DeserializeOwned>(
         &self,

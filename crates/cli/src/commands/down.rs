@@ -4,10 +4,10 @@ use super::{Context, Done};
 use crate::failure::Failure;
 use clap::Args;
 use polder_server::api::{ShutdownAnswer, ShutdownRequest, VersionInfo};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags};
 use std::time::Duration;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 /// Longest wait for the daemon's answer; ending all tasks takes their longest grace.
 const ANSWER_MAX: Duration = Duration::from_secs(600);
@@ -31,21 +31,11 @@ impl Down {
         let process = i32::try_from(version.pid)
             .ok()
             .and_then(Pid::from_raw)
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let request = ShutdownRequest { end_tasks: self.all };
         let answer: ShutdownAnswer = client.send_slow("shutdown", &request, ANSWER_MAX).await?;
         if let Some(process) = process {
-            let process = AsyncFd::with_interest(process, Interest::READABLE)
-                .map_err(|error| Failure::failed(format!("process {}: {error}", version.pid)))?;
-            let ended = tokio::time::timeout(EXIT_MAX, process.readable()).await;
-            if ended.is_err() {
-                return Err(Failure::failed(format!(
-                    "process {} has not ended {} seconds after its last answer",
-                    version.pid,
-                    EXIT_MAX.as_secs()
-                ))
-                .help(format!("see what it does, or end it with `kill -9 {}`", version.pid)));
-            }
+            wait_for_exit(process, version.pid).await?;
         }
         if context.out.json_wanted() {
             context.out.json(&answer)?;
@@ -53,6 +43,24 @@ impl Down {
             context.out.note(&told(&answer, self.all));
         }
         Ok(0)
+    }
+}
+
+async fn wait_for_exit(process: OwnedFd, pid: u32) -> Result<(), Failure> {
+    let wait = move || {
+        let limit = Timespec::try_from(EXIT_MAX).ok();
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref()))
+    };
+    let waited = tokio::task::spawn_blocking(wait).await;
+    match waited.unwrap_or(Ok(0)) {
+        Ok(0) => Err(Failure::failed(format!(
+            "process {pid} has not ended {} seconds after its last answer",
+            EXIT_MAX.as_secs()
+        ))
+        .help(format!("see what it does, or end it with `kill -9 {pid}`"))),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::failed(format!("waiting for process {pid}: {error}"))),
     }
 }
 

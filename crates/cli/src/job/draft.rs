@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 /// Compute guaranteed when neither the job nor its tenant names a share: small, so that a forgotten
 /// flag delays nobody, and without a cap, so that it runs at full speed while others are idle.
-pub(crate) const COMPUTE_DEFAULT: Permille = Permille(100);
+const COMPUTE_DEFAULT: Permille = Permille(100);
 /// Device memory when the job names none.
-pub(crate) const MEMORY_DEFAULT: Bytes = Bytes(1 << 30);
+const MEMORY_DEFAULT: Bytes = Bytes(1 << 30);
 
 /// What was said so far. A member that is `None` or empty was not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

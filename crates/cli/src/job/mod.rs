@@ -8,6 +8,6 @@ mod file;
 mod flags;
 mod scalar;
 
-pub(crate) use draft::{COMPUTE_DEFAULT, Caller, Draft, MEMORY_DEFAULT};
+pub(crate) use draft::{Caller, Draft};
 pub(crate) use file::read;
 pub(crate) use flags::{JobFlags, Tasks};

@@ -103,6 +103,19 @@ pub(crate) fn usage(error: &clap::Error) {
     let _ = error.print();
 }
 
+/// Lets the daemon's own events be written to standard error, as `POLDER_LOG` says.
+pub(crate) fn log_to_stderr() {
+    let filter = std::env::var("POLDER_LOG").unwrap_or_else(|_| "warn".to_owned());
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never)
+        .try_init();
+    // There is one call; a second one would change nothing.
+    drop(logging);
+}
+
 /// The answer of a device probe, for the agent that started it.
 pub(crate) fn probe_answer(outcome: &polder_devices::ProbeOutcome) -> std::process::ExitCode {
     let answer = serde_json::to_vec(outcome).unwrap_or_default();

@@ -17,10 +17,6 @@ impl Paint {
         self.with("2", text)
     }
 
-    pub(crate) fn good(self, text: &str) -> String {
-        self.with("32", text)
-    }
-
     pub(crate) fn warning(self, text: &str) -> String {
         self.with("33", text)
     }

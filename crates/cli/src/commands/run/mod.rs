@@ -1,0 +1,64 @@
+//! `polder run`: a command with a share of a device, as if it ran here.
+
+mod session;
+mod start;
+
+use super::{Context, Done, ask};
+use crate::failure::{Exit, Failure};
+use crate::job::JobFlags;
+use crate::terminal::Signals;
+use clap::Args;
+use polder_model::Stdio;
+use session::Session;
+use std::ffi::OsString;
+
+const RUN_HELP: &str = "\
+The command gets your input, output, error, directory and environment (POLDER_TOKEN excepted), and
+your signals; at a terminal it gets one of its own. It waits its turn first: Ctrl-C then cancels it.
+Once it runs it needs this client, but not the daemon: `polder run` returns its exit code even when
+the daemon is stopped or dies meanwhile.
+
+Without --compute and --memory it is guaranteed 10% of one device (or what its tenant's jobs get)
+and 1GiB of its memory, and may use all compute that others leave idle.
+
+Exit codes: the command's own; 128+N when signal N ended it; 124 when its time limit passed; 125
+when Polder could not run it or lost it; 127 when it could not be started; 130 when it was
+cancelled; 2 when the flags make no sense.";
+
+/// Flags of `polder run`.
+#[derive(Debug, Args)]
+#[command(after_long_help = RUN_HELP)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    job: JobFlags,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        let done = self.perform(context).await;
+        done.map_err(|failure| match failure.exit {
+            Exit::Usage => failure,
+            _ => Failure { exit: Exit::NotRun, ..failure },
+        })
+    }
+
+    async fn perform(self, context: &Context) -> Done {
+        if context.over_http() {
+            return Err(Failure::usage("a command cannot get this terminal over HTTP").help(
+                "leave out --server and POLDER_SERVER on the daemon's machine, or use `polder \
+                 submit` and `polder logs -f`",
+            ));
+        }
+        let draft = self.job.into_draft(ask::words(self.command)?, None);
+        let client = context.client()?;
+        let ask = ask::complete(context, &client, draft, Stdio::Client).await?;
+        let signals = Signals::watch()
+            .map_err(|error| Failure::failed(format!("watching for signals: {error}")))?;
+        let job = ask::submit(&client, &ask).await?;
+        let folder = context.client_folder()?;
+        Session { out: context.out, client, folder, job: job.id, signals }.perform().await
+    }
+}

@@ -1,0 +1,155 @@
+//! One `polder run` from its submission to its exit code, over all tries.
+
+use super::start::Begun;
+use crate::client::Client;
+use crate::commands::Done;
+use crate::commands::wait::{finished, say_outcome};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::terminal::{Descriptors, Relay, Signals, stop_self};
+use polder_agent::client::Following;
+use polder_model::{JobId, JobState, Outcome};
+use rustix::process::Signal;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How long the end of a job is left to the daemon to note before this client ends: what is asked
+/// right after `polder run` should know of it.
+const NOTED_MAX: Duration = Duration::from_secs(2);
+
+/// What a run works with.
+pub(super) struct Session {
+    pub(super) out: Output,
+    pub(super) client: Client,
+    pub(super) folder: PathBuf,
+    pub(super) job: JobId,
+    pub(super) signals: Signals,
+}
+
+impl Session {
+    /// Waits for the job's turn, runs it, and again for each further try.
+    pub(super) async fn perform(mut self) -> Done {
+        loop {
+            let descriptors = Descriptors::choose()
+                .map_err(|error| Failure::failed(format!("making a terminal: {error}")))?;
+            let outcome = match self.start(&descriptors).await? {
+                Begun::Cancelled(signal) => return Ok(128 + signal.as_raw()),
+                Begun::Over(outcome) => return Ok(self.conclude(&outcome)),
+                Begun::Launched(following) => self.follow(following, descriptors).await?,
+            };
+            match self.noted(&outcome).await {
+                Noted::Over(outcome) => return Ok(self.conclude(&outcome)),
+                Noted::Again => {
+                    self.out.note(&format!("job {}: {outcome}; trying again", self.job));
+                }
+            }
+        }
+    }
+
+    /// The command runs: passes signals on until it is over.
+    async fn follow(
+        &mut self,
+        mut following: Following,
+        descriptors: Descriptors,
+    ) -> Result<Outcome, Failure> {
+        let relay = match descriptors {
+            Descriptors::Own => None,
+            Descriptors::Pty(pty) => Some(pty.relay(self.out).map_err(|error| {
+                Failure::failed(format!("joining this terminal to the command's: {error}"))
+            })?),
+        };
+        let outcome = loop {
+            tokio::select! {
+                ended = following.ended() => break ended,
+                signal = self.signals.next() => pass_on(signal, &mut following, relay.as_ref()),
+            }
+        };
+        if let Some(relay) = relay {
+            relay.finish().await;
+        }
+        match outcome {
+            Ok(outcome) => Ok(outcome),
+            // Its shim is gone: the daemon knows, or will, what became of the task.
+            Err(error) => {
+                let job = finished(&self.client, self.out, self.job, None).await;
+                match job.map(|job| job.state) {
+                    Ok(JobState::Finished { outcome }) => Ok(outcome),
+                    _ => Err(Failure::failed(format!("job {}: {error}", self.job))
+                        .help(format!("`polder show {}` tells what is known of it", self.job))),
+                }
+            }
+        }
+    }
+
+    /// Whether the daemon takes this end for the job's, as far as it can be asked.
+    async fn noted(&self, outcome: &Outcome) -> Noted {
+        let path = crate::client::Query::new(&["jobs", &self.job.to_string()]);
+        let over = || Noted::Over(outcome.clone());
+        let deadline = Instant::now() + NOTED_MAX;
+        let before = match self.client.get::<polder_server::api::JobDetail>(path).await {
+            Ok(detail) => detail.job,
+            Err(_) => return over(),
+        };
+        let left = before.ask.yields.retries + 1 > before.attempt;
+        if outcome.may_retry() && left {
+            return self.again(before.attempt, outcome).await;
+        }
+        // The exit code is known: what the daemon answers, or that it does not, changes nothing.
+        let _ = finished(&self.client, self.out, self.job, Some(deadline)).await;
+        over()
+    }
+
+    /// A failed try that should be followed by another one: waits until the daemon says so.
+    async fn again(&self, attempt: u32, outcome: &Outcome) -> Noted {
+        let deadline = Instant::now() + NOTED_MAX;
+        while Instant::now() < deadline {
+            let path = crate::client::Query::new(&["jobs", &self.job.to_string()]);
+            match self.client.get::<polder_server::api::JobDetail>(path).await {
+                Ok(detail) => match detail.job.state {
+                    JobState::Finished { outcome } => return Noted::Over(outcome),
+                    JobState::Queued | JobState::Starting => return Noted::Again,
+                    _ if detail.job.attempt > attempt => return Noted::Again,
+                    _ => {}
+                },
+                Err(_) => break,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Noted::Over(outcome.clone())
+    }
+
+    fn conclude(&self, outcome: &Outcome) -> i32 {
+        // A shell says itself which signal ended a command.
+        if !matches!(outcome, Outcome::Signalled { .. }) {
+            say_outcome(self.out, self.job, outcome);
+        }
+        outcome.exit_code()
+    }
+}
+
+/// What the daemon makes of the end of a try.
+enum Noted {
+    /// The job is over.
+    Over(Outcome),
+    /// It is queued again.
+    Again,
+}
+
+/// Passes a signal on to the task. One that comes too late concerns nobody.
+fn pass_on(signal: Signal, following: &mut Following, relay: Option<&Relay>) {
+    match (signal, relay) {
+        // The kernel tells the task when its own terminal changes.
+        (Signal::WINCH, Some(relay)) => relay.resize(),
+        (Signal::TSTP, relay) => {
+            relay.inspect(|relay| relay.suspend());
+            // SIGTSTP is void for a task that no shell watches.
+            let _ = following.signal(Signal::STOP.as_raw());
+            stop_self();
+            relay.inspect(|relay| relay.resume());
+            let _ = following.signal(Signal::CONT.as_raw());
+        }
+        (signal, _) => {
+            let _ = following.signal(signal.as_raw());
+        }
+    }
+}

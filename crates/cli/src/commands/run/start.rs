@@ -1,0 +1,154 @@
+//! Until the command runs: its place in the queue, and what the caller may do meanwhile.
+
+use super::session::Session;
+use crate::client::{Client, Query};
+use crate::commands::wait::Away;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::terminal::{Descriptors, stop_self};
+use polder_agent::client::{Attachment, Following};
+use polder_model::{Job, JobId, JobState, Outcome};
+use polder_server::api::WaitAnswer;
+use rustix::process::Signal;
+use std::time::Duration;
+
+/// A job that starts within this time says nothing of queues.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// How long one call is held.
+const HOLD: Duration = Duration::from_secs(30);
+
+/// How the wait for a job's turn ended.
+pub(super) enum Begun {
+    /// It runs.
+    Launched(Following),
+    /// It is over without having run here.
+    Over(Outcome),
+    /// The caller ended the wait with this signal.
+    Cancelled(Signal),
+}
+
+impl Session {
+    /// Hands the descriptors over and waits for the job's turn.
+    pub(super) async fn start(&mut self, descriptors: &Descriptors) -> Result<Begun, Failure> {
+        let attachment = descriptors
+            .lend(|fds| {
+                Attachment::open(&self.folder, self.job, descriptors.is_terminal(), fds)
+                    .map_err(std::io::Error::other)
+            })
+            .map_err(|error| Failure::failed(format!("job {}: {error}", self.job)));
+        let attachment = match attachment {
+            Ok(attachment) => attachment,
+            // Nobody would ever hand it its descriptors.
+            Err(failure) => return Err(self.give_up(failure).await),
+        };
+        let mut launched = Box::pin(attachment.launched());
+        let (out, job) = (self.out, self.job);
+        let client = self.client.clone();
+        let mut turn = Box::pin(watch_turn(&client, out, job));
+        loop {
+            tokio::select! {
+                biased;
+                launched = &mut launched => {
+                    drop(turn);
+                    return match launched {
+                        Ok(following) => Ok(Begun::Launched(following)),
+                        Err(error) => self.refused(&error).await,
+                    };
+                }
+                signal = self.signals.next() => match signal {
+                    Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT => {
+                        drop(turn);
+                        self.cancel().await?;
+                        return Ok(Begun::Cancelled(signal));
+                    }
+                    Signal::TSTP => stop_self(),
+                    // Meant for a command that does not run yet.
+                    _ => {}
+                },
+                over = &mut turn => return over.map(Begun::Over),
+            }
+        }
+    }
+
+    /// The agent will not start it on these descriptors, or went away.
+    async fn refused(&self, error: &polder_agent::client::ClientError) -> Result<Begun, Failure> {
+        let path = Query::new(&["jobs", &self.job.to_string()]);
+        let known = self.client.get::<polder_server::api::JobDetail>(path).await;
+        if let Ok(JobState::Finished { outcome }) = known.map(|detail| detail.job.state) {
+            return Ok(Begun::Over(outcome));
+        }
+        let failure = Failure::failed(format!("job {}: {error}", self.job));
+        Err(self.give_up(failure).await)
+    }
+
+    /// Ends the job because it can no longer be run from here; gives the reason back.
+    async fn give_up(&self, failure: Failure) -> Failure {
+        match self.cancel().await {
+            Ok(()) => failure,
+            Err(_) => failure.help(format!("end it with `polder cancel {}`", self.job)),
+        }
+    }
+
+    async fn cancel(&self) -> Result<(), Failure> {
+        let path = Query::new(&["jobs", &self.job.to_string(), "cancel"]);
+        match self.client.send::<Job>(hyper::Method::POST, path, &serde_json::json!({})).await {
+            Ok(_) => {
+                self.out.note(&format!("job {} is cancelled", self.job));
+                Ok(())
+            }
+            Err(failure) if failure.unreachable => Err(Failure::failed(format!(
+                "job {} is still queued: {}",
+                self.job, failure.message
+            ))
+            .help(format!("start the daemon and end it with `polder cancel {}`", self.job))),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Shows the job's place in the queue. Returns only when the job is over.
+async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome, Failure> {
+    let mut progress = out.progress();
+    let mut away = Away::default();
+    let mut seen: Option<String> = None;
+    away.met();
+    loop {
+        let (until, hold) = match seen {
+            None => ("started", FIRST_LOOK),
+            Some(_) => ("changed", HOLD),
+        };
+        let path = Query::new(&["jobs", &job.to_string(), "wait"])
+            .with("until", until)
+            .with("timeout_ms", hold.as_millis())
+            .with_some("seen", seen.as_ref());
+        match client.get_held::<WaitAnswer>(path, hold).await {
+            Ok(answer) => {
+                away.met();
+                if let JobState::Finished { outcome } = answer.job.state {
+                    return Ok(outcome);
+                }
+                match place(&answer) {
+                    Some(place) => progress.set(&place),
+                    None => progress.clear(),
+                }
+                seen = Some(answer.seen);
+            }
+            Err(failure) => {
+                progress.clear();
+                away.bear(failure, out).await?;
+            }
+        }
+    }
+}
+
+/// Where the job stands, for its caller; nothing once it runs.
+fn place(answer: &WaitAnswer) -> Option<String> {
+    let job = answer.job.id;
+    let why = answer.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    match (&answer.job.state, answer.position) {
+        (JobState::Queued, Some(place)) => Some(format!("job {job} waits, place {place}{why}")),
+        (JobState::Queued, None) => Some(format!("job {job} waits{why}")),
+        (JobState::Starting, _) => Some(format!("job {job} is being prepared{why}")),
+        _ => None,
+    }
+}

@@ -1,0 +1,280 @@
+//! From a state folder to a daemon that serves, and to its end.
+
+use super::logs::ShimLogs;
+use super::{Listen, ready};
+use crate::failure::Failure;
+use crate::output::Output;
+use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
+use polder_model::{Device, LeaseState, NodeId};
+use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Longest wait for the node's first report before the daemon calls itself ready without it.
+const DEVICES_WAIT: Duration = Duration::from_secs(60);
+/// How often that report is looked for.
+const DEVICES_POLL: Duration = Duration::from_millis(50);
+/// Longest time the agent may take to stop.
+const AGENT_STOP_MAX: Duration = Duration::from_secs(10);
+
+/// What a daemon is told at its start.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    /// Where it keeps its state.
+    pub(crate) folder: PathBuf,
+    /// Where it serves loopback HTTP, if it does.
+    pub(crate) listen: Option<Listen>,
+    /// A file of devices that do not exist.
+    pub(crate) simulate: Option<PathBuf>,
+}
+
+/// Runs a daemon until it is stopped. `ready` is called once it serves and knows its devices.
+pub(crate) async fn run(
+    daemon: Daemon,
+    out: Output,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    raise_open_files();
+    let mut stops = Stops::watch()?;
+    let options = agent_options(&daemon)?;
+    let pool = polder_server::open(OpenOptions::new(&daemon.folder)).await;
+    let pool = pool.map_err(|error| Failure::failed(&error))?;
+    let serve = ServeOptions {
+        loopback_port: daemon.listen.map(|listen| listen.port),
+        logs: Arc::new(ShimLogs(StatePaths(daemon.folder.clone()))),
+        ..ServeOptions::default()
+    };
+    let server = polder_server::serve(pool, serve).await.map_err(refused)?;
+    let handle = server.handle();
+    let (stop_agent, agent_stop) = oneshot::channel::<()>();
+    let agent = tokio::spawn(run_agent(options, async {
+        // A sender that is gone means the same.
+        let _ = agent_stop.await;
+    }));
+    announce(&daemon, &server, out);
+    let mut task = AgentTask { stop: stop_agent, task: agent };
+    let over = tokio::select! {
+        over = over(&mut stops, &handle, &mut task) => over,
+        told = become_ready(&handle, out, ready) => match told {
+            Ok(()) => over(&mut stops, &handle, &mut task).await,
+            Err(failure) => Over::Failed(failure),
+        },
+    };
+    end(over, server, task, out).await
+}
+
+/// Why a daemon ends.
+enum Over {
+    /// A signal said so.
+    Signal,
+    /// A client said so, or the server cannot go on.
+    Server,
+    /// The agent ended by itself.
+    Agent(Result<(), AgentError>),
+    /// The daemon could not become ready.
+    Failed(Failure),
+}
+
+/// The agent at work.
+struct AgentTask {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), AgentError>>,
+}
+
+impl AgentTask {
+    /// Asks it to end and waits, but not for ever: what it leaves undone, the next one does.
+    async fn stop(mut self) {
+        let (stop, _) = oneshot::channel();
+        // An agent that has ended already needs no word.
+        let _ = std::mem::replace(&mut self.stop, stop).send(());
+        match tokio::time::timeout(AGENT_STOP_MAX, self.ended()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the agent failed while it stopped"),
+            Err(_) => tracing::error!("the agent did not stop in time"),
+        }
+    }
+
+    /// Waits for its end.
+    async fn ended(&mut self) -> Result<(), AgentError> {
+        let ended = (&mut self.task).await;
+        ended.unwrap_or(Err(AgentError::Broken { what: "running: it panicked" }))
+    }
+}
+
+/// The signals that end a daemon.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn watch() -> Result<Self, Failure> {
+        let watch = |kind| {
+            signal(kind).map_err(|error| Failure::failed(format!("watching for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn over(stops: &mut Stops, handle: &ServerHandle, agent: &mut AgentTask) -> Over {
+    tokio::select! {
+        () = stops.next() => Over::Signal,
+        () = handle.stopping() => Over::Server,
+        ended = agent.ended() => Over::Agent(ended),
+    }
+}
+
+/// Waits until the node has reported its devices, then says that the daemon is ready.
+async fn become_ready(
+    handle: &ServerHandle,
+    out: Output,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let known = tokio::time::timeout(DEVICES_WAIT, async {
+        loop {
+            let devices = |engine: &polder_engine::Engine| {
+                let nodes = engine.nodes().filter(|node| !node.silent);
+                let devices = nodes.flat_map(|node| node.inventory.devices.iter().cloned());
+                engine.nodes().any(|node| !node.silent).then(|| devices.collect::<Vec<_>>())
+            };
+            match handle.inspect(devices).await {
+                Some(Some(devices)) => return devices,
+                _ => tokio::time::sleep(DEVICES_POLL).await,
+            }
+        }
+    });
+    match known.await {
+        Ok(devices) => out.note(&devices_found(&devices)),
+        Err(_) => out.warn("the devices are not known yet; jobs wait until they are"),
+    }
+    ready()?;
+    ready::tell_systemd("READY=1")
+        .map_err(|error| Failure::failed(format!("telling systemd that it is ready: {error}")))
+}
+
+/// Stops both halves; tasks run on under their shims.
+async fn end(over: Over, server: Server, agent: AgentTask, out: Output) -> Result<(), Failure> {
+    let started = |engine: &polder_engine::Engine| {
+        engine.leases().filter(|lease| lease.state == LeaseState::Started).count()
+    };
+    let running = server.handle().inspect(started).await.unwrap_or(0);
+    // Systemd learns of the end in any case.
+    let _ = ready::tell_systemd("STOPPING=1");
+    server.shutdown();
+    let failure = match over {
+        Over::Agent(Ok(())) => Some(Failure::failed("the agent ended by itself")),
+        Over::Agent(Err(error)) => Some(Failure::failed(&error)),
+        Over::Failed(failure) => {
+            agent.stop().await;
+            Some(failure)
+        }
+        Over::Signal | Over::Server => {
+            agent.stop().await;
+            None
+        }
+    };
+    server.wait().await.map_err(|error| Failure::failed(&error))?;
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    out.note(&match running {
+        0 => "stopped".to_owned(),
+        1 => "stopped; 1 task runs on, and the next `polder up` adopts it".to_owned(),
+        many => format!("stopped; {many} tasks run on, and the next `polder up` adopts them"),
+    });
+    Ok(())
+}
+
+fn announce(daemon: &Daemon, server: &Server, out: Output) {
+    out.note(&format!("polder {} is up", env!("CARGO_PKG_VERSION")));
+    out.note(&format!("  state   {}", daemon.folder.display()));
+    out.note(&format!("  socket  {}", server.socket().display()));
+    if let Some(address) = server.loopback() {
+        let token = daemon.folder.join(crate::place::TOKEN);
+        out.note(&format!("  http    http://{address} (token in {})", token.display()));
+    }
+}
+
+/// What there is to share, and how to begin.
+fn devices_found(devices: &[Device]) -> String {
+    let list: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let simulated = if device.simulated { ", simulated" } else { "" };
+            let model = crate::show::plain(&device.model);
+            format!("  device  {}: {model}, {}{simulated}", device.id, device.memory)
+        })
+        .collect();
+    if list.is_empty() {
+        return "  device  none found: `polder devices --local` tells why".to_owned();
+    }
+    format!("{}\ntry `polder run --compute 30% --memory 1GiB -- COMMAND`", list.join("\n"))
+}
+
+fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
+    let exe = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
+    let options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
+    Ok(AgentOptions { simulate: daemon.simulate.clone(), ..options })
+}
+
+/// The host's name, as far as it can name a node.
+fn node_name() -> NodeId {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    as_node(&name)
+}
+
+fn as_node(name: &str) -> NodeId {
+    let usable = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let name: String = name.chars().map(usable).take(64).collect();
+    name.parse().unwrap_or_else(|_| "node".parse().expect("letters are a name"))
+}
+
+fn refused(error: ServeError) -> Failure {
+    match error {
+        ServeError::Port { address, source } => {
+            Failure::failed(format!("cannot listen on {address}: {source}")).help(
+                "another program has the port: choose one with --listen 127.0.0.1:PORT (0 takes a \
+                 free one), or use --no-listen",
+            )
+        }
+        other => Failure::failed(&other),
+    }
+}
+
+/// Each lease, client and task costs the daemon descriptors: it takes as many as it is allowed.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused, the lower limit serves fewer clients.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_host_name_names_a_node() {
+        let check = |name: &str, expect: &str| assert_eq!(as_node(name).as_str(), expect);
+        check("gpu-01.lab", "gpu-01.lab");
+        check("gpu 01/x", "gpu-01-x");
+        check("", "node");
+        check("..", "node");
+        check(&"x".repeat(100), &"x".repeat(64));
+    }
+}

@@ -1,0 +1,260 @@
+//! What makes no sense is refused with the name of the thing and what to do, and nothing is done.
+
+mod common;
+
+use common::{polder, say};
+use std::fs;
+
+/// Runs the binary in an empty state folder and compares everything it says.
+#[track_caller]
+fn check(words: &[&str], code: i32, expect: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let said = say(polder([&["--state", state], words].concat()));
+    let stderr = said.stderr.replace(state, "STATE");
+    assert_eq!((said.code, stderr.trim_end()), (code, expect), "{words:?}");
+    assert_eq!(said.stdout, "", "{words:?}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{words:?} left something behind");
+}
+
+/// The first line that the binary says against these flags of `submit`.
+#[track_caller]
+fn flag(flags: &[&str], expect: &str) {
+    let said = say(polder([&["submit"], flags, &["--", "true"]].concat()));
+    let first = said.stderr.lines().next().unwrap_or_default();
+    assert_eq!((said.code, first), (2, expect), "{flags:?}");
+}
+
+#[test]
+fn without_a_daemon_every_command_says_how_to_start_one() {
+    let expect = "error: no polder is running for STATE\n\
+                  help: start it with `polder up`, or name another state folder with --state";
+    for words in [
+        &["queue"][..],
+        &["show", "1"],
+        &["wait", "1"],
+        &["explain", "1"],
+        &["logs", "1"],
+        &["cancel", "1"],
+        &["nodes"],
+        &["top"],
+        &["usage"],
+        &["down"],
+        &["submit", "--", "true"],
+        &["admin", "tenant", "list"],
+        &["admin", "user", "list"],
+        &["admin", "backup", "/tmp/never"],
+    ] {
+        check(words, 1, expect);
+    }
+    check(&["run", "--", "true"], 125, expect);
+}
+
+#[test]
+fn shares_and_sizes_that_make_no_sense_are_named() {
+    let range = "is out of range: a share of one device lies between 0.1% and 100%";
+    flag(
+        &["--compute", "0%"],
+        &format!("error: invalid value '0%' for '--compute <SHARE>': \"0%\" {range}"),
+    );
+    flag(
+        &["--compute", "900%"],
+        &format!("error: invalid value '900%' for '--compute <SHARE>': \"900%\" {range}"),
+    );
+    flag(
+        &["--compute", "-5%"],
+        "error: invalid value '-5%' for '--compute <SHARE>': \"-5%\" is not a share of a device: \
+         write 30% or 0.3",
+    );
+    flag(
+        &["--compute", "30"],
+        "error: invalid value '30' for '--compute <SHARE>': \"30\" could mean two things: write \
+         30% of one device or --devices 30 for 30 devices",
+    );
+    flag(
+        &["--memory", "-1GiB"],
+        "error: invalid value '-1GiB' for '--memory <SIZE>': \"-1GiB\" is not a size: write \
+         512MiB, 1.5GiB or 2GB",
+    );
+    flag(
+        &["--memory", "1G"],
+        "error: invalid value '1G' for '--memory <SIZE>': \"1G\" could mean two things: write \
+         1GiB (powers of 1024) or 1GB (powers of 1000)",
+    );
+    flag(
+        &["--memory", "99999999999999999999GiB"],
+        "error: invalid value '99999999999999999999GiB' for '--memory <SIZE>': \
+         \"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
+    );
+    flag(
+        &["--memory", "0"],
+        "error: devices.memory is 0: it must lie between 1 and 4503599627370495",
+    );
+    flag(
+        &["--time-limit", "5"],
+        "error: invalid value '5' for '--time-limit <TIME>': \"5\" is not a length of time: write \
+         90s, 15m, 2h or 1d",
+    );
+    flag(&["--devices", "0"], "error: devices.count is 0: it must lie between 1 and 16");
+    flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 1 and 16");
+    flag(&["--tasks", "0"], "error: gang.min is 0: it must lie between 1 and 4096");
+    flag(&["--tasks", "5..2"], "error: gang.max is 2: it must lie between 5 and 4096");
+    flag(
+        &["--priority", "5000"],
+        "error: when.priority is 5000: it must lie between -1000 and 1000",
+    );
+    flag(
+        &["--compute", "50%", "--compute-max", "20%"],
+        "error: the most compute (20%) is below the guaranteed compute (50%): raise it or leave \
+         it out",
+    );
+    flag(&["--env", "=x"], "error: invalid value '=x' for '--env <NAME=VALUE>': write NAME=VALUE");
+    flag(
+        &["--tenant", "../x"],
+        "error: invalid value '../x' for '--tenant <TENANT>': \"../x\" is not a tenant: use 1 to \
+         200 of a-z, A-Z, 0-9, '.', '_' and '-', with '/' between levels",
+    );
+    flag(
+        &["--whole", "--compute", "30%"],
+        "error: the argument '--whole' cannot be used with '--compute <SHARE>'",
+    );
+}
+
+#[test]
+fn unknown_words_are_named_with_the_nearest_known_one() {
+    let first = |words: &[&str]| {
+        let said = say(polder(words));
+        assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{words:?}");
+        said.stderr
+    };
+    let text = first(&["submit", "--computer", "30%", "--", "true"]);
+    assert!(text.contains("'--computer' found") && text.contains("'--compute'"), "{text}");
+    let text = first(&["qeue"]);
+    assert!(text.contains("unrecognized subcommand 'qeue'") && text.contains("'queue'"), "{text}");
+    let text = first(&["run", "true"]);
+    assert!(text.contains("'-- true'"), "{text}");
+    let text = first(&["run"]);
+    assert!(text.contains("<COMMAND>"), "{text}");
+    let text = first(&["show", "first"]);
+    assert!(text.contains("\"first\" is not a job: write 12"), "{text}");
+    let text = first(&["usage", "--since", "tomorrow"]);
+    assert!(text.contains("write how long ago"), "{text}");
+    let text = first(&["admin", "quota", "set", "lab"]);
+    assert!(text.contains("--devices"), "{text}");
+    let text = first(&["admin", "quota", "set", "lab", "--compute", "lots"]);
+    assert!(text.contains("write 250%, 2.5 or none"), "{text}");
+    let text = first(&["admin", "user", "add", "ada", "--role", "king"]);
+    assert!(text.contains("tenant-admin"), "{text}");
+}
+
+#[test]
+fn servers_and_listeners_elsewhere_are_refused() {
+    check(
+        &["--server", "https://example.org", "queue"],
+        2,
+        "error: --server \"https://example.org\": not an http:// URL\n\
+         help: write http://127.0.0.1:PORT, as `polder up` printed it",
+    );
+    check(
+        &["--server", "http://127.0.0.1:1", "run", "--", "true"],
+        2,
+        "error: a command cannot get this terminal over HTTP\n\
+         help: leave out --server and POLDER_SERVER on the daemon's machine, or use `polder \
+         submit` and `polder logs -f`",
+    );
+    let said = say(polder(["up", "--listen", "0.0.0.0:80"]));
+    assert_eq!(said.code, 2);
+    assert!(said.stderr.contains("\"0.0.0.0\" is not 127.0.0.1"), "{}", said.stderr);
+    let said = say(polder(["--server", "http://127.0.0.1:1", "queue"]));
+    assert_eq!(said.code, 1);
+    let expect = "error: no polder answers at 127.0.0.1:1: Connection refused";
+    assert!(said.stderr.starts_with(expect), "{}", said.stderr);
+}
+
+/// What `submit --file` says of a job file, with its path as FILE.
+fn job_file(name: &str, text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, text).unwrap();
+    let said = say(polder(["submit", "--file", path.to_str().unwrap(), "--", "true"]));
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{text}");
+    said.stderr.replace(path.to_str().unwrap(), "FILE")
+}
+
+#[test]
+fn job_files_are_checked_to_the_key() {
+    let help = "help: `polder submit --help` shows every key of a job file\n";
+    assert_eq!(
+        job_file("job.toml", "name = \"x\"\n\n[devices]\ncomputer = \"30%\"\n"),
+        format!(
+            "error: job file FILE, line 4: unknown key `computer`, expected one of `count`, \
+             `whole`, `compute`, `compute_max`, `memory`, `models`, `features`\n{help}"
+        )
+    );
+    let text = job_file("job.yaml", "name: x\ndevices:\n  computer: 30%\n");
+    assert!(text.contains("FILE, line 3: unknown key") && text.contains("compute_max"), "{text}");
+    assert_eq!(
+        job_file("job.toml", "[devices]\ncompute = \"130%\"\n"),
+        format!(
+            "error: job file FILE, line 2: \"130%\" is out of range: a share of one device lies \
+             between 0.1% and 100%\n{help}"
+        )
+    );
+    let text = job_file("job.toml", "[devices\n");
+    assert!(text.starts_with("error: job file FILE, line 1: "), "{text}");
+    let text = job_file("job.toml", &"#".repeat((1 << 20) + 1));
+    assert!(text.starts_with("error: job file FILE: longer than 1 MiB"), "{text}");
+    let said = say(polder(["submit", "--file", "/no/such/job.toml", "--", "true"]));
+    let expect = "error: job file /no/such/job.toml: No such file or directory (os error 2)\n";
+    assert_eq!((said.code, said.stderr.as_str()), (2, expect));
+}
+
+#[test]
+fn a_simulation_file_that_is_not_one_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rack.toml");
+    fs::write(&path, "[[device]]\nmodle = \"X\"\n").unwrap();
+    let state = folder.path().join("state");
+    let mut command = polder(["--state"]);
+    command.arg(&state).args(["up", "--no-listen", "--simulate"]).arg(&path);
+    let said = say(command);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.stderr.contains("rack.toml"), "{said:?}");
+    assert!(!state.exists());
+}
+
+#[test]
+fn completions_and_help_go_to_standard_output() {
+    for shell in ["bash", "zsh", "fish"] {
+        let said = say(polder(["completions", shell]));
+        assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+        assert!(said.stdout.contains("explain") && !said.stdout.contains('\x1b'));
+    }
+    let said = say(polder(["--help"]));
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    assert!(said.stdout.contains("Exit codes:") && said.stdout.contains("5  timed out"));
+    assert!(!said.stdout.contains("probe-devices") && !said.stdout.contains("shim"));
+}
+
+#[test]
+fn colour_is_for_terminals_or_whoever_insists() {
+    let coloured = |set: Option<&str>| {
+        let mut command = polder(["--state", "/no/such", "queue"]);
+        command.envs(set.map(|name| (name, "1")));
+        say(command).stderr.contains('\x1b')
+    };
+    assert!(!coloured(None));
+    assert!(coloured(Some("CLICOLOR_FORCE")));
+    assert!(!coloured(Some("NO_COLOR")));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut command = polder(["completions", "bash"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
