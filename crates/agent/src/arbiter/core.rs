@@ -1,4 +1,224 @@
 //! Who has which devices, and until when: a state machine in virtual time.
+//!
+//! The caller tells it what it sees ([`Arbiter::observe`]) and asks what follows
+//! ([`Arbiter::advance`]); it writes the gates it is given, takes a fresh census of those leases
+//! *after* the write, and asks again until nothing changes. The core never believes that a lease
+//! has drained from a census older than the closing of its gate.
+//!
+//! **Order.** Weighted fair queueing, on each device by itself: a lease's virtual time there grows
+//! by what it is charged over its weight, and the lease that is least ahead of the device's own
+//! virtual time is next. A lease with several devices is as far ahead as on its worst one, waits
+//! for all of them together, and keeps them from later leases once it is first among all that hold
+//! or want them: so nobody holds one device while waiting for another, and nobody starves.
+//!
+//! **Invariants.** A device has at most one lease that holds it. Every nanosecond from a grant to
+//! its release is charged, and every nanosecond with commands in flight without a grant.
+//! Exclusivity is never needed for progress: a holder that does not drain by its limit loses the
+//! devices all the same, and is charged on.
 
-/// The quantum: how long a grant lasts while others wait, nanoseconds.
+mod account;
+mod turn;
+
+use super::page::{Carried, Share};
+use account::Standing;
+use polder_ledger::gate::Census;
+use polder_model::{DeviceId, LeaseId};
+use std::collections::BTreeMap;
+use turn::Turn;
+
+/// The quantum: how long a grant lasts before it is weighed against those who wait.
 pub const QUANTUM_NS: u64 = 20_000_000;
+/// How long before the end of a quantum it is decided whether another follows, so that programs
+/// with many commands under way need not run dry at each end.
+pub const LEAD_NS: u64 = 2_000_000;
+/// A holder with nothing in flight and nothing completed for so long has gone idle.
+pub const IDLE_GRACE_NS: u64 = 200_000;
+/// The same for one whose threads wait although its gate is open: what is left of its turn is too
+/// short for its next command.
+pub const HOLD_BACK_GRACE_NS: u64 = 50_000;
+/// How long a lease may take to launch its first command after a grant.
+pub const START_GRACE_NS: u64 = 2_000_000;
+/// A lease that was granted its devices and launched nothing is asked again after so long, doubled
+/// each time...
+pub const NO_SHOW_MIN_NS: u64 = 5_000_000;
+/// ...up to this.
+pub const NO_SHOW_MAX_NS: u64 = 320_000_000;
+/// How long a holder that has proved active is left alone at first, doubled each time...
+pub const REST_MIN_NS: u64 = 200_000;
+/// ...up to this.
+pub const REST_MAX_NS: u64 = 3_200_000;
+/// A grant that is not drained after two quanta and its longest command is shared; after so long
+/// in any case.
+pub const DRAIN_MAX_NS: u64 = 250_000_000;
+/// The most device time that a lease which was idle may be behind, and so catch up.
+pub const CREDIT_NS: u64 = QUANTUM_NS;
+/// The most device time that commands in flight without a grant can put a lease ahead.
+pub const DEBT_NS: u64 = 1_000_000_000;
+/// A lease that comes back ends another's quantum early when it is behind it by more than this.
+pub const PREEMPT_NS: u64 = QUANTUM_NS / 4;
+/// No quantum is ended early before this.
+pub const RUN_MIN_NS: u64 = 2_000_000;
+/// What a capped lease may use in one go, and save up while it does nothing.
+pub const BURST_NS: u64 = QUANTUM_NS;
+/// A command that completed between two looks is taken to have run at least this long.
+pub const COMMAND_MIN_NS: u64 = 20_000;
+
+/// A gate to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateOrder {
+    /// Whose.
+    pub lease: LeaseId,
+    /// As in [`polder_ledger::gate`].
+    pub flags: u32,
+    /// As in [`polder_ledger::Limits::deadline_ns`].
+    pub deadline_ns: u64,
+}
+
+/// One lease as the arbiter sees it.
+#[derive(Debug)]
+struct Lease {
+    /// By device, in the lease's order.
+    standing: Vec<Standing>,
+    census: Census,
+    looked_ns: u64,
+    turn: Turn,
+    /// Wanted a device, held one or used one when last looked at.
+    active: bool,
+    /// Became active since the last [`Arbiter::advance`].
+    woke: bool,
+    /// Did not drain by its limit, and has had commands in flight ever since.
+    late: bool,
+    /// Launched nothing when last granted: not asked again before this.
+    absent_until_ns: u64,
+    absent_wait_ns: u64,
+    rest_ns: u64,
+    gate: (u32, u64),
+}
+
+#[derive(Debug, Default)]
+struct Device {
+    /// How far its fair queue has come: the least virtual time of those active, never falling.
+    vtime: u128,
+    /// Leases that want or use it; only valid while time is settled.
+    demand: u32,
+}
+
+/// The arbiter of one node.
+#[derive(Debug, Default)]
+pub struct Arbiter {
+    now_ns: u64,
+    leases: BTreeMap<LeaseId, Lease>,
+    names: BTreeMap<DeviceId, usize>,
+    devices: Vec<Device>,
+}
+
+impl Arbiter {
+    /// Begins to arbitrate a lease. One that is there already is replaced.
+    pub fn add(&mut self, now_ns: u64, lease: LeaseId, shares: &[Share]) {
+        self.settle(now_ns);
+        let standing = shares.iter().map(|share| {
+            let next = self.names.len();
+            let device = *self.names.entry(share.device.clone()).or_insert(next);
+            if device == self.devices.len() {
+                self.devices.push(Device::default());
+            }
+            Standing::new(device, share, self.devices[device].vtime)
+        });
+        let lease_state = Lease {
+            standing: standing.collect(),
+            census: Census::default(),
+            looked_ns: now_ns,
+            turn: Turn::Out,
+            active: false,
+            woke: false,
+            late: false,
+            absent_until_ns: 0,
+            absent_wait_ns: 0,
+            rest_ns: REST_MIN_NS,
+            gate: (0, 0),
+        };
+        self.leases.insert(lease, lease_state);
+    }
+
+    /// Changes what a lease may have of the devices it has.
+    pub fn resize(&mut self, now_ns: u64, lease: LeaseId, shares: &[Share]) {
+        self.settle(now_ns);
+        if let Some(lease) = self.leases.get_mut(&lease) {
+            for (standing, share) in lease.standing.iter_mut().zip(shares) {
+                standing.resize(share);
+            }
+        }
+    }
+
+    /// Stops arbitrating a lease. Its charges must have been taken.
+    pub fn remove(&mut self, now_ns: u64, lease: LeaseId) {
+        self.settle(now_ns);
+        self.leases.remove(&lease);
+    }
+
+    /// What a lease's processes say of themselves now.
+    pub fn observe(&mut self, now_ns: u64, lease: LeaseId, census: Census) {
+        self.settle(now_ns);
+        let now_ns = self.now_ns;
+        let Some(this) = self.leases.get_mut(&lease) else { return };
+        let used = this.charge_unseen(now_ns, &census, &self.devices);
+        this.turn.look(now_ns.saturating_sub(this.looked_ns), &this.census, &census);
+        this.late &= census.inflight > 0;
+        if census.inflight > 0 || census.completed != this.census.completed {
+            (this.absent_until_ns, this.absent_wait_ns) = (0, 0);
+        }
+        this.census = census;
+        this.looked_ns = now_ns;
+        let active = this.is_active(now_ns) || used;
+        if active && !this.active {
+            this.woke = true;
+            for standing in &mut this.standing {
+                standing.come_back(self.devices[standing.device].vtime);
+            }
+        }
+        this.active = active;
+        self.move_devices();
+    }
+
+    /// What follows at `now_ns`. Empty when nothing changes.
+    pub fn advance(&mut self, now_ns: u64) -> Vec<GateOrder> {
+        self.settle(now_ns);
+        self.take_turns();
+        self.grant();
+        let mut orders = Vec::new();
+        for (&lease, this) in &mut self.leases {
+            this.woke = false;
+            let gate = this.turn.gate();
+            if gate != this.gate {
+                this.gate = gate;
+                orders.push(GateOrder { lease, flags: gate.0, deadline_ns: gate.1 });
+            }
+        }
+        orders
+    }
+
+    /// When to look again, if nothing is heard before; `None` when there is nothing to wait for.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<u64> {
+        self.leases.values().filter_map(|lease| self.wake_of(lease)).min()
+    }
+
+    /// The leases of which a fresh census matters now: those that hold devices or use them.
+    pub fn watched(&self) -> impl Iterator<Item = LeaseId> + '_ {
+        let watched = |lease: &Lease| lease.turn != Turn::Out || lease.census.inflight > 0;
+        self.leases.iter().filter(move |(_, lease)| watched(lease)).map(|(&id, _)| id)
+    }
+
+    /// Takes what has been charged since the last call: lease, place of the device in the lease,
+    /// and how much.
+    pub fn take_charges(&mut self, mut take: impl FnMut(LeaseId, usize, Carried)) {
+        for (&id, lease) in &mut self.leases {
+            for (index, standing) in lease.standing.iter_mut().enumerate() {
+                let charge = std::mem::take(&mut standing.untold);
+                if charge != Carried::default() {
+                    take(id, index, charge);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Time into charges: virtual times, caps, credit and debt.
+
+use super::{
+    Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_NS, Turn,
+};
+use crate::arbiter::page::{Carried, Share};
+use polder_ledger::gate::Census;
+
+/// Virtual nanoseconds that a nanosecond of device time is at weight 1.
+const SCALE: u128 = 1 << 20;
+const WHOLE: u64 = 1000;
+/// A capped lease that has used up its time starts again with this much.
+const REFILL_NS: i64 = (QUANTUM_NS / 2).cast_signed();
+
+/// How a lease stands on one of its devices.
+#[derive(Debug)]
+pub(super) struct Standing {
+    /// Place in [`Arbiter::devices`].
+    pub(super) device: usize,
+    weight: u64,
+    cap: u64,
+    pub(super) vtime: u128,
+    /// Device time in thousandths of nanoseconds that a cap still allows; below zero after an
+    /// overrun.
+    tokens: i64,
+    /// Charged, and not yet taken.
+    pub(super) untold: Carried,
+}
+
+impl Standing {
+    pub(super) fn new(device: usize, share: &Share, vtime: u128) -> Self {
+        let mut standing =
+            Self { device, weight: 1, cap: 1, vtime, tokens: 0, untold: Carried::default() };
+        standing.resize(share);
+        standing.tokens = BURST_NS.cast_signed() * WHOLE.cast_signed();
+        standing
+    }
+
+    pub(super) fn resize(&mut self, share: &Share) {
+        self.weight = u64::from(share.compute.0).clamp(1, WHOLE);
+        self.cap = u64::from(share.compute_max.0).clamp(1, WHOLE);
+    }
+
+    /// `device_ns` of this lease in virtual time.
+    pub(super) fn scaled(&self, device_ns: u64) -> u128 {
+        u128::from(device_ns) * SCALE / u128::from(self.weight)
+    }
+
+    /// What a lease that was idle may have kept: a bounded credit.
+    pub(super) fn come_back(&mut self, device_vtime: u128) {
+        self.vtime = self.vtime.max(device_vtime.saturating_sub(self.scaled(CREDIT_NS)));
+    }
+
+    fn refill(&mut self, wall_ns: u64) {
+        let full = BURST_NS.cast_signed() * WHOLE.cast_signed();
+        let more = i64::try_from(wall_ns.saturating_mul(self.cap)).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_add(more).min(full);
+    }
+
+    fn charge(&mut self, device_ns: u64, contended: bool) {
+        self.vtime += self.scaled(device_ns);
+        let used = i64::try_from(device_ns.saturating_mul(WHOLE)).unwrap_or(i64::MAX);
+        self.tokens = self.tokens.saturating_sub(used);
+        self.untold.charged_ns += device_ns;
+        self.untold.contended_ns += if contended { device_ns } else { 0 };
+    }
+
+    /// Charges time in flight without a grant: all of it, but the lease falls behind only so far.
+    fn charge_overlap(&mut self, device_ns: u64, contended: bool, device_vtime: u128) {
+        let most = self.vtime.max(device_vtime + self.scaled(DEBT_NS));
+        self.charge(device_ns, contended);
+        self.vtime = self.vtime.min(most);
+    }
+}
+
+impl Lease {
+    pub(super) fn capped(&self) -> bool {
+        self.standing.iter().any(|standing| standing.cap < WHOLE)
+    }
+
+    /// How long a capped lease may run from now on; `None` without a cap.
+    pub(super) fn allowance_ns(&self) -> Option<u64> {
+        let capped = self.standing.iter().filter(|standing| standing.cap < WHOLE);
+        capped.map(|standing| standing.tokens.max(0).cast_unsigned() / (WHOLE - standing.cap)).min()
+    }
+
+    /// How long until a capped lease may have its devices again; zero without a cap.
+    pub(super) fn refill_ns(&self) -> u64 {
+        let capped = self.standing.iter().filter(|standing| standing.cap < WHOLE);
+        let lack = |standing: &Standing| {
+            let lack = (REFILL_NS * WHOLE.cast_signed()).saturating_sub(standing.tokens);
+            lack.max(0).cast_unsigned().div_ceil(standing.cap)
+        };
+        capped.map(lack).max().unwrap_or(0)
+    }
+
+    /// Waits for a grant that it may be given.
+    pub(super) fn is_ready(&self, now_ns: u64) -> bool {
+        self.turn == Turn::Out
+            && self.census.waiting > 0
+            && now_ns >= self.absent_until_ns
+            && self.refill_ns() == 0
+    }
+
+    fn demands(&self, now_ns: u64) -> bool {
+        self.census.inflight > 0 || self.is_ready(now_ns)
+    }
+
+    pub(super) fn is_active(&self, now_ns: u64) -> bool {
+        self.demands(now_ns) || matches!(self.turn, Turn::Held(_) | Turn::Draining { .. })
+    }
+
+    /// Charges what happened between two looks without being seen as it did: the use of a lease
+    /// that nobody contests, and commands without a grant that came and went. Whether there was any.
+    pub(super) fn charge_unseen(
+        &mut self,
+        now_ns: u64,
+        census: &Census,
+        devices: &[Device],
+    ) -> bool {
+        let passed_ns = now_ns.saturating_sub(self.looked_ns);
+        let commands = census.completed.saturating_sub(self.census.completed);
+        let guess_ns = commands.saturating_mul(census.longest_ns.max(COMMAND_MIN_NS));
+        let throughout = self.census.inflight > 0 || census.inflight > 0;
+        let used_ns = match self.turn {
+            Turn::Free { .. } if throughout => passed_ns,
+            // In flight when last looked at: charged by the passing of time already.
+            Turn::Out if self.census.inflight == 0 => guess_ns.min(passed_ns),
+            Turn::Free { .. } => guess_ns.min(passed_ns),
+            _ => return false,
+        };
+        for standing in &mut self.standing {
+            standing.charge_overlap(used_ns, false, devices[standing.device].vtime);
+        }
+        used_ns > 0
+    }
+}
+
+impl Arbiter {
+    /// Charges the time since the last call as things stood during it. Time never runs backwards.
+    pub(super) fn settle(&mut self, now_ns: u64) {
+        let passed_ns = now_ns.saturating_sub(self.now_ns);
+        if passed_ns == 0 {
+            return;
+        }
+        let before_ns = self.now_ns;
+        for device in &mut self.devices {
+            device.demand = 0;
+        }
+        for lease in self.leases.values().filter(|lease| lease.demands(before_ns)) {
+            for standing in &lease.standing {
+                self.devices[standing.device].demand += 1;
+            }
+        }
+        for lease in self.leases.values_mut() {
+            let own = u32::from(lease.demands(before_ns));
+            let held = matches!(lease.turn, Turn::Held(_) | Turn::Draining { .. });
+            let overlaps = lease.turn == Turn::Out && lease.census.inflight > 0;
+            for standing in &mut lease.standing {
+                let device = &self.devices[standing.device];
+                if held {
+                    standing.charge(passed_ns, device.demand > own);
+                } else if overlaps {
+                    standing.charge_overlap(passed_ns, device.demand > own, device.vtime);
+                }
+                // After the charge: what is earned while a full bucket is used is not lost.
+                standing.refill(passed_ns);
+            }
+        }
+        self.now_ns = now_ns;
+        self.move_devices();
+    }
+
+    /// Each device's virtual time follows the least of those active on it.
+    pub(super) fn move_devices(&mut self) {
+        let mut least = vec![None; self.devices.len()];
+        for lease in self.leases.values().filter(|lease| lease.active) {
+            for standing in &lease.standing {
+                let slot: &mut Option<u128> = &mut least[standing.device];
+                *slot = Some(slot.map_or(standing.vtime, |least| least.min(standing.vtime)));
+            }
+        }
+        for (device, least) in self.devices.iter_mut().zip(least) {
+            device.vtime = device.vtime.max(least.unwrap_or(0));
+        }
+    }
+
+    /// How far a lease is ahead: least goes first.
+    pub(super) fn ahead(&self, lease: &Lease) -> i128 {
+        let ahead = |standing: &Standing| {
+            let device = self.devices[standing.device].vtime;
+            i128::try_from(standing.vtime).unwrap_or(i128::MAX)
+                - i128::try_from(device).unwrap_or(i128::MAX)
+        };
+        lease.standing.iter().map(ahead).max().unwrap_or(0)
+    }
+
+    /// How far it will be ahead after `device_ns` more.
+    pub(super) fn ahead_after(&self, lease: &Lease, device_ns: u64) -> i128 {
+        let more = lease.standing.iter().map(|standing| standing.scaled(device_ns)).max();
+        self.ahead(lease) + i128::try_from(more.unwrap_or(0)).unwrap_or(i128::MAX)
+    }
+}

@@ -1,0 +1,249 @@
+//! The arbiter's thread with real pages and doorbells, and threads as tenants whose kernels are
+//! sleeps. What it does with time is tested in virtual time beside its core; here it only has to
+//! do it at all, on a machine that may be busy.
+
+use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share};
+use polder_ledger::{Limits, Mapped, Usage, create_usage, gate, map_limits, map_usage};
+use polder_model::{Bytes, LeaseId, Micros, Permille};
+use rustix::event::EventfdFlags;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Far longer than anything here should take, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn share(device: &str, compute: u32, compute_max: u32) -> Share {
+    Share {
+        device: device.parse().unwrap(),
+        compute: Permille(compute),
+        compute_max: Permille(compute_max),
+        memory: Bytes(1 << 30),
+        granularity: Bytes(4096),
+    }
+}
+
+/// A tenant's side of a lease.
+struct Tenant {
+    limits: Mapped<Limits>,
+    usage: Mapped<Usage>,
+    doorbell: OwnedFd,
+    finished: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Tenant {
+    fn join(arbiter: &ArbiterHandle, lease: u64, shares: Vec<Share>) -> Arc<Self> {
+        let (fd, page) = create_usage(lease).unwrap();
+        let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        let ours = doorbell.try_clone().unwrap();
+        page.claim_slot(0, std::process::id());
+        let (limits, _) = arbiter.add(LeaseId(lease), shares, page, ours, None).unwrap();
+        Arc::new(Self {
+            limits: map_limits(limits).unwrap(),
+            usage: map_usage(fd).unwrap(),
+            doorbell,
+            finished: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    fn ring(&self) {
+        rustix::io::write(&self.doorbell, &1u64.to_ne_bytes()).unwrap();
+    }
+
+    /// Waits for the turn and counts a command in, as a driver does.
+    fn enter(&self) -> bool {
+        let slot = &self.usage.slot[0];
+        let mut waits = false;
+        let entered = loop {
+            match gate::enter(&self.limits, slot) {
+                Ok(_) => break true,
+                Err((seen, bell)) => {
+                    if bell == gate::Bell::Ring {
+                        self.ring();
+                    }
+                    if self.stop.load(Ordering::Relaxed) {
+                        break false;
+                    }
+                    if !waits {
+                        gate::wait_begin(slot);
+                        self.ring();
+                        waits = true;
+                    }
+                    polder_ledger::wait_for_gate(&self.limits, seen, 50_000_000);
+                }
+            }
+        };
+        if waits {
+            gate::wait_end(slot);
+        }
+        entered
+    }
+
+    fn leave(&self) {
+        if gate::leave(&self.limits, &self.usage.slot[0]) == gate::Bell::Ring {
+            self.ring();
+        }
+    }
+
+    /// One kernel after another, until told to stop.
+    fn saturate(self: &Arc<Self>, kernel: Duration) -> JoinHandle<()> {
+        let this = Arc::clone(self);
+        std::thread::spawn(move || {
+            while !this.stop.load(Ordering::Relaxed) && this.enter() {
+                std::thread::sleep(kernel);
+                this.finished.fetch_add(1, Ordering::Relaxed);
+                this.leave();
+            }
+        })
+    }
+
+    fn finished(&self) -> u64 {
+        self.finished.load(Ordering::Relaxed)
+    }
+}
+
+fn stop(tenants: &[&Arc<Tenant>], threads: Vec<JoinHandle<()>>) {
+    for tenant in tenants {
+        tenant.stop.store(true, Ordering::Relaxed);
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < PATIENCE, "{what} never came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn contended(arbiter: &ArbiterHandle, lease: u64) -> u64 {
+    arbiter.sample(LeaseId(lease)).unwrap().devices[0].contended_time.0
+}
+
+#[test]
+fn two_saturating_tenants_get_what_was_asked() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let a = Tenant::join(&arbiter, 1, vec![share("d0", 700, 1000)]);
+    let b = Tenant::join(&arbiter, 2, vec![share("d0", 300, 1000)]);
+    let kernel = Duration::from_millis(2);
+    let threads = vec![a.saturate(kernel), b.saturate(kernel)];
+    eventually("two seconds of contention", || {
+        contended(&arbiter, 1) + contended(&arbiter, 2) > 2_000_000
+    });
+    let (of_a, of_b) = (contended(&arbiter, 1), contended(&arbiter, 2));
+    stop(&[&a, &b], threads);
+    let share = of_a * 1000 / (of_a + of_b);
+    assert!((650..=750).contains(&share), "{share} thousandths instead of 700");
+}
+
+#[test]
+fn one_alone_has_an_open_gate_and_keeps_it() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let a = Tenant::join(&arbiter, 1, vec![share("d0", 300, 1000)]);
+    eventually("an open gate", || gate::look(&a.limits).open());
+    let before = gate::look(&a.limits);
+    let threads = vec![a.saturate(Duration::from_millis(1))];
+    eventually("a hundred kernels", || a.finished() > 100);
+    assert_eq!(gate::look(&a.limits), before, "the gate was never written again");
+    assert_eq!(a.limits.deadline_ns.load(Ordering::Relaxed), u64::MAX);
+    stop(&[&a], threads);
+    eventually("a charge", || {
+        arbiter.sample(LeaseId(1)).unwrap().devices[0].device_time > Micros(50_000)
+    });
+}
+
+#[test]
+fn a_holder_that_never_ends_does_not_stop_its_neighbour() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let a = Tenant::join(&arbiter, 1, vec![share("d0", 500, 1000)]);
+    let b = Tenant::join(&arbiter, 2, vec![share("d0", 500, 1000)]);
+    assert!(a.enter());
+    let threads = vec![b.saturate(Duration::from_millis(1))];
+    eventually("the neighbour's kernels", || b.finished() > 50);
+    let charged = || arbiter.sample(LeaseId(1)).unwrap().devices[0].contended_time.0;
+    let before = charged();
+    eventually("the overlap's charge", || charged() > before + 100_000);
+    a.leave();
+    stop(&[&b], threads);
+}
+
+#[test]
+fn two_leases_over_the_same_two_devices_both_go_on() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let both = || vec![share("d0", 500, 1000), share("d1", 500, 1000)];
+    let turned = || vec![share("d1", 500, 1000), share("d0", 500, 1000)];
+    let a = Tenant::join(&arbiter, 1, both());
+    let b = Tenant::join(&arbiter, 2, turned());
+    let threads = vec![a.saturate(Duration::from_millis(1)), b.saturate(Duration::from_millis(1))];
+    eventually("kernels of both", || a.finished() > 200 && b.finished() > 200);
+    stop(&[&a, &b], threads);
+}
+
+#[test]
+fn a_bell_that_never_stops_ringing_stops_nobody() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let a = Tenant::join(&arbiter, 1, vec![share("d0", 500, 1000)]);
+    let b = Tenant::join(&arbiter, 2, vec![share("d0", 500, 1000)]);
+    let storm = {
+        let a = Arc::clone(&a);
+        std::thread::spawn(move || {
+            while !a.stop.load(Ordering::Relaxed) {
+                a.ring();
+            }
+        })
+    };
+    let threads = vec![storm, b.saturate(Duration::from_millis(1))];
+    eventually("the neighbour's kernels", || b.finished() > 200);
+    stop(&[&a, &b], threads);
+}
+
+#[test]
+fn a_new_agent_goes_on_from_the_page_of_the_old() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let old =
+        Before { epoch: 4, devices: vec![Carried { charged_ns: 9_000, contended_ns: 5_000 }] };
+    let (_fd, page) = create_usage(1).unwrap();
+    let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let shares = vec![share("d0", 300, 400)];
+    let (fd, epoch) = arbiter.add(LeaseId(1), shares, page, doorbell, Some(old.clone())).unwrap();
+    let limits = map_limits(fd).unwrap();
+    assert_eq!((epoch, limits.epoch(), limits.lease()), (5, 5, 1));
+    assert_eq!(Before::of(&limits), Before { epoch: 5, ..old });
+    let device = &limits.device[0];
+    assert_eq!(device.memory_max.load(Ordering::Relaxed), 1 << 30);
+    assert_eq!(device.compute_max.load(Ordering::Relaxed), 400);
+    let sample = arbiter.remove(LeaseId(1)).unwrap();
+    assert_eq!(sample.devices[0].device_time, Micros(9));
+    assert!(arbiter.sample(LeaseId(1)).is_none());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let add = |lease, shares| {
+        let (_fd, page) = create_usage(lease).unwrap();
+        let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        arbiter.add(LeaseId(lease), shares, page, doorbell, None).map(|_| ())
+    };
+    let one = || share("d0", 500, 1000);
+    assert!(matches!(add(1, vec![]), Err(ArbiterError::Devices { count: 0, .. })));
+    assert!(matches!(add(1, vec![one(), one()]), Err(ArbiterError::Devices { distinct: 1, .. })));
+    add(1, vec![one()]).unwrap();
+    assert!(matches!(add(1, vec![one()]), Err(ArbiterError::Twice(LeaseId(1)))));
+    let resized = arbiter.resize(LeaseId(1), vec![share("d1", 500, 1000)]);
+    assert!(matches!(resized, Err(ArbiterError::OtherDevices(_))));
+    assert!(matches!(arbiter.resize(LeaseId(2), vec![one()]), Err(ArbiterError::Unknown(_))));
+    arbiter.resize(LeaseId(1), vec![share("d0", 200, 250)]).unwrap();
+    arbiter.shutdown();
+    assert!(matches!(
+        add(3, vec![one()]),
+        Err(ArbiterError::Stopped | ArbiterError::Kernel { .. })
+    ));
+}
