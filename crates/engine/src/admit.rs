@@ -3,6 +3,7 @@
 use crate::facts::{Facts, LeaseFacts};
 use crate::index::Index;
 use crate::need::Need;
+use crate::shape::{Hosts, Shape};
 use crate::{Held, Refusal, quota};
 use polder_model::{
     Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Tenant,
@@ -191,15 +192,14 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
             limit: short.limit,
         });
     }
-    let known =
-        |(shape, nodes): (&crate::need::Shape, &u64)| need.room(shape).saturating_mul(*nodes);
-    let room = index.known.iter().map(known).fold(0, u64::saturating_add);
+    let rooms = index.known.iter().map(|(shape, hosts)| need.room(shape, hosts));
+    let room = rooms.fold(0, u64::saturating_add);
     let devices = devices(index);
     if devices == 0 || room >= need.min.into() {
         return Ok(());
     }
     if room == 0 {
-        let nearest = need.nearest(index.known.keys());
+        let nearest = need.nearest(index.known.iter());
         return Err(Refusal::PastPool { devices, nearest });
     }
     Err(Refusal::GangPastPool { room, needed: need.min })
@@ -207,8 +207,8 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
 
 /// Devices of the pool, whether or not they can be used now.
 pub(crate) fn devices(index: &Index) -> u32 {
-    let of = |(shape, nodes): (&crate::need::Shape, &u64)| {
-        shape.classes.iter().map(|(_, number)| u64::from(*number)).sum::<u64>() * nodes
+    let of = |(shape, hosts): (&Shape, &Hosts)| {
+        shape.classes.iter().map(|(_, number)| u64::from(*number)).sum::<u64>() * hosts.nodes()
     };
     u32::try_from(index.known.iter().map(of).sum::<u64>()).unwrap_or(u32::MAX)
 }

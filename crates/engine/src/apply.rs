@@ -46,7 +46,8 @@ impl Engine {
     fn commit(&mut self, at: Timestamp, event: &Event) {
         match event {
             Event::PoolOpened { pool, .. } => self.facts.pool = Some(pool.clone()),
-            Event::Fenced { .. } | Event::ClockStepped { .. } => {}
+            Event::Fenced { .. } => self.fenced(at),
+            Event::ClockStepped { .. } => {}
             Event::TenantSet { tenant } => self.tenant_set(tenant),
             Event::TenantRemoved { tenant } => drop(self.facts.tenants.remove(tenant)),
             Event::UserSet { user } => {
@@ -81,6 +82,21 @@ impl Engine {
             Event::LeaseStarted { lease } => self.lease_started(at, *lease),
             Event::LeaseEnded { lease, end } => self.lease_ended(*lease, end),
             Event::Decided { decision } => self.decided(decision),
+        }
+    }
+
+    fn fenced(&mut self, at: Timestamp) {
+        let starting: Vec<JobId> = self.index.deadlines.iter().map(|(_, id)| *id).collect();
+        for id in &starting {
+            if let Some(job) = self.facts.jobs.get(id) {
+                self.index.unlink_job(&self.facts, *id, job);
+            }
+        }
+        self.facts.since = at;
+        for id in &starting {
+            if let Some(job) = self.facts.jobs.get(id) {
+                self.index.link_job(&self.facts, *id, job);
+            }
         }
     }
 

@@ -16,6 +16,8 @@ struct Account<'e> {
     pass: Pass<'e>,
     need: Need,
     rank: Rank,
+    /// The first of the queue.
+    first: JobId,
     position: u64,
     reasons: Vec<Reason>,
     help: Vec<Help>,
@@ -63,11 +65,13 @@ impl Engine {
         let rank = rank(id, job, at);
         let mut pass = Pass::new(&self.facts, &self.index, at);
         pass.walk(&queue, Some(rank));
+        let (_, first) = *queue.order().first()?;
         Some(Account {
             engine: self,
             pass,
             need: Need::of(&job.ask),
             rank,
+            first,
             position: position(&queue, rank),
             reasons: Vec::new(),
             help: Vec::new(),
@@ -82,6 +86,12 @@ fn position(queue: &Queue, rank: Rank) -> u64 {
 
 impl Account<'_> {
     fn tell(&mut self) {
+        if self.pass.report.more {
+            // More jobs ahead of it are about to start than one pass grants.
+            let ahead = self.position.saturating_sub(1);
+            self.reasons.push(Reason::Behind { ahead, first: self.first });
+            return;
+        }
         self.quota();
         let (cells, _) = self.pass.space.cells_for(&self.need);
         if cells.is_empty() {
@@ -109,16 +119,17 @@ impl Account<'_> {
     /// No device that answers would do, even if all were free.
     fn no_cell(&mut self) {
         let index = &self.engine.index;
-        let fitting = index.known.iter().filter(|(shape, _)| self.need.room(shape) > 0);
-        let number = fitting.map(|(shape, nodes)| self.need.fitting(shape).saturating_mul(*nodes));
+        let could = index.known.iter().filter(|(shape, hosts)| self.need.room(shape, hosts) > 0);
+        let number = could.map(|(shape, hosts)| self.need.fitting(shape) * hosts.nodes());
         let known = number.fold(0, u64::saturating_add);
         let groups = index.space.groups();
-        let usable: u64 = groups.map(|(shape, of)| self.need.fitting(shape) * of.nodes).sum();
+        let usable: u64 =
+            groups.map(|(shape, of)| self.need.fitting(shape) * of.hosts.nodes()).sum();
         let devices = u32::try_from(known.saturating_sub(usable)).unwrap_or(u32::MAX);
         self.reasons.push(if devices > 0 {
             Reason::Unreachable { devices }
         } else {
-            let nearest = self.need.nearest(index.known.keys());
+            let nearest = self.need.nearest(index.known.iter());
             Reason::NoSuchDevice { devices: admit::devices(index), nearest }
         });
     }

@@ -17,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) pool: Option<PoolId>,
     /// `at` of the last event.
     pub(crate) now: Timestamp,
+    /// When the present writer took over.
+    pub(crate) since: Timestamp,
     pub(crate) next_job: JobId,
     pub(crate) next_lease: LeaseId,
     pub(crate) tenants: BTreeMap<TenantPath, TenantFacts>,
@@ -106,6 +108,7 @@ impl Facts {
             policy,
             pool: None,
             now: Timestamp(0),
+            since: Timestamp(0),
             next_job: JobId(1),
             next_lease: LeaseId(1),
             tenants: BTreeMap::new(),

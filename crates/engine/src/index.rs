@@ -8,7 +8,8 @@ pub(crate) mod space;
 
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
-use crate::need::{Class, Shape, WHOLE};
+use crate::need::WHOLE;
+use crate::shape::{Class, Host, Hosts, Shape};
 use crate::step::step;
 use polder_model::{
     Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp,
@@ -24,7 +25,7 @@ pub(crate) struct Index {
     pub(crate) queue: Queue,
     pub(crate) space: Space,
     /// Nodes by what they have, whether or not it can be used now.
-    pub(crate) known: BTreeMap<Shape, u64>,
+    pub(crate) known: BTreeMap<Shape, Hosts>,
     /// What each tenant and all below it hold.
     pub(crate) held: BTreeMap<TenantPath, Held>,
     /// Jobs that are not over, by tenant.
@@ -62,11 +63,12 @@ pub(crate) fn held_of(lease: &Lease) -> Held {
     })
 }
 
-/// By when a gang must be prepared, while that is still open.
+/// By when a gang must be prepared, while that is still open. While no writer was there nobody
+/// could say that it was prepared, so that time does not count.
 fn deadline(facts: &Facts, job: &JobFacts) -> Option<Timestamp> {
     let open = |hold: &&Hold| !hold.start && !hold.is_stopping() && hold.live > 0;
     let hold = job.hold.as_ref().filter(open).filter(|_| job.cancelled_by.is_none())?;
-    Some(hold.granted_at.after(facts.policy.prepare_limit))
+    Some(hold.granted_at.max(facts.since).after(facts.policy.prepare_limit))
 }
 
 impl Index {
@@ -154,7 +156,8 @@ impl Index {
 
     /// Links a node, with the leases it holds.
     pub(crate) fn link_node(&mut self, facts: &Facts, id: &NodeId, node: &NodeState) {
-        *self.known.entry(Shape::of(&node.inventory, |_| true)).or_default() += 1;
+        let hosts = self.known.entry(Shape::of(&node.inventory, |_| true)).or_default();
+        hosts.insert(Host::of(&node.inventory.node));
         if !node.silent {
             let shape = Arc::new(Shape::of(&node.inventory, is_healthy));
             self.space.insert(id.clone(), self.node_space(facts, id, node, shape));
@@ -163,9 +166,9 @@ impl Index {
 
     pub(crate) fn unlink_node(&mut self, id: &NodeId, node: &NodeState) {
         let shape = Shape::of(&node.inventory, |_| true);
-        if let Some(nodes) = self.known.get_mut(&shape) {
-            *nodes -= 1;
-            if *nodes == 0 {
+        if let Some(hosts) = self.known.get_mut(&shape) {
+            hosts.remove(Host::of(&node.inventory.node));
+            if hosts.is_empty() {
                 self.known.remove(&shape);
             }
         }
@@ -188,9 +191,9 @@ impl Index {
                 devices.insert(device.id.clone(), room);
             }
         }
-        let facts_of = &node.inventory.node;
-        let (cpu, memory) = (facts_of.cpu.0.into(), facts_of.memory.0);
-        let mut space = NodeSpace { shape, cpu, memory, devices };
+        let host = Host::of(&node.inventory.node);
+        let (cpu, memory) = (host.cpu.0.into(), host.memory.0);
+        let mut space = NodeSpace { shape, host, cpu, memory, devices };
         for lease in self.leases_of.get(id).into_iter().flatten() {
             if let Some(lease) = facts.leases.get(lease)
                 && let Some(job) = facts.jobs.get(&lease.lease.job)

@@ -6,9 +6,9 @@
 //! `clippy.toml`), so the same events give the same state and the same decisions, bit for bit.
 //!
 //! Where things are: `facts` is what is true and is the snapshot; `index` is what is derived from
-//! it; `admit` and `decided` say which events are possible, `apply` carries them out; `need` says
-//! what fits what, `place` where, `pass` who is next, `step` what follows for a job that was
-//! granted something; `explain` says why a job waits; `check` recomputes every promise.
+//! it; `admit` and `decided` say which events are possible, `apply` carries them out; `shape` and
+//! `need` say what fits what, `place` where, `pass` who is next, `step` what follows for a job
+//! that was granted something; `explain` says why a job waits; `check` recomputes every promise.
 
 #![deny(clippy::disallowed_types, reason = "what is banned in clippy.toml would break replays")]
 
@@ -30,6 +30,7 @@ mod plan;
 mod policy;
 mod quota;
 mod report;
+mod shape;
 mod step;
 
 pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, TENANTS_MAX, USERS_MAX};

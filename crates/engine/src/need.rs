@@ -2,10 +2,10 @@
 //!
 //! Asks with equal needs are placed alike: this is what makes one look serve many jobs.
 
-use polder_model::{
-    Ask, Bytes, Device, DeviceKind, Inventory, Isolation, Mechanism, MilliCpu, Permille,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::shape::{Class, Host, Hosts, Shape};
+use polder_model::{Ask, Bytes, Isolation, Mechanism, MilliCpu, Permille};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// All of a device's compute.
@@ -32,25 +32,6 @@ pub(crate) struct Need {
     pub(crate) max: u32,
 }
 
-/// Devices that no ask can tell apart.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Class {
-    pub(crate) model: String,
-    pub(crate) kind: DeviceKind,
-    pub(crate) memory: Bytes,
-    features: BTreeSet<String>,
-    mechanisms: BTreeSet<Mechanism>,
-}
-
-/// Nodes that no ask can tell apart while they are empty.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Shape {
-    pub(crate) cpu: MilliCpu,
-    pub(crate) memory: Bytes,
-    /// Kinds of device, and how many of each.
-    pub(crate) classes: Vec<(Class, u32)>,
-}
-
 /// One thing about a device or node that rules it out for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
@@ -62,42 +43,6 @@ pub(crate) enum Miss {
     Devices { wanted: u32, has: u64 },
     Cpu { wanted: u64, has: MilliCpu },
     HostMemory { wanted: Bytes, has: Bytes },
-}
-
-impl Class {
-    pub(crate) fn of(device: &Device) -> Self {
-        Self {
-            model: device.model.clone(),
-            kind: device.kind,
-            memory: device.memory,
-            features: device.features.clone(),
-            mechanisms: device.mechanisms.iter().copied().collect(),
-        }
-    }
-
-    /// What cutting this device that way guarantees before anything better is arranged.
-    pub(crate) fn isolation(&self, mechanism: Mechanism) -> Isolation {
-        match (mechanism, self.kind) {
-            (Mechanism::TimeSlice, _) => Isolation::Soft,
-            (Mechanism::Whole, DeviceKind::Gpu) => Isolation::Hardware,
-            (Mechanism::Whole, DeviceKind::Cpu | DeviceKind::Accelerator) => Isolation::None,
-        }
-    }
-}
-
-impl Shape {
-    /// The shape of a node, counting the devices that `counts` lets through.
-    pub(crate) fn of(inventory: &Inventory, counts: impl Fn(&Device) -> bool) -> Self {
-        let mut classes: BTreeMap<Class, u32> = BTreeMap::new();
-        for device in inventory.devices.iter().filter(|device| counts(device)) {
-            *classes.entry(Class::of(device)).or_default() += 1;
-        }
-        Self {
-            cpu: inventory.node.cpu,
-            memory: inventory.node.memory,
-            classes: classes.into_iter().collect(),
-        }
-    }
 }
 
 impl Need {
@@ -125,8 +70,8 @@ impl Need {
     /// Everything about a kind of device that rules it out.
     pub(crate) fn misses(&self, class: &Class) -> Vec<Miss> {
         let mut misses = Vec::new();
-        let model = class.model.to_lowercase();
-        if !self.models.is_empty() && !self.models.iter().any(|wanted| model.contains(wanted)) {
+        let is_model = |wanted: &String| class.model_lower.contains(wanted);
+        if !self.models.is_empty() && !self.models.iter().any(is_model) {
             let wanted = self.models.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
             misses.push(Miss::Model { wanted });
         }
@@ -164,14 +109,27 @@ impl Need {
         by_cpu.min(memory.checked_div(self.host_memory).unwrap_or(u64::MAX))
     }
 
-    /// Tasks that an empty node of this shape could carry, at most `max`.
-    pub(crate) fn room(&self, shape: &Shape) -> u64 {
+    /// Tasks that the devices of one empty node of this shape could carry, at most `max`.
+    pub(crate) fn tasks_in(&self, shape: &Shape) -> u64 {
         let fitting = shape.classes.iter().filter(|(class, _)| self.misses(class).is_empty());
         let rooms: Vec<(u64, u64)> = fitting
             .map(|(class, number)| (self.tasks_on(WHOLE, class.memory.0), u64::from(*number)))
             .collect();
-        let beside = self.tasks_beside(shape.cpu.0.into(), shape.memory.0);
-        most_tasks(&rooms, self.count).min(beside).min(self.max.into())
+        most_tasks(&rooms, self.count).min(self.max.into())
+    }
+
+    /// Tasks that empty nodes of one shape on these machines could carry. Exact up to what the
+    /// smallest gang needs, so that a large pool is not counted to its end.
+    pub(crate) fn room(&self, shape: &Shape, hosts: &Hosts) -> u64 {
+        let (tasks, mut room) = (self.tasks_in(shape), 0u64);
+        for (host, nodes) in hosts.iter() {
+            if tasks == 0 || room >= self.min.into() {
+                break;
+            }
+            let beside = self.tasks_beside(host.cpu.0.into(), host.memory.0);
+            room = room.saturating_add(tasks.min(beside).saturating_mul(nodes));
+        }
+        room
     }
 
     /// Devices of one node of this shape that would do.
@@ -180,45 +138,45 @@ impl Need {
         fitting.map(|(_, number)| u64::from(*number)).sum()
     }
 
-    /// Everything about a node of this shape that rules it out although it has the right devices.
-    fn node_misses(&self, shape: &Shape, fitting: u64) -> Vec<Miss> {
+    /// Everything about a node that rules it out although it has such devices.
+    fn node_misses(&self, host: &Host, fitting: u64) -> Vec<Miss> {
         let mut misses = Vec::new();
         if fitting < u64::from(self.count) {
             misses.push(Miss::Devices { wanted: self.count, has: fitting });
         }
-        if u64::from(shape.cpu.0) < self.cpu {
-            misses.push(Miss::Cpu { wanted: self.cpu, has: shape.cpu });
+        if u64::from(host.cpu.0) < self.cpu {
+            misses.push(Miss::Cpu { wanted: self.cpu, has: host.cpu });
         }
-        if shape.memory.0 < self.host_memory {
+        if host.memory.0 < self.host_memory {
             let wanted = Bytes(self.host_memory);
-            misses.push(Miss::HostMemory { wanted, has: shape.memory });
+            misses.push(Miss::HostMemory { wanted, has: host.memory });
         }
         misses
     }
 
     /// The kind of device that comes nearest to what is needed, and what it lacks, in words.
-    pub(crate) fn nearest<'a>(&self, shapes: impl Iterator<Item = &'a Shape>) -> String {
-        let mut best: Option<(usize, std::cmp::Reverse<Bytes>, &Class, Vec<Miss>)> = None;
-        for shape in shapes {
+    pub(crate) fn nearest<'a>(
+        &self,
+        known: impl Iterator<Item = (&'a Shape, &'a Hosts)>,
+    ) -> String {
+        let misses = known.flat_map(|(shape, hosts)| {
             let fitting = self.fitting(shape);
-            for (class, _) in &shape.classes {
-                let mut misses = self.misses(class);
-                if misses.is_empty() {
-                    misses = self.node_misses(shape, fitting);
-                }
-                let rank = (misses.len(), std::cmp::Reverse(class.memory), class);
-                if best.as_ref().is_none_or(|(n, memory, class, _)| rank < (*n, *memory, class)) {
-                    best = Some((rank.0, rank.1, class, misses));
-                }
-            }
-        }
-        match best {
-            None => "the pool has no device yet".to_owned(),
-            Some((_, _, class, misses)) => {
-                let misses: Vec<String> = misses.iter().map(ToString::to_string).collect();
-                format!("the nearest, {} ({}), {}", class.model, class.memory, misses.join(" and "))
-            }
-        }
+            // Of equally good machines the largest: it is the one to compare with.
+            let beside = hosts.iter().map(|(host, _)| (self.node_misses(host, fitting), host));
+            let beside = beside.min_by_key(|(misses, host)| (misses.len(), Reverse(**host)));
+            let beside = beside.map(|(misses, _)| misses).unwrap_or_default();
+            shape.classes.iter().map(move |(class, _)| {
+                let misses = self.misses(class);
+                (if misses.is_empty() { beside.clone() } else { misses }, class)
+            })
+        });
+        let nearest =
+            misses.min_by_key(|(misses, class)| (misses.len(), Reverse(class.memory), *class));
+        let Some((misses, class)) = nearest else {
+            return "the pool has no device yet".to_owned();
+        };
+        let misses: Vec<String> = misses.iter().map(ToString::to_string).collect();
+        format!("the nearest, {} ({}), {}", class.model, class.memory, misses.join(" and "))
     }
 }
 

@@ -65,7 +65,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Walks, in order, up to the bound of a pass or up to (not including) `until`.
+    /// Walks, in order, up to (not including) `until` or up to the bound of a pass.
     pub(crate) fn walk(&mut self, queue: &Queue, until: Option<Rank>) {
         let cells = self.space.cells();
         let mut heads = queue.heads().peekable();
@@ -79,7 +79,7 @@ impl<'a> Pass<'a> {
             if until.is_some_and(|until| rank >= until) {
                 break;
             }
-            if until.is_none() && self.is_full() {
+            if self.is_full() {
                 self.report.more = true;
                 break;
             }

@@ -4,7 +4,8 @@
 //! equal: best fit fills the tightest device, then the next.
 
 use crate::index::space::{Candidate, CellKey, NodeSpace, Ranks, Space, Take};
-use crate::need::{Need, Shape};
+use crate::need::Need;
+use crate::shape::Shape;
 use polder_model::{DeviceId, NodeId};
 use std::cell::Cell as Counter;
 use std::cmp::Reverse;
@@ -88,11 +89,11 @@ impl<'a> Overlay<'a> {
         let mut tasks = 0u64;
         for (shape, group) in self.base.groups() {
             self.step();
-            let room = need.room(shape);
+            let room = need.room(shape, &group.hosts);
             if room == 0 {
                 continue;
             }
-            tasks = tasks.saturating_add(room.saturating_mul(group.nodes));
+            tasks = tasks.saturating_add(room);
             for (place, (class, _)) in shape.classes.iter().enumerate() {
                 if need.misses(class).is_empty() {
                     cells.push((Arc::clone(shape), place));

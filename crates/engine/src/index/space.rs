@@ -3,7 +3,7 @@
 //! Nodes of one [`Shape`] form a group; in it, devices of one class form a cell, ordered by free
 //! compute and then free memory. Only healthy devices of nodes that answer are here.
 
-use crate::need::Shape;
+use crate::shape::{Host, Hosts, Shape};
 use polder_model::{DeviceId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(crate) struct Room {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NodeSpace {
     pub(crate) shape: Arc<Shape>,
+    /// What the machine has beside its devices; what is free of it follows.
+    pub(crate) host: Host,
     pub(crate) cpu: u64,
     pub(crate) memory: u64,
     pub(crate) devices: BTreeMap<DeviceId, Room>,
@@ -51,7 +53,7 @@ pub(crate) struct Cell {
 /// Nodes of one shape.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Group {
-    pub(crate) nodes: u64,
+    pub(crate) hosts: Hosts,
     pub(crate) cells: Vec<Cell>,
     /// Over all classes; kept where there is more than one.
     pub(crate) ranks: Ranks,
@@ -200,9 +202,9 @@ impl Space {
     pub(crate) fn insert(&mut self, id: NodeId, node: NodeSpace) {
         let group = self.groups.entry(Arc::clone(&node.shape)).or_insert_with(|| {
             let cells = node.shape.classes.iter().map(|_| Cell::default()).collect();
-            Group { nodes: 0, cells, ranks: Ranks::default() }
+            Group { hosts: Hosts::default(), cells, ranks: Ranks::default() }
         });
-        group.nodes += 1;
+        group.hosts.insert(node.host);
         group.link(&id, &node);
         self.nodes.insert(id, node);
     }
@@ -211,8 +213,8 @@ impl Space {
         let Some(node) = self.nodes.remove(id) else { return };
         if let Some(group) = self.groups.get_mut(&node.shape) {
             group.unlink(id, &node);
-            group.nodes -= 1;
-            if group.nodes == 0 {
+            group.hosts.remove(node.host);
+            if group.hosts.is_empty() {
                 self.groups.remove(&node.shape);
             }
         }

@@ -1,7 +1,7 @@
 //! Why a job waits: the golden text that people read, and the numbers in it.
 
 use crate::world::{With, World, ask, device, gib};
-use polder_model::{Explanation, Health, JobId, Outcome, Quota};
+use polder_model::{Bytes, Explanation, Health, JobId, Outcome, Quota};
 
 /// An explanation as the CLI prints it, without colours.
 fn text(explanation: &Explanation) -> String {
@@ -179,4 +179,14 @@ queued at 1
 - closest is d0 on n1, which lacks 10% of compute
 = 110s",
     );
+}
+
+#[test]
+fn behind_more_than_one_pass_grants() {
+    let mut world = World::new().device("n1", "d0");
+    for _ in 0..400 {
+        world.submit(ask().share(1, Bytes(1)));
+    }
+    let last = world.submit(ask());
+    check(&world, last, "queued at 401\n- 400 jobs are ahead in the queue; the first is job 1");
 }

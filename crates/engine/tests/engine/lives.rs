@@ -140,6 +140,32 @@ fn a_gang_not_prepared_in_time_is_returned_and_waits_until_its_leases_ended() {
 }
 
 #[test]
+fn time_without_a_writer_does_not_count_against_a_gang() {
+    let mut world = one();
+    let job = world.submit(ask());
+    world.settle();
+    world.pass_seconds(600);
+    world.apply(Event::Fenced { writer: "second".into(), engine: 1 });
+    world.settle();
+    assert_eq!(world.state(job), "starting");
+    world.pass_seconds(31);
+    world.settle();
+    assert_eq!(world.state(job), "stopping");
+}
+
+#[test]
+fn a_journal_of_a_newer_engine_is_refused() {
+    let mut world = one();
+    let newer = Event::Fenced { writer: "newer".into(), engine: 2 };
+    let error = world.try_apply(newer).unwrap_err();
+    assert_eq!(error, "engine version 2 decided this: run that version, this is 1");
+    let opened = || Event::PoolOpened { pool: "p".parse().unwrap(), engine: 1 };
+    world.apply(opened());
+    let twice = "the pool is opened twice: two journals were joined";
+    assert_eq!(world.try_apply(opened()), Err(twice.into()));
+}
+
+#[test]
 fn a_gang_that_is_never_prepared_is_given_up() {
     let mut world = one();
     let job = world.submit(ask());

@@ -39,6 +39,7 @@ enum Op {
     Report(usize, u32),
     Quota(usize, Option<u64>),
     Wait(u64),
+    TakeOver,
     /// A fact that may make no sense.
     Nonsense(u64),
 }
@@ -62,6 +63,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..3, 0u32..5).prop_map(|(node, how)| Op::Report(node, how)),
         1 => (0usize..3, prop::option::of(0u64..3000)).prop_map(|(t, q)| Op::Quota(t, q)),
         1 => (0u64..40).prop_map(Op::Wait),
+        1 => Just(Op::TakeOver),
         1 => (0u64..40).prop_map(Op::Nonsense),
     ]
 }
@@ -150,6 +152,7 @@ fn do_op(world: &mut World, op: &Op) {
         Op::Quota(tenant, compute) => {
             world.set_tenant(TENANTS[*tenant], Quota { compute: *compute, ..Quota::default() });
         }
+        Op::TakeOver => world.apply(Event::Fenced { writer: "next".into(), engine: 1 }),
         Op::Wait(seconds) => world.pass_seconds(*seconds),
         Op::Nonsense(number) => nonsense(world, *number),
     }

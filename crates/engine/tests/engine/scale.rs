@@ -1,6 +1,6 @@
 //! Bounded work, counted in steps instead of timed.
 
-use crate::world::{With, World, ask, gib};
+use crate::world::{With, World, ask, device, gib};
 use polder_engine::PASS_GRANTS_MAX;
 use polder_model::{Outcome, Quota};
 
@@ -8,10 +8,15 @@ use polder_model::{Outcome, Quota};
 fn large(nodes: u32, devices: u32) -> World {
     let mut world = World::new();
     world.checks = false;
-    for node in 0..nodes {
+    for number in 0..nodes {
+        let node = format!("n{number:05}");
         for place in 0..devices {
-            world = world.device(&format!("n{node:05}"), &format!("d{place}"));
+            let device = device(&format!("d{place}"), "Tide 8", gib(8));
+            world.inventory(&node).devices.push(device);
         }
+        // Machines of one fleet differ by a few pages.
+        world.inventory(&node).node.memory.0 -= u64::from(number) * 4096;
+        world.report(&node);
     }
     world
 }
