@@ -52,6 +52,7 @@ impl Reader {
 
     async fn open_existing(path: &Path, storage: &Storage) -> Result<Option<Self>, JournalError> {
         let fail = |error| JournalError::from_sqlite(path, 0, error);
+        finish_creation(path, storage).await.map_err(fail)?;
         let options = storage.options(path).read_only(true).create_if_missing(false);
         let mut conn = options.connect().await.map_err(fail)?;
         let found = identify(&mut conn).await.map_err(fail)?;
@@ -189,6 +190,19 @@ impl Reader {
     pub(crate) fn refused(&self, seq: u64, why: &impl ToString) -> JournalError {
         JournalError::Replay { path: self.path.clone(), seq, why: why.to_string() }
     }
+}
+
+/// Rolls back a creation that was cut short: only then is there a rollback journal beside the
+/// file, and a read-only connection cannot clear it away.
+async fn finish_creation(path: &Path, storage: &Storage) -> Result<(), sqlx::Error> {
+    let mut rollback = path.as_os_str().to_owned();
+    rollback.push("-journal");
+    if !Path::new(&rollback).exists() {
+        return Ok(());
+    }
+    let mut conn = storage.options(path).create_if_missing(false).connect().await?;
+    identify(&mut conn).await?;
+    conn.close().await
 }
 
 /// Whose file it is, in which layout, with how many tables.
