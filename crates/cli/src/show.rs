@@ -50,6 +50,11 @@ pub(crate) fn devices(ask: &DeviceAsk) -> String {
     if ask.count == 1 { one } else { format!("{} x {one}", ask.count) }
 }
 
+/// `1 task`, `2 tasks`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 /// A bandwidth, where it is known.
 pub(crate) fn bandwidth(each_second: Option<Bytes>) -> String {
     each_second.map_or_else(String::new, |bytes| format!("{bytes}/s"))

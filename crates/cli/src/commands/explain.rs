@@ -29,7 +29,7 @@ impl Explain {
 }
 
 fn text(explanation: &Explanation) -> String {
-    let mut text = format!("job {} is {}", explanation.job, explanation.state);
+    let mut text = format!("job {}: {}", explanation.job, explanation.state);
     if let Some(place) = explanation.position {
         let _ = write!(text, ", place {place} in the queue");
     }
@@ -64,7 +64,7 @@ mod tests {
         };
         assert_eq!(
             text(&explanation),
-            "job 7 is queued, place 2 in the queue\n  \
+            "job 7: queued, place 2 in the queue\n  \
              why   1 job is ahead in the queue; the first is job 5\n  \
              help  it can start when job 5 ends\n"
         );

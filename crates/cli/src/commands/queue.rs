@@ -1,13 +1,17 @@
 //! `polder queue`: what runs and what waits.
 
 use super::{Context, Done};
-use crate::client::Query;
+use crate::client::{Client, Query};
+use crate::failure::Failure;
 use crate::output::Table;
 use crate::show;
 use clap::Args;
-use polder_model::{Job, JobState, TenantPath, UserName};
+use polder_model::{Job, JobState, TenantPath, Timestamp, UserName};
 use polder_server::api::{JobList, LIST_LIMIT_MAX, QueueEntry, QueueView};
 use serde::Serialize;
+
+/// Jobs that are over, at most, with `--all`.
+const OVER_SHOWN: u32 = 20;
 
 /// Flags of `polder queue`.
 #[derive(Debug, Args)]
@@ -18,6 +22,9 @@ pub(crate) struct Queue {
     /// Only jobs of this user.
     #[arg(long, value_name = "USER")]
     user: Option<UserName>,
+    /// Show the latest jobs that are over, too.
+    #[arg(long, short)]
+    all: bool,
 }
 
 /// What is shown: jobs that hold leases, then those that wait, in the order of the queue.
@@ -26,6 +33,8 @@ struct Live {
     active: Vec<Job>,
     waiting: Vec<QueueEntry>,
     waiting_total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over: Option<Vec<Job>>,
 }
 
 impl Queue {
@@ -43,7 +52,8 @@ impl Queue {
         active.reverse();
         let mut waiting = queue.entries;
         waiting.retain(|entry| self.wants(entry));
-        let live = Live { active, waiting, waiting_total: queue.total };
+        let over = if self.all { Some(self.over(&client).await?) } else { None };
+        let live = Live { active, waiting, waiting_total: queue.total, over };
         if context.out.json_wanted() {
             context.out.json(&live)?;
         } else {
@@ -55,6 +65,16 @@ impl Queue {
             }
         }
         Ok(0)
+    }
+
+    /// The latest jobs that are over, latest first.
+    async fn over(&self, client: &Client) -> Result<Vec<Job>, Failure> {
+        let path = Query::new(&["jobs"])
+            .with("state", "finished")
+            .with("limit", OVER_SHOWN)
+            .with_some("tenant", self.tenant.as_ref())
+            .with_some("user", self.user.as_ref());
+        Ok(client.get::<JobList>(path).await?.jobs)
     }
 
     fn wants(&self, entry: &QueueEntry) -> bool {
@@ -84,19 +104,7 @@ impl Live {
         );
         let now = show::now();
         for job in &self.active {
-            table.row([
-                String::new(),
-                job.id.to_string(),
-                job.ask.name.clone().unwrap_or_else(|| show::command(&job.ask.work.command)),
-                job.state.to_string(),
-                job.ask.tenant.to_string(),
-                job.ask.user.to_string(),
-                show::gang(job.ask.gang),
-                show::devices(&job.ask.devices),
-                job.ask.when.priority.to_string(),
-                now.since(job.started_at.unwrap_or(job.submitted_at)).to_string(),
-                String::new(),
-            ]);
+            table.row(placeless(job, now));
         }
         for entry in &self.waiting {
             table.row([
@@ -113,6 +121,27 @@ impl Live {
                 entry.reason.as_ref().map_or_else(String::new, ToString::to_string),
             ]);
         }
+        for job in self.over.iter().flatten() {
+            table.row(placeless(job, now));
+        }
         table
     }
+}
+
+/// A job that does not wait.
+fn placeless(job: &Job, now: Timestamp) -> [String; 11] {
+    let begin = job.started_at.unwrap_or(job.submitted_at);
+    [
+        String::new(),
+        job.id.to_string(),
+        job.ask.name.clone().unwrap_or_else(|| show::command(&job.ask.work.command)),
+        job.state.to_string(),
+        job.ask.tenant.to_string(),
+        job.ask.user.to_string(),
+        show::gang(job.ask.gang),
+        show::devices(&job.ask.devices),
+        job.ask.when.priority.to_string(),
+        job.finished_at.unwrap_or(now).since(begin).to_string(),
+        String::new(),
+    ]
 }

@@ -151,10 +151,10 @@ fn render(look: &Look, history: &History, paint: Paint) -> String {
     let running = look.leases.leases.iter().filter(|v| v.lease.state == LeaseState::Started);
     let _ = writeln!(
         text,
-        "{} devices, {} leases running, {} jobs waiting",
-        look.devices.devices.len(),
-        running.count(),
-        look.waiting
+        "{}, {} running, {} waiting",
+        crate::show::count(look.devices.devices.len() as u64, "device"),
+        crate::show::count(running.count() as u64, "lease"),
+        crate::show::count(look.waiting, "job")
     );
     for device in &look.devices.devices {
         device_lines(&mut text, device, &look.leases, paint);

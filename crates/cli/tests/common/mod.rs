@@ -14,6 +14,10 @@ pub const POLDER: &str = env!("CARGO_BIN_EXE_polder");
 /// Longest wait for anything that should happen soon, on a slow and busy machine.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// Devices that do not exist.
+pub const RACK: &str = "[[device]]\nmodel = \"X1\"\nvendor = \"Nobody\"\nmemory = \"80GiB\"\n\
+                        compute_units = 100\ncount = 2\n";
+
 /// The binary, without anything of the caller's that could change what it does.
 pub fn polder<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(POLDER);
@@ -102,10 +106,15 @@ pub struct Pool {
 impl Pool {
     /// Starts one, or says loudly why it cannot.
     pub fn start() -> Option<Self> {
+        Self::start_with(&["--no-listen"])
+    }
+
+    /// Starts one with these flags.
+    pub fn start_with(flags: &[&str]) -> Option<Self> {
         has_device().then(|| {
             build_driver();
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let up = Mutex::new(begin(folder.path(), &["--no-listen"]));
+            let up = Mutex::new(begin(folder.path(), flags));
             let pool = Self { folder, up };
             pool.wait_ready();
             pool
@@ -206,7 +215,11 @@ impl Pool {
 
     /// Starts a daemon again.
     pub fn restart(&self) {
-        *self.up() = begin(self.path(), &["--no-listen"]);
+        self.restart_with(&["--no-listen"]);
+    }
+
+    pub fn restart_with(&self, flags: &[&str]) {
+        *self.up() = begin(self.path(), flags);
         self.wait_ready();
     }
 

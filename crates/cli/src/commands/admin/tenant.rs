@@ -6,7 +6,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::Table;
 use clap::Subcommand;
 use hyper::Method;
-use polder_model::{Permille, Resource, Tenant, TenantPath};
+use polder_model::{Permille, Resource, TenantPath};
 use polder_server::api::{Removed, TenantChange, TenantList, TenantView};
 use serde_json::json;
 
@@ -82,7 +82,7 @@ pub(super) async fn put(
     client: &Client,
     tenant: &TenantPath,
     change: &TenantChange,
-) -> Result<Tenant, Failure> {
+) -> Result<TenantView, Failure> {
     client.send(Method::PUT, Query::new(&["tenants", tenant.as_str()]), change).await
 }
 

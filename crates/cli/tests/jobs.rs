@@ -1,0 +1,403 @@
+//! Jobs through the queue: submitted, explained, limited, cancelled, adopted.
+
+mod common;
+
+use common::{Pool, polder, read_until, say, soon};
+use serde_json::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+
+const SMALL: [&str; 4] = ["--compute", "1%", "--memory", "1MiB"];
+const HALF: [&str; 4] = ["--compute", "60%", "--memory", "1MiB"];
+
+#[test]
+fn a_queue_forms_is_explained_and_drains() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let first = pool.submit(&HALF, &wait);
+    let second = pool.submit(&HALF, "echo second");
+    let third = pool.submit(&[&["--name", "third"], &HALF[..]].concat(), "echo third");
+    pool.wait_state(&first, "running");
+    let queue = pool.json(&["queue"]);
+    let places: Vec<_> = queue["waiting"].as_array().unwrap().iter().map(|e| &e["job"]).collect();
+    assert_eq!(places, [2, 3]);
+    let text = pool.ok(&["queue"]);
+    assert!(text.contains("third") && text.contains("60% 1 MiB"), "{text}");
+    let text = pool.ok(&["explain", &second]);
+    assert!(text.starts_with("job 2: queued, place 1 in the queue\n  why   "), "{text}");
+    assert!(text.contains("20% of compute") && text.contains("when job 1 ends"), "{text}");
+    let explained = pool.json(&["explain", &third]);
+    assert_eq!(explained["state"], "queued");
+    fs::write(&go, "").unwrap();
+    assert_eq!(pool.say(&["wait", &first, &second, &third]).code, 0);
+    assert_eq!(pool.ok(&["queue"]), "nothing runs and nothing waits\n");
+    assert_eq!(pool.ok(&["logs", &third]), "third\n");
+    let usage = pool.json(&["usage", "--by", "job"]);
+    assert_eq!(usage["rows"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn submit_prints_the_number_alone_and_wait_gives_the_exit_code() {
+    let Some(pool) = Pool::shared() else { return };
+    let job = pool.submit(&SMALL, "exit 9");
+    assert!(job.parse::<u64>().is_ok(), "{job:?}");
+    let said = pool.say(&["wait", &job]);
+    assert_eq!((said.code, said.stdout.as_str()), (9, ""));
+    let slow = pool.submit(&SMALL, "sleep 1000");
+    let said = pool.say(&["wait", &slow, "--timeout", "200ms"]);
+    assert_eq!(said.code, 5, "{said:?}");
+    assert!(said.stderr.contains(&format!("job {slow} is not over yet")), "{said:?}");
+    pool.ok(&["cancel", &slow]);
+    assert_eq!(pool.say(&["wait", &slow]).code, 130);
+}
+
+#[test]
+fn what_does_not_exist_is_exit_code_3() {
+    let Some(pool) = Pool::shared() else { return };
+    for words in [
+        &["show", "999"][..],
+        &["wait", "999"],
+        &["explain", "999"],
+        &["logs", "999"],
+        &["cancel", "999"],
+        &["admin", "tenant", "remove", "nobody"],
+        &["admin", "quota", "set", "nobody", "--devices", "1"],
+        &["admin", "user", "remove", "nobody"],
+    ] {
+        let said = pool.say(words);
+        assert_eq!((said.code, said.stdout.as_str()), (3, ""), "{words:?} {said:?}");
+        let name = if words[0] == "admin" { "nobody" } else { "999" };
+        assert!(said.stderr.starts_with("error: ") && said.stderr.contains(name), "{said:?}");
+    }
+}
+
+#[test]
+fn job_files_in_both_languages_say_the_same() {
+    let Some(pool) = Pool::shared() else { return };
+    let toml = "name = \"both\"\ncommand = [\"sh\", \"-c\", \"echo $A $B; pwd\"]\n\
+                directory = \"/tmp\"\n[environment]\nA = 1\nB = \"two\"\n[devices]\n\
+                compute = \"2%\"\nmemory = \"2MiB\"\n[when]\ntime_limit = \"1m\"\n";
+    let yaml = "name: both\ncommand: [sh, -c, echo $A $B; pwd]\ndirectory: /tmp\n\
+                environment:\n  A: 1\n  B: two\ndevices:\n  compute: 2%\n  memory: 2MiB\n\
+                when:\n  time_limit: 1m\n";
+    let mut asks = Vec::new();
+    for (name, text) in [("job.toml", toml), ("job.yaml", yaml)] {
+        let path = pool.file(name);
+        fs::write(&path, text).unwrap();
+        let job = pool.ok(&["submit", "--file", path.to_str().unwrap()]).trim().to_owned();
+        assert_eq!(pool.say(&["wait", &job]).code, 0);
+        assert_eq!(pool.ok(&["logs", &job]), "1 two\n/tmp\n");
+        asks.push(pool.json(&["show", &job])["job"]["ask"].clone());
+    }
+    assert_eq!(asks[0], asks[1]);
+    assert_eq!(asks[0]["devices"]["compute"], 20);
+    let mut command = pool.polder(["submit", "--file", "-", "--compute", "3%", "--env", "B=3"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(yaml.as_bytes()).unwrap();
+    let job = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let ask = pool.json(&["show", job.trim()])["job"]["ask"].clone();
+    assert_eq!(
+        (&ask["devices"]["compute"], &ask["devices"]["memory"]),
+        (&30.into(), &(2 << 20).into())
+    );
+    assert_eq!(pool.say(&["wait", job.trim()]).code, 0);
+    assert_eq!(pool.ok(&["logs", job.trim()]), "1 3\n/tmp\n");
+}
+
+#[test]
+fn logs_follow_until_the_end() {
+    let Some(pool) = Pool::shared() else { return };
+    let go = pool.file("logs-go");
+    let script = format!(
+        "echo one; echo bad >&2; while [ ! -e {} ]; do sleep 0.05; done; echo two",
+        go.display()
+    );
+    let job = pool.submit(&SMALL, &script);
+    pool.wait_state(&job, "running");
+    let mut follow = pool.polder(["logs", "-f", &job]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = follow.stdout.take().unwrap();
+    assert_eq!(read_until(&mut out, "one\n"), "one\n");
+    fs::write(&go, "").unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "two\n");
+    assert!(common::ended(&mut follow).success());
+    assert_eq!(pool.ok(&["logs", "--stderr", &job]), "bad\n");
+    assert_eq!(pool.ok(&["logs", "--tail", "4", &job]), "two\n");
+    assert_eq!(pool.say(&["logs", "--task", "5", &job]).code, 3);
+}
+
+#[test]
+fn a_gang_starts_together_and_knows_its_places() {
+    let Some(pool) = Pool::shared() else { return };
+    let meet = pool.file("gang");
+    fs::create_dir(&meet).unwrap();
+    let script = format!(
+        "touch {0}/$RANK; n=0; while [ $(ls {0} | wc -l) -lt 3 ]; do sleep 0.02; n=$((n+1)); \
+         [ $n -gt 2000 ] && exit 1; done; \
+         echo $RANK/$WORLD_SIZE $LOCAL_RANK ${{MASTER_ADDR:+addr}} ${{MASTER_PORT:+port}}",
+        meet.display()
+    );
+    let job = pool.submit(&[&["--tasks", "3"], &SMALL[..]].concat(), &script);
+    assert_eq!(pool.say(&["wait", &job]).code, 0, "{}", pool.ok(&["logs", "--stderr", &job]));
+    for rank in 0..3 {
+        let said = pool.ok(&["logs", "--task", &rank.to_string(), &job]);
+        assert_eq!(said, format!("{rank}/3 {rank} addr port\n"));
+    }
+}
+
+#[test]
+fn a_failing_member_ends_the_gang() {
+    let Some(pool) = Pool::shared() else { return };
+    let script = "[ $RANK = 1 ] && exit 8; sleep 1000";
+    let job = pool.submit(&[&["--tasks", "2"], &SMALL[..]].concat(), script);
+    assert_eq!(pool.say(&["wait", &job]).code, 8);
+}
+
+#[test]
+fn a_whole_device_is_shared_with_nobody() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let wait = format!(
+        "echo ${{OCL_ICD_VENDORS-native}}; while [ ! -e {} ]; do sleep 0.05; done",
+        go.display()
+    );
+    let whole = pool.submit(&["--whole"], &wait);
+    pool.wait_state(&whole, "running");
+    let next = pool.submit(&SMALL, "true");
+    let devices = pool.json(&["devices"]);
+    assert_eq!(devices["devices"][0]["whole"], true);
+    assert!(pool.ok(&["devices"]).contains("whole"));
+    assert_eq!(pool.state(&next), "queued");
+    let lease = &pool.json(&["show", &whole])["leases"][0]["lease"];
+    assert_eq!(lease["slices"][0]["mechanism"], "whole");
+    fs::write(&go, "").unwrap();
+    assert_eq!(pool.say(&["wait", &whole, &next]).code, 0);
+    assert_eq!(pool.ok(&["logs", &whole]), "native\n");
+}
+
+#[test]
+fn a_quota_holds_and_is_explained() {
+    let Some(pool) = Pool::start() else { return };
+    pool.ok(&["admin", "tenant", "set", "lab", "--default-compute", "5%"]);
+    pool.ok(&["admin", "tenant", "set", "lab/vision"]);
+    pool.ok(&["admin", "quota", "set", "lab", "--compute", "50%", "--devices", "3"]);
+    pool.ok(&["admin", "quota", "set", "lab", "--devices", "none", "--memory", "1GiB"]);
+    let tenants = pool.json(&["admin", "tenant", "list"]);
+    let lab = tenants["tenants"].as_array().unwrap().iter().find(|t| t["tenant"]["path"] == "lab");
+    let expect: Value = serde_json::json!({"compute": 500, "memory": 1 << 30});
+    assert_eq!(lab.unwrap()["tenant"]["quota"], expect);
+    let ask = ["--tenant", "lab/vision", "--compute", "40%", "--memory", "1MiB"];
+    let first = pool.submit(&ask, "sleep 1000");
+    let second = pool.submit(&ask, "sleep 1000");
+    pool.wait_state(&first, "running");
+    assert_eq!(pool.state(&second), "queued");
+    let text = pool.ok(&["explain", &second]);
+    assert!(text.contains("tenant lab may hold 0.500 devices of compute"), "{text}");
+    let small = pool.submit(&["--tenant", "lab", "--memory", "1MiB"], "true");
+    assert_eq!(pool.json(&["show", &small])["job"]["ask"]["devices"]["compute"], 50);
+    assert_eq!(pool.say(&["admin", "tenant", "remove", "lab"]).code, 1);
+    let said = pool.say(&["submit", "--tenant", "other", "--", "true"]);
+    assert_ne!(said.code, 0);
+    assert!(said.stderr.contains("other"), "{said:?}");
+}
+
+#[test]
+fn more_than_the_largest_device_has_is_refused_with_its_size() {
+    let Some(pool) = Pool::shared() else { return };
+    let said = pool.say(&["submit", "--memory", "900TiB", "--", "true"]);
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+    assert!(said.stderr.contains("900 TiB") && said.stderr.contains("GiB"), "{said:?}");
+    let said = pool.say(&["submit", "--model", "H200", "--", "true"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.stderr.contains("H200"), "{said:?}");
+}
+
+#[test]
+fn tasks_of_a_killed_daemon_are_adopted_with_their_exit_codes() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let script =
+        format!("echo begun; while [ ! -e {} ]; do sleep 0.05; done; exit 21", go.display());
+    let goes_on = pool.submit(&SMALL, &script);
+    let ends_alone = pool.submit(&SMALL, "sleep 0.5; exit 22");
+    pool.wait_state(&goes_on, "running");
+    pool.wait_state(&ends_alone, "running");
+    pool.crash();
+    let said = pool.say(&["queue"]);
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.contains("no polder is running for"), "{said:?}");
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    pool.restart();
+    assert_eq!(pool.say(&["wait", &ends_alone]).code, 22);
+    assert_eq!(pool.state(&goes_on), "running");
+    fs::write(&go, "").unwrap();
+    assert_eq!(pool.say(&["wait", &goes_on]).code, 21);
+    assert_eq!(pool.ok(&["logs", &goes_on]), "begun\n", "it ran once");
+}
+
+#[test]
+fn down_leaves_tasks_running_and_down_all_ends_them() {
+    let Some(pool) = Pool::start() else { return };
+    let job = pool.submit(&SMALL, "sleep 1000");
+    pool.wait_state(&job, "running");
+    let said = pool.say(&["down"]);
+    let expect = "stopped; 1 task runs on, and the next `polder up` adopts it\n";
+    assert_eq!((said.code, said.stderr.as_str()), (0, expect));
+    assert!(pool.wait_down().success());
+    assert!(pool.log().ends_with(expect), "{}", pool.log());
+    pool.restart();
+    assert_eq!(pool.state(&job), "running");
+    let said = pool.say(&["down", "--all"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, "stopped; 1 job ended\n"));
+    assert!(pool.wait_down().success());
+    pool.restart();
+    assert_eq!(pool.say(&["wait", &job]).code, 130);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_folder_is_told_of_the_first() {
+    let Some(pool) = Pool::shared() else { return };
+    let said = pool.say(&["up", "--no-listen"]);
+    assert_eq!(said.code, 1);
+    let expect = format!("in use by process {}", pool.pid());
+    assert!(said.stderr.contains(&expect) && said.stderr.contains("--state"), "{said:?}");
+    pool.ok(&["nodes"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = polder(["up", "--listen", &address, "--state"]);
+    command.arg(folder.path());
+    let said = say(command);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.stderr.contains(&format!("cannot listen on {address}")), "{said:?}");
+    assert!(said.stderr.contains("--listen 127.0.0.1:PORT"), "{said:?}");
+}
+
+/// One request by hand: status and body.
+fn request(pool: &Pool, path: &str, headers: &str) -> (u16, Value) {
+    let mut socket = UnixStream::connect(pool.file("polder.sock")).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n").unwrap();
+    let mut text = String::new();
+    socket.read_to_string(&mut text).unwrap();
+    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = text.split_once("\r\n\r\n").unwrap().1;
+    (status, serde_json::from_str(body).unwrap())
+}
+
+#[test]
+fn a_client_of_another_version_is_told_both() {
+    let Some(pool) = Pool::shared() else { return };
+    let (status, problem) = request(&pool, "/api/v1/queue", "polder-api: 7\r\n");
+    assert!((400..500).contains(&status), "{problem}");
+    let detail = format!("{} {}", problem["detail"], problem["help"]);
+    assert!(detail.contains('7') && detail.contains('1'), "{detail}");
+    assert_eq!(request(&pool, "/api/v1/queue", "polder-api: 1\r\n").0, 200);
+}
+
+#[test]
+fn over_http_the_token_is_needed() {
+    let Some(pool) = Pool::start() else { return };
+    pool.ok(&["down"]);
+    pool.wait_down();
+    pool.restart_with(&["--listen", "127.0.0.1:0"]);
+    let url = soon("an address", || {
+        let log = pool.log();
+        let at = log.rfind("http://127.0.0.1:")?;
+        log[at..].split_whitespace().next().map(str::to_owned)
+    });
+    let jobs = |token: &str| {
+        let mut command =
+            polder(["--server", &url, "--state", "/no/such", "admin", "user", "list"]);
+        command.env("POLDER_TOKEN", token);
+        say(command)
+    };
+    let token = fs::read_to_string(pool.file("token")).unwrap();
+    assert_eq!(jobs(token.trim()).code, 0);
+    let said = jobs("wrong");
+    assert_eq!(said.code, 4, "{said:?}");
+    // Whoever can read the state folder needs nothing more.
+    assert_eq!(pool.say(&["--server", &url, "submit", "--memory", "1MiB", "--", "true"]).code, 0);
+}
+
+#[test]
+fn every_command_speaks_json() {
+    let Some(pool) = Pool::shared() else { return };
+    let words = [&["submit"], &SMALL[..], &["--", "true"]].concat();
+    let job = pool.json(&words)["id"].to_string();
+    assert_eq!(pool.json(&["wait", &job])[0]["state"]["state"], "finished");
+    for words in [
+        &["queue"][..],
+        &["queue", "--all"],
+        &["show"],
+        &["show", "--live"],
+        &["show", &job],
+        &["nodes"],
+        &["devices"],
+        &["devices", "--local"],
+        &["top"],
+        &["explain", &job],
+        &["usage"],
+        &["usage", "--by", "user", "--since", "1h"],
+        &["admin", "tenant", "list"],
+        &["admin", "user", "list"],
+    ] {
+        assert!(pool.json(words).is_object(), "{words:?}");
+    }
+    let backup = pool.file("backup.db");
+    assert!(pool.json(&["admin", "backup", backup.to_str().unwrap()])["seq"].is_u64());
+    assert!(backup.exists());
+    assert_eq!(pool.say(&["admin", "backup", backup.to_str().unwrap()]).code, 1);
+}
+
+#[test]
+fn users_are_added_and_removed() {
+    let Some(pool) = Pool::shared() else { return };
+    pool.ok(&["admin", "user", "add", "ada", "--tenant", "default", "--role", "tenant-admin"]);
+    let text = pool.ok(&["admin", "user", "list"]);
+    assert!(text.lines().any(|line| line.starts_with("ada") && line.contains("tenant-admin")));
+    pool.ok(&["admin", "user", "remove", "ada"]);
+    assert!(!pool.ok(&["admin", "user", "list"]).contains("ada"));
+}
+
+#[test]
+fn simulated_devices_are_labelled_on_every_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let rack = folder.path().join("rack.toml");
+    fs::write(&rack, common::RACK).unwrap();
+    let rack = rack.to_str().unwrap();
+    let Some(pool) = Pool::start_with(&["--no-listen", "--simulate", rack]) else { return };
+    assert!(pool.log().contains("simulated"), "{}", pool.log());
+    assert!(pool.ok(&["devices"]).contains("simulated"));
+    assert!(pool.ok(&["top", "--once"]).contains("simulated"));
+    let devices = pool.json(&["devices"]);
+    assert_eq!(devices["devices"][0]["device"]["simulated"], true);
+}
+
+#[test]
+fn a_detached_daemon_is_ready_when_up_returns_and_down_stops_it() {
+    if !common::has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let words = |words: &[&str]| say(polder([&["--state", state], words].concat()));
+    let said = words(&["up", "--detach", "--no-listen"]);
+    assert_eq!((said.code, said.stdout.as_str()), (0, ""), "{said:?}");
+    assert!(said.stderr.contains("runs in the background as process"), "{said:?}");
+    let run = [&["run"], &SMALL[..], &["--", "echo", "hello"]].concat();
+    let ran = words(&run);
+    let again = words(&["up", "--detach", "--no-listen"]);
+    let down = words(&["down", "--all"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "hello\n"), "{ran:?}");
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("in use by process"), "{again:?}");
+    assert_eq!(down.code, 0, "{down:?}");
+}

@@ -1,0 +1,264 @@
+//! `polder run` behaves like the command it runs.
+
+mod common;
+
+use common::{Pool, ended, read_until, say, soon};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Stdio};
+
+/// Small enough that many run at one time.
+const SMALL: [&str; 4] = ["--compute", "1%", "--memory", "1MiB"];
+
+/// Runs `sh -c script` and compares exit code and output.
+#[track_caller]
+fn check(pool: &Pool, script: &str, code: i32, stdout: &str, stderr: &str) {
+    let said = say(pool.run(&[&["--quiet"], &SMALL[..]].concat(), script));
+    assert_eq!(
+        (said.code, said.stdout.as_str(), said.stderr.as_str()),
+        (code, stdout, stderr),
+        "{script}"
+    );
+}
+
+#[test]
+fn exit_codes_and_output_are_the_commands() {
+    let Some(pool) = Pool::shared() else { return };
+    check(&pool, "echo out; echo err >&2", 0, "out\n", "err\n");
+    check(&pool, "exit 7", 7, "", "");
+    check(&pool, "kill -TERM $$", 143, "", "");
+    check(&pool, "kill -KILL $$", 137, "", "");
+    check(&pool, "[ -t 0 ] || [ -t 1 ] || [ -t 2 ] || echo plain", 0, "plain\n", "");
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let Some(pool) = Pool::shared() else { return };
+    let words = [&["run"], &SMALL[..], &["--", "no-such-program"]].concat();
+    let said = pool.say(&words);
+    assert_eq!((said.code, said.stdout.as_str()), (127, ""));
+    assert!(said.stderr.contains("no-such-program"), "{}", said.stderr);
+}
+
+#[test]
+fn input_directory_and_environment_are_the_callers() {
+    let Some(pool) = Pool::shared() else { return };
+    let script = "cat; pwd; echo $FRUIT; echo ${POLDER_TOKEN-none}";
+    let mut command = pool.run(&SMALL, script);
+    let folder = tempfile::tempdir().unwrap();
+    command.current_dir(folder.path()).env("FRUIT", "a  pear").env("POLDER_TOKEN", "secret");
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"from the pipe\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    let expect = format!("from the pipe\n{}\na  pear\nnone\n", folder.display());
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expect);
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Starts a script whose first words say that it is ready.
+fn start(pool: &Pool, script: &str) -> Child {
+    let mut child =
+        pool.run(&SMALL, script).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let read = read_until(child.stdout.as_mut().unwrap(), "ready");
+    assert!(read.ends_with("ready"), "{read}");
+    child
+}
+
+fn rest(mut child: Child) -> (i32, String) {
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    (ended(&mut child).code().unwrap(), text)
+}
+
+#[test]
+fn signals_reach_the_command() {
+    let Some(pool) = Pool::shared() else { return };
+    for (number, name) in [
+        (Signal::INT, "INT"),
+        (Signal::TERM, "TERM"),
+        (Signal::HUP, "HUP"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
+        (Signal::WINCH, "WINCH"),
+    ] {
+        let script = format!(
+            "trap 'echo got {name}; exit 3' {name}; printf ready; while :; do sleep 0.05; done"
+        );
+        let child = start(&pool, &script);
+        signal(&child, number);
+        assert_eq!(rest(child), (3, format!("got {name}\n")));
+    }
+    let child = start(&pool, "printf ready; sleep 100");
+    signal(&child, Signal::INT);
+    assert_eq!(rest(child), (130, String::new()));
+}
+
+/// The state letter of a process, or `?` when it is gone.
+fn letter(pid: u32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?')
+}
+
+#[test]
+fn stopping_and_continuing_stops_and_continues_the_command() {
+    let Some(pool) = Pool::shared() else { return };
+    let file = pool.file("stopped.pid");
+    let script = format!(
+        "echo $$ > {}; printf ready; while [ ! -e {}.go ]; do sleep 0.05; done",
+        file.display(),
+        file.display()
+    );
+    let child = start(&pool, &script);
+    let task: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    signal(&child, Signal::TSTP);
+    soon("a stopped client", || (letter(child.id()) == 'T').then_some(()));
+    soon("a stopped task", || (letter(task) == 'T').then_some(()));
+    signal(&child, Signal::CONT);
+    soon("a task that goes on", || (letter(task) != 'T').then_some(()));
+    fs::write(file.with_extension("pid.go"), "").unwrap();
+    assert_eq!(rest(child).0, 0);
+}
+
+/// Runs a script at a new terminal of 91 columns; returns it and our end.
+fn at_terminal(pool: &Pool, script: &str) -> (Child, fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    resize(&ours, 91);
+    let theirs =
+        || Stdio::from(ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
+    let mut command: Command = pool.run(&SMALL, script);
+    command.stdin(theirs()).stdout(theirs()).stderr(theirs());
+    (command.spawn().unwrap(), fs::File::from(ours))
+}
+
+fn resize(terminal: impl std::os::fd::AsFd, columns: u16) {
+    let size = rustix::termios::Winsize { ws_row: 33, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    rustix::termios::tcsetwinsize(terminal, size).unwrap();
+}
+
+#[test]
+fn at_a_terminal_the_command_gets_one_of_its_own() {
+    let Some(pool) = Pool::shared() else { return };
+    let script = "tty; stty size; echo x > /dev/tty; printf 'name? '; read name; echo hi $name; \
+                  stty raw; echo end";
+    let (mut child, mut ours) = at_terminal(&pool, script);
+    let before = rustix::termios::tcgetattr(&ours).unwrap();
+    let read = read_until(&mut ours, "name? ");
+    assert!(read.contains("/dev/pts/") && read.contains("33 91\r\nx\r\n"), "{read:?}");
+    ours.write_all(b"ada\r").unwrap();
+    let read = read_until(&mut ours, "end");
+    assert!(read.contains("hi ada\r\n"), "{read:?}");
+    assert_eq!(ended(&mut child).code(), Some(0));
+    let after = rustix::termios::tcgetattr(&ours).unwrap();
+    assert_eq!(before.local_modes, after.local_modes, "the terminal is as it was");
+    assert_eq!(before.input_modes, after.input_modes);
+    assert_eq!(before.output_modes, after.output_modes);
+}
+
+#[test]
+fn ctrl_c_and_a_new_window_size_reach_a_command_at_a_terminal() {
+    let Some(pool) = Pool::shared() else { return };
+    let script = "trap 'stty size' WINCH; trap 'echo interrupted; exit 9' INT; echo ready; \
+                  while :; do sleep 0.05; done";
+    let (mut child, mut ours) = at_terminal(&pool, script);
+    read_until(&mut ours, "ready");
+    resize(&ours, 66);
+    // The kernel tells only the foreground group of the terminal; here that is us.
+    signal(&child, Signal::WINCH);
+    let read = read_until(&mut ours, "33 66");
+    assert!(read.contains("33 66"), "{read:?}");
+    ours.write_all(b"\x03").unwrap();
+    let read = read_until(&mut ours, "interrupted");
+    assert!(read.contains("interrupted"), "{read:?}");
+    assert_eq!(ended(&mut child).code(), Some(9));
+}
+
+#[test]
+fn much_output_arrives_whole() {
+    let Some(pool) = Pool::shared() else { return };
+    let (mut child, mut ours) = at_terminal(&pool, "seq 1 200000; echo the-end");
+    let read = read_until(&mut ours, "the-end");
+    assert!(read.contains("\r\n199999\r\n200000\r\n"), "{} bytes", read.len());
+    assert_eq!(ended(&mut child).code(), Some(0));
+}
+
+#[test]
+fn retries_run_here_again() {
+    let Some(pool) = Pool::shared() else { return };
+    let file = pool.file("tries");
+    let script = format!("echo try >> {0}; [ $(wc -l < {0}) = 3 ] && echo third", file.display());
+    let said = say(pool.run(&[&["--retries", "5"], &SMALL[..]].concat(), &script));
+    assert_eq!((said.code, said.stdout.as_str()), (0, "third\n"), "{said:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "try\ntry\ntry\n");
+    let said = say(pool.run(&[&["--retries", "1"], &SMALL[..]].concat(), "echo no; exit 4"));
+    assert_eq!((said.code, said.stdout.as_str()), (4, "no\nno\n"), "{said:?}");
+}
+
+#[test]
+fn a_time_limit_ends_it() {
+    let Some(pool) = Pool::shared() else { return };
+    let flags = [&["--time-limit", "300ms", "--grace", "1s"], &SMALL[..]].concat();
+    let said =
+        say(pool.run(&flags, "trap 'echo ending; exit 0' TERM; while :; do sleep 0.05; done"));
+    assert_eq!((said.code, said.stdout.as_str()), (124, "ending\n"), "{said:?}");
+    assert!(said.stderr.contains("time limit"), "{said:?}");
+}
+
+#[test]
+fn while_it_waits_it_says_where_and_ctrl_c_cancels_it() {
+    let Some(pool) = Pool::start() else { return };
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], "sleep 1000");
+    pool.wait_state(&holder, "running");
+    let mut command = pool.run(&["--compute", "60%", "--memory", "1MiB"], "echo never");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let said = read_until(child.stderr.as_mut().unwrap(), "\n");
+    assert!(said.starts_with("job 2 waits, place 1: ") && said.contains("60%"), "{said}");
+    signal(&child, Signal::INT);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "job 2 is cancelled\n");
+    assert_eq!(pool.json(&["show", "2"])["job"]["state"]["outcome"]["outcome"], "cancelled");
+    assert_eq!(pool.state(&holder), "running");
+}
+
+#[test]
+fn a_run_outlives_the_daemon_and_keeps_its_exit_code() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let script =
+        format!("printf ready; while [ ! -e {} ]; do sleep 0.05; done; exit 6", go.display());
+    let child = start(&pool, &script);
+    pool.crash();
+    fs::write(&go, "").unwrap();
+    assert_eq!(rest(child).0, 6);
+    pool.restart();
+    pool.wait_state("1", "finished");
+    assert_eq!(pool.say(&["wait", "1"]).code, 6, "the daemon learns it too");
+}
+
+#[test]
+fn a_run_that_waits_survives_a_restart_of_the_daemon() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], &wait);
+    pool.wait_state(&holder, "running");
+    let mut command = pool.run(&["--compute", "60%", "--memory", "1MiB"], "echo at last; exit 5");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(child.stderr.as_mut().unwrap(), "\n");
+    pool.crash();
+    pool.restart();
+    fs::write(&go, "").unwrap();
+    assert_eq!(ended(&mut child).code(), Some(5));
+    let mut text = String::new();
+    child.stdout.unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "at last\n");
+}
