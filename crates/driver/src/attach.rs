@@ -24,7 +24,7 @@ pub(crate) enum AttachError {
     NoVariable,
     #[error("{what} {path}: {errno}")]
     Socket { what: &'static str, path: String, errno: Errno },
-    #[error("the lease's shim did not answer as it should: {0}")]
+    #[error("the lease's shim did not answer as it should")]
     Answer(#[source] std::io::Error),
     #[error("the lease's shim closed the connection")]
     Closed,

@@ -175,14 +175,17 @@ impl Graph {
         lock(&self.inner).remove(id);
     }
 
-    /// The program is about to signal an event of its own: counts in what becomes ready. True when
-    /// the event was one of those not signalled.
-    pub(crate) fn signal(&self, event: usize) -> bool {
+    /// The program is about to signal an event of its own, as complete or as failed. True when the
+    /// event was one of those not signalled.
+    ///
+    /// What becomes ready is counted in; behind a failed event nothing runs, and not every driver
+    /// says so, so that is not counted at all.
+    pub(crate) fn signal(&self, event: usize, failed: bool) -> bool {
         let mut inner = lock(&self.inner);
         let Some(ready) = inner.signal(event) else { return false };
         self.alive.fetch_sub(1, Ordering::AcqRel);
-        for command in ready {
-            command.enter_late();
+        if !failed {
+            ready.iter().for_each(|command| command.enter_late());
         }
         true
     }

@@ -56,7 +56,7 @@ pub(crate) fn get() -> &'static State {
     }
     let attachment = Attachment::connect();
     if let Err(error) = &attachment {
-        log::say(&format_args!("a forked process has no place in the lease: {error}"));
+        log::say(error);
     }
     publish(State::new(attachment.ok()))
 }

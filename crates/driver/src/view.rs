@@ -26,11 +26,11 @@ type SetDispatchData = unsafe extern "C" fn(cl_platform_id, *mut c_void) -> cl_i
 /// Why a vendor's library shows nothing.
 #[derive(Debug, Error)]
 enum LoadError {
-    #[error("the driver {library} cannot be loaded: {source}")]
+    #[error("the driver {library} cannot be loaded")]
     Library { library: String, source: libloading::Error },
     #[error("{0} is not an OpenCL driver: it has no clIcdGetPlatformIDsKHR")]
     NotADriver(String),
-    #[error("{library}: {source}")]
+    #[error("the driver {library} cannot be used")]
     Patch { library: String, source: PatchError },
 }
 

@@ -42,7 +42,8 @@ pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl
         };
         // The driver refuses any other status and leaves the event as it is. What becomes ready
         // counts as in flight before the driver may start it.
-        let ours = status <= CL_COMPLETE && state::get().graph.signal(event.addr());
+        let failed = status < CL_COMPLETE;
+        let ours = status <= CL_COMPLETE && state::get().graph.signal(event.addr(), failed);
         // SAFETY: the caller's arguments, passed on.
         let result = unsafe { set(event, status) };
         if ours && let Some(release) = vendor.and_then(|vendor| vendor.original.clReleaseEvent) {

@@ -1,0 +1,56 @@
+//! A tenant's program for the tests: one scenario a run, which fails loudly when anything is not as
+//! the API promises. It talks with its test by lines: what it says on standard output, and what it
+//! hears on standard input.
+
+#![allow(unsafe_code)] // `call!` calls the C API
+
+#[path = "../common/mod.rs"]
+mod common;
+mod device;
+mod memory;
+mod process;
+mod queue;
+
+use std::io::{BufRead as _, Write as _};
+
+/// Says a line to the test.
+pub(crate) fn say(what: &dyn std::fmt::Display) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{what}").expect("the test reads");
+    out.flush().expect("the test reads");
+}
+
+/// Waits for a line of the test.
+pub(crate) fn hear() {
+    std::io::stdin().lock().read_line(&mut String::new()).expect("the test writes");
+}
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let scenario = words.next().unwrap_or_default();
+    let number = words.next().map_or(0, |word| word.parse().expect("a number"));
+    match scenario.as_str() {
+        "devices" => device::list(),
+        "functions" => device::functions(),
+        "cap" => memory::cap(number),
+        "failing" => memory::failing(),
+        "views" => memory::views(),
+        "images" => memory::images(number),
+        "svm" => memory::svm(number),
+        "pipes" => memory::pipes(),
+        "everywhere" => memory::everywhere(number),
+        "launches" => queue::launches(number),
+        "user-event" => queue::user_event(),
+        "failed-event" => queue::failed_event(),
+        "callback" => queue::callback(),
+        "native" => queue::native(),
+        "burst" => queue::burst(number),
+        "cross" => queue::cross(),
+        "collective" => queue::collective(),
+        "checksum" => queue::checksum(),
+        "overhead" => queue::overhead(number),
+        "fork" => process::fork(),
+        "exec" => process::exec(),
+        other => panic!("no scenario {other:?}"),
+    }
+}

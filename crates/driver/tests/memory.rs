@@ -1,0 +1,104 @@
+//! Device memory: held to the byte, given back when the driver lets go.
+
+mod support;
+
+use support::{Lease, OCLGRIND, POCL, missing};
+
+const CAP: u64 = 1_000_003;
+
+#[test]
+fn the_cap_is_exact_to_the_byte() {
+    let lease = Lease::pocl(CAP);
+    let mut program = lease.probe("cap", usize::try_from(CAP).unwrap());
+    program.expect("past -4");
+    program.expect("past again -4");
+    program.end();
+    // All but one buffer were released; the rest goes with the slot.
+    assert_eq!(lease.held(0), CAP / 4);
+    assert_eq!(lease.usage().slot[0].refused.load(std::sync::atomic::Ordering::Relaxed), 2);
+}
+
+#[test]
+fn what_the_driver_refuses_is_rolled_back() {
+    let lease = Lease::pocl(1 << 50);
+    let said = lease.probe("failing", 0).end();
+    assert_eq!(said, ["too large -61", "nothing -61", "no host memory -37"]);
+    assert_eq!(lease.held(0), 0);
+}
+
+#[test]
+fn views_are_free_and_a_buffer_is_held_until_its_last_user_is_gone() {
+    let lease = Lease::pocl(CAP);
+    let mut program = lease.probe("views", 0);
+    program.expect("the part holds it");
+    assert_eq!(lease.held(0), 8192);
+    program.go();
+    program.expect("another");
+    assert_eq!(lease.held(0), 512);
+    program.go();
+    program.end();
+    assert_eq!(lease.held(0), 0);
+}
+
+#[test]
+fn images_of_every_kind_are_held_at_the_size_the_driver_says() {
+    let lease = Lease::pocl(CAP);
+    let mut program = lease.probe("images", usize::try_from(CAP).unwrap());
+    for kind in ["1d", "1d array", "2d", "2d array", "3d"] {
+        let line = program.line();
+        let size = line.strip_prefix(kind).unwrap().trim();
+        assert_eq!(size.parse(), Ok(lease.held(0)), "{line}");
+        program.go();
+    }
+    program.expect("past -4");
+    program.end();
+    assert_eq!(lease.held(0), 0);
+}
+
+#[test]
+fn shared_virtual_memory_is_held_and_freed_by_call_and_by_command() {
+    let lease = Lease::pocl(CAP);
+    match lease.probe("svm", usize::try_from(CAP).unwrap()).end().as_slice() {
+        [one] if one == "unsupported" => support::skipped("the driver has no SVM"),
+        said => assert_eq!((said, lease.held(0)), (&["freed".to_owned()][..], 0)),
+    }
+}
+
+#[test]
+fn a_pipe_is_held() {
+    let lease = Lease::pocl(CAP);
+    let mut program = lease.probe("pipes", 0);
+    let said = program.line();
+    if said.starts_with("unsupported") {
+        support::skipped(&format!("pipes are {said}"));
+        assert_eq!(lease.held(0), 0);
+    } else {
+        assert!(lease.held(0) >= 16 * 64);
+        program.go();
+        program.end();
+        assert_eq!(lease.held(0), 0);
+    }
+}
+
+#[test]
+fn a_driver_that_the_loader_finds_twice_is_capped_both_times() {
+    let lease = Lease::pocl(CAP);
+    lease.also_vendor(POCL.0);
+    let said = lease.probe("everywhere", usize::try_from(CAP).unwrap() + 1).end();
+    assert!(!said.is_empty());
+    for line in said {
+        assert_eq!(line, format!("{} Err(-4)", POCL.1));
+    }
+}
+
+#[test]
+fn two_vendors_in_one_process_have_a_cap_each() {
+    if missing(OCLGRIND.0, "oclgrind") {
+        return;
+    }
+    let lease = Lease::new(&[(POCL, 0, CAP), (OCLGRIND, 0, 500)]);
+    let mut said = lease.probe("everywhere", 600).end();
+    said.sort();
+    assert_eq!(said, [format!("{} Err(-4)", OCLGRIND.1), format!("{} Ok(())", POCL.1)]);
+    assert_eq!((lease.held(0), lease.held(1)), (600, 0));
+}

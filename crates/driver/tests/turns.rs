@@ -1,0 +1,162 @@
+//! Device time: programs launch in their turn, and nothing about turns can stop them for ever.
+
+mod support;
+
+use std::time::{Duration, Instant};
+use support::{Lease, POCL, QUANTUM_NS, Talk, example};
+
+const MEMORY: u64 = 1 << 28;
+const A_WHILE: Duration = Duration::from_millis(300);
+
+#[test]
+fn nothing_is_launched_while_the_gate_is_closed() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("launches", 20);
+    program.expect("ready");
+    lease.close();
+    program.go();
+    assert!(program.is_silent(A_WHILE), "it launched behind a closed gate");
+    lease.until("a thread waits", |census| census.waiting == 1 && census.inflight == 0);
+    lease.open();
+    for index in 0..20 {
+        program.expect(&index.to_string());
+    }
+    program.expect("done");
+    program.end();
+    assert_eq!((lease.census().inflight, lease.census().waiting), (0, 0));
+}
+
+#[test]
+fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("user-event", 0);
+    program.expect("queued");
+    lease.until("nothing is in flight", |census| census.inflight == 0 && census.waiting == 0);
+    lease.close();
+    program.go();
+    program.expect("complete");
+    lease.until("all are counted out", |census| census.inflight == 0);
+    lease.open();
+    program.go();
+    program.expect("done");
+    program.end();
+}
+
+#[test]
+fn commands_behind_an_event_that_fails_are_counted_out() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("failed-event", 0);
+    program.expect("failed as it should");
+    program.end();
+    assert_eq!(lease.census().inflight, 0);
+}
+
+#[test]
+fn a_launch_from_a_callback_never_blocks() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("callback", 0);
+    program.expect("running");
+    lease.close();
+    program.expect("launched from the callback");
+    lease.open();
+    program.go();
+    program.expect("done");
+    program.end();
+}
+
+#[test]
+fn a_host_function_in_a_queue_finds_its_arguments() {
+    let lease = Lease::pocl(MEMORY);
+    match lease.probe("native", 0).line().as_str() {
+        "done" => {}
+        other => support::skipped(&format!("native kernels: {other}")),
+    }
+}
+
+#[test]
+fn a_burst_drains_within_a_few_quanta_of_a_revocation() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("burst", 10_000);
+    program.expect("ready");
+    program.go();
+    std::thread::sleep(A_WHILE);
+    let before = lease.census().inflight;
+    lease.close();
+    let closed = Instant::now();
+    lease.until("drained", |census| census.inflight == 0);
+    // Kernels of about 0.2 ms: the whole burst would take seconds. The bound is loose because the
+    // machine may be busy; the count in flight is not.
+    assert!(closed.elapsed() < Duration::from_nanos(10 * QUANTUM_NS), "{:?}", closed.elapsed());
+    assert!((1..1024).contains(&before), "{before} in flight");
+    assert!(program.is_silent(Duration::from_millis(50)));
+    lease.open();
+    program.expect("done");
+    program.end();
+}
+
+#[test]
+fn queues_without_order_keep_their_dependences_through_turns() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("cross", 0);
+    for _ in 0..20 {
+        lease.close();
+        std::thread::sleep(Duration::from_millis(2));
+        lease.turn(QUANTUM_NS / 10);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    lease.open();
+    program.expect("done");
+    program.end();
+}
+
+#[test]
+fn two_devices_whose_kernels_wait_for_each_other_get_through_short_turns() {
+    let lease = Lease::new(&[(POCL, 0, MEMORY), (POCL, 1, MEMORY)]);
+    let mut command = lease.command(example("probe"));
+    command.args(["collective", "0"]).env("POCL_DEVICES", "pthread pthread");
+    let mut program = Talk::start(&mut command);
+    let said = program.line();
+    if said == "unsupported" {
+        return support::skipped("the driver does not make two devices");
+    }
+    program.go();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while program.is_silent(Duration::from_millis(2)) {
+        assert!(Instant::now() < deadline, "the kernels wait for each other: {:?}", lease.census());
+        lease.turn(1_000_000);
+        std::thread::sleep(Duration::from_millis(2));
+        lease.close();
+    }
+    program.end();
+}
+
+#[test]
+fn a_turn_that_is_too_short_still_takes_one_command() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("burst", 3);
+    program.expect("ready");
+    lease.close();
+    program.go();
+    lease.until("a thread waits", |census| census.waiting == 1);
+    for _ in 0..200 {
+        lease.turn(10_000_000);
+        std::thread::sleep(Duration::from_millis(5));
+        lease.close();
+        std::thread::sleep(Duration::from_millis(5));
+        if !program.is_silent(Duration::from_millis(1)) {
+            return program.end().clear();
+        }
+    }
+    panic!("a launch never got its turn: {:?}", lease.census());
+}
+
+#[test]
+fn results_are_those_of_the_driver_alone() {
+    let lease = Lease::pocl(MEMORY);
+    let through = lease.probe("checksum", 0).end();
+    let mut native = std::process::Command::new(example("probe"));
+    native.args(["checksum", "0"]).env("POCL_CACHE_DIR", support::cache());
+    let alone = native.output().unwrap();
+    assert_eq!(through.join("\n"), String::from_utf8_lossy(&alone.stdout).trim());
+    assert!(!through.is_empty());
+}
