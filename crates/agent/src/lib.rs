@@ -10,5 +10,27 @@
 //! carries no vendor's runtime (devices are probed in short-lived children).
 
 pub mod arbiter;
+pub mod client;
+mod clients;
+mod earlier;
+mod folder;
+mod inventory;
+mod leases;
+mod memory;
+mod node;
+mod options;
+mod pace;
+mod packet;
+mod paths;
+mod prepare;
+mod reconcile;
 pub mod runner;
+mod sample;
 pub mod shim;
+mod sync;
+mod watched;
+
+pub use inventory::InventoryError;
+pub use memory::MemoryError;
+pub use options::{AgentError, AgentOptions, run_agent};
+pub use paths::StatePaths;

@@ -1,0 +1,224 @@
+//! Clients that wait for their job to start: each hands over its own descriptors beforehand.
+//!
+//! What a client may reach is decided by who it is (peer credentials), once its job's lease is
+//! known here. A client that goes away before the start takes its descriptors with it.
+
+use crate::packet;
+use polder_model::{JobId, LeaseId};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+
+/// What a client sends, with its standard input, output and error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Start `job` on my descriptors.
+    Attach {
+        /// Which.
+        job: JobId,
+        /// Whether standard input is a terminal that the task is to control.
+        terminal: bool,
+    },
+}
+
+/// What the agent answers once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub(crate) enum Answer {
+    /// It runs; the shim there knows how it ends.
+    Launched {
+        /// Its lease.
+        lease: LeaseId,
+        /// The lease's folder, where its shim listens.
+        folder: PathBuf,
+    },
+    /// It will not run on these descriptors, and why.
+    Refused {
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+/// Most clients that wait at one time.
+const CLIENTS_MAX: usize = 1024;
+/// Most clients of one user that wait at one time.
+const CLIENTS_PER_USER_MAX: usize = 256;
+/// How long a client may take to say what it wants.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// Connections the kernel holds until they are accepted.
+const BACKLOG: i32 = 128;
+/// How long to rest when connections cannot be accepted for lack of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// A client that waits, with what it handed over.
+#[derive(Debug)]
+pub(crate) struct Client {
+    socket: Arc<UnixStream>,
+    /// Who it is.
+    pub(crate) uid: u32,
+    /// Standard input, output and error.
+    pub(crate) stdio: [OwnedFd; 3],
+    /// Whether the task is to control the terminal.
+    pub(crate) terminal: bool,
+    ticket: u64,
+}
+
+impl Client {
+    /// Says that its program runs.
+    pub(crate) fn launched(self, lease: LeaseId, folder: &Path) {
+        self.answer(&Answer::Launched { lease, folder: folder.to_owned() });
+    }
+
+    /// Says that it will not run.
+    pub(crate) fn refused(self, why: impl Into<String>) {
+        self.answer(&Answer::Refused { why: why.into() });
+    }
+
+    fn answer(self, answer: &Answer) {
+        // A client that went away needs no answer.
+        let _ = packet::send(self.socket.as_ref(), answer, &[], SendFlags::DONTWAIT);
+    }
+}
+
+/// All clients that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    waiting: Mutex<BTreeMap<u64, (JobId, Client)>>,
+    arrival: Notify,
+}
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (JobId, Client)>> {
+        // No code panics while it holds the lock; the map is whole in any case.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a client of `job` whose user `may` have it. Those who may not are told so.
+    pub(crate) async fn take(&self, job: JobId, may: impl Fn(u32) -> bool) -> Client {
+        loop {
+            let arrival = self.arrival.notified();
+            tokio::pin!(arrival);
+            arrival.as_mut().enable();
+            if let Some(client) = self.pick(job, &may) {
+                return client;
+            }
+            arrival.await;
+        }
+    }
+
+    fn pick(&self, job: JobId, may: impl Fn(u32) -> bool) -> Option<Client> {
+        let mut waiting = self.lock();
+        let tickets = waiting.iter().filter(|(_, (of, _))| *of == job).map(|(ticket, _)| *ticket);
+        for ticket in tickets.collect::<Vec<_>>() {
+            let Some((_, client)) = waiting.remove(&ticket) else { continue };
+            if may(client.uid) {
+                return Some(client);
+            }
+            client.refused(format!("job {job} belongs to another user"));
+        }
+        None
+    }
+
+    /// Takes a client in, unless there are too many.
+    fn admit(&self, job: JobId, client: Client) {
+        let mut waiting = self.lock();
+        let mine = waiting.values().filter(|(_, other)| other.uid == client.uid).count();
+        if waiting.len() >= CLIENTS_MAX || mine >= CLIENTS_PER_USER_MAX {
+            drop(waiting);
+            return client.refused(format!(
+                "too many clients wait for their jobs ({CLIENTS_PER_USER_MAX} of one user, \
+                 {CLIENTS_MAX} in all): use `polder submit`"
+            ));
+        }
+        waiting.insert(client.ticket, (job, client));
+        drop(waiting);
+        self.arrival.notify_waiters();
+    }
+
+    /// Serves the socket until dropped.
+    pub(crate) async fn serve(self: Arc<Self>, listener: UnixListener) {
+        let mut ticket = 0u64;
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    ticket += 1;
+                    tokio::spawn(Self::attend(Arc::clone(&self), socket, ticket));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a client on the agent's socket");
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
+        }
+    }
+
+    /// Reads what a client wants, and keeps it until it leaves or is taken.
+    async fn attend(self: Arc<Self>, socket: UnixStream, ticket: u64) {
+        let attended = async {
+            let socket = Arc::new(socket);
+            let request = tokio::time::timeout(REQUEST_LIMIT, read_request(&socket)).await??;
+            let Some((Request::Attach { job, terminal }, fds)) = request else { return Ok(()) };
+            let uid = socket.peer_cred()?.uid();
+            let given = fds.len();
+            let Ok(stdio) = <[OwnedFd; 3]>::try_from(fds) else {
+                let why = format!("{given} descriptors came where 3 are needed");
+                return packet::send(&*socket, &Answer::Refused { why }, &[], SendFlags::DONTWAIT);
+            };
+            let client = Client { socket: Arc::clone(&socket), uid, stdio, terminal, ticket };
+            self.admit(job, client);
+            wait_for_hangup(&socket).await;
+            self.lock().remove(&ticket);
+            Ok::<(), io::Error>(())
+        };
+        if let Err(error) = attended.await {
+            tracing::debug!(%error, "a client of the agent's socket was dropped");
+        }
+    }
+}
+
+/// Opens the agent's socket for everybody: who may have what is decided by peer credentials.
+///
+/// It is a `SOCK_SEQPACKET` socket behind types made for streams: accepting and waiting are the
+/// same, and packets go through [`packet`] alone.
+pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+}
+
+async fn read_request(socket: &UnixStream) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
+    let receive = || packet::receive(socket, RecvFlags::DONTWAIT);
+    socket.async_io(Interest::READABLE, receive).await
+}
+
+/// Returns when the client has closed, or says anything more: it has nothing more to say.
+async fn wait_for_hangup(socket: &UnixStream) {
+    let peek = || {
+        let mut byte = [0; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(socket, &mut byte, flags).map_err(io::Error::from)
+    };
+    // Whatever ends the wait, an error included, ends the client.
+    let _ = socket.async_io(Interest::READABLE, peek).await;
+}
+
+#[cfg(test)]
+#[path = "clients_tests.rs"]
+mod tests;

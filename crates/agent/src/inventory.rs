@@ -1,0 +1,98 @@
+//! What the node has, probed at the start, now and then, and after a lease ended badly.
+
+use crate::AgentOptions;
+use polder_devices::{
+    PROBE_SUBCOMMAND, ProbeError, SimulateError, node_facts, probe_in_child, read_simulated,
+};
+use polder_model::{Device, Inventory};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+
+/// How often devices are looked at again when nothing gives cause. A look starts every vendor's
+/// runtime once, which costs a second of one CPU.
+const PROBE_PERIOD: Duration = Duration::from_secs(600);
+/// Least time between two looks, whatever fails meanwhile.
+const PROBE_REST: Duration = Duration::from_secs(30);
+
+/// Why the devices are not known.
+#[derive(Debug, Error)]
+pub enum InventoryError {
+    /// The machine could not be probed.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The file of simulated devices was refused.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
+}
+
+/// Looks once. `before` is what was found last time: what is measured once is kept from there.
+pub(crate) fn look(
+    options: &AgentOptions,
+    before: Option<&Inventory>,
+) -> Result<Inventory, InventoryError> {
+    let mut devices = match &options.simulate {
+        Some(path) => read_simulated(path)?,
+        None => {
+            let mut probe = options.probe.clone();
+            probe.measure_bandwidth = probe.measure_bandwidth && before.is_none();
+            probe_in_child(&options.exe, &[PROBE_SUBCOMMAND], &probe)?.devices
+        }
+    };
+    devices.sort_by(|a, b| a.id.cmp(&b.id));
+    if let Some(before) = before {
+        keep_measured(&mut devices, &before.devices);
+    }
+    Ok(Inventory { node: node_facts(env!("CARGO_PKG_VERSION")), devices })
+}
+
+/// A figure that a later look does not measure again is the earlier one.
+fn keep_measured(devices: &mut [Device], before: &[Device]) {
+    for device in devices {
+        let known = before.iter().find(|known| known.id == device.id);
+        if let Some(known) = known.filter(|_| device.memory_bandwidth.is_none()) {
+            device.memory_bandwidth = known.memory_bandwidth;
+        }
+    }
+}
+
+/// Looks again on a period and whenever `doubt` is raised; tells of changes only.
+pub(crate) async fn keep_looking(
+    options: Arc<AgentOptions>,
+    found: watch::Sender<Arc<Inventory>>,
+    doubt: Arc<Notify>,
+) {
+    loop {
+        tokio::time::sleep(PROBE_REST).await;
+        let rest = PROBE_PERIOD.saturating_sub(PROBE_REST);
+        let _ = tokio::time::timeout(rest, doubt.notified()).await;
+        let before = Arc::clone(&found.borrow());
+        let asked = Arc::clone(&options);
+        let known = Arc::clone(&before);
+        let looked = tokio::task::spawn_blocking(move || look(&asked, Some(&known))).await;
+        match looked {
+            Ok(Ok(now)) if now != *before => {
+                tell(&before, &now);
+                found.send_replace(Arc::new(now));
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "devices could not be looked at again"),
+            Err(error) => tracing::error!(%error, "looking at devices"),
+        }
+    }
+}
+
+fn tell(before: &Inventory, now: &Inventory) {
+    let ids = |inventory: &Inventory| -> Vec<_> {
+        inventory.devices.iter().map(|device| device.id.clone()).collect()
+    };
+    let (before, now) = (ids(before), ids(now));
+    let gone: Vec<_> = before.iter().filter(|id| !now.contains(id)).collect();
+    let new: Vec<_> = now.iter().filter(|id| !before.contains(id)).collect();
+    if gone.is_empty() {
+        tracing::info!(?new, "the node's devices have changed");
+    } else {
+        tracing::warn!(?gone, ?new, "devices have vanished from this node");
+    }
+}

@@ -1,0 +1,546 @@
+//! The node's loop: one task that knows every lease, calls the server, and tells the leases what
+//! the server wants.
+
+use crate::clients::{self, Clients};
+use crate::folder;
+use crate::inventory;
+use crate::leases::{
+    self, COMMANDS_MAX, Command, News, Room, What, never_ran, outcome_of, ran_since,
+};
+use crate::memory::{Memory, Verdict};
+use crate::pace::{Pace, Went};
+use crate::paths::{StatePaths, lease_folders};
+use crate::prepare::{self, Adopted, Stands};
+use crate::reconcile::{Action, Held, reconcile};
+use crate::sample::{sample, takes_turns};
+use crate::shim::{boot_id, boot_micros};
+use crate::sync::{self, SyncError};
+use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
+use polder_model::{
+    Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, LeaseReport, LeaseSample, Micros, Outcome,
+    Phase, SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse,
+};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+/// How long the server may hold a call.
+const CALL_WAIT: Micros = Micros::from_secs(10);
+/// How much longer than that a call may take before it is given up.
+const CALL_SLACK: Duration = Duration::from_secs(20);
+/// Most calls that have not come back at one time; the oldest is given up beyond it.
+const CALLS_MAX: usize = 8;
+/// How often samples are taken, contact is checked and logs are pruned.
+const TICK: Duration = Duration::from_secs(1);
+/// Logs are pruned once so many leases have been forgotten since.
+const PRUNE_EVERY: u32 = 100;
+/// News of leases that the loop has not heard yet; a lease waits beyond it.
+const NEWS_MAX: usize = 1024;
+/// Leases adopted at the same time at the start.
+const ADOPTED_AT_ONCE: usize = 16;
+/// How long before its contact limit a lease is ended, beside its grace: the time that ending
+/// takes, so that nothing of it runs when the server may call it lost.
+const CONTACT_SLACK: Micros = Micros::from_secs(5);
+
+/// One lease as the loop knows it.
+struct Known {
+    held: Held,
+    phase: Phase,
+    /// When its program started, on the boot clock.
+    started: Option<Micros>,
+    sample: Option<LeaseSample>,
+    /// What was granted; unknown for a lease of which only a tombstone is known.
+    lease: Option<Lease>,
+    grace: Micros,
+    commands: mpsc::Sender<Command>,
+}
+
+/// A call that has come back.
+struct Back {
+    sequence: u64,
+    /// When it was sent, on the boot clock.
+    sent: Micros,
+    with_inventory: bool,
+    answer: Result<SyncResponse, SyncError>,
+}
+
+/// The loop's state.
+pub(crate) struct Node {
+    room: Arc<Room>,
+    memory: Memory,
+    known: BTreeMap<LeaseId, Known>,
+    news: mpsc::Receiver<News>,
+    inventory: watch::Receiver<Arc<Inventory>>,
+    inventory_told: bool,
+    doubt: Arc<Notify>,
+    sequence: u64,
+    calls: JoinSet<Back>,
+    in_flight: Vec<tokio::task::AbortHandle>,
+    pace: Pace,
+    born: Instant,
+    /// Up to when the server is known to have heard from here, on the boot clock.
+    contact: Micros,
+    complaint: String,
+    forgotten: u32,
+    /// Everything that ends with the loop.
+    _helpers: JoinSet<()>,
+}
+
+impl Node {
+    /// Makes everything ready: devices looked at, earlier leases found, sockets open.
+    pub(crate) async fn open(options: AgentOptions) -> Result<Self, AgentError> {
+        let options = Arc::new(options);
+        let paths = StatePaths(options.state_dir.clone());
+        let memory = Memory::open(&paths)?;
+        let listener = clients::listen(&paths.agent_socket())
+            .map_err(|source| AgentError::Socket { path: paths.agent_socket(), source })?;
+        let boot = boot_id().map_err(|source| AgentError::Boot { source })?;
+        let looked = {
+            let options = Arc::clone(&options);
+            leases::blocking(move || inventory::look(&options, None)).await
+        };
+        let found = looked.ok_or(AgentError::Broken { what: "looking at devices" })??;
+        let (found, inventory) = watch::channel(Arc::new(found));
+        let (news, heard) = mpsc::channel(NEWS_MAX);
+        let clients = Arc::new(Clients::default());
+        let doubt = Arc::new(Notify::new());
+        let mut helpers = JoinSet::new();
+        helpers.spawn(Arc::clone(&clients).serve(listener));
+        helpers.spawn(inventory::keep_looking(Arc::clone(&options), found, Arc::clone(&doubt)));
+        let arbiter = ArbiterHandle::start()?;
+        let inventory_of_room = inventory.clone();
+        let room =
+            Room { options, paths, arbiter, clients, inventory: inventory_of_room, boot, news };
+        let mut node = Self {
+            room: Arc::new(room),
+            memory,
+            known: BTreeMap::new(),
+            news: heard,
+            inventory,
+            inventory_told: false,
+            doubt,
+            sequence: 0,
+            calls: JoinSet::new(),
+            in_flight: Vec::new(),
+            pace: Pace::default(),
+            born: Instant::now(),
+            contact: Micros(boot_micros()),
+            complaint: String::new(),
+            forgotten: PRUNE_EVERY,
+            _helpers: helpers,
+        };
+        node.adopt_all().await?;
+        tracing::info!(
+            node = %node.room.options.node, incarnation = node.memory.incarnation(),
+            leases = node.known.len(), devices = node.inventory.borrow().devices.len(),
+            obeys = %node.memory, "the agent is up"
+        );
+        Ok(node)
+    }
+
+    /// Finds every lease that an earlier agent held: all of them are in the first call.
+    async fn adopt_all(&mut self) -> Result<(), AgentError> {
+        let leases = lease_folders(&self.room.paths)
+            .map_err(|source| AgentError::State { path: self.room.paths.leases(), source })?;
+        let mut adopting = JoinSet::new();
+        for lease in leases {
+            if adopting.len() >= ADOPTED_AT_ONCE {
+                self.adopted(adopting.join_next().await)?;
+            }
+            let room = Arc::clone(&self.room);
+            adopting.spawn_blocking(move || (lease, prepare::adopt(&room, lease)));
+        }
+        while let Some(done) = adopting.join_next().await {
+            self.adopted(Some(done))?;
+        }
+        Ok(())
+    }
+
+    fn adopted(
+        &mut self,
+        done: Option<Result<(LeaseId, Adopted), tokio::task::JoinError>>,
+    ) -> Result<(), AgentError> {
+        let (lease, adopted) = match done {
+            Some(Ok(done)) => done,
+            Some(Err(_)) => return Err(AgentError::Broken { what: "finding earlier leases" }),
+            None => return Ok(()),
+        };
+        let (order, stands) = match adopted {
+            Adopted::NotHeld => return Ok(()),
+            Adopted::Held(order, stands) => (Some(order), *stands),
+            Adopted::Unreadable(end) => (None, Stands::Over(end)),
+        };
+        let phase = match &stands {
+            Stands::Live(live) => live.state.node_phase(),
+            Stands::Over(end) => Phase::Ended { end: end.clone() },
+            Stands::Unreached(unreached) => unreached.phase.clone(),
+        };
+        let commands = self.hold(lease, order.as_deref(), phase);
+        tokio::spawn(leases::follow(Arc::clone(&self.room), lease, stands, commands));
+        Ok(())
+    }
+
+    /// Notes a lease as held here; returns where it hears its commands.
+    fn hold(
+        &mut self,
+        lease: LeaseId,
+        order: Option<&LeaseOrder>,
+        phase: Phase,
+    ) -> mpsc::Receiver<Command> {
+        let (commands, heard) = mpsc::channel(COMMANDS_MAX);
+        let held = Held {
+            start: matches!(phase, Phase::Started | Phase::Stopping),
+            stop: false,
+            ended: matches!(phase, Phase::Ended { .. }),
+        };
+        let known = Known {
+            held,
+            phase,
+            started: None,
+            sample: None,
+            lease: order.map(|order| order.lease.clone()),
+            grace: order.map_or(Micros(0), |order| order.grace),
+            commands,
+        };
+        self.known.insert(lease, known);
+        heard
+    }
+
+    /// Runs until `shutdown`, or until a newer agent of this node is at work.
+    pub(crate) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), AgentError> {
+        tokio::pin!(shutdown);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.pace.due().map(|due| self.born + due);
+            tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                Some(back) = self.calls.join_next() => self.came_back(back)?,
+                Some(news) = self.news.recv() => self.heard(news),
+                Ok(()) = self.inventory.changed() => {
+                    self.inventory_told = false;
+                    self.pace.news();
+                }
+                _ = tick.tick() => self.tick(),
+                () = sleep_until(due), if due.is_some() => self.call(),
+            }
+        }
+    }
+
+    /// Sends everything that is known here.
+    fn call(&mut self) {
+        self.sequence += 1;
+        let with_inventory = !self.inventory_told;
+        let inventory =
+            with_inventory.then(|| Inventory::clone(&self.inventory.borrow_and_update()));
+        let leases = self.known.iter().map(|(lease, known)| known.report(*lease)).collect();
+        let request = SyncRequest {
+            protocol: SYNC_PROTOCOL,
+            node: self.room.options.node.clone(),
+            incarnation: self.memory.incarnation(),
+            sequence: self.sequence,
+            seen: self.memory.seen(),
+            inventory,
+            leases,
+            wait: self.wait(),
+        };
+        let (sequence, sent) = (self.sequence, Micros(boot_micros()));
+        let socket = self.room.paths.server_socket();
+        let limit = request.wait.to_duration() + CALL_SLACK;
+        self.in_flight.retain(|call| !call.is_finished());
+        if self.in_flight.len() >= CALLS_MAX {
+            self.in_flight.remove(0).abort();
+        }
+        let call = self.calls.spawn(async move {
+            let called = tokio::time::timeout(limit, sync::call(&socket, &request)).await;
+            let answer = called.unwrap_or_else(|_| Err(SyncError::Late { socket, limit }));
+            Back { sequence, sent, with_inventory, answer }
+        });
+        self.in_flight.push(call);
+        self.pace.called(self.born.elapsed());
+    }
+
+    /// How long the server may hold a call: well below every contact limit.
+    fn wait(&self) -> Micros {
+        let limits = self.known.values().filter_map(|known| known.lease.as_ref());
+        let shortest = limits.map(|lease| Micros(lease.contact_limit.0 / 4)).min();
+        shortest.map_or(CALL_WAIT, |shortest| shortest.min(CALL_WAIT))
+    }
+
+    fn came_back(&mut self, back: Result<Back, tokio::task::JoinError>) -> Result<(), AgentError> {
+        // Calls that are given up were overtaken by others.
+        let Ok(Back { sequence, sent, with_inventory, answer }) = back else { return Ok(()) };
+        let newest = sequence == self.sequence;
+        let went = match answer {
+            Ok(answer) => {
+                self.pace.heard();
+                // An inventory that has changed since is sent again by the mark of its change.
+                self.inventory_told |= with_inventory && newest;
+                self.obey(&answer, sent)?
+            }
+            Err(SyncError::Refused(SyncRefusal::Superseded)) if !newest => return Ok(()),
+            Err(SyncError::Refused(refusal @ SyncRefusal::OldIncarnation { .. })) => {
+                return Err(AgentError::Refused(refusal));
+            }
+            Err(error) if !newest => {
+                tracing::debug!(%error, "an overtaken call failed");
+                return Ok(());
+            }
+            Err(error) => {
+                self.complain(error.to_string());
+                match error {
+                    SyncError::Refused(SyncRefusal::Protocol { .. }) => Went::Refused,
+                    _ => Went::Failed,
+                }
+            }
+        };
+        if newest {
+            self.pace.over(self.born.elapsed(), went, random());
+        }
+        Ok(())
+    }
+
+    /// Says what is wrong, once.
+    fn complain(&mut self, complaint: String) {
+        if self.complaint != complaint {
+            tracing::error!("{complaint}; the leases here are kept");
+            self.complaint = complaint;
+        }
+    }
+
+    fn obey(&mut self, answer: &SyncResponse, sent: Micros) -> Result<Went, AgentError> {
+        match self.memory.judge(answer)? {
+            Verdict::Obey => {}
+            Verdict::Older => {
+                tracing::debug!(version = ?answer.version, "an older answer is passed over");
+                let restored = format!(
+                    "the server answers with an older state than it once gave (epoch {}; this \
+                     agent obeys {}): was it restored from a backup?",
+                    answer.version.epoch, self.memory
+                );
+                if self.memory.is_newer_epoch_than(&answer.version) {
+                    self.complain(restored);
+                    return Ok(Went::Failed);
+                }
+                return Ok(Went::Answered);
+            }
+            Verdict::Foreign => {
+                self.complain(format!(
+                    "the server at {} belongs to pool {}, and this node to {}: nothing is ended \
+                     here; to move the node, end its tasks and remove {}",
+                    self.room.paths.server_socket().display(),
+                    answer.version.pool,
+                    self.memory,
+                    self.room.paths.memory().display()
+                ));
+                return Ok(Went::Refused);
+            }
+        }
+        self.complaint.clear();
+        self.contact = self.contact.max(sent);
+        let held = self.known.iter().map(|(lease, known)| (*lease, known.held)).collect();
+        for action in reconcile(&held, answer) {
+            self.act(action);
+        }
+        Ok(Went::Answered)
+    }
+
+    fn act(&mut self, action: Action<'_>) {
+        match action {
+            Action::Prepare(order) => {
+                let lease = order.lease.id;
+                let commands = self.hold(lease, Some(order), Phase::Preparing);
+                let order = Box::new(order.clone());
+                tokio::spawn(leases::begin(Arc::clone(&self.room), order, commands));
+                self.pace.news();
+            }
+            Action::Start(order) => {
+                let lease = order.lease.id;
+                self.command(lease, Command::Start { master: order.gang.master.clone() });
+                if let Some(known) = self.known.get_mut(&lease) {
+                    known.held.start = true;
+                }
+            }
+            Action::Stop(tombstone) => {
+                self.stop(tombstone.lease, outcome_of(&tombstone.why), tombstone.grace);
+            }
+            Action::Bury(tombstone) => {
+                self.over(tombstone.lease, never_ran(outcome_of(&tombstone.why)));
+            }
+            Action::Missing(order) => {
+                let lease = order.lease.id;
+                tracing::error!(%lease, "the server believes this lease here, and nothing is \
+                    known of it: reported as lost");
+                let why = "the node has lost its record of this lease".to_owned();
+                self.over(lease, never_ran(Outcome::Lost { why }));
+            }
+            Action::Forget(lease) => self.command(lease, Command::Forget),
+        }
+    }
+
+    /// Holds a lease only to report its end.
+    fn over(&mut self, lease: LeaseId, end: LeaseEnd) {
+        let commands = self.hold(lease, None, Phase::Ended { end: end.clone() });
+        let stands = Stands::Over(end);
+        tokio::spawn(leases::follow(Arc::clone(&self.room), lease, stands, commands));
+        self.pace.news();
+    }
+
+    fn stop(&mut self, lease: LeaseId, outcome: Outcome, grace: Micros) {
+        self.command(lease, Command::Stop { outcome, grace });
+        if let Some(known) = self.known.get_mut(&lease) {
+            known.held.stop = true;
+        }
+    }
+
+    fn command(&mut self, lease: LeaseId, command: Command) {
+        let Some(known) = self.known.get(&lease) else { return };
+        if let Err(error) = known.commands.try_send(command) {
+            // Each kind of command is given once or twice, so the room suffices; a lease whose
+            // task is gone has ended.
+            tracing::debug!(%lease, %error, "a command is not heard");
+        }
+    }
+
+    /// A lease has something to tell; all that wait are heard before the next call.
+    fn heard(&mut self, first: News) {
+        let mut next = Some(first);
+        while let Some(News { lease, what }) = next {
+            match what {
+                What::Forgotten => {
+                    self.known.remove(&lease);
+                    self.forgotten += 1;
+                }
+                What::Unreached => {
+                    if let Some(known) = self.known.get_mut(&lease) {
+                        // The next answer tells it again; a start that was heard is not repeated.
+                        known.held = Held { ended: known.held.ended, ..Held::NEW };
+                    }
+                }
+                What::Phase { phase, started } => self.came_to(lease, phase, started),
+            }
+            next = self.news.try_recv().ok();
+        }
+    }
+
+    fn came_to(&mut self, lease: LeaseId, phase: Phase, started: Option<Micros>) {
+        let Some(known) = self.known.get_mut(&lease) else { return };
+        if let Phase::Ended { end } = &phase {
+            known.held.ended = true;
+            known.sample = None;
+            let failed = matches!(end.outcome, Outcome::Failed { .. } | Outcome::Signalled { .. });
+            if failed {
+                self.doubt.notify_one();
+            }
+        }
+        known.started = started.or(known.started);
+        if known.phase != phase {
+            known.phase = phase;
+            self.pace.news();
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Micros(boot_micros());
+        let mut changed = false;
+        for (lease, known) in &mut self.known {
+            let fresh = known.sample_now(*lease, &self.room.arbiter);
+            changed |= fresh != known.sample;
+            known.sample = fresh;
+        }
+        if changed {
+            self.pace.news();
+        }
+        let silence = Micros(now.0.saturating_sub(self.contact.0));
+        let cut_off: Vec<_> = self
+            .known
+            .iter()
+            .filter_map(|(lease, known)| Some((*lease, known.cut_off(silence)?)))
+            .collect();
+        for (lease, (outcome, grace)) in cut_off {
+            tracing::error!(%lease, %silence, "no contact with the server: the lease is ended");
+            self.stop(lease, outcome, grace);
+        }
+        if self.forgotten >= PRUNE_EVERY {
+            self.forgotten = 0;
+            let paths = self.room.paths.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = folder::prune(&paths) {
+                    tracing::warn!(%error, "old logs cannot be removed");
+                }
+            });
+        }
+    }
+}
+
+impl Known {
+    fn report(&self, lease: LeaseId) -> LeaseReport {
+        LeaseReport { lease, phase: self.phase.clone(), sample: self.sample.clone() }
+    }
+
+    fn sample_now(&self, id: LeaseId, arbiter: &ArbiterHandle) -> Option<LeaseSample> {
+        let lease = self.lease.as_ref()?;
+        if self.held.ended {
+            return None;
+        }
+        let started = self.started?;
+        let metered = takes_turns(lease).then(|| arbiter.sample(id)).flatten();
+        if takes_turns(lease) && metered.is_none() {
+            return None;
+        }
+        Some(sample(lease, metered, ran_since(started)))
+    }
+
+    /// Whether the server has been out of reach for so long that the lease must end, and how.
+    fn cut_off(&self, silence: Micros) -> Option<(Outcome, Micros)> {
+        let limit = self.lease.as_ref()?.contact_limit;
+        let (end_after, grace) = contact_end(limit, self.grace);
+        let over = self.held.stop || self.held.ended || silence < end_after;
+        let why = || format!("its node had no contact with the server for {silence}");
+        (!over).then(|| (Outcome::Lost { why: why() }, grace))
+    }
+}
+
+/// After how much silence a lease is ended, and with which grace, so that it is over before
+/// `limit` has passed.
+fn contact_end(limit: Micros, grace: Micros) -> (Micros, Micros) {
+    let half = Micros(limit.0 / 2);
+    let slack = CONTACT_SLACK.min(Micros(limit.0 / 4));
+    let grace = grace.min(Micros(half.0 - slack.0));
+    (Micros(limit.0 - grace.0 - slack.0), grace)
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    if let Some(due) = due {
+        tokio::time::sleep_until(due).await;
+    }
+}
+
+/// A number that differs between agents and calls; nothing depends on its quality.
+fn random() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_out_of_contact_is_over_before_its_limit() {
+        let secs = Micros::from_secs;
+        assert_eq!(contact_end(secs(600), secs(10)), (secs(585), secs(10)));
+        assert_eq!(contact_end(secs(8), secs(60)), (secs(4), secs(2)));
+        assert_eq!(contact_end(Micros(0), secs(60)), (Micros(0), Micros(0)));
+        for (limit, grace) in [(1, 9), (7, 0), (1_000_000, 999), (u64::MAX, u64::MAX)] {
+            let (after, grace) = contact_end(Micros(limit), Micros(grace));
+            assert!(after.0 + grace.0 <= limit);
+        }
+    }
+}

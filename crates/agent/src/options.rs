@@ -1,0 +1,152 @@
+//! How an agent is started, and why it could not be.
+
+use crate::arbiter::ArbiterError;
+use crate::inventory::InventoryError;
+use crate::memory::MemoryError;
+use crate::node::Node;
+use crate::paths::StatePaths;
+use polder_devices::ProbeOptions;
+use polder_model::{NodeId, SyncRefusal};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Polder's OpenCL driver library.
+const DRIVER_LIBRARY: &str = "libpolder_opencl.so";
+
+/// What an agent is told at its start.
+#[derive(Debug, Clone)]
+pub struct AgentOptions {
+    /// The state folder; the server's socket is in it. Its path must be short enough for sockets.
+    pub state_dir: PathBuf,
+    /// This node's name.
+    pub node: NodeId,
+    /// The product's binary, for its subcommands `shim` and `probe-devices`.
+    pub exe: PathBuf,
+    /// Arguments of that binary before `shim`.
+    pub shim_arguments: Vec<String>,
+    /// Polder's OpenCL driver library; without it leases that share a device run without
+    /// interception, and say so.
+    pub driver_library: Option<PathBuf>,
+    /// A file of simulated devices, shown instead of what is there.
+    pub simulate: Option<PathBuf>,
+    /// How devices are probed.
+    pub probe: ProbeOptions,
+}
+
+impl AgentOptions {
+    /// The usual options: everything that has a default has it.
+    #[must_use]
+    pub fn new(state_dir: PathBuf, node: NodeId, exe: PathBuf) -> Self {
+        Self {
+            driver_library: find_driver(&exe),
+            state_dir,
+            node,
+            exe,
+            shim_arguments: Vec::new(),
+            simulate: None,
+            probe: ProbeOptions::default(),
+        }
+    }
+}
+
+/// Looks for the driver library where an installation or a build puts it: beside the binary, or
+/// in `../lib/polder`.
+fn find_driver(exe: &Path) -> Option<PathBuf> {
+    let folder = exe.canonicalize().ok()?.parent()?.to_owned();
+    let places = [folder.join(DRIVER_LIBRARY), folder.join("../lib/polder").join(DRIVER_LIBRARY)];
+    places.into_iter().find_map(|place| place.canonicalize().ok())
+}
+
+/// Why the agent could not start, or stopped.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Its memory of earlier starts.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The node's devices.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// The arbiter.
+    #[error(transparent)]
+    Arbiter(#[from] ArbiterError),
+    /// Another agent has the state folder.
+    #[error("another agent works in {}: stop it, or choose another folder with --state", path.display())]
+    InUse {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// Its folders.
+    #[error("{}: {source}: the agent must be able to write its state folder", path.display())]
+    State {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its socket.
+    #[error(
+        "the agent's socket {}: {source} (a socket's path has at most 107 bytes)", path.display()
+    )]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The kernel does not tell which boot this is.
+    #[error("/proc/sys/kernel/random/boot_id: {source}: is /proc mounted?")]
+    Boot {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The server has a newer agent of this node.
+    #[error(transparent)]
+    Refused(SyncRefusal),
+    /// A fault of the agent itself.
+    #[error("the agent failed while {what}: see its log")]
+    Broken {
+        /// Doing what.
+        what: &'static str,
+    },
+}
+
+/// Runs this node's agent until `shutdown`. Its leases run on without it, under their shims; the
+/// next agent finds them again.
+///
+/// # Errors
+/// [`AgentError`], at the start or when a newer agent of this node is at work. Nothing that happens
+/// to the server is an error.
+pub async fn run_agent(
+    options: AgentOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let _lock = take_folder(&StatePaths(options.state_dir.clone()))?;
+    if options.driver_library.is_none() && options.simulate.is_none() {
+        tracing::warn!(
+            "{DRIVER_LIBRARY} was not found beside {}: shares of devices are not enforced",
+            options.exe.display()
+        );
+    }
+    let node = Node::open(options).await?;
+    Box::pin(node.run(shutdown)).await
+}
+
+/// Makes the folders and takes them for this process; the lock goes with it.
+fn take_folder(paths: &StatePaths) -> Result<OwnedFd, AgentError> {
+    let fail = |path: PathBuf| move |source: io::Error| AgentError::State { path, source };
+    let folder = paths.leases();
+    DirBuilder::new().recursive(true).mode(0o711).create(&folder).map_err(fail(folder))?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let lock = rustix::fs::open(paths.lock(), flags, Mode::RUSR | Mode::WUSR);
+    let lock = lock.map_err(io::Error::from).map_err(fail(paths.lock()))?;
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(AgentError::InUse { path: paths.0.clone() }),
+        Err(errno) => Err(fail(paths.lock())(errno.into())),
+    }
+}

@@ -1,0 +1,289 @@
+//! Makes a lease ready under a shim, or finds it again after a restart. Blocking.
+
+use crate::arbiter::Share;
+use crate::earlier::limits_before;
+use crate::folder::{Folder, Found, Mark};
+use crate::leases::{Room, never_ran};
+use crate::sample::takes_turns;
+use crate::shim::{
+    Plan, RecoverError, ShimClient, ShimError, ShimPhase, ShimState, read_plan, read_status,
+    recover, spawn_shim, write_plan,
+};
+use crate::watched::Watched;
+use polder_ledger::map_usage;
+use polder_model::{Bytes, Device, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase};
+use std::os::fd::AsFd;
+
+/// The subcommand of the product's binary that is a shim.
+const SHIM_SUBCOMMAND: &str = "shim";
+/// How often a shim that never came up is begun again.
+const SPAWN_TRIES_MAX: u32 = 8;
+/// The granularity of a device that is not there any more: a page of host memory.
+const GRANULARITY_UNKNOWN: Bytes = Bytes(4096);
+
+/// A lease whose shim answers.
+pub(crate) struct Live {
+    pub(crate) plan: Plan,
+    pub(crate) folder: Folder,
+    pub(crate) state: ShimState,
+    pub(crate) watched: Watched,
+    /// Whether the arbiter counts for it.
+    pub(crate) metered: bool,
+}
+
+/// Prepares a lease ordered now. An end when it cannot be, or had ended here before.
+pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> {
+    let folder = Folder::of(&room.paths, order.lease.id);
+    if let Found::Over(end) = folder.find() {
+        tracing::warn!(lease = %order.lease.id, "ordered again after its end: reported once more");
+        return Err(end);
+    }
+    let devices = devices_of(room, &order)?;
+    let granularity = devices.iter().map(|device| device.granularity).collect();
+    let mark = Mark { boot: room.boot.clone(), granularity };
+    let addresses = devices.into_iter().map(|device| device.address).collect();
+    let plan = Plan { order, addresses, driver: room.options.driver_library.clone() };
+    let written = folder.create(&mark).and_then(|()| write_plan(folder.path(), &plan));
+    written.map_err(|error| {
+        not_started(format!("its folder {} cannot be written: {error}", folder.path().display()))
+    })?;
+    spawn(room, folder, plan, &mark)
+}
+
+fn devices_of(room: &Room, order: &LeaseOrder) -> Result<Vec<Device>, LeaseEnd> {
+    let inventory = room.inventory.borrow();
+    let find = |slice: &polder_model::Slice| {
+        let found = inventory.devices.iter().find(|device| device.id == slice.device);
+        found.cloned().ok_or_else(|| {
+            let why = format!("device {} is not on this node any more", slice.device);
+            never_ran(Outcome::Lost { why })
+        })
+    };
+    order.lease.slices.iter().map(find).collect()
+}
+
+fn not_started(why: String) -> LeaseEnd {
+    never_ran(Outcome::NotStarted { why })
+}
+
+/// Starts the shim of a lease that has never had one, or whose shim never came up.
+fn spawn(room: &Room, folder: Folder, plan: Plan, mark: &Mark) -> Result<Live, LeaseEnd> {
+    let args = room.options.shim_arguments.iter().map(String::as_str).chain([SHIM_SUBCOMMAND]);
+    spawn_shim(&room.options.exe, &args.collect::<Vec<_>>(), folder.path())
+        .map_err(|error| not_started(error.to_string()))?;
+    connect(room, &folder, plan, mark).map_err(|error| match end_of(&folder) {
+        Some(end) => end,
+        None => {
+            dismiss(&folder);
+            not_started(format!("its shim came up and cannot be used: {error}"))
+        }
+    })
+}
+
+/// Ends a shim that prepared a lease which nobody can use.
+fn dismiss(folder: &Folder) {
+    let outcome = Outcome::NotStarted { why: "its shim cannot be used".to_owned() };
+    let stopped = ShimClient::connect(folder.path()).and_then(|mut shim| {
+        shim.hello()?;
+        shim.stop(Micros(0), outcome)
+    });
+    if let Err(error) = stopped {
+        tracing::warn!(%error, "a shim that cannot be used is left");
+    }
+}
+
+/// Connects to the shim, lets the lease take turns, and begins to watch.
+fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live, ConnectError> {
+    let mut shim = ShimClient::connect(folder.path())?;
+    let greeting = shim.hello()?;
+    let lease = &plan.order.lease;
+    let over = matches!(greeting.state.phase, ShimPhase::Ended { .. });
+    let metered = takes_turns(lease) && !over;
+    let mut state = greeting.state;
+    if metered {
+        let pages = greeting.pages.ok_or(ConnectError::NoPages)?;
+        let usage = map_usage(pages.usage)?;
+        let mut before = limits_before(state.shim, lease.id);
+        if let (None, Some(epoch)) = (&before, state.limits_epoch) {
+            before = Some(crate::arbiter::Before { epoch, devices: Vec::new() });
+        }
+        let shares = shares(&plan, mark);
+        let (limits, epoch) = room.arbiter.add(lease.id, shares, usage, pages.doorbell, before)?;
+        match shim.send_limits(limits.as_fd(), epoch) {
+            Ok(now) => state = now,
+            Err(error) => {
+                room.arbiter.remove(lease.id);
+                return Err(error.into());
+            }
+        }
+    }
+    let watched = shim
+        .watch()
+        .map_err(ConnectError::from)
+        .and_then(|watch| Watched::new(watch).map_err(ConnectError::Watch));
+    if watched.is_err() && metered {
+        room.arbiter.remove(lease.id);
+    }
+    Ok(Live { watched: watched?, plan, folder: folder.clone(), state, metered })
+}
+
+/// Why a shim that is there cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Shim(#[from] ShimError),
+    #[error("it hands out no pages: does another user own it?")]
+    NoPages,
+    #[error(transparent)]
+    Page(#[from] polder_ledger::PageError),
+    #[error(transparent)]
+    Arbiter(#[from] crate::arbiter::ArbiterError),
+    #[error("watching it: {0}")]
+    Watch(#[source] std::io::Error),
+}
+
+fn shares(plan: &Plan, mark: &Mark) -> Vec<Share> {
+    let granularity =
+        mark.granularity.iter().copied().chain(std::iter::repeat(GRANULARITY_UNKNOWN));
+    plan.order
+        .lease
+        .slices
+        .iter()
+        .zip(granularity)
+        .map(|(slice, granularity)| Share {
+            device: slice.device.clone(),
+            compute: slice.compute,
+            compute_max: slice.compute_max,
+            memory: slice.memory,
+            granularity,
+        })
+        .collect()
+}
+
+/// A lease found in its folder at the start of the agent.
+pub(crate) enum Adopted {
+    /// Not held: nothing was ordered, or the server knows its end.
+    NotHeld,
+    /// Held, and this is how it stands.
+    Held(Box<LeaseOrder>, Box<Stands>),
+    /// Over, and what was ordered cannot be read any more.
+    Unreadable(LeaseEnd),
+}
+
+/// How a lease stands.
+pub(crate) enum Stands {
+    /// Its shim answers.
+    Live(Box<Live>),
+    /// It is over.
+    Over(LeaseEnd),
+    /// Its shim is there and cannot be reached now: it is kept as it is, and tried again.
+    Unreached(Box<Unreached>),
+}
+
+/// A lease whose shim is there and does not answer.
+pub(crate) struct Unreached {
+    folder: Folder,
+    plan: Plan,
+    mark: Option<Mark>,
+    tries: u32,
+    /// How far it had come when the shim last wrote it down.
+    pub(crate) phase: Phase,
+}
+
+/// Finds out how a lease stands that an earlier agent held.
+pub(crate) fn adopt(room: &Room, lease: LeaseId) -> Adopted {
+    let folder = Folder::of(&room.paths, lease);
+    let mark = match folder.find() {
+        Found::Over(end) => {
+            // The earlier agent may have been cut short in the middle of this.
+            if let Err(error) = folder.close(&end) {
+                tracing::warn!(%lease, %error, "what is left of a lease cannot be removed");
+            }
+            return Adopted::NotHeld;
+        }
+        Found::Nothing => return Adopted::NotHeld,
+        Found::Held(mark) => mark,
+    };
+    let plan = match read_plan(folder.path()) {
+        Ok(Some(plan)) if plan.order.lease.id == lease => plan,
+        read => {
+            let read = read.map(|plan| plan.map(|plan| plan.order.lease.id));
+            tracing::error!(%lease, ?read, "the lease's plan is damaged; it counts as lost");
+            let damaged = || never_ran(Outcome::Lost { why: "its plan is damaged".to_owned() });
+            return Adopted::Unreadable(end_without_shim(&folder).unwrap_or_else(damaged));
+        }
+    };
+    let order = Box::new(plan.order.clone());
+    Adopted::Held(order, Box::new(reach(room, folder, plan, mark, 0)))
+}
+
+/// Tries again to reach a shim.
+pub(crate) fn reach_again(room: &Room, unreached: Unreached) -> Stands {
+    let Unreached { folder, plan, mark, tries, .. } = unreached;
+    reach(room, folder, plan, mark, tries)
+}
+
+impl Unreached {
+    /// A lease whose shim was reached until now.
+    pub(crate) fn lost_touch(live: Live) -> Self {
+        let Live { plan, folder, state, .. } = live;
+        let mark = match folder.find() {
+            Found::Held(mark) => mark,
+            Found::Nothing | Found::Over(_) => None,
+        };
+        Self { folder, plan, mark, tries: 0, phase: state.node_phase() }
+    }
+}
+
+fn reach(room: &Room, folder: Folder, plan: Plan, mark: Option<Mark>, tries: u32) -> Stands {
+    let none = Mark { boot: String::new(), granularity: Vec::new() };
+    let error = match connect(room, &folder, plan.clone(), mark.as_ref().unwrap_or(&none)) {
+        Ok(live) => return Stands::Live(Box::new(live)),
+        Err(error) => error,
+    };
+    let status = read_status(folder.path());
+    if matches!(error, ConnectError::Shim(ShimError::Gone { .. })) {
+        match (&status, &mark) {
+            // The order was written down, and no shim ever came up: nothing has run.
+            (Ok(None), Some(mark)) if mark.boot == room.boot => {
+                match spawn(room, folder.clone(), plan.clone(), mark) {
+                    Ok(live) => return Stands::Live(Box::new(live)),
+                    // A shim that the earlier agent began may still be on its way.
+                    Err(end) if tries + 1 >= SPAWN_TRIES_MAX => return Stands::Over(end),
+                    Err(_) => {}
+                }
+            }
+            _ => {
+                if let Some(end) = end_without_shim(&folder) {
+                    return Stands::Over(end);
+                }
+            }
+        }
+    }
+    let lease = plan.order.lease.id;
+    tracing::warn!(%lease, %error, "a shim cannot be reached; its lease is kept, and tried again");
+    let phase = match status {
+        Ok(Some(state)) => state.node_phase(),
+        _ => Phase::Preparing,
+    };
+    Stands::Unreached(Box::new(Unreached { folder, plan, mark, tries: tries + 1, phase }))
+}
+
+/// The end that the folder tells, if it tells one.
+fn end_of(folder: &Folder) -> Option<LeaseEnd> {
+    match read_status(folder.path()) {
+        Ok(Some(ShimState { phase: ShimPhase::Ended { end }, .. })) => Some(end),
+        _ => None,
+    }
+}
+
+/// The end of a lease whose shim is gone; `None` when a shim is at work there after all.
+pub(crate) fn end_without_shim(folder: &Folder) -> Option<LeaseEnd> {
+    let why = match recover(folder.path()) {
+        Ok(ShimState { phase: ShimPhase::Ended { end }, .. }) => return Some(end),
+        Err(RecoverError::Alive { .. }) => return None,
+        Ok(_) => "its shim is gone".to_owned(),
+        Err(error) => format!("its shim is gone: {error}"),
+    };
+    Some(never_ran(Outcome::Lost { why }))
+}
