@@ -81,7 +81,6 @@ pub struct Server {
     http: JoinHandle<()>,
     socket: PathBuf,
     loopback: Option<SocketAddr>,
-    lock: StateLock,
 }
 
 /// A way to stop a server from elsewhere, and to sync with it from within the same process.
@@ -120,10 +119,11 @@ pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeErr
     // The writer outlives the listeners: what they have taken in is still answered.
     let written = watch::Sender::new(false);
     let writer_stop = written.subscribe();
-    let stopping = stop.clone();
+    let (stopping, bound) = (stop.clone(), socket.clone());
     let writer = tokio::spawn(async move {
         let ended = writer.run(writer_stop).await;
         stopping.send_replace(true);
+        leave(&bound, lock);
         ended
     });
     let http = tokio::spawn(async move {
@@ -131,7 +131,15 @@ pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeErr
         let _ = http.await;
         written.send_replace(true);
     });
-    Ok(Server { stop, handle, writer, http, socket, loopback: address, lock })
+    Ok(Server { stop, handle, writer, http, socket, loopback: address })
+}
+
+/// Takes the socket away and then lets go of the folder, in this order: the next server makes its
+/// own socket as soon as it has the folder.
+fn leave(socket: &Path, lock: StateLock) {
+    // A socket that nobody answers on says the same, later.
+    let _ = std::fs::remove_file(socket);
+    drop(lock);
 }
 
 fn listen_unix(path: &Path) -> Result<UnixListener, ServeError> {
@@ -176,23 +184,18 @@ impl Server {
         self.stop.send_replace(true);
     }
 
-    /// Returns when the server has stopped, and lets go of the state folder.
+    /// Returns when the server has stopped and has let go of the state folder.
     ///
     /// # Errors
     /// The writer had to end: the process must not go on as if it served.
     pub async fn wait(self) -> Result<(), WriterError> {
-        let Self { writer, http, socket, lock, handle, .. } = self;
+        let Self { writer, http, handle, .. } = self;
         drop(handle);
         // A panic of the listeners shows as their end.
         let _ = http.await;
-        let ended = writer.await.unwrap_or_else(|error| {
+        writer.await.unwrap_or_else(|error| {
             Err(WriterError::Engine { what: format!("the writer panicked: {error}") })
-        });
-        // A socket that nobody answers on tells a client that the server is gone; its absence
-        // tells it sooner.
-        let _ = std::fs::remove_file(&socket);
-        drop(lock);
-        ended
+        })
     }
 }
 
@@ -226,7 +229,11 @@ impl ServerHandle {
     /// # Errors
     /// The call is refused, or the server is stopping.
     pub async fn sync(&self, request: SyncRequest) -> Result<SyncResponse, SyncFailure> {
-        self.handle.sync(request).await.map_err(|error| match error {
+        let answer = tokio::select! {
+            answer = self.handle.sync(request) => answer,
+            () = self.stopping() => Err(SyncError::Stopping),
+        };
+        answer.map_err(|error| match error {
             SyncError::Refused(refusal) => SyncFailure::Refused(refusal),
             SyncError::Inventory(refusal) => SyncFailure::Inventory(refusal.to_string()),
             SyncError::Stopping => SyncFailure::Stopping,

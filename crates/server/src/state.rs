@@ -3,7 +3,7 @@
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -17,6 +17,14 @@ pub enum StateError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is another user's: they could change what is in it at any time.
+    #[error("state folder {path} belongs to user id {owner}: choose a folder you own with --state")]
+    Foreign {
+        /// Which folder.
+        path: PathBuf,
+        /// Whose.
+        owner: u32,
     },
     /// Another server has it.
     #[error(
@@ -47,6 +55,10 @@ pub(crate) fn lock(folder: &Path) -> Result<StateLock, StateError> {
     // Others may pass through to the socket, and list nothing.
     let made = DirBuilder::new().recursive(true).mode(0o711).create(folder);
     made.map_err(fail(folder))?;
+    let owner = fs::metadata(folder).map_err(fail(folder))?.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(StateError::Foreign { path: folder.to_owned(), owner });
+    }
     let path = folder.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR);
@@ -60,6 +72,14 @@ pub(crate) fn lock(folder: &Path) -> Result<StateLock, StateError> {
     file.set_len(0).map_err(fail(&path))?;
     writeln!(file, "{}", std::process::id()).map_err(fail(&path))?;
     Ok(StateLock { _file: file })
+}
+
+/// Makes sure that a file exists and that only its owner reads it. SQLite gives the files that it
+/// makes beside it the same mode.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// So many random bytes, as lower-case hexadecimal digits.

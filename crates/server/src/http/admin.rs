@@ -13,7 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use polder_model::{Tenant, TenantPath, User, UserName};
 use rustix::fs::{CWD, RenameFlags};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path as FilePath, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -239,13 +239,13 @@ async fn copy(
     target: &FilePath,
 ) -> Result<(polder_model::Bytes, u64), ApiError> {
     let failed = |error: std::io::Error| ApiError::bad_request(format!("{target:?}: {error}"));
+    crate::state::make_private(draft).map_err(failed)?;
     let text = draft.to_str().ok_or_else(|| ApiError::bad_request("the path is not text"))?;
     let copied = app.archive.copy_to(text).await;
     let copied = copied.map_err(|error| {
         ApiError::bad_request(format!("{draft:?}: {error}"))
             .help("choose a folder that the server can write to and that has room")
     })?;
-    std::fs::set_permissions(draft, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     let renamed = rustix::fs::renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE);
     renamed.map_err(|error| failed(error.into()))?;
     let folder = target.parent().and_then(|folder| std::fs::File::open(folder).ok());

@@ -27,5 +27,8 @@ pub(super) async fn sync(
         return Err(ApiError::forbidden("agent", detail)
             .help("agents call over the Unix socket, as the server's own user"));
     }
-    Ok(Json(app.handle.sync(request).await?))
+    tokio::select! {
+        answer = app.handle.sync(request) => Ok(Json(answer?)),
+        () = app.stopped() => Err(ApiError::stopping()),
+    }
 }

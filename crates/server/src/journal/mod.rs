@@ -110,6 +110,8 @@ impl Journal {
         head: Head,
     ) -> Result<Self, JournalError> {
         let fail = |error| JournalError::from_sqlite(path, 0, error);
+        // Environments of jobs are in it.
+        crate::state::make_private(path).map_err(|error| fail(sqlx::Error::Io(error)))?;
         let options = storage
             .options(path)
             .create_if_missing(true)
