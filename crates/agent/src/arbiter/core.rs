@@ -17,6 +17,10 @@
 //! devices all the same, and is charged on.
 
 mod account;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
 mod turn;
 
 use super::page::{Carried, Share};

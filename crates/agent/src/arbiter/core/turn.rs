@@ -9,7 +9,7 @@ use polder_model::LeaseId;
 
 /// Commands completed within one rest that prove a holder of many short ones: it is looked at
 /// after each rest instead of being told to ring, which it would do thousands of times a second.
-const BUSY_COMMANDS: u64 = 4;
+const BUSY_COMMANDS: u64 = 2;
 
 /// What a lease has now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,414 @@
+//! Programs, devices and latencies in virtual time, around the core as its thread drives it.
+
+use super::{Arbiter, GateOrder, QUANTUM_NS};
+use crate::arbiter::page::{Carried, Share};
+use polder_ledger::gate::{CONTENDED, Census, OPEN, WATCH};
+use polder_model::{Bytes, LeaseId, Permille};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+
+pub(super) const US: u64 = 1_000;
+pub(super) const MS: u64 = 1_000_000;
+pub(super) const SEC: u64 = 1_000_000_000;
+const HEARTBEAT_NS: u64 = 100 * MS;
+/// From a ring to the arbiter's reaction, and from an opened gate to the program's: what a busy
+/// machine with a raised arbiter shows.
+const RING_NS: u64 = 30 * US;
+const WAKE_NS: u64 = 60 * US;
+/// A driver with a command too long for its turn looks again after so long.
+const TURN_WAIT_NS: u64 = 2 * MS;
+const ROUNDS_MAX: u32 = 16;
+
+/// What a tenant's program does.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    pub(super) shares: Vec<Share>,
+    pub(super) kernel_ns: u64,
+    /// On the host, after each kernel.
+    pub(super) gap_ns: u64,
+    /// Commands it keeps in flight.
+    pub(super) depth: usize,
+    /// When it runs.
+    pub(super) runs: std::ops::Range<u64>,
+    /// While it is stopped nothing it does is seen, its kernels' completions included.
+    pub(super) stopped: std::ops::Range<u64>,
+    /// Says to be waiting when it is not there to launch.
+    pub(super) lies: bool,
+}
+
+impl Program {
+    pub(super) fn new(compute: u32, kernel_ns: u64) -> Self {
+        Self {
+            shares: vec![share("d0", compute, 1000)],
+            kernel_ns,
+            gap_ns: 20 * US,
+            depth: 1,
+            runs: 0..u64::MAX,
+            stopped: 0..0,
+            lies: false,
+        }
+    }
+
+    pub(super) fn on(mut self, devices: &[&str]) -> Self {
+        let compute = self.shares[0].compute.0;
+        self.shares = devices.iter().map(|device| share(device, compute, 1000)).collect();
+        self
+    }
+
+    pub(super) fn gap(self, gap_ns: u64) -> Self {
+        Self { gap_ns, ..self }
+    }
+
+    pub(super) fn depth(self, depth: usize) -> Self {
+        Self { depth, ..self }
+    }
+
+    pub(super) fn runs(self, runs: std::ops::Range<u64>) -> Self {
+        Self { runs, ..self }
+    }
+
+    pub(super) fn stopped(self, stopped: std::ops::Range<u64>) -> Self {
+        Self { stopped, ..self }
+    }
+
+    pub(super) fn lies(self) -> Self {
+        Self { lies: true, ..self }
+    }
+
+    pub(super) fn capped(mut self, compute_max: u32) -> Self {
+        for share in &mut self.shares {
+            share.compute_max = Permille(compute_max);
+        }
+        self
+    }
+}
+
+fn share(device: &str, compute: u32, compute_max: u32) -> Share {
+    Share {
+        device: device.parse().expect("a device's name"),
+        compute: Permille(compute),
+        compute_max: Permille(compute_max),
+        memory: Bytes(0),
+        granularity: Bytes(1),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Arbiter,
+    Heartbeat,
+    Launch(usize),
+    Complete(usize),
+}
+
+#[derive(Debug)]
+struct State {
+    program: Program,
+    census: Census,
+    gate: u32,
+    deadline_ns: u64,
+    turn: u64,
+    launched_in: Option<u64>,
+    /// Ends of the kernels in flight.
+    ends: VecDeque<u64>,
+    /// Busy on the host until then.
+    host_until_ns: u64,
+    /// The only launch that counts among its events.
+    launch_at_ns: u64,
+    finished: u64,
+    charged: Vec<Carried>,
+    /// Time during which a kernel of its ran.
+    ran_ns: u64,
+}
+
+/// The node.
+pub(super) struct Sim {
+    core: Arbiter,
+    now_ns: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    count: u64,
+    states: Vec<State>,
+    free_at: Vec<(String, u64)>,
+    rung: BTreeSet<usize>,
+    wake_at_ns: u64,
+    /// Wake-ups of the arbiter.
+    pub(super) wakes: u64,
+    /// Gates written.
+    pub(super) writes: u64,
+    jitter: u64,
+}
+
+impl Sim {
+    pub(super) fn new(programs: Vec<Program>) -> Self {
+        let mut sim = Self {
+            core: Arbiter::default(),
+            now_ns: 0,
+            events: BinaryHeap::new(),
+            count: 0,
+            states: Vec::new(),
+            free_at: Vec::new(),
+            rung: BTreeSet::new(),
+            wake_at_ns: u64::MAX,
+            wakes: 0,
+            writes: 0,
+            jitter: 1,
+        };
+        for program in programs {
+            let index = sim.states.len();
+            sim.core.add(0, lease(index), &program.shares);
+            let start_ns = program.runs.start;
+            let charged = vec![Carried::default(); program.shares.len()];
+            sim.states.push(State {
+                program,
+                census: Census { processes: 1, ..Census::default() },
+                gate: 0,
+                deadline_ns: 0,
+                turn: 0,
+                launched_in: None,
+                ends: VecDeque::new(),
+                host_until_ns: 0,
+                launch_at_ns: u64::MAX,
+                finished: 0,
+                charged,
+                ran_ns: 0,
+            });
+            sim.launch_at(start_ns, index);
+        }
+        sim.at(0, Event::Heartbeat);
+        sim
+    }
+
+    pub(super) fn run(&mut self, until_ns: u64) -> &mut Self {
+        while let Some(&Reverse((at_ns, _, event))) = self.events.peek() {
+            if at_ns > until_ns {
+                break;
+            }
+            self.events.pop();
+            self.now_ns = at_ns;
+            match event {
+                Event::Arbiter => self.arbiter(),
+                Event::Heartbeat => {
+                    self.rung.extend(0..self.states.len());
+                    self.arbiter();
+                    self.at(self.now_ns + HEARTBEAT_NS, Event::Heartbeat);
+                }
+                Event::Launch(index) if self.states[index].launch_at_ns == at_ns => {
+                    self.states[index].launch_at_ns = u64::MAX;
+                    self.launch(index);
+                }
+                Event::Launch(_) => {}
+                Event::Complete(index) => self.complete(index),
+            }
+        }
+        self.now_ns = until_ns;
+        self.rung.extend(0..self.states.len());
+        self.arbiter();
+        self
+    }
+
+    pub(super) fn finished(&self, index: usize) -> u64 {
+        self.states[index].finished
+    }
+
+    /// Time during which a kernel of the program ran, up to its last completion.
+    pub(super) fn ran_ns(&self, index: usize) -> u64 {
+        self.states[index].ran_ns
+    }
+
+    pub(super) fn charged(&self, index: usize) -> Carried {
+        self.states[index].charged[0]
+    }
+
+    /// How often a program's gate is open now and every device it has free of others' gates.
+    pub(super) fn open(&self, index: usize) -> bool {
+        self.states[index].gate & OPEN != 0
+    }
+
+    /// A program's part of all contended time, thousandths.
+    pub(super) fn share(&self, index: usize) -> u64 {
+        let all: u64 = (0..self.states.len()).map(|it| self.charged(it).contended_ns).sum();
+        (self.charged(index).contended_ns * 1000 + all / 2) / all.max(1)
+    }
+
+    fn at(&mut self, at_ns: u64, event: Event) {
+        self.count += 1;
+        self.events.push(Reverse((at_ns, self.count, event)));
+    }
+
+    fn launch_at(&mut self, at_ns: u64, index: usize) {
+        if at_ns < self.states[index].launch_at_ns {
+            self.states[index].launch_at_ns = at_ns;
+            self.at(at_ns, Event::Launch(index));
+        }
+    }
+
+    /// A latency, up to half more or less.
+    fn about(&mut self, ns: u64) -> u64 {
+        self.jitter = self.jitter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        ns / 2 + (self.jitter >> 33) % ns.max(1)
+    }
+
+    fn ring(&mut self, index: usize) {
+        self.rung.insert(index);
+        let at_ns = self.now_ns + self.about(RING_NS);
+        self.at(at_ns, Event::Arbiter);
+    }
+
+    fn arbiter(&mut self) {
+        self.wakes += 1;
+        for index in std::mem::take(&mut self.rung) {
+            self.look(index);
+        }
+        let watched: Vec<LeaseId> = self.core.watched().collect();
+        for lease in watched {
+            self.look(index_of(lease));
+        }
+        let mut rounds = 0;
+        loop {
+            let orders = self.core.advance(self.now_ns);
+            if orders.is_empty() {
+                break;
+            }
+            for &order in &orders {
+                self.write(order);
+            }
+            for order in orders {
+                self.look(index_of(order.lease));
+            }
+            rounds += 1;
+            assert!(rounds < ROUNDS_MAX, "the core does not settle");
+        }
+        let states = &mut self.states;
+        self.core.take_charges(|lease, device, more| {
+            let charged = &mut states[index_of(lease)].charged[device];
+            charged.charged_ns += more.charged_ns;
+            charged.contended_ns += more.contended_ns;
+        });
+        if let Some(at_ns) = self.core.next_wake() {
+            assert!(at_ns > self.now_ns, "the core would be woken without end");
+            if at_ns != self.wake_at_ns {
+                self.wake_at_ns = at_ns;
+                self.at(at_ns, Event::Arbiter);
+            }
+        }
+    }
+
+    fn look(&mut self, index: usize) {
+        let state = &self.states[index];
+        self.core.observe(self.now_ns, lease(index), state.census);
+    }
+
+    fn write(&mut self, order: GateOrder) {
+        self.writes += 1;
+        let index = index_of(order.lease);
+        let state = &mut self.states[index];
+        (state.gate, state.deadline_ns) = (order.flags, order.deadline_ns);
+        state.turn += 1;
+        if order.flags & OPEN != 0 && state.census.waiting > 0 {
+            let at_ns = self.now_ns + self.about(WAKE_NS);
+            self.launch_at(at_ns, index);
+        }
+    }
+
+    fn launch(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let state = &mut self.states[index];
+        let program = &state.program;
+        if program.stopped.contains(&now_ns) {
+            let end_ns = program.stopped.end;
+            self.launch_at(end_ns, index);
+            return;
+        }
+        if program.lies {
+            state.census.waiting = 7;
+            self.ring(index);
+            self.launch_at(now_ns + 10 * MS, index);
+            return;
+        }
+        let was_waiting = std::mem::take(&mut state.census.waiting) > 0;
+        if now_ns < state.host_until_ns {
+            let host_until_ns = state.host_until_ns;
+            return self.launch_at(host_until_ns, index);
+        }
+        if !program.runs.contains(&now_ns) || state.ends.len() >= program.depth {
+            return;
+        }
+        if state.gate & OPEN == 0 {
+            return self.wait(index, was_waiting);
+        }
+        // What is left in flight of one's own ends when its last kernel does.
+        let left_ns = state.ends.back().map_or(0, |end| end.saturating_sub(now_ns));
+        if state.gate & CONTENDED != 0 {
+            let first = state.ends.is_empty() && state.launched_in != Some(state.turn);
+            let fits = now_ns + left_ns + program.kernel_ns <= state.deadline_ns;
+            if !(fits || first && now_ns < state.deadline_ns) {
+                self.launch_at(now_ns + TURN_WAIT_NS, index);
+                return self.wait(index, was_waiting);
+            }
+            state.launched_in = Some(state.turn);
+        }
+        if left_ns < QUANTUM_NS || state.ends.is_empty() {
+            self.start(index);
+            self.launch_at(now_ns + US, index);
+        }
+    }
+
+    fn wait(&mut self, index: usize, announced: bool) {
+        self.states[index].census.waiting = 1;
+        if !announced {
+            self.ring(index);
+        }
+    }
+
+    fn start(&mut self, index: usize) {
+        let names: Vec<String> =
+            self.states[index].program.shares.iter().map(|it| it.device.to_string()).collect();
+        let start_ns = names.iter().map(|name| *self.free_at(name)).max().unwrap_or(0);
+        let end_ns = start_ns.max(self.now_ns) + self.states[index].program.kernel_ns;
+        for name in names {
+            *self.free_at(&name) = end_ns;
+        }
+        let state = &mut self.states[index];
+        state.ends.push_back(end_ns);
+        state.census.inflight += 1;
+        let stopped = &state.program.stopped;
+        let seen_ns = if stopped.contains(&end_ns) { stopped.end } else { end_ns };
+        self.at(seen_ns, Event::Complete(index));
+    }
+
+    fn free_at(&mut self, name: &str) -> &mut u64 {
+        let found = self.free_at.iter().position(|(it, _)| it == name);
+        let at = found.unwrap_or_else(|| {
+            self.free_at.push((name.to_owned(), 0));
+            self.free_at.len() - 1
+        });
+        &mut self.free_at[at].1
+    }
+
+    fn complete(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let state = &mut self.states[index];
+        state.ends.pop_front();
+        state.census.inflight -= 1;
+        state.census.completed += 1;
+        state.census.longest_ns = state.program.kernel_ns;
+        state.finished += 1;
+        state.ran_ns += state.program.kernel_ns;
+        let gap_ns = state.program.gap_ns;
+        state.host_until_ns = now_ns + if state.program.depth == 1 { gap_ns } else { 0 };
+        let host_until_ns = state.host_until_ns;
+        let closed = state.gate & OPEN == 0 || state.gate & WATCH != 0;
+        if state.census.inflight == 0 && closed {
+            self.ring(index);
+        }
+        self.launch_at(host_until_ns, index);
+    }
+}
+
+fn lease(index: usize) -> LeaseId {
+    LeaseId(index as u64)
+}
+
+fn index_of(lease: LeaseId) -> usize {
+    usize::try_from(lease.0).expect("an index")
+}
