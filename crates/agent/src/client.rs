@@ -10,6 +10,7 @@ use crate::paths::StatePaths;
 use crate::shim::{ShimClient, ShimError, ShimPhase, read_status};
 use crate::watched::Watched;
 use polder_model::{JobId, LeaseId, Outcome};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,6 +23,8 @@ use tokio::time::Instant;
 
 /// How long a client whose agent has gone waits for the next one.
 const AGENT_AWAY_MAX: Duration = Duration::from_secs(600);
+/// How long an agent may take to accept a client.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
 /// How often it looks for that one.
 const AGENT_POLL: Duration = Duration::from_millis(200);
 
@@ -142,9 +145,12 @@ fn attach(
     stdio: &[OwnedFd; 3],
 ) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(agent)?;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    // A busy agent accepts a moment later; one that is stuck is as good as none.
+    set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_WAIT))?;
     rustix::net::connect(&socket, &address)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
     let request = Request::Attach { job, terminal };
     let fds = stdio.each_ref().map(AsFd::as_fd);
     packet::send(&socket, &request, &fds, SendFlags::empty())?;

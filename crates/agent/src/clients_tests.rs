@@ -84,7 +84,7 @@ async fn too_few_descriptors_are_refused() {
     assert!(clients.lock().is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_user_cannot_fill_the_room() {
     let (_folder, path, clients) = served().await;
     let mut all = Vec::new();
