@@ -117,13 +117,12 @@ fn limits(host: &HostAsk) -> Vec<Limit> {
 }
 
 impl Cgroup {
-    /// Makes the lease's folders and sets its limits. The words say what was asked and could not
-    /// be applied.
-    pub(crate) fn create(lease: LeaseId, host: &HostAsk) -> (Self, Vec<String>) {
+    /// Makes the lease's folders and sets its limits. Notes what was asked and could not be
+    /// applied.
+    pub(crate) fn create(lease: LeaseId, host: &HostAsk, notes: &mut Vec<String>) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
         let mut made = Self::default();
-        let mut notes = Vec::new();
         made.track(lease, &all);
         for limit in limits(host) {
             if let Err(why) = made.limit(lease, &all, &limit) {
@@ -134,7 +133,7 @@ impl Cgroup {
                 ));
             }
         }
-        (made, notes)
+        made
     }
 
     /// A folder that lists the lease's processes, whatever is limited.

@@ -145,6 +145,6 @@ mod tests {
         };
         check(nvidia, "CUDA_VISIBLE_DEVICES", Some("GPU-1"));
         check(nvidia, "NVIDIA_VISIBLE_DEVICES", Some("GPU-1"));
-        check(|p| share(p), "CUDA_VISIBLE_DEVICES", None);
+        check(share, "CUDA_VISIBLE_DEVICES", None);
     }
 }

@@ -161,12 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn a_mapped_usage_page_is_seen_until_it_is_unmapped() {
-        let me = std::process::id();
-        assert!(!maps_usage(me));
-        let (_fd, page) = polder_ledger::create_usage(1).unwrap();
-        assert!(maps_usage(me));
-        drop(page);
-        assert!(!maps_usage(me));
+    fn a_mapped_usage_page_is_seen_where_it_is_mapped() {
+        let (_fd, _page) = polder_ledger::create_usage(1).unwrap();
+        assert!(maps_usage(std::process::id()));
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        // Once the child has become another program it maps nothing of ours.
+        while std::fs::read(format!("/proc/{}/comm", other.id())).unwrap() != b"sleep\n" {
+            std::thread::yield_now();
+        }
+        assert!(!maps_usage(other.id()));
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 }

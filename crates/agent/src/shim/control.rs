@@ -1,6 +1,6 @@
 //! The control socket: who may ask what, answers in order, and states pushed to who watches.
 
-use super::peer;
+use super::peer::{self, Refused};
 use super::poller::{Poller, Token};
 use super::protocol::{Reply, Request, SHIM_PROTOCOL, ShimState};
 use super::wire;
@@ -49,13 +49,14 @@ pub(super) struct Control {
     /// The lease's user.
     user: Option<u32>,
     peers: BTreeMap<u32, Peer>,
+    refused: Refused,
     next: u32,
 }
 
 impl Control {
     pub(super) fn new(listener: OwnedFd, user: Option<u32>, poller: &Poller) -> io::Result<Self> {
         poller.add(&listener, Token::Control)?;
-        Ok(Self { listener, user, peers: BTreeMap::new(), next: 0 })
+        Ok(Self { listener, user, peers: BTreeMap::new(), refused: Refused::default(), next: 0 })
     }
 
     /// Whether an agent is connected.
@@ -69,7 +70,10 @@ impl Control {
         let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
         let rights = match self.admit(&socket) {
             Ok(rights) => rights,
-            Err(why) => return refuse(&socket, why),
+            Err(why) => {
+                refuse(&socket, why);
+                return self.refused.keep(socket);
+            }
         };
         let number = self.next;
         self.next = self.next.wrapping_add(1);

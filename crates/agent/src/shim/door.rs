@@ -6,7 +6,7 @@
 //!
 //! Accepted sockets do not block, so no packet to a process that takes none is ever waited for.
 
-use super::peer;
+use super::peer::{self, Refused};
 use super::poller::{Poller, Token};
 use super::protocol::Attached;
 use crate::runner::{descends, maps_usage};
@@ -58,6 +58,7 @@ pub(super) struct Door {
     holders: BTreeMap<u32, Holder>,
     /// Slots in use. Never read from the page, which the tenant writes.
     slots: BTreeSet<usize>,
+    refused: Refused,
     next: u32,
 }
 
@@ -83,6 +84,7 @@ impl Door {
             visitors: BTreeMap::new(),
             holders: BTreeMap::new(),
             slots: BTreeSet::new(),
+            refused: Refused::default(),
             next: 0,
         })
     }
@@ -124,13 +126,12 @@ impl Door {
     pub(super) fn accept(&mut self, poller: &Poller) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        let full = "too many processes of this lease connect at one time";
         let (pid, pidfd) = match who(&socket) {
+            Ok(_) if self.visitors.len() >= VISITORS_MAX => return self.refuse(socket, full),
             Ok(who) => who,
-            Err(why) => return refuse(&socket, &why),
+            Err(why) => return self.refuse(socket, &why),
         };
-        if self.visitors.len() >= VISITORS_MAX {
-            return refuse(&socket, "too many processes of this lease connect at one time");
-        }
         let number = self.next;
         self.next = self.next.wrapping_add(1);
         if poller.add(&socket, Token::Visitor(number)).is_ok() {
@@ -264,10 +265,16 @@ impl Door {
     }
 
     fn turn_away(&mut self, number: u32, why: &str, poller: &Poller) {
-        if let Some(visitor) = self.visitors.get(&number) {
-            refuse(&visitor.socket, why);
+        if let Some(visitor) = self.visitors.remove(&number) {
+            poller.remove(&visitor.socket);
+            self.refuse(visitor.socket, why);
         }
-        self.forget_visitor(number, poller);
+    }
+
+    fn refuse(&mut self, socket: OwnedFd, why: &str) {
+        // It may have gone by itself.
+        let _ = attach::send(&socket, &Message::Refused { why: why.to_owned() }, &[]);
+        self.refused.keep(socket);
     }
 
     fn forget_visitor(&mut self, number: u32, poller: &Poller) {
@@ -293,9 +300,4 @@ fn who(socket: &OwnedFd) -> Result<(u32, OwnedFd), String> {
 fn alive(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     matches!(rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
-}
-
-fn refuse(socket: &OwnedFd, why: &str) {
-    // It may have gone by itself.
-    let _ = attach::send(socket, &Message::Refused { why: why.to_owned() }, &[]);
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // rustix has no SO_PEERPIDFD, and its SO_PEERCRED cannot hold a pid of 0
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,6 +13,27 @@ pub(super) struct Credentials {
     /// 0 for a process that this pid namespace cannot see.
     pub(super) pid: u32,
     pub(super) uid: u32,
+}
+
+/// Most sockets of refused peers that are kept.
+const REFUSED_MAX: usize = 8;
+
+/// Sockets of peers that were refused. Closed at once, one that is about to send its first packet
+/// would get an error in place of the words that wait for it; so the last few stay open, unread.
+#[derive(Debug, Default)]
+pub(super) struct Refused(VecDeque<OwnedFd>);
+
+impl Refused {
+    /// Keeps one, and closes the oldest when there are many.
+    pub(super) fn keep(&mut self, socket: OwnedFd) {
+        if self.0.len() >= REFUSED_MAX {
+            self.0.pop_front();
+        }
+        // After its words, the end: a peer that asks on does not wait for an answer.
+        if rustix::net::shutdown(&socket, rustix::net::Shutdown::Write).is_ok() {
+            self.0.push_back(socket);
+        }
+    }
 }
 
 /// Reads a socket option of a plain C type.

@@ -59,8 +59,11 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     let lease = plan.order.lease.id.0;
     let door = Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
-    let (cgroup, notes) = Cgroup::create(plan.order.lease.id, &plan.order.host);
-    let (phase, namespace, notes) = judge(&plan, &found, port.as_ref(), notes);
+    let (phase, namespace, mut notes) = judge(&plan, &found, port.as_ref());
+    let cgroup = match phase {
+        ShimPhase::Ended { .. } => Cgroup::default(),
+        _ => Cgroup::create(plan.order.lease.id, &plan.order.host, &mut notes),
+    };
     let state = ShimState {
         protocol: SHIM_PROTOCOL,
         lease: plan.order.lease.id,
@@ -86,7 +89,6 @@ fn judge(
     plan: &Plan,
     found: &Probe,
     port: Option<&(OwnedFd, u16)>,
-    mut notes: Vec<String>,
 ) -> (ShimPhase, Option<Namespace>, Vec<String>) {
     let barred = match &found.account {
         Ok(account) => barred(account).or_else(|| mismatch(plan)),
@@ -95,8 +97,9 @@ fn judge(
     if let Some(why) = barred {
         let outcome = Outcome::NotStarted { why };
         let end = LeaseEnd { outcome, ran: Micros(0), sample: LeaseSample::default() };
-        return (ShimPhase::Ended { end }, None, notes);
+        return (ShimPhase::Ended { end }, None, Vec::new());
     }
+    let mut notes = Vec::new();
     let (namespace, isolation) = match &found.namespace {
         _ if !intercepts_opencl(plan) => (None, Isolation::None),
         Ok(namespace) => (Some(*namespace), Isolation::Soft),

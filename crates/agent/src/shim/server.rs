@@ -274,7 +274,9 @@ impl Shim {
     fn on_alone(&mut self, now: u64) {
         let alone = now.saturating_sub(self.alone_since.unwrap_or(now));
         if self.has_ended() {
-            self.quit |= alone >= LINGER_MICROS && self.save_at.is_none();
+            // An end that the disk refused is kept here, unless there is no folder to keep it for.
+            let kept = self.save_at.is_none() || !self.dir.exists();
+            self.quit |= alone >= LINGER_MICROS && kept;
         } else if alone >= FOLDER_CHECK_MICROS {
             // Without its folder no agent can find it again, and nothing was started yet.
             let waiting = matches!(self.state.phase, ShimPhase::Prepared { .. });

@@ -2,7 +2,7 @@
 
 use crate::kit::{Lease, is_root, plan, script, skip};
 use polder_agent::shim::{
-    PACKET_BYTES_MAX, Reply, Request, ShimClient, ShimError, ShimPhase, SHIM_PROTOCOL,
+    PACKET_BYTES_MAX, Reply, Request, SHIM_PROTOCOL, ShimClient, ShimError, ShimPhase,
 };
 use polder_model::{Micros, Outcome};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -55,7 +55,7 @@ fn nonsense_is_refused_and_harms_nobody() {
 fn a_connection_that_watches_cannot_ask() {
     let lease = Lease::prepared(&plan(&["true"]));
     let socket = connect(&lease);
-    let mut say = |request: &Request| {
+    let say = |request: &Request| {
         let packet = serde_json::to_vec(request).unwrap();
         rustix::net::send(&socket, &packet, SendFlags::NOSIGNAL).unwrap();
         answer(&socket).unwrap()
@@ -84,7 +84,8 @@ fn a_watcher_that_reads_late_gets_the_last_state() {
 
 #[test]
 fn a_watch_tells_every_phase() {
-    let lease = Lease::prepared(&script("trap 'exit 0' TERM; echo on; while :; do sleep 0.02; done"));
+    let lease =
+        Lease::prepared(&script("trap 'exit 0' TERM; echo on; while :; do sleep 0.02; done"));
     let mut watch = lease.client().watch().unwrap();
     let mut next = || watch.next_state().unwrap().unwrap().phase;
     assert!(matches!(next(), ShimPhase::Prepared { .. }));

@@ -179,7 +179,8 @@ fn a_restart_of_the_machine_loses_what_ran() {
 
 #[test]
 fn a_signal_reaches_the_group() {
-    let lease = Lease::started(&script("trap 'echo caught; exit 4' USR1; echo on; sleep 600 & wait"));
+    let lease =
+        Lease::started(&script("trap 'echo caught; exit 4' USR1; echo on; sleep 600 & wait"));
     lease.line("on");
     lease.client().signal(10).unwrap();
     assert_eq!(lease.end().outcome, Outcome::Failed { code: 4 });

@@ -50,7 +50,8 @@ fn peer_entry() {
     let words = |error: polder_agent::shim::ShimError| error.to_string();
     say("stop", client.stop(Micros(0), Outcome::Cancelled).map(drop).map_err(words));
     say("signal", client.signal(0).map(drop).map_err(words));
-    say("watch", client.watch().and_then(|mut w| w.next_state()).map(drop).map_err(words));
+    let first = client.watch().and_then(|mut watch| watch.next_state()).map_err(words);
+    say("watch", first.and_then(|state| state.map(drop).ok_or_else(|| "closed".to_owned())));
 }
 
 struct Place {
