@@ -1,5 +1,7 @@
 //! A program's place in its lease: let in or not, forked, kept when the agent dies.
 
+#![allow(clippy::unwrap_used)] // all of this is test code
+
 mod support;
 
 use std::sync::atomic::Ordering;
