@@ -64,16 +64,18 @@ pub(crate) fn known() -> impl Iterator<Item = &'static Vendor> {
     })
 }
 
+/// How many slots the table of a vendor of this version has.
+fn slots_of(version: u8) -> usize {
+    FUNCTIONS.partition_point(|entry| entry.since <= version)
+}
+
 /// Reads the table that `object` begins with, without writing to it: which slots may be read
 /// depends on the `version` (times ten) that its vendor declares.
 pub(crate) fn read<T>(object: *mut T, version: u8) -> Dispatch {
     // SAFETY: as in `of`.
     let table = unsafe { object.cast::<*const usize>().read() };
     let mut slots = [null::<c_void>(); SLOTS];
-    for (index, (slot, entry)) in slots.iter_mut().zip(FUNCTIONS).enumerate() {
-        if entry.since > version {
-            break;
-        }
+    for (index, slot) in slots.iter_mut().enumerate().take(slots_of(version)) {
         // SAFETY: a vendor of this version has this slot; slots never go down in version.
         let value = unsafe { table.add(index).read() };
         if value != CL_ICD2_TAG_KHR {
@@ -95,12 +97,12 @@ pub(crate) fn adopt<T>(object: *mut T, version: u8) -> Result<&'static Vendor, P
     let original = read(object, version);
     // SAFETY: as in `of`.
     let table = unsafe { object.cast::<*mut c_void>().read() };
-    let writable = Writable::new(table)?;
+    let writable = Writable::new(table, slots_of(version) * size_of::<usize>())?;
     let vendor = Box::into_raw(Box::new(Vendor { table, original }));
     // First the originals, then the hooks: a hook always finds what it replaced.
     free.store(vendor, Ordering::Release);
-    for (index, hook) in hooks::table().iter().enumerate() {
-        if FUNCTIONS[index].since > version || hook.is_null() {
+    for (index, hook) in hooks::table().iter().enumerate().take(slots_of(version)) {
+        if hook.is_null() {
             continue;
         }
         // SAFETY: the slot exists in this version and the page is writable now; another thread
@@ -127,10 +129,10 @@ struct Writable {
 }
 
 impl Writable {
-    fn new(table: *mut c_void) -> Result<Self, PatchError> {
+    fn new(table: *mut c_void, bytes: usize) -> Result<Self, PatchError> {
         let page = rustix::param::page_size();
         let start = table.map_addr(|at| at & !(page - 1));
-        let length = (table.addr() + size_of::<Dispatch>()).next_multiple_of(page) - start.addr();
+        let length = (table.addr() + bytes).next_multiple_of(page) - start.addr();
         let last = start.addr() + length - 1;
         let before = protection(start.addr()).filter(|rights| protection(last) == Some(*rights));
         let rights = before.unwrap_or(MprotectFlags::READ) | MprotectFlags::WRITE;
@@ -167,4 +169,56 @@ fn protection(address: usize) -> Option<MprotectFlags> {
         flags.set(MprotectFlags::EXEC, rest[2..].starts_with('x'));
         Some(flags)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_gpuapi::opencl::Function;
+    use polder_gpuapi::opencl::types::cl_platform_id;
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+
+    /// A vendor's read-only table of some version that ends where its page does; the page behind
+    /// it must never be touched.
+    fn table(version: u8, fill: impl Fn(usize) -> usize) -> *mut usize {
+        let page = rustix::param::page_size();
+        let count = slots_of(version);
+        // SAFETY: fresh pages of our own; what is written lies in the first.
+        unsafe {
+            let rights = ProtFlags::READ | ProtFlags::WRITE;
+            let pages = mmap_anonymous(null_mut(), 2 * page, rights, MapFlags::PRIVATE).unwrap();
+            let table = pages.byte_add(page).cast::<usize>().sub(count);
+            (0..count).for_each(|slot| table.add(slot).write(fill(slot)));
+            mprotect(pages, page, MprotectFlags::READ).unwrap();
+            mprotect(pages.byte_add(page), page, MprotectFlags::empty()).unwrap();
+            table
+        }
+    }
+
+    #[test]
+    fn a_table_is_patched_up_to_its_version_and_neither_gaps_nor_tags_are() {
+        let (gap, tag) = (Function::clEnqueueTask.slot(), Function::clGetPlatformIDs.slot());
+        let table = table(12, |slot| match slot {
+            _ if slot == gap => 0,
+            _ if slot == tag => CL_ICD2_TAG_KHR,
+            _ => 0x1000 + slot,
+        });
+        let mut object = table;
+        let object: cl_platform_id = (&raw mut object).cast();
+        let vendor = adopt(object, 12).unwrap();
+        assert!(std::ptr::eq(adopt(object, 12).unwrap(), vendor), "adopted once");
+        for (slot, hook) in hooks::table().iter().enumerate().take(slots_of(12)) {
+            // SAFETY: within the table.
+            let now = unsafe { table.add(slot).read() };
+            let kept = hook.is_null() || slot == gap || slot == tag;
+            let before = if slot == gap { 0 } else { 0x1000 + slot };
+            let before = if slot == tag { CL_ICD2_TAG_KHR } else { before };
+            assert_eq!(now, if kept { before } else { hook.addr() }, "{}", FUNCTIONS[slot].name);
+        }
+        assert!(vendor.original.clGetPlatformIDs.is_none());
+        assert!(vendor.original.clSVMAlloc.is_none());
+        let original = vendor.original.clCreateBuffer.unwrap() as usize;
+        assert_eq!(original, 0x1000 + Function::clCreateBuffer.slot());
+        assert_eq!(protection(table.addr()), Some(MprotectFlags::READ));
+    }
 }

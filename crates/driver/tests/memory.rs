@@ -2,7 +2,7 @@
 
 mod support;
 
-use support::{Lease, OCLGRIND, POCL, missing};
+use support::{Lease, OCLGRIND, POCL, Talk, driver, example, missing};
 
 const CAP: u64 = 1_000_003;
 
@@ -101,4 +101,26 @@ fn two_vendors_in_one_process_have_a_cap_each() {
     said.sort();
     assert_eq!(said, [format!("{} Err(-4)", OCLGRIND.1), format!("{} Ok(())", POCL.1)]);
     assert_eq!((lease.held(0), lease.held(1)), (600, 0));
+}
+
+#[test]
+fn an_object_is_held_on_every_device_of_its_context() {
+    let lease = Lease::new(&[(POCL, 0, CAP), (POCL, 1, CAP / 2)]);
+    let shared = |bytes: u64| {
+        let mut command = lease.command(example("probe"));
+        command.args(["shared", &bytes.to_string()]).env("POCL_DEVICES", "pthread pthread");
+        Talk::start(&mut command).end()
+    };
+    assert_eq!(shared(CAP / 2), ["Ok(())"]);
+    assert_eq!((lease.held(0), lease.held(1)), (CAP / 2, CAP / 2));
+    assert_eq!(shared(1), ["Err(-4)"]);
+    assert_eq!((lease.held(0), lease.held(1)), (CAP / 2, CAP / 2));
+}
+
+#[test]
+fn a_loader_inside_the_program_is_capped_too() {
+    let lease = Lease::pocl(CAP);
+    let mut command = lease.command(example("probe"));
+    command.args(["direct", &CAP.to_string()]).env("DRIVER", driver());
+    assert_eq!(Talk::start(&mut command).end(), ["past -4"]);
 }

@@ -79,6 +79,17 @@ fn the_child_of_a_fork_has_a_place_of_its_own() {
 }
 
 #[test]
+fn the_child_of_a_fork_that_is_turned_away_has_nothing() {
+    let lease = Lease::pocl(1500);
+    let mut program = lease.probe("lonely-fork", 0);
+    program.expect("ready");
+    lease.refuse();
+    program.go();
+    assert_eq!(program.end(), ["done"]);
+    assert_eq!(lease.held(0), 1);
+}
+
+#[test]
 fn a_program_that_another_starts_is_let_in_by_itself() {
     let lease = Lease::pocl(1500);
     let said = lease.probe("exec", 0).end();

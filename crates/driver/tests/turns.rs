@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use support::{Lease, POCL, QUANTUM_NS, Talk, example};
 
@@ -40,6 +41,36 @@ fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
     program.go();
     program.expect("done");
     program.end();
+}
+
+#[test]
+fn a_blocking_read_behind_the_programs_own_event_does_not_wait_for_a_turn() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("blocking-read", 0);
+    program.expect("reading");
+    std::thread::sleep(A_WHILE);
+    lease.close();
+    program.go();
+    program.expect("done");
+    program.end();
+    assert_eq!(lease.census().inflight, 0);
+}
+
+#[test]
+fn many_threads_get_through_many_turns_and_all_is_counted_out() {
+    let lease = Lease::pocl(MEMORY);
+    let mut program = lease.probe("threads", 2000);
+    while program.is_silent(Duration::from_millis(1)) {
+        lease.turn(2_000_000);
+        std::thread::sleep(Duration::from_millis(2));
+        lease.close();
+    }
+    lease.open();
+    program.end();
+    let slot = &lease.usage().slot[0];
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    assert_eq!(count(&slot.launched), count(&slot.completed));
+    assert_eq!((lease.census().inflight, lease.census().waiting, lease.held(0)), (0, 0, 0));
 }
 
 #[test]

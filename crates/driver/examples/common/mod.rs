@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // calling a C API is what this module is for
 #![allow(dead_code)] // each program uses a part
 
-use polder_gpuapi::opencl::{Dispatch, FUNCTIONS, SLOTS, consts::*, types::*};
+use polder_gpuapi::opencl::{Dispatch, FUNCTIONS, SLOTS, consts::*, pfn, types::*};
 use std::ffi::{CString, c_void};
 use std::ptr::{null, null_mut};
 
@@ -39,6 +39,24 @@ impl Cl {
         // stands where its name does.
         let table = unsafe { std::mem::transmute::<[*const c_void; SLOTS], Dispatch>(slots) };
         Self { table, _library: library }
+    }
+
+    /// No loader: the functions that stand in the table of a driver's first platform, as a loader
+    /// linked into the program would call them. `path` names the driver.
+    pub(crate) fn direct(path: &std::ffi::OsStr) -> (Self, libloading::Library, cl_platform_id) {
+        type Get = pfn::clGetExtensionFunctionAddress;
+        // SAFETY: the test names the driver; its symbols have these types under these names.
+        unsafe {
+            let library = libloading::Library::new(path).expect("the driver");
+            let get = *library.get::<Get>("clGetExtensionFunctionAddress").expect("an ICD");
+            let platforms = get(c"clIcdGetPlatformIDsKHR".as_ptr());
+            let platforms: pfn::clGetPlatformIDs = std::mem::transmute(platforms);
+            let mut platform = null_mut();
+            check(platforms(1, &raw mut platform, null_mut()));
+            let table = platform.cast::<*const Dispatch>().read().read();
+            let kept = libloading::Library::new(path).expect("the driver");
+            (Self { table, _library: kept }, library, platform)
+        }
     }
 
     /// All platforms; none when the loader finds none.

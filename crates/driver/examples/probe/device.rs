@@ -2,7 +2,8 @@
 
 use super::common::{Cl, call};
 use super::say;
-use polder_gpuapi::opencl::consts::*;
+use polder_gpuapi::opencl::{consts::*, types::*};
+use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
 
 /// Every platform and device: name, devices by each way of asking, and memory.
@@ -63,4 +64,24 @@ pub(crate) fn functions() {
     }
     let nothing = call!(cl, clGetExtensionFunctionAddressForPlatform(platform, null()));
     assert!(nothing.is_null());
+}
+
+/// What a loader inside the program does: it follows the objects' own table.
+pub(crate) fn direct(bytes: usize) {
+    type ForPlatform = unsafe extern "C" fn(cl_platform_id, *const c_char) -> *mut c_void;
+    let path = std::env::var_os("DRIVER").expect("DRIVER names the library");
+    let (cl, library, platform) = Cl::direct(&path);
+    let context = cl.context(&cl.devices(platform)[..1]);
+    cl.buffer(context, bytes).expect("it fits");
+    say(&format_args!("past {}", cl.buffer(context, 1).expect_err("one too many")));
+    // SAFETY: the library's own function, with its platform and C strings.
+    let find = |name: &std::ffi::CStr| unsafe {
+        let find = library.get::<ForPlatform>("clIcdGetFunctionAddressForPlatformKHR");
+        find.expect("it is exported")(platform, name.as_ptr())
+    };
+    let create = cl.table.clCreateBuffer.expect("it is there") as *mut c_void;
+    assert_eq!(find(c"clCreateBuffer"), create, "the look-up gives what the table has");
+    let info = cl.table.clGetEventInfo.expect("it is there") as *mut c_void;
+    assert_eq!(find(c"clGetEventInfo"), info);
+    assert!(find(c"clEnqueueSomethingNew").is_null());
 }

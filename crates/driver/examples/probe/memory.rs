@@ -196,3 +196,11 @@ pub(crate) fn everywhere(bytes: usize) {
         }
     }
 }
+
+/// One buffer in a context of all devices of the first platform.
+pub(crate) fn shared(bytes: usize) {
+    let cl = Cl::load();
+    let context = cl.context(&cl.devices(cl.platforms()[0]));
+    let buffer = cl.buffer(context, bytes);
+    say(&format_args!("{:?}", buffer.map(|_| ())));
+}

@@ -37,3 +37,25 @@ pub(crate) fn exec() {
     assert!(status.success());
     say(&"executed");
 }
+
+/// The child of a fork that is not let in.
+pub(crate) fn lonely_fork() {
+    let cl = Cl::load();
+    let device = cl.devices(cl.platforms()[0])[0];
+    let context = cl.context(&[device]);
+    say(&"ready");
+    super::hear();
+    // SAFETY: as above.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = cl.buffer(context, 1) == Err(-4);
+        // SAFETY: as above.
+        unsafe { libc::_exit(i32::from(!refused)) };
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0, "the child got nothing");
+    cl.buffer(context, 1).expect("the parent is still in");
+    say(&"done");
+}

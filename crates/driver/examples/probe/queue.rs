@@ -121,7 +121,7 @@ pub(crate) fn launches(count: usize) {
     say(&"done");
 }
 
-/// Kernels, a marker and a blocking read's like behind an event that this thread signals only
+/// Kernels and a marker behind an event that this thread signals only
 /// after the gate has closed.
 pub(crate) fn user_event() {
     let program = Program::new();
@@ -145,6 +145,59 @@ pub(crate) fn user_event() {
     say(&"complete");
     hear();
     assert_eq!(program.read(), [8; ITEMS]);
+    say(&"done");
+}
+
+/// A blocking read behind an event that another thread signals.
+pub(crate) fn blocking_read() {
+    let program = Program::new();
+    let event = program.user_event();
+    let number = event.expose_provenance();
+    let set = program.cl.table.clSetUserEventStatus.expect("it is there");
+    let signal = std::thread::spawn(move || {
+        say(&"reading");
+        hear();
+        let event = std::ptr::with_exposed_provenance_mut(number);
+        // SAFETY: the event lives until the program ends.
+        check(unsafe { set(event, CL_COMPLETE) });
+    });
+    let mut out = vec![1_u32; ITEMS];
+    let at = out.as_mut_ptr().cast();
+    check(call!(
+        program.cl,
+        clEnqueueReadBuffer(
+            program.queue,
+            program.out,
+            CL_TRUE,
+            0,
+            ITEMS * 4,
+            at,
+            1,
+            &event,
+            null_mut()
+        )
+    ));
+    signal.join().expect("it signals");
+    assert_eq!(out, [0; ITEMS]);
+    say(&"done");
+}
+
+/// Threads with a queue and a buffer each, launching as fast as they can.
+pub(crate) fn threads(count: usize) {
+    let run = move || {
+        let program = Program::new();
+        let kernel = program.kernel("add", 1);
+        for _ in 0..count {
+            program.cl.release(program.launch(kernel, &[]));
+        }
+        assert_eq!(program.read(), [u32::try_from(count).expect("few"); ITEMS]);
+        check(call!(program.cl, clReleaseMemObject(program.out)));
+        check(call!(program.cl, clReleaseCommandQueue(program.queue)));
+    };
+    let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(run)).collect();
+    for thread in threads {
+        thread.join().expect("it computes");
+    }
     say(&"done");
 }
 
