@@ -1,6 +1,7 @@
 //! The arbiter's thread with real pages and doorbells, and threads as tenants whose kernels are
 //! sleeps. What it does with time is tested in virtual time beside its core; here it only has to
 //! do it at all, on a machine that may be busy.
+#![allow(clippy::unwrap_used)] // what fails in a helper fails the test
 
 use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share};
 use polder_ledger::{Limits, Mapped, Usage, create_usage, gate, map_limits, map_usage};

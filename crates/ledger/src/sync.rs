@@ -4,11 +4,11 @@
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 #[cfg(loom)]
+pub(crate) use loom::sync::atomic::{Ordering, fence};
+#[cfg(loom)]
 pub use mortal::die_after;
 #[cfg(loom)]
 pub(crate) use mortal::{AtomicU32, AtomicU64};
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{Ordering, fence};
 
 /// loom's atomics in processes that die: after a number of writes, a dead thread's writes have no
 /// effect. What it reads from then on changes nothing, so this is death after any step.

@@ -1,6 +1,7 @@
 //! Every interleaving of a few processes, with death after any step:
 //! `RUSTFLAGS="--cfg loom" cargo test -p polder-ledger --release --test loom`.
 #![cfg(loom)]
+#![allow(clippy::unwrap_used)] // what fails in a helper fails the test
 
 use loom::sync::{Arc, Notify};
 use loom::thread;

@@ -12,6 +12,7 @@
 pub mod core;
 mod handle;
 mod page;
+mod priority;
 mod thread;
 
 pub use handle::{ArbiterError, ArbiterHandle};

@@ -26,13 +26,13 @@ use std::thread::JoinHandle;
 const HEARTBEAT_NS: u64 = 100_000_000;
 /// Most rings of one lease that are heard between two heartbeats: an order of magnitude above
 /// what a program with the shortest kernels needs.
-const RINGS_MAX: u32 = 5_000;
+const RINGS_MAX: u32 = 1_000;
 /// Most rounds of gates and censuses in one wake-up; what is left follows at once in the next.
 const ROUNDS_MAX: u32 = 16;
 /// Events taken at a time.
 const EVENTS_MAX: usize = 64;
-/// The thread decides when everybody else runs, and itself needs microseconds.
-const NICE: i32 = -15;
+/// Shortest sleep: whatever the core asks for, programs get the CPU in between.
+const SLEEP_MIN_NS: u64 = 20_000;
 
 const CONTROL: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
@@ -107,9 +107,7 @@ pub(super) fn start(
 
 impl Loop {
     fn run(mut self) {
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            tracing::info!(%error, "arbiter runs at normal priority: turns change later on a busy CPU");
-        }
+        super::priority::raise();
         let mut events = Vec::with_capacity(EVENTS_MAX);
         loop {
             events.clear();
@@ -229,9 +227,9 @@ impl Loop {
             }
         };
         self.tell_charges();
-        let next_ns = if settled { self.core.next_wake().unwrap_or(u64::MAX) } else { 1 };
+        let next_ns = if settled { self.core.next_wake().unwrap_or(u64::MAX) } else { 0 };
         let heartbeat_ns = if self.members.is_empty() { u64::MAX } else { self.heartbeat_at_ns };
-        self.arm(next_ns.min(heartbeat_ns));
+        self.arm(next_ns.min(heartbeat_ns).max(monotonic_ns() + SLEEP_MIN_NS));
     }
 
     fn heartbeat(&mut self, now_ns: u64) {
@@ -297,7 +295,7 @@ impl Loop {
 
     /// Sets the timer; `u64::MAX` turns it off.
     fn arm(&mut self, at_ns: u64) {
-        let at_ns = if at_ns == u64::MAX { 0 } else { at_ns.max(1) };
+        let at_ns = if at_ns == u64::MAX { 0 } else { at_ns };
         if at_ns == self.armed_ns {
             return;
         }
