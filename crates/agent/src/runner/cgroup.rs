@@ -5,8 +5,10 @@
 //! lease never fails for it.
 
 use polder_model::{HostAsk, LeaseId};
+use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,8 +27,10 @@ const KILL_ROUNDS_MAX: usize = 64;
 /// One mounted hierarchy, as this process sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Hierarchy {
-    /// The cgroup this process is in.
+    /// Where the lease's folder goes: below the cgroup this process is in.
     own: PathBuf,
+    /// Where it is mounted.
+    mount: PathBuf,
     /// Version 1: what it controls. Version 2: `None`.
     controllers: Option<BTreeSet<String>>,
 }
@@ -74,7 +78,8 @@ fn hierarchies(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
         let Ok(below) = Path::new(place).strip_prefix(root) else { continue };
         let controllers =
             (*kind == "cgroup").then(|| names.split(',').map(str::to_owned).collect());
-        found.push(Hierarchy { own: Path::new(mount).join(below), controllers });
+        let mount = PathBuf::from(mount);
+        found.push(Hierarchy { own: mount.join(below), mount, controllers });
     }
     found
 }
@@ -116,16 +121,35 @@ fn limits(host: &HostAsk) -> Vec<Limit> {
     all
 }
 
+/// Lets the cgroups below `above` have what the limit needs. Version 2.
+fn hand_down(above: &Path, limit: &Limit) -> io::Result<()> {
+    put(&above.join("cgroup.subtree_control"), &format!("+{}", limit.controller))
+}
+
+/// In version 2 a cgroup with processes hands nothing down, and ours has this one. Where that stands
+/// in the way the leases' folders go to the top, which is exempt, if that is permitted.
+fn choose_base(all: &mut [Hierarchy], limits: &[Limit]) {
+    let wanted = |all: &[Hierarchy], limit: &&Limit| !all.iter().any(|h| h.has(limit.controller));
+    let wanted: Vec<&Limit> = limits.iter().filter(|limit| wanted(all, limit)).collect();
+    let Some(hierarchy) = all.iter_mut().find(|h| h.controllers.is_none()) else { return };
+    let offers = |base: &Path| wanted.iter().all(|limit| hand_down(base, limit).is_ok());
+    if !offers(&hierarchy.own) && offers(&hierarchy.mount) {
+        hierarchy.own.clone_from(&hierarchy.mount);
+    }
+}
+
 impl Cgroup {
     /// Makes the lease's folders and sets its limits. Notes what was asked and could not be
     /// applied.
     pub(crate) fn create(lease: LeaseId, host: &HostAsk, notes: &mut Vec<String>) -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let mut all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let limits = limits(host);
+        choose_base(&mut all, &limits);
         let mut made = Self::default();
         made.track(lease, &all);
-        for limit in limits(host) {
-            if let Err(why) = made.limit(lease, &all, &limit) {
+        for limit in &limits {
+            if let Err(why) = made.limit(lease, &all, limit) {
                 notes.push(format!(
                     "the {} limit is not applied on this node: {why}: run the agent as root, or \
                      under systemd with Delegate=yes",
@@ -179,9 +203,8 @@ impl Cgroup {
         let absent = || io::Error::other("this kernel or container offers no such controller");
         let hierarchy = all.iter().find(|h| h.controllers.is_none()).ok_or_else(absent)?;
         let path = self.folder(lease, hierarchy)?;
-        for above in [&hierarchy.own, &hierarchy.own.join(PARENT)] {
-            put(&above.join("cgroup.subtree_control"), &format!("+{}", limit.controller))?;
-        }
+        hand_down(&hierarchy.own, limit)?;
+        hand_down(&hierarchy.own.join(PARENT), limit)?;
         limit.files_2.iter().try_for_each(|(name, value)| put(&path.join(name), value))
     }
 
@@ -199,12 +222,20 @@ impl Cgroup {
         self.folders.iter().map(|folder| folder.path.clone()).collect()
     }
 
-    /// Puts the calling process into every folder.
+    /// The folder that a child can be born in, if there is one.
+    pub(crate) fn birthplace(&self) -> Option<OwnedFd> {
+        let folder = self.folders.iter().find(|folder| folder.version_2)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(&folder.path, flags, Mode::empty()).ok()
+    }
+
+    /// Puts the calling process into every folder; but for the birthplace when it was `born` there.
     ///
     /// # Errors
     /// What the system says, naming the file.
-    pub(crate) fn join(&self) -> io::Result<()> {
-        self.folders.iter().try_for_each(|folder| put(&folder.path.join("cgroup.procs"), "0"))
+    pub(crate) fn join(&self, born: bool) -> io::Result<()> {
+        let mut folders = self.folders.iter().filter(|folder| !(born && folder.version_2));
+        folders.try_for_each(|folder| put(&folder.path.join("cgroup.procs"), "0"))
     }
 
     /// Kills every process in it. True when none is left, as far as can be seen.
@@ -286,14 +317,16 @@ mod tests {
     use super::*;
 
     fn check(mountinfo: &str, own: &str, expect: &[(&str, Option<&[&str]>)]) {
-        let expect: Vec<Hierarchy> = expect
+        let expect: Vec<_> = expect
             .iter()
-            .map(|(own, controllers)| Hierarchy {
-                own: own.into(),
-                controllers: controllers.map(|all| all.iter().map(|&s| s.to_owned()).collect()),
+            .map(|(own, controllers)| {
+                let controllers =
+                    controllers.map(|all| all.iter().map(|&s| s.to_owned()).collect());
+                (PathBuf::from(own), controllers)
             })
             .collect();
-        assert_eq!(hierarchies(mountinfo, own), expect);
+        let found = hierarchies(mountinfo, own).into_iter();
+        assert_eq!(found.map(|h| (h.own, h.controllers)).collect::<Vec<_>>(), expect);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::account::Account;
 use super::cgroup::Cgroup;
 use super::environment::{PATH_DEFAULT, intercepts_opencl, shares};
-use super::fork::{Forked, default_signals, fork};
+use super::fork::{Forked, default_signals, fork, fork_into};
 use super::mounts::Namespace;
 use crate::shim::{DRIVER_SOCKET, ICD_FOLDER, Plan};
 use rustix::fs::{Access, Mode};
@@ -56,19 +56,29 @@ pub(crate) struct Launch<'a> {
 /// What the system says of the fork.
 pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Forked> {
     let shim = rustix::process::getpid();
-    fork(move |words| {
-        let Err(why) = launch.run(shim);
-        // When the shim is gone there is nobody to tell.
-        let _ = File::from(words).write_all(why.as_bytes());
-    })
+    let become_task = |born: bool| {
+        let launch = &launch;
+        move |words: OwnedFd| {
+            let Err(why) = launch.run(shim, born);
+            // When the shim is gone there is nobody to tell.
+            let _ = File::from(words).write_all(why.as_bytes());
+        }
+    };
+    if let Some(folder) = launch.cgroup.birthplace()
+        && let Some(forked) = fork_into(folder.as_fd(), become_task(true))?
+    {
+        return Ok(forked);
+    }
+    fork(become_task(false))
 }
 
 impl Launch<'_> {
-    /// In the child: becomes the task, or says why not.
-    fn run(&self, shim: rustix::process::Pid) -> Result<Infallible, String> {
+    /// In the child: becomes the task, or says why not. `born`: it was born in the cgroup's
+    /// birthplace.
+    fn run(&self, shim: rustix::process::Pid, born: bool) -> Result<Infallible, String> {
         self.own_session()?;
         // Before the user is switched: only the agent's user may.
-        self.cgroup.join().map_err(|error| format!("joining the lease's cgroup: {error}"))?;
+        self.cgroup.join(born).map_err(|error| format!("joining the lease's cgroup: {error}"))?;
         if let Some(namespace) = self.namespace {
             namespace
                 .enter(self.account, &self.dir.join(ICD_FOLDER))

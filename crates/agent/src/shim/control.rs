@@ -4,7 +4,7 @@ use super::peer::{self, Refused};
 use super::poller::{Poller, Token};
 use super::protocol::{Reply, Request, SHIM_PROTOCOL, ShimState};
 use super::wire;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags};
+use rustix::net::{RecvFlags, SendFlags};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -66,8 +66,7 @@ impl Control {
 
     /// Takes one new connection.
     pub(super) fn accept(&mut self, poller: &Poller) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        let Some(socket) = peer::accept(&self.listener) else { return };
         let rights = match self.admit(&socket) {
             Ok(rights) => rights,
             Err(why) => {

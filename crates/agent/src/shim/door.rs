@@ -13,15 +13,18 @@ use crate::runner::{descends, maps_usage};
 use polder_ledger::attach::{self, Message, Route};
 use polder_ledger::{LAYOUT, Mapped, SLOTS_MAX, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::net::{RecvFlags, SocketFlags};
+use rustix::net::RecvFlags;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Most connections without a slot: every process of a full lease may be waiting for its limits.
 const VISITORS_MAX: usize = SLOTS_MAX;
-/// How soon a process that closed its connection, and still maps the page, is looked at again.
-pub(super) const LOOK_AGAIN_MICROS: u64 = 200_000;
+/// How soon a process that closed its connection, and still maps the page, is looked at again; the
+/// pause doubles up to the longest.
+pub(super) const LOOK_AGAIN_MICROS: u64 = 100_000;
+/// The longest such pause.
+pub(super) const LOOK_AGAIN_MICROS_MAX: u64 = 5_000_000;
 
 /// Somebody who has connected and has no slot yet.
 #[derive(Debug)]
@@ -124,8 +127,7 @@ impl Door {
 
     /// Takes one new connection.
     pub(super) fn accept(&mut self, poller: &Poller) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        let Some(socket) = peer::accept(&self.listener) else { return };
         let full = "too many processes of this lease connect at one time";
         let (pid, pidfd) = match who(&socket) {
             Ok(_) if self.visitors.len() >= VISITORS_MAX => return self.refuse(socket, full),

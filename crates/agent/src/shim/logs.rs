@@ -167,7 +167,7 @@ impl LogFiles {
 
 fn create(path: &Path) -> io::Result<File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    let mode = Mode::RUSR | Mode::WUSR;
     Ok(File::from(rustix::fs::open(path, flags | OFlags::NOFOLLOW, mode)?))
 }
 

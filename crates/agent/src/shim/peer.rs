@@ -1,11 +1,14 @@
 //! Who is at the other end of a Unix socket, as the kernel says.
 #![allow(unsafe_code)] // rustix has no SO_PEERPIDFD, and its SO_PEERCRED cannot hold a pid of 0
 
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::collections::VecDeque;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// Who connected, at the time of connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +20,23 @@ pub(super) struct Credentials {
 
 /// Most sockets of refused peers that are kept.
 const REFUSED_MAX: usize = 8;
+
+/// How long the loop rests when the system has no descriptor left: the connection stays in the
+/// queue, and would wake the loop again at once.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(10);
+
+/// Takes one connection, which does not block.
+pub(super) fn accept(listener: &OwnedFd) -> Option<OwnedFd> {
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Some(socket),
+        Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+            std::thread::sleep(EXHAUSTED_PAUSE);
+            None
+        }
+        // The peer has gone already.
+        Err(_) => None,
+    }
+}
 
 /// Sockets of peers that were refused. Closed at once, one that is about to send its first packet
 /// would get an error in place of the words that wait for it; so the last few stay open, unread.

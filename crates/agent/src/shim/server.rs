@@ -1,7 +1,7 @@
 //! The shim at work: one thread, one loop, no waiting but for events.
 
 use super::control::{Asked, Control, Rights};
-use super::door::{Door, LOOK_AGAIN_MICROS};
+use super::door::{Door, LOOK_AGAIN_MICROS, LOOK_AGAIN_MICROS_MAX};
 use super::logs::LogPump;
 use super::poller::{Poller, Token};
 use super::protocol::{
@@ -59,6 +59,7 @@ pub(super) struct Shim {
     pub(super) changed: bool,
     /// When to look at processes that closed their connection.
     look_at: Option<u64>,
+    look_pause: u64,
     /// When to write a state again that the disk refused.
     save_at: Option<u64>,
     /// Since when no agent is connected.
@@ -92,6 +93,7 @@ impl Shim {
             starting: Vec::new(),
             changed: false,
             look_at: None,
+            look_pause: LOOK_AGAIN_MICROS,
             save_at: None,
             alone_since: None,
             quit: false,
@@ -150,8 +152,10 @@ impl Shim {
             Token::Door => self.door.accept(&self.poller),
             Token::Visitor(number) => {
                 self.changed |= self.door.visitor_ready(number, &self.poller);
-                if self.door.must_look_again() && self.look_at.is_none() {
-                    self.look_at = Some(boot_micros() + LOOK_AGAIN_MICROS);
+                if self.door.must_look_again() {
+                    self.look_pause = LOOK_AGAIN_MICROS;
+                    let soon = boot_micros() + self.look_pause;
+                    self.look_at = Some(self.look_at.map_or(soon, |at| at.min(soon)));
                 }
             }
             Token::Holder(number) => {
@@ -261,7 +265,8 @@ impl Shim {
         let due = |at: Option<u64>| at.is_some_and(|at| at <= now);
         if due(self.look_at) {
             self.changed |= self.door.look_again(&self.poller);
-            self.look_at = self.door.must_look_again().then(|| now + LOOK_AGAIN_MICROS);
+            self.look_pause = (self.look_pause * 2).min(LOOK_AGAIN_MICROS_MAX);
+            self.look_at = self.door.must_look_again().then(|| now + self.look_pause);
         }
         if due(self.save_at) {
             self.save();

@@ -1,4 +1,5 @@
 //! The shim with real processes.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test fails where it unwraps, and says what it skips
 
 mod control;
 mod door;
