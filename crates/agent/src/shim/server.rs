@@ -23,6 +23,9 @@ const LINGER_MICROS: u64 = 10_000_000;
 const FOLDER_CHECK_MICROS: u64 = 30_000_000;
 /// How soon an end that the disk refused is written again.
 const SAVE_AGAIN_MICROS: u64 = 1_000_000;
+/// How long an agent that is connected has to journal the end before it is forced to the disk here:
+/// an end that is forgotten by then costs no flush.
+const SYNC_MICROS: u64 = 250_000;
 
 /// What was prepared for the task.
 #[derive(Debug)]
@@ -60,7 +63,7 @@ pub(super) struct Shim {
     /// When to look at processes that closed their connection.
     look_at: Option<u64>,
     look_pause: u64,
-    /// When to write a state again that the disk refused.
+    /// When to write the state again, because the disk refused it or has not been made to take it.
     save_at: Option<u64>,
     /// Since when no agent is connected.
     alone_since: Option<u64>,
@@ -136,7 +139,10 @@ impl Shim {
                 if came.child {
                     self.reap_children();
                 }
-                self.quit |= came.end && self.has_ended();
+                if came.end && self.has_ended() {
+                    self.write(true);
+                    self.quit = true;
+                }
             }
             Token::Timer => {
                 self.timer.fired();
@@ -244,11 +250,20 @@ impl Shim {
         matches!(self.state.phase, ShimPhase::Ended { .. })
     }
 
-    /// Writes the state, and again later if the disk refuses.
+    /// Writes the state, which then outlives this process. An end must outlive a power cut too, at
+    /// the latest when nobody is there to journal it.
     pub(super) fn save(&mut self) {
         self.changed = true;
-        let saved = write_status(&self.dir, &self.state, self.has_ended());
-        self.save_at = saved.is_err().then(|| boot_micros() + SAVE_AGAIN_MICROS);
+        self.write(self.has_ended() && !self.control.has_agent());
+    }
+
+    fn write(&mut self, durable: bool) {
+        let pause = match write_status(&self.dir, &self.state, durable) {
+            Ok(()) if durable || !self.has_ended() => None,
+            Ok(()) => Some(SYNC_MICROS),
+            Err(_) => Some(SAVE_AGAIN_MICROS),
+        };
+        self.save_at = pause.map(|pause| boot_micros() + pause);
     }
 
     fn next_deadline(&mut self) -> Option<u64> {
@@ -269,7 +284,7 @@ impl Shim {
             self.look_at = self.door.must_look_again().then(|| now + self.look_pause);
         }
         if due(self.save_at) {
-            self.save();
+            self.write(self.has_ended());
         }
         self.task_on_time(now);
         self.on_alone(now);
@@ -279,7 +294,7 @@ impl Shim {
     fn on_alone(&mut self, now: u64) {
         let alone = now.saturating_sub(self.alone_since.unwrap_or(now));
         if self.has_ended() {
-            // An end that the disk refused is kept here, unless there is no folder to keep it for.
+            // An end that is not on the disk is kept here, unless there is no folder to keep it for.
             let kept = self.save_at.is_none() || !self.dir.exists();
             self.quit |= alone >= LINGER_MICROS && kept;
         } else if alone >= FOLDER_CHECK_MICROS {
