@@ -56,6 +56,8 @@ struct Known {
     /// What was granted; unknown for a lease of which only a tombstone is known.
     lease: Option<Lease>,
     grace: Micros,
+    /// The server has noted its end: it is not reported any more.
+    noted: bool,
     commands: mpsc::Sender<Command>,
 }
 
@@ -204,6 +206,7 @@ impl Node {
             sample: None,
             lease: order.map(|order| order.lease.clone()),
             grace: order.map_or(Micros(0), |order| order.grace),
+            noted: false,
             commands,
         };
         self.known.insert(lease, known);
@@ -240,7 +243,8 @@ impl Node {
         let with_inventory = !self.inventory_told;
         let inventory =
             with_inventory.then(|| Inventory::clone(&self.inventory.borrow_and_update()));
-        let leases = self.known.iter().map(|(lease, known)| known.report(*lease)).collect();
+        let told = self.known.iter().filter(|(_, known)| !known.noted);
+        let leases = told.map(|(lease, known)| known.report(*lease)).collect();
         let request = SyncRequest {
             protocol: SYNC_PROTOCOL,
             node: self.room.options.node.clone(),
@@ -381,7 +385,12 @@ impl Node {
                 let why = "the node has lost its record of this lease".to_owned();
                 self.over(lease, never_ran(Outcome::Lost { why }));
             }
-            Action::Forget(lease) => self.command(lease, Command::Forget),
+            Action::Forget(lease) => {
+                self.command(lease, Command::Forget);
+                if let Some(known) = self.known.get_mut(&lease) {
+                    known.noted = true;
+                }
+            }
         }
     }
 

@@ -162,10 +162,8 @@ proptest! {
                     }
                 }
             }
-            if let Some(lease) = ends.next() {
-                if let Some(held) = held.get_mut(&LeaseId(lease)) {
-                    held.ended = true;
-                }
+            if let Some(held) = ends.next().and_then(|lease| held.get_mut(&LeaseId(lease))) {
+                held.ended = true;
             }
             // A restart forgets that a stop was told, unless the end was reached; what was told to
             // start is read back from the lease's folder.
