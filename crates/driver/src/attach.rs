@@ -3,7 +3,7 @@
 use polder_ledger::attach::{Message, Route, SOCKET_VARIABLE, WELCOME_FDS, receive, send};
 use polder_ledger::{LAYOUT, Limits, Mapped, PageError, Slot, Usage, map_limits, map_usage};
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
     sockopt,
@@ -39,8 +39,8 @@ pub(crate) enum AttachError {
 /// A process's place in its lease. Kept until the process ends.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    connection: OwnedFd,
-    doorbell: Doorbell,
+    connection: Kept,
+    doorbell: Kept,
     /// The newest page. Older ones stay mapped, for other threads may be reading them: one small
     /// page per restart of the agent.
     limits: AtomicPtr<Mapped<Limits>>,
@@ -63,11 +63,13 @@ impl Attachment {
         let connection =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(named("socket for"))?;
-        connect(&connection, &address).map_err(named("connecting to"))?;
+        retry_on_intr(|| connect(&connection, &address)).map_err(named("connecting to"))?;
         let _ =
             sockopt::set_socket_timeout(&connection, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT));
-        send(&connection, &Message::Hello { layout: LAYOUT }, &[]).map_err(AttachError::Answer)?;
-        let answer = receive(&connection, RecvFlags::empty()).map_err(AttachError::Answer)?;
+        let hello = Message::Hello { layout: LAYOUT };
+        again(|| send(&connection, &hello, &[])).map_err(AttachError::Answer)?;
+        let answer = again(|| receive(&connection, RecvFlags::empty()));
+        let answer = answer.map_err(AttachError::Answer)?;
         let (message, fds) = answer.ok_or(AttachError::Closed)?;
         let (slot, routes) = match message {
             Message::Welcome { slot, routes, .. } => (slot as usize, routes),
@@ -79,7 +81,7 @@ impl Attachment {
         };
         let limits = AtomicPtr::new(Box::into_raw(Box::new(map_limits(&limits)?)));
         let usage = map_usage(&usage)?;
-        let doorbell = Doorbell::new(doorbell);
+        let (connection, doorbell) = (Kept::new(connection), Kept::new(doorbell));
         Ok(Self { connection, doorbell, limits, asking: Mutex::new(()), usage, slot, routes })
     }
 
@@ -110,22 +112,24 @@ impl Attachment {
         &self.usage.slot[self.slot]
     }
 
-    /// The connection's number, for the child of a fork to close.
-    pub(crate) fn connection(&self) -> i32 {
-        self.connection.as_raw_fd()
+    /// The connection, for the child of a fork to close.
+    pub(crate) fn connection(&self) -> &Kept {
+        &self.connection
     }
 
     /// Rings the agent's doorbell.
     pub(crate) fn ring(&self) {
-        self.doorbell.ring();
+        if let Some(fd) = self.doorbell.get() {
+            // A full counter rings too, and a closed one has nobody to hear it.
+            let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+        }
     }
 
     /// Takes a new limits page when a restarted agent has sent one.
     pub(crate) fn refresh(&self) {
         let Ok(_asking) = self.asking.try_lock() else { return };
-        while let Ok(Some((Message::NewLimits, fds))) =
-            receive(&self.connection, RecvFlags::DONTWAIT)
-        {
+        let Some(connection) = self.connection.get() else { return };
+        while let Ok(Some((Message::NewLimits, fds))) = receive(connection, RecvFlags::DONTWAIT) {
             let Some(page) = fds.first().and_then(|fd| map_limits(fd).ok()) else { continue };
             if page.lease() == self.limits().lease() {
                 self.limits.store(Box::into_raw(Box::new(page)), Ordering::Release);
@@ -134,28 +138,44 @@ impl Attachment {
     }
 }
 
-/// The agent's eventfd, by number: a program may close descriptors it does not know.
+/// A descriptor in a stranger's process: the program may close numbers it does not know, and open
+/// files of its own under them.
 #[derive(Debug)]
-struct Doorbell {
+pub(crate) struct Kept {
     fd: OwnedFd,
-    identity: Option<(u64, u64)>,
+    identity: Identity,
 }
 
-impl Doorbell {
+/// What tells one open file from another: device and inode.
+pub(crate) type Identity = (u64, u64);
+
+impl Kept {
     fn new(fd: OwnedFd) -> Self {
-        let identity = Self::identity(&fd);
+        let identity = identity(&fd).unwrap_or_default();
         Self { fd, identity }
     }
 
-    fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {
-        rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+    /// The descriptor, unless its number now belongs to another file.
+    fn get(&self) -> Option<&OwnedFd> {
+        (identity(&self.fd) == Some(self.identity)).then_some(&self.fd)
     }
 
-    /// Rings, unless the number now belongs to a file of the program.
-    fn ring(&self) {
-        if self.identity.is_some() && Self::identity(&self.fd) == self.identity {
-            // A full counter rings too, and a closed one has nobody to hear it.
-            let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+    /// Its number and what it should be.
+    pub(crate) fn name(&self) -> (i32, Identity) {
+        (self.fd.as_raw_fd(), self.identity)
+    }
+}
+
+fn identity(fd: &OwnedFd) -> Option<Identity> {
+    rustix::fs::fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Calls again what a signal of the program has interrupted.
+fn again<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
         }
     }
 }

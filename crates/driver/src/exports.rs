@@ -2,22 +2,54 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
+use crate::extensions;
 use crate::hooks;
 use crate::inside::guard;
 use crate::log;
 use crate::state;
+use crate::vendor;
 use crate::view::{self, Platform};
 use polder_gpuapi::opencl::{Class, EXTENSIONS_PASSED, FUNCTIONS, consts::*, slot_of, types::*};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
 
-/// The lease's platforms. None when the process has no place in a lease; why is said on standard
-/// error when `POLDER_LOG` is set.
-///
-/// # Safety
-/// As the API's `clGetPlatformIDs`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clIcdGetPlatformIDsKHR(
+macro_rules! export {
+    ($($(#[$doc:meta])* $name:ident = $real:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// As the API's function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            // SAFETY: the caller's arguments, under the same contract.
+            unsafe { $real($($arg),*) }
+        }
+    )*};
+}
+
+// Nothing in this library calls an exported function or takes its address: the name may belong to
+// the program's loader, which would call us again.
+export! {
+    /// The lease's platforms. None when the process has no place in a lease; why is said on
+    /// standard error when `POLDER_LOG` is set.
+    clIcdGetPlatformIDsKHR = platform_ids(num_entries: cl_uint, platforms: *mut cl_platform_id,
+        num_platforms: *mut cl_uint) -> cl_int;
+    /// What the vendor says of its platform, without extensions whose functions are not there.
+    clGetPlatformInfo = platform_info(platform: cl_platform_id, param_name: cl_platform_info,
+        param_value_size: usize, param_value: *mut c_void,
+        param_value_size_ret: *mut usize) -> cl_int;
+    /// The functions of this ICD, of the dispatch table, and the extension functions that are
+    /// known to be harmless; nothing else.
+    clGetExtensionFunctionAddress = function(func_name: *const c_char) -> *mut c_void;
+    /// The functions of a platform, for a loader that keeps the dispatch table itself.
+    clIcdGetFunctionAddressForPlatformKHR = function_of(platform: cl_platform_id,
+        func_name: *const c_char) -> *mut c_void;
+    /// Passes the loader's own data on to the vendor, whose objects carry it.
+    clIcdSetPlatformDispatchDataKHR = set_dispatch_data(platform: cl_platform_id,
+        dispatch_data: *mut c_void) -> cl_int;
+}
+
+pub(crate) unsafe extern "C" fn platform_ids(
     num_entries: cl_uint,
     platforms: *mut cl_platform_id,
     num_platforms: *mut cl_uint,
@@ -48,12 +80,7 @@ pub unsafe extern "C" fn clIcdGetPlatformIDsKHR(
     })
 }
 
-/// What the vendor says of its platform.
-///
-/// # Safety
-/// As the API's function.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clGetPlatformInfo(
+pub(crate) unsafe extern "C" fn platform_info(
     platform: cl_platform_id,
     param_name: cl_platform_info,
     param_value_size: usize,
@@ -61,41 +88,64 @@ pub unsafe extern "C" fn clGetPlatformInfo(
     param_value_size_ret: *mut usize,
 ) -> cl_int {
     guard(CL_INVALID_PLATFORM, || {
-        let known = view::platform(platform);
-        match known.and_then(|known| known.vendor.original.clGetPlatformInfo) {
+        let get = vendor::of(platform).and_then(|vendor| vendor.original.clGetPlatformInfo);
+        let Some(get) = get else { return CL_INVALID_PLATFORM };
+        let Some(list) = extensions::of_platform(param_name) else {
             // SAFETY: the caller's arguments, passed on.
-            Some(get) => unsafe {
+            return unsafe {
                 get(platform, param_name, param_value_size, param_value, param_value_size_ret)
-            },
-            None => CL_INVALID_PLATFORM,
-        }
+            };
+        };
+        // SAFETY: asks for the size or into a room of that size.
+        let ask =
+            |size, at: *mut u8, had| unsafe { get(platform, param_name, size, at.cast(), had) };
+        let answer = list.answer(ask);
+        // SAFETY: the caller's room.
+        unsafe { answer_bytes(answer, param_value_size, param_value, param_value_size_ret) }
     })
 }
 
-/// The functions of this ICD, of the dispatch table, and the extension functions that are known to
-/// be harmless; nothing else.
+/// Answers one of the API's questions.
 ///
 /// # Safety
-/// `func_name` is null or a C string.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clGetExtensionFunctionAddress(func_name: *const c_char) -> *mut c_void {
+/// `room` is null or has `size` bytes; `had` is null or valid.
+pub(crate) unsafe fn answer_bytes(
+    answer: Result<Vec<u8>, cl_int>,
+    size: usize,
+    room: *mut c_void,
+    had: *mut usize,
+) -> cl_int {
+    let bytes = match answer {
+        Ok(bytes) => bytes,
+        Err(error) => return error,
+    };
+    if !room.is_null() && size < bytes.len() {
+        return CL_INVALID_VALUE;
+    }
+    // SAFETY: the caller's promise, and the room is large enough.
+    unsafe {
+        if !room.is_null() {
+            room.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        if !had.is_null() {
+            had.write(bytes.len());
+        }
+    }
+    CL_SUCCESS
+}
+
+pub(crate) unsafe extern "C" fn function(func_name: *const c_char) -> *mut c_void {
     guard(null_mut(), || {
         // SAFETY: the caller's promise.
         let Some(name) = (unsafe { name(func_name) }) else { return null_mut() };
         own(name).unwrap_or_else(|| {
-            let platforms = view::platforms().iter();
-            let found = platforms.map(|platform| resolve(platform, name));
-            found.into_iter().find(|at| !at.is_null()).unwrap_or(null_mut())
+            let mut platforms = view::platforms().iter().map(|platform| resolve(platform, name));
+            platforms.find(|at| !at.is_null()).unwrap_or(null_mut())
         })
     })
 }
 
-/// The functions of a platform, for a loader that keeps the dispatch table itself.
-///
-/// # Safety
-/// `platform` comes from this ICD, `func_name` is null or a C string.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clIcdGetFunctionAddressForPlatformKHR(
+unsafe extern "C" fn function_of(
     platform: cl_platform_id,
     func_name: *const c_char,
 ) -> *mut c_void {
@@ -106,21 +156,14 @@ pub unsafe extern "C" fn clIcdGetFunctionAddressForPlatformKHR(
     })
 }
 
-/// Passes the loader's own data on to the vendor, whose objects carry it.
-///
-/// # Safety
-/// As the extension's function.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn clIcdSetPlatformDispatchDataKHR(
+unsafe extern "C" fn set_dispatch_data(
     platform: cl_platform_id,
     dispatch_data: *mut c_void,
 ) -> cl_int {
     guard(CL_INVALID_PLATFORM, || {
-        match view::platform(platform).and_then(|platform| platform.set_dispatch_data) {
-            // SAFETY: the caller's arguments, passed on.
-            Some(set) => unsafe { set(platform, dispatch_data) },
-            None => CL_INVALID_PLATFORM,
-        }
+        let set = view::platform(platform).and_then(|platform| platform.set_dispatch_data);
+        // SAFETY: the caller's arguments, passed on.
+        set.map_or(CL_INVALID_PLATFORM, |set| unsafe { set(platform, dispatch_data) })
     })
 }
 
@@ -137,13 +180,11 @@ unsafe fn name<'a>(text: *const c_char) -> Option<&'a str> {
 /// The ICD's own entry points.
 pub(crate) fn own(name: &str) -> Option<*mut c_void> {
     Some(match name {
-        "clIcdGetPlatformIDsKHR" => clIcdGetPlatformIDsKHR as *mut c_void,
-        "clGetPlatformInfo" => clGetPlatformInfo as *mut c_void,
-        "clGetExtensionFunctionAddress" => clGetExtensionFunctionAddress as *mut c_void,
-        "clIcdGetFunctionAddressForPlatformKHR" => {
-            clIcdGetFunctionAddressForPlatformKHR as *mut c_void
-        }
-        "clIcdSetPlatformDispatchDataKHR" => clIcdSetPlatformDispatchDataKHR as *mut c_void,
+        "clIcdGetPlatformIDsKHR" => platform_ids as *mut c_void,
+        "clGetPlatformInfo" => platform_info as *mut c_void,
+        "clGetExtensionFunctionAddress" => function as *mut c_void,
+        "clIcdGetFunctionAddressForPlatformKHR" => function_of as *mut c_void,
+        "clIcdSetPlatformDispatchDataKHR" => set_dispatch_data as *mut c_void,
         _ => return None,
     })
 }

@@ -5,7 +5,7 @@
 use crate::attach::Attachment;
 use crate::graph::{Dependence, Order};
 use crate::inside;
-use crate::meter::{Kind, Moment, Turn, Verdict};
+use crate::meter::{Kind, Moment, Verdict};
 use crate::queues::Queue;
 use crate::state::{self, State};
 use crate::vendor::Vendor;
@@ -88,7 +88,7 @@ impl Command {
             let limits = attachment.limits();
             let moment = Moment {
                 now_ns,
-                contended: None,
+                deadline_ns: None,
                 quantum_ns: quantum(limits),
                 impatient: wait.room_ns >= ROOM_WAIT_NS,
             };
@@ -107,12 +107,10 @@ impl Command {
                 wait.at_gate(limits, seen, GATE_WAIT_NS);
                 continue;
             }
-            let contended = seen.has(CONTENDED).then(|| Turn {
-                number: seen.0 >> 8,
-                deadline_ns: limits.deadline_ns.load(Ordering::Acquire),
-            });
+            let deadline_ns =
+                seen.has(CONTENDED).then(|| limits.deadline_ns.load(Ordering::Acquire));
             let meter = &self.state.meters[self.device];
-            match meter.admit(Moment { contended, ..moment }, self.kind, wait.flushed) {
+            match meter.admit(Moment { deadline_ns, ..moment }, self.kind, wait.flushed) {
                 Verdict::Go { estimate_ns } => match gate::enter(limits, attachment.slot()) {
                     Ok(_) => return self.entered(estimate_ns, now_ns),
                     Err((_, bell)) => {
@@ -123,7 +121,7 @@ impl Command {
                 Verdict::Room(_) => wait.for_room(now_ns),
                 Verdict::Turn => {
                     wait.announce();
-                    let left = contended.map_or(0, |turn| turn.deadline_ns.saturating_sub(now_ns));
+                    let left = deadline_ns.unwrap_or(0).saturating_sub(now_ns);
                     if left == 0 || meter.wait_for_end(left.min(TURN_WAIT_NS)) {
                         wait.at_gate(limits, seen, TURN_WAIT_NS);
                     }
@@ -315,7 +313,7 @@ pub(crate) fn launch(
     let command = Command::new(state, queue.device, work.kind);
     let pending = (!state.graph.is_idle())
         .then(|| {
-            let order = if queue.in_order() { Order::Both } else { Order::Neither };
+            let order = if queue.in_order() { Order::InLine } else { Order::Neither };
             let events = work.wait_list();
             let on = Dependence { queue: queue.key(), events: &events, order };
             state.graph.add(on, Some(Arc::clone(&command))).ok()

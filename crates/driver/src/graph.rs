@@ -35,7 +35,9 @@ pub(crate) struct Dependence<'a> {
 /// How a command stands to the others of its queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// After all before it, before all behind it: any command of an in-order queue, or a barrier.
+    /// Any command of an in-order queue: after the one before it.
+    InLine,
+    /// A barrier: after all before it, before all behind it.
     Both,
     /// After all before it: a marker without a wait list.
     After,
@@ -86,7 +88,7 @@ impl<C> Inner<C> {
                 roots.extend(self.pending.get(pending).into_iter().flat_map(|p| &p.roots));
             }
         }
-        if on.order != Order::Neither {
+        if matches!(on.order, Order::Both | Order::After) {
             let before = self.pending.values().filter(|pending| pending.queue == on.queue);
             roots.extend(before.flat_map(|pending| &pending.roots));
         }
@@ -98,7 +100,7 @@ impl<C> Inner<C> {
         if roots.is_empty() {
             return Err(command);
         }
-        if on.order == Order::Both {
+        if matches!(on.order, Order::InLine | Order::Both) {
             self.tails.insert(on.queue, roots.clone());
         }
         self.last += 1;
@@ -238,18 +240,18 @@ mod tests {
     #[test]
     fn dependence_goes_through_lists_queues_and_barriers() {
         let mut graph = Check::default();
-        graph.enqueue("before", 1, Order::Both, &[], 90, false);
+        graph.enqueue("before", 1, Order::InLine, &[], 90, false);
         graph.user(10);
-        graph.enqueue("listed", 1, Order::Both, &[10], 91, true);
-        graph.enqueue("behind", 1, Order::Both, &[], 92, true);
-        graph.enqueue("other queue", 2, Order::Both, &[], 93, false);
+        graph.enqueue("listed", 1, Order::InLine, &[10], 91, true);
+        graph.enqueue("behind", 1, Order::InLine, &[], 92, true);
+        graph.enqueue("other queue", 2, Order::Neither, &[], 93, false);
         graph.enqueue("through event", 2, Order::Neither, &[92], 94, true);
         graph.enqueue("beside", 2, Order::Neither, &[], 95, false);
         graph.enqueue("barrier", 2, Order::Both, &[], 96, true);
         graph.enqueue("behind barrier", 2, Order::Neither, &[], 97, true);
         let all = ["listed", "behind", "through event", "barrier", "behind barrier"];
         graph.signal(10, &all);
-        graph.enqueue("after", 2, Order::Both, &[91, 94], 98, false);
+        graph.enqueue("after", 2, Order::Neither, &[91, 94], 98, false);
         graph.signal(10, &[]);
     }
 

@@ -16,6 +16,7 @@
 mod attach;
 mod callbacks;
 mod exports;
+mod extensions;
 mod gate;
 mod graph;
 mod hooks;

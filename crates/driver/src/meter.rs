@@ -39,20 +39,13 @@ pub(crate) struct Kind {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     pub(crate) now_ns: u64,
-    /// The turn, when another lease wants the device.
-    pub(crate) contended: Option<Turn>,
+    /// When the turn ends, if another lease wants the device.
+    pub(crate) deadline_ns: Option<u64>,
     /// Estimated work that may be in flight.
     pub(crate) quantum_ns: u64,
     /// Whether the command has waited so long for room that it goes anyway: two kernels may be
     /// waiting for each other.
     pub(crate) impatient: bool,
-}
-
-/// A turn that ends.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Turn {
-    pub(crate) number: u32,
-    pub(crate) deadline_ns: u64,
 }
 
 /// Whether a command may go.
@@ -82,8 +75,8 @@ struct Flight {
     estimate_ns: u64,
     /// Since when the oldest command has the device.
     since_ns: u64,
-    /// The turn of the last launch.
-    turn: u32,
+    /// The deadline under which the last command was launched: a turn is known by it.
+    turn_ns: u64,
     waiters: u32,
     /// Waiters want to hear when less than this is left.
     low_ns: u64,
@@ -119,14 +112,13 @@ impl Flight {
     fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
         let estimate_ns = self.estimate(kind, moment.quantum_ns);
         let left = self.left_ns(moment.now_ns);
-        if let Some(turn) = moment.contended {
+        if let Some(deadline_ns) = moment.deadline_ns {
             let end = moment.now_ns.saturating_add(left).saturating_add(estimate_ns);
-            let first = self.commands == 0 && self.turn != turn.number;
-            let late = end > turn.deadline_ns && !(first && moment.now_ns < turn.deadline_ns);
-            if late {
+            let first = self.commands == 0 && self.turn_ns != deadline_ns;
+            if end > deadline_ns && !(first && moment.now_ns < deadline_ns) {
                 return Verdict::Turn;
             }
-            self.turn = turn.number;
+            self.turn_ns = deadline_ns;
         }
         let full = left >= moment.quantum_ns || self.commands >= INFLIGHT_MAX;
         if full && self.commands > 0 && !moment.impatient {
@@ -263,7 +255,7 @@ impl Meter {
             let debt = flight.credit_ns.unsigned_abs().saturating_mul(1000) / share.max(1);
             return Err(Duration::from_nanos(debt.max(WAIT_NS_MIN)));
         }
-        match flight.admit(Moment { contended: None, ..moment }, kind) {
+        match flight.admit(Moment { deadline_ns: None, ..moment }, kind) {
             Verdict::Go { estimate_ns } => {
                 let paid = i64::try_from(estimate_ns).unwrap_or(i64::MAX);
                 flight.credit_ns = flight.credit_ns.saturating_sub(paid);
@@ -283,11 +275,11 @@ mod tests {
     const KERNEL: Kind = Kind { what: 1, size: 10, guess_ns: 0 };
 
     fn alone(now_ns: u64) -> Moment {
-        Moment { now_ns, contended: None, quantum_ns: 4 * MS, impatient: false }
+        Moment { now_ns, deadline_ns: None, quantum_ns: 4 * MS, impatient: false }
     }
 
-    fn turn(now_ns: u64, number: u32, deadline_ns: u64) -> Moment {
-        Moment { contended: Some(Turn { number, deadline_ns }), ..alone(now_ns) }
+    fn turn(now_ns: u64, deadline_ns: u64) -> Moment {
+        Moment { deadline_ns: Some(deadline_ns), ..alone(now_ns) }
     }
 
     /// A flight that knows kernels of `length_ns`.
@@ -335,18 +327,18 @@ mod tests {
     #[test]
     fn a_turn_takes_what_ends_by_its_deadline() {
         let mut flight = taught(MS);
-        assert_eq!(launched(&mut flight, turn(10 * MS, 7, 13 * MS)), 3);
-        assert_eq!(flight.admit(turn(10 * MS, 7, 13 * MS), KERNEL), Verdict::Turn);
+        assert_eq!(launched(&mut flight, turn(10 * MS, 13 * MS)), 3);
+        assert_eq!(flight.admit(turn(10 * MS, 13 * MS), KERNEL), Verdict::Turn);
     }
 
     #[test]
     fn one_command_goes_in_each_turn_that_is_not_over() {
         let mut flight = taught(30 * MS);
-        assert_eq!(launched(&mut flight, turn(100 * MS, 7, 104 * MS)), 1);
+        assert_eq!(launched(&mut flight, turn(100 * MS, 104 * MS)), 1);
         flight.complete(101 * MS, 100 * MS, 30 * MS, KERNEL);
-        assert_eq!(launched(&mut flight, turn(101 * MS, 7, 104 * MS)), 0);
-        assert_eq!(launched(&mut flight, turn(110 * MS, 8, 110 * MS)), 0);
-        assert_eq!(launched(&mut flight, turn(110 * MS, 9, 114 * MS)), 1);
+        assert_eq!(launched(&mut flight, turn(101 * MS, 104 * MS)), 0);
+        assert_eq!(launched(&mut flight, turn(110 * MS, 110 * MS)), 0);
+        assert_eq!(launched(&mut flight, turn(110 * MS, 114 * MS)), 1);
     }
 
     #[test]

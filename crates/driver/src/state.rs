@@ -10,7 +10,7 @@ use crate::queues::Queues;
 use polder_ledger::DEVICES_MAX;
 use std::ptr::null_mut;
 use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 /// What the process knows of itself.
 #[derive(Debug)]
@@ -27,8 +27,9 @@ pub(crate) struct State {
 /// Never freed: a callback of the driver may hold on to it for as long as the process lives.
 static STATE: AtomicPtr<State> = AtomicPtr::new(null_mut());
 /// The connection, for the child of a fork to close: while the child held it, the shim could not
-/// see the parent go.
+/// see the parent go. Its number, and the inode that is still to be found there.
 static CONNECTION: AtomicI32 = AtomicI32::new(-1);
+static CONNECTION_INODE: AtomicU64 = AtomicU64::new(0);
 
 impl State {
     fn new(attachment: Option<Attachment>) -> Self {
@@ -77,12 +78,14 @@ fn publish(state: State) -> &'static State {
     AT_FORK.call_once(|| unsafe {
         libc::pthread_atfork(None, None, Some(in_child));
     });
-    let connection = state.attachment.as_ref().map(Attachment::connection);
+    let connection = state.attachment.as_ref().map(|attachment| attachment.connection().name());
     let mine = Box::into_raw(Box::new(state));
     let seen = STATE.compare_exchange(null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
     let published = match seen {
         Ok(_) => {
-            CONNECTION.store(connection.unwrap_or(-1), Ordering::Release);
+            let (number, (_, inode)) = connection.unwrap_or((-1, (0, 0)));
+            CONNECTION_INODE.store(inode, Ordering::Relaxed);
+            CONNECTION.store(number, Ordering::Release);
             mine
         }
         Err(other) => {
@@ -101,8 +104,15 @@ fn publish(state: State) -> &'static State {
 extern "C" fn in_child() {
     STATE.store(null_mut(), Ordering::Release);
     let connection = CONNECTION.swap(-1, Ordering::AcqRel);
-    if connection >= 0 {
-        // SAFETY: the number is the inherited connection's; the value that owned it is forgotten.
-        unsafe { libc::close(connection) };
+    // SAFETY: plain system calls. The number is closed only if it still is the inherited
+    // connection, and the value that owned it is forgotten.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        let is_ours = connection >= 0
+            && libc::fstat(connection, &raw mut stat) == 0
+            && stat.st_ino == CONNECTION_INODE.load(Ordering::Relaxed);
+        if is_ours {
+            libc::close(connection);
+        }
     }
 }

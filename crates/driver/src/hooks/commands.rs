@@ -375,7 +375,7 @@ fn order(
         let (count, list) = events;
         let kind = copy(Function::clEnqueueMarker, 0);
         let work = Work { queue, kind, events: count, list, event, blocking: false };
-        let order = if known.in_order() { Order::Both } else { order };
+        let order = if known.in_order() { Order::InLine } else { order };
         let events = work.wait_list();
         let on = Dependence { queue: known.key(), events: &events, order };
         let pending = state.graph.add(on, None);

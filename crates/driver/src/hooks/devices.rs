@@ -3,7 +3,7 @@
 #![allow(non_snake_case)] // the API's own names
 
 use crate::view::{self, Platform};
-use crate::{callbacks, exports, inside, state, vendor};
+use crate::{callbacks, exports, extensions, inside, state, vendor};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
@@ -30,14 +30,10 @@ unsafe fn answer<T>(members: &[*mut T], room: cl_uint, at: *mut *mut T, count: *
     }
 }
 
-pub(crate) unsafe extern "C" fn clGetPlatformIDs(
-    num_entries: cl_uint,
-    platforms: *mut cl_platform_id,
-    num_platforms: *mut cl_uint,
-) -> cl_int {
-    // SAFETY: the caller's arguments, under the same contract.
-    unsafe { exports::clIcdGetPlatformIDsKHR(num_entries, platforms, num_platforms) }
-}
+pub(crate) use exports::{
+    function as clGetExtensionFunctionAddress, platform_ids as clGetPlatformIDs,
+    platform_info as clGetPlatformInfo,
+};
 
 /// The lease's devices of a type; the vendor judges whether it is one.
 fn devices_of(platform: &Platform, kind: cl_device_type) -> Result<Vec<cl_device_id>, cl_int> {
@@ -100,6 +96,16 @@ pub(crate) unsafe extern "C" fn clGetDeviceInfo(
     inside::guard(CL_INVALID_DEVICE, || {
         let get = vendor::of(device).and_then(|vendor| vendor.original.clGetDeviceInfo);
         let Some(get) = get else { return CL_INVALID_DEVICE };
+        if let Some(list) = extensions::of_device(param_name) {
+            // SAFETY: asks for the size or into a room of that size.
+            let ask =
+                |size, at: *mut u8, had| unsafe { get(device, param_name, size, at.cast(), had) };
+            let answer = list.answer(ask);
+            // SAFETY: the caller's room.
+            return unsafe {
+                exports::answer_bytes(answer, param_value_size, param_value, param_value_size_ret)
+            };
+        }
         // SAFETY: the caller's arguments, passed on.
         let result =
             unsafe { get(device, param_name, param_value_size, param_value, param_value_size_ret) };
@@ -213,13 +219,6 @@ pub(super) unsafe fn fail(errcode_ret: *mut cl_int, error: cl_int) {
         // SAFETY: the caller's promise.
         unsafe { errcode_ret.write(error) };
     }
-}
-
-pub(crate) unsafe extern "C" fn clGetExtensionFunctionAddress(
-    func_name: *const c_char,
-) -> *mut c_void {
-    // SAFETY: the caller's argument, under the same contract.
-    unsafe { exports::clGetExtensionFunctionAddress(func_name) }
 }
 
 pub(crate) unsafe extern "C" fn clGetExtensionFunctionAddressForPlatform(

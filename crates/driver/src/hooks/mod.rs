@@ -29,7 +29,7 @@ macro_rules! hooks {
 }
 
 hooks! {
-    devices: clGetPlatformIDs clGetDeviceIDs clGetDeviceInfo clCreateContext
+    devices: clGetPlatformIDs clGetPlatformInfo clGetDeviceIDs clGetDeviceInfo clCreateContext
         clCreateContextFromType clGetExtensionFunctionAddress
         clGetExtensionFunctionAddressForPlatform;
     memory: clCreateBuffer clCreateBufferWithProperties clCreateImage clCreateImageWithProperties

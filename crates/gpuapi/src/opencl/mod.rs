@@ -158,6 +158,33 @@ pub const EXTENSIONS_PASSED: &[&str] = &[
     "clTerminateContextKHR",
 ];
 
+/// Beginnings of the names of extensions whose functions resolve to nothing: a program that reads
+/// such a name would call them.
+pub const EXTENSIONS_HIDDEN: &[&str] = &[
+    "cl_amd_bus_addressable_memory",
+    "cl_amd_d3d",
+    "cl_arm_import_memory",
+    "cl_arm_shared_virtual_memory",
+    "cl_ext_buffer_device_address",
+    "cl_img_",
+    "cl_intel_accelerator",
+    "cl_intel_create_buffer_with_properties",
+    "cl_intel_d3d",
+    "cl_intel_dx9",
+    "cl_intel_unified_shared_memory",
+    "cl_intel_va_api",
+    "cl_khr_command_buffer",
+    "cl_khr_create_command_queue",
+    "cl_khr_d3d",
+    "cl_khr_dx9",
+    "cl_khr_egl_",
+    "cl_khr_external_",
+    "cl_khr_gl_",
+    "cl_khr_semaphore",
+    "cl_nv_d3d",
+    "cl_qcom_",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ macro_rules! opencl_table {
         $then! {
             device_view 10 fn clGetPlatformIDs(num_entries: cl_uint, platforms: *mut cl_platform_id,
                 num_platforms: *mut cl_uint) -> cl_int;
-            queries 10 fn clGetPlatformInfo(platform: cl_platform_id,
+            device_view 10 fn clGetPlatformInfo(platform: cl_platform_id,
                 param_name: cl_platform_info, param_value_size: usize, param_value: *mut c_void,
                 param_value_size_ret: *mut usize) -> cl_int;
             device_view 10 fn clGetDeviceIDs(platform: cl_platform_id, device_type: cl_device_type,
