@@ -11,6 +11,13 @@ use std::time::Duration;
 
 /// Most commands of a process in flight on a device, however short they seem.
 const INFLIGHT_MAX: u32 = 1024;
+/// So many may be in flight whatever has completed lately, and beyond them twice as many as have: a
+/// kernel that takes a thousand times as long as last time must not be in flight a thousand times.
+const INFLIGHT_FREE: u32 = 32;
+/// What counts as lately.
+const LATELY_NS: u64 = 20_000_000;
+/// Longest sleep when it is the number of commands that leaves no room.
+const CROWD_WAIT_NS: u64 = 1_000_000;
 /// Most kinds of command whose length is remembered; beyond it learning starts anew.
 const KINDS_MAX: usize = 4096;
 /// A new sample counts for one part in this many.
@@ -78,8 +85,13 @@ struct Flight {
     /// The deadline under which the last command was launched: a turn is known by it.
     turn_ns: u64,
     waiters: u32,
-    /// Waiters want to hear when less than this is left.
+    /// Waiters want to hear when no more than this is left...
     low_ns: u64,
+    /// ...and no more commands than these.
+    low_commands: u32,
+    /// Commands completed in this stretch of [`LATELY_NS`] and in the one before.
+    lately: [u32; 2],
+    lately_since_ns: u64,
     lengths: HashMap<Kind, u64>,
     mean_ns: u64,
     longest_ns: u64,
@@ -120,13 +132,33 @@ impl Flight {
             }
             self.turn_ns = deadline_ns;
         }
-        let full = left >= moment.quantum_ns || self.commands >= INFLIGHT_MAX;
-        if full && self.commands > 0 && !moment.impatient {
-            let low = moment.quantum_ns / 2;
-            return Verdict::Room(left.saturating_sub(low).max(WAIT_NS_MIN));
+        if self.commands > 0 && !moment.impatient {
+            let crowd = self.commands_max();
+            if left >= moment.quantum_ns {
+                let over = left - moment.quantum_ns / 2;
+                return Verdict::Room(over.max(WAIT_NS_MIN));
+            } else if self.commands >= crowd {
+                return Verdict::Room(CROWD_WAIT_NS);
+            }
         }
         self.launch(moment.now_ns, estimate_ns);
         Verdict::Go { estimate_ns }
+    }
+
+    /// Most commands that may be in flight now.
+    fn commands_max(&self) -> u32 {
+        let lately = self.lately[0].saturating_add(self.lately[1]);
+        lately.saturating_mul(2).saturating_add(INFLIGHT_FREE).min(INFLIGHT_MAX)
+    }
+
+    fn count_lately(&mut self, now_ns: u64) {
+        let passed = now_ns.saturating_sub(self.lately_since_ns);
+        if passed >= LATELY_NS {
+            let before = if passed < 2 * LATELY_NS { self.lately[0] } else { 0 };
+            self.lately = [0, before];
+            self.lately_since_ns = now_ns;
+        }
+        self.lately[0] = self.lately[0].saturating_add(1);
     }
 
     fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
@@ -149,7 +181,12 @@ impl Flight {
         let length = now_ns.saturating_sub(self.since_ns.max(launched_ns)).max(1);
         self.withdraw(estimate_ns);
         self.since_ns = now_ns;
-        let blend = |old: u64| old - old / LENGTH_PARTS + length / LENGTH_PARTS;
+        self.count_lately(now_ns);
+        // Longer is believed sooner than shorter: too much in flight is the worse mistake.
+        let blend = |old: u64| {
+            let parts = if length > old { LENGTH_PARTS / 2 } else { LENGTH_PARTS };
+            old - old / parts + length / parts
+        };
         if self.lengths.len() >= KINDS_MAX {
             self.lengths.clear();
         }
@@ -177,6 +214,7 @@ impl Meter {
         let verdict = flight.admit(moment, kind);
         if let (Verdict::Room(ns), true) = (verdict, may_wait) {
             flight.low_ns = moment.quantum_ns / 2;
+            flight.low_commands = flight.commands_max() / 2;
             drop(self.sleep(flight, ns));
         }
         verdict
@@ -186,7 +224,7 @@ impl Meter {
     pub(crate) fn wait_for_end(&self, ns: u64) -> bool {
         let mut flight = lock(&self.flight);
         if flight.commands > 0 {
-            flight.low_ns = 0;
+            (flight.low_ns, flight.low_commands) = (0, 0);
             flight = self.sleep(flight, ns);
         }
         flight.commands == 0
@@ -282,12 +320,12 @@ mod tests {
         Moment { deadline_ns: Some(deadline_ns), ..alone(now_ns) }
     }
 
-    /// A flight that knows kernels of `length_ns`.
+    /// A flight that knows kernels of `length_ns`, of which many have just completed.
     fn taught(length_ns: u64) -> Flight {
         let mut flight = Flight::default();
         flight.launch(0, 0);
         flight.complete(length_ns, 0, 0, KERNEL);
-        flight
+        Flight { lately: [INFLIGHT_MAX, 0], lately_since_ns: length_ns, ..flight }
     }
 
     fn launched(flight: &mut Flight, moment: Moment) -> usize {
@@ -306,6 +344,20 @@ mod tests {
     #[test]
     fn of_an_unknown_kernel_only_a_few_go_before_the_first_is_known() {
         assert_eq!(launched(&mut Flight::default(), alone(MS)), 4);
+    }
+
+    #[test]
+    fn more_may_be_in_flight_the_more_has_completed_lately() {
+        let mut flight = Flight { lately: [0; 2], ..taught(1) };
+        assert_eq!(launched(&mut flight, alone(MS)), INFLIGHT_FREE as usize);
+        for _ in 0..10 {
+            flight.complete(2 * MS, MS, 1, KERNEL);
+        }
+        assert_eq!(flight.commands_max(), INFLIGHT_FREE + 20);
+        flight.complete(2 * MS + LATELY_NS, MS, 1, KERNEL);
+        assert_eq!(flight.commands_max(), INFLIGHT_FREE + 22);
+        flight.complete(5 * LATELY_NS, MS, 1, KERNEL);
+        assert_eq!(flight.commands_max(), INFLIGHT_FREE + 2);
     }
 
     #[test]
@@ -351,7 +403,7 @@ mod tests {
         assert_eq!(flight.complete(4 * MS, 0, 0, KERNEL), 2 * MS);
         assert_eq!(flight.estimate(KERNEL, MS), 2 * MS);
         assert_eq!(flight.complete(10 * MS, 0, 0, KERNEL), 6 * MS);
-        assert_eq!((flight.estimate(KERNEL, MS), flight.left_ns(20 * MS)), (3 * MS, 0));
+        assert_eq!((flight.estimate(KERNEL, MS), flight.left_ns(20 * MS)), (4 * MS, 0));
     }
 
     #[test]
