@@ -6,12 +6,14 @@ use crate::pool::Pool;
 use crate::state::{self, StateError, StateLock};
 use crate::stop::signalled;
 use crate::writer::{Core, Handle, Stopping, SyncError, Writer, WriterError, WriterParts};
+use futures_util::FutureExt as _;
 use polder_engine::Engine;
 use polder_model::{SyncRefusal, SyncRequest, SyncResponse};
 use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +123,10 @@ pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeErr
     let writer_stop = written.subscribe();
     let (stopping, bound) = (stop.clone(), socket.clone());
     let writer = tokio::spawn(async move {
-        let ended = writer.run(writer_stop).await;
+        let ended = AssertUnwindSafe(writer.run(writer_stop)).catch_unwind().await;
+        let ended = ended.unwrap_or_else(|_| {
+            Err(WriterError::Engine { what: "the writer panicked; the log says where".to_owned() })
+        });
         stopping.send_replace(true);
         leave(&bound, lock);
         ended
@@ -194,7 +199,7 @@ impl Server {
         // A panic of the listeners shows as their end.
         let _ = http.await;
         writer.await.unwrap_or_else(|error| {
-            Err(WriterError::Engine { what: format!("the writer panicked: {error}") })
+            Err(WriterError::Engine { what: format!("the writer was ended: {error}") })
         })
     }
 }

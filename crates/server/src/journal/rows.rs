@@ -30,25 +30,40 @@ pub(crate) struct EndRow {
     pub(crate) models: Vec<String>,
 }
 
+/// Rows of the audit log in one INSERT; each binds five values and SQLite allows 32766.
+const AUDIT_ROWS_PER_INSERT: usize = 500;
+
 pub(super) async fn insert(conn: &mut SqliteConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
     for row in rows {
         match row {
             Row::Job(job) => insert_job(conn, job).await?,
             Row::Lease(end) => insert_lease(conn, end).await?,
-            Row::Audit { at, user, action, subject, result } => {
-                let sql = "INSERT INTO audit (at, user, action, subject, result) \
-                           VALUES (?, ?, ?, ?, ?)";
-                let query = sqlx::query(sql).bind(signed(at.0)).bind(user.as_str());
-                query.bind(*action).bind(subject).bind(result).execute(&mut *conn).await?;
-            }
             Row::Key { user, key, job, digest } => {
                 let sql = "INSERT INTO keys (user, key, job, digest) VALUES (?, ?, ?, ?)";
                 let query = sqlx::query(sql).bind(user.as_str()).bind(key);
                 query.bind(signed(job.0)).bind(&digest[..]).execute(&mut *conn).await?;
             }
+            Row::Audit { .. } => {}
         }
     }
+    // Every write has one of these: together they cost little more than one.
+    let audit: Vec<&Row> = rows.iter().filter(|row| matches!(row, Row::Audit { .. })).collect();
+    for chunk in audit.chunks(AUDIT_ROWS_PER_INSERT) {
+        insert_audit(conn, chunk).await?;
+    }
     Ok(())
+}
+
+async fn insert_audit(conn: &mut SqliteConnection, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    let start = "INSERT INTO audit (at, user, action, subject, result) ";
+    let mut insert = sqlx::QueryBuilder::<sqlx::Sqlite>::new(start);
+    insert.push_values(rows, |mut values, row| {
+        if let Row::Audit { at, user, action, subject, result } = row {
+            values.push_bind(signed(at.0)).push_bind(user.as_str()).push_bind(*action);
+            values.push_bind(subject.as_str()).push_bind(result.as_str());
+        }
+    });
+    insert.build().execute(conn).await.map(drop)
 }
 
 async fn insert_job(conn: &mut SqliteConnection, job: &Job) -> Result<(), sqlx::Error> {

@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(super) pool: PoolId,
     pub(super) nodes: Nodes,
     pub(super) draft: Draft,
+    /// When the engine was last asked what should happen.
+    pub(super) planned_at: Timestamp,
     /// No new job is taken: every job is being ended.
     draining: bool,
     pub(super) positions: OnceLock<BTreeMap<JobId, u64>>,
@@ -82,6 +84,7 @@ impl Core {
             pool,
             nodes: Nodes::default(),
             draft: Draft::default(),
+            planned_at: Timestamp(0),
             draining: false,
             positions: OnceLock::new(),
         }
@@ -184,7 +187,8 @@ impl Core {
     /// asked again after this transaction.
     pub(super) fn plan(&mut self) -> Result<bool, WriterError> {
         for _ in 0..PLAN_ROUNDS_MAX {
-            let (decisions, _) = self.engine.plan(self.time.peek());
+            self.planned_at = self.time.peek();
+            let (decisions, _) = self.engine.plan(self.planned_at);
             if decisions.is_empty() {
                 return Ok(false);
             }

@@ -48,6 +48,8 @@ pub(crate) struct Writer {
     changes: broadcast::Sender<Change>,
     watchers: Arc<Watchers>,
     checked: Instant,
+    /// When silent nodes were last looked for.
+    looked: Instant,
     /// When the newest transaction began; a tick is due from here, however many queries come.
     began: Instant,
     /// Planning ended at its bound: go on at once.
@@ -69,8 +71,21 @@ impl Writer {
             watchers: Arc::clone(&watchers),
         };
         let began = Instant::now();
-        let checked = began;
-        (Self { parts, commands, queries, changes, watchers, checked, began, again: true }, handle)
+        let (checked, looked) = (began, began);
+        (
+            Self {
+                parts,
+                commands,
+                queries,
+                changes,
+                watchers,
+                checked,
+                looked,
+                began,
+                again: true,
+            },
+            handle,
+        )
     }
 
     /// Works until told to stop. An error means that the process must end.
@@ -116,7 +131,7 @@ impl Writer {
         }
         let core = &self.parts.core;
         let at = core.time.peek();
-        let planned = core.engine.next_wake(core.engine.now());
+        let planned = core.engine.next_wake(core.planned_at);
         let planned = planned.map(|wake| now + wake.since(at).to_duration().min(TICK));
         let tick = self.began + TICK;
         [planned, core.nodes.first_deadline()].into_iter().flatten().fold(tick, Instant::min)
@@ -150,7 +165,10 @@ impl Writer {
                 }
             }
         }
-        self.parts.core.notice_silence(now, self.parts.silent_after)?;
+        if now.duration_since(self.looked) >= TICK {
+            self.looked = now;
+            self.parts.core.notice_silence(now, self.parts.silent_after)?;
+        }
         self.again = self.parts.core.plan()?;
         let envelopes = self.append().await?;
         self.publish(&envelopes);
