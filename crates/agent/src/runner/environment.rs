@@ -21,9 +21,14 @@ pub(crate) fn shares(plan: &Plan) -> bool {
 }
 
 /// Whether the lease's programs reach a shared device through OpenCL.
-pub(crate) fn intercepts_opencl(plan: &Plan) -> bool {
+pub(crate) fn shares_opencl(plan: &Plan) -> bool {
     let opencl = |address: &Address| matches!(address, Address::Opencl { .. });
-    shares(plan) && plan.driver.is_some() && plan.addresses.iter().any(opencl)
+    shares(plan) && plan.addresses.iter().any(opencl)
+}
+
+/// Whether Polder's driver stands in for the vendors' in the lease's programs.
+pub(crate) fn intercepts_opencl(plan: &Plan) -> bool {
+    plan.driver.is_some() && shares_opencl(plan)
 }
 
 /// The whole environment of the task. `master` is rank 0's `address:port`; a gang of one meets on

@@ -86,11 +86,13 @@ pub(super) fn credentials(socket: &OwnedFd) -> io::Result<Credentials> {
 /// A descriptor of the very process that connected, where the kernel (6.5) can say so; else of the
 /// one that has its id now.
 pub(super) fn pidfd(socket: &OwnedFd, pid: u32) -> io::Result<OwnedFd> {
-    if let Ok(fd) = option::<i32>(socket, libc::SO_PEERPIDFD)
-        && fd >= 0
-    {
+    match option::<i32>(socket, libc::SO_PEERPIDFD) {
         // SAFETY: the kernel made this descriptor for us a moment ago.
-        return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        Ok(fd) if fd >= 0 => return Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOPROTOOPT) => {}
+        // Whoever connected is dead: another process may have its id by now.
+        Ok(_) => return Err(io::ErrorKind::NotFound.into()),
+        Err(error) => return Err(error),
     }
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or(io::ErrorKind::NotFound)?;

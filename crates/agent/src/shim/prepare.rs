@@ -11,7 +11,7 @@ use super::signals::Signals;
 use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
-use crate::runner::{Account, Cgroup, Namespace, Probe, intercepts_opencl, probe};
+use crate::runner::{Account, Cgroup, Namespace, Probe, intercepts_opencl, probe, shares_opencl};
 use polder_ledger::attach::Route;
 use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Stdio};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -100,6 +100,13 @@ fn judge(
         return (ShimPhase::Ended { end }, None, Vec::new());
     }
     let mut notes = Vec::new();
+    if plan.driver.is_none() && shares_opencl(plan) {
+        notes.push(
+            "its programs are not held on this node: Polder's OpenCL driver is not there: install \
+             libpolder_opencl.so beside polder"
+                .to_owned(),
+        );
+    }
     let (namespace, isolation) = match &found.namespace {
         _ if !intercepts_opencl(plan) => (None, Isolation::None),
         Ok(namespace) => (Some(*namespace), Isolation::Soft),

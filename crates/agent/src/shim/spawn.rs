@@ -47,7 +47,7 @@ pub enum SpawnError {
 /// by the lease's user, whose programs find their socket there.
 ///
 /// # Errors
-/// [`SpawnError`]; then no process of it is left.
+/// [`SpawnError`]; then no process of it stays.
 pub fn spawn_shim<S: AsRef<OsStr>>(exe: &Path, args: &[S], dir: &Path) -> Result<(), SpawnError> {
     let run = |error| SpawnError::Run { program: exe.to_owned(), error };
     let mut child = Command::new(exe)

@@ -119,7 +119,8 @@ fn the_leases_user_may_watch_and_signal_and_others_nothing() {
     plan.order.lease.user = "uid-65534".parse().unwrap();
     let lease = Lease::started(&plan);
     let user = as_user(&lease, 65534);
-    for line in ["pages: Ok(false)", "only the node's agent may ask", "watch: done"] {
+    for line in ["pages: Ok(false)", "only the node's agent may ask", "signal: done", "watch: done"]
+    {
         assert!(user.contains(line), "{line} in {user}");
     }
     let other = as_user(&lease, 65533);

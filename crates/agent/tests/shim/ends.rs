@@ -165,16 +165,34 @@ fn a_task_is_never_started_twice() {
 
 #[test]
 fn a_restart_of_the_machine_loses_what_ran() {
-    let lease = Lease::started(&script("sleep 600"));
-    let shim = lease.state().shim;
-    kill(shim);
-    wait_for("the shim to die", || (!alive(shim)).then_some(()));
+    let lease = Lease::started(&plan(&["sleep", "600"]));
+    let state = lease.state();
+    kill(state.shim);
+    wait_for("the shim to die", || (!alive(state.shim)).then_some(()));
     let text = std::fs::read_to_string(lease.file("status.json")).unwrap();
-    let boot = read_status(lease.dir()).unwrap().unwrap().boot;
-    std::fs::write(lease.file("status.json"), text.replace(&boot, "another")).unwrap();
+    std::fs::write(lease.file("status.json"), text.replace(&state.boot, "another")).unwrap();
     let ShimPhase::Ended { end } = recover(lease.dir()).unwrap().phase else { panic!("no end") };
     let Outcome::Lost { why } = end.outcome else { panic!("{end:?}") };
     assert!(why.contains("restarted"), "{why}");
+    // What a restart would have done.
+    for folder in state.cgroups {
+        wait_for("an empty cgroup", || std::fs::remove_dir(&folder).ok());
+    }
+}
+
+#[test]
+fn what_ends_other_programs_does_not_end_a_shim() {
+    let lease = Lease::started(&script("sleep 600"));
+    let shim = Pid::from_raw(i32::try_from(lease.state().shim).unwrap()).unwrap();
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT, Signal::PIPE] {
+        rustix::process::kill_process(shim, signal).unwrap();
+    }
+    assert!(matches!(lease.state().phase, ShimPhase::Started { .. }));
+    lease.stop(Micros(0));
+    lease.end();
+    rustix::process::kill_process(shim, Signal::TERM).unwrap();
+    wait_for("the shim to exit after the end", || rustix::process::test_kill_process(shim).err());
+    assert!(matches!(recover(lease.dir()).unwrap().phase, ShimPhase::Ended { .. }));
 }
 
 #[test]

@@ -36,6 +36,9 @@ fn spawner_entry() {
     }
 }
 
+/// A signal that does nothing by default.
+const SIGWINCH: i32 = 28;
+
 /// Tries all that a peer may try on the control socket, and prints what it got.
 #[test]
 fn peer_entry() {
@@ -49,7 +52,7 @@ fn peer_entry() {
     println!("pages: {pages:?}");
     let words = |error: polder_agent::shim::ShimError| error.to_string();
     say("stop", client.stop(Micros(0), Outcome::Cancelled).map(drop).map_err(words));
-    say("signal", client.signal(0).map(drop).map_err(words));
+    say("signal", client.signal(SIGWINCH).map(drop).map_err(words));
     let first = client.watch().and_then(|mut watch| watch.next_state()).map_err(words);
     say("watch", first.and_then(|state| state.map(drop).ok_or_else(|| "closed".to_owned())));
 }
