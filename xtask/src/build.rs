@@ -40,9 +40,10 @@ pub(crate) struct Products {
 
 /// Builds everything the demo and the benchmarks run, in release.
 pub(crate) fn release() -> Result<Products> {
-    check(cargo().args(["build", "--release", "--package", "polder-cli"]))?;
-    let driver = ["build", "--release", "--package", "polder-driver", "--lib", "--examples"];
-    check(cargo().args(driver))?;
+    // One build, so that both share every dependency.
+    let packages = ["--package", "polder-cli", "--package", "polder-driver"];
+    let targets = ["--lib", "--bins", "--examples"];
+    check(cargo().args(["build", "--release"]).args(packages).args(targets))?;
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| root().join("target"), PathBuf::from)
         .join("release");
