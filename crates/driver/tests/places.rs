@@ -5,13 +5,13 @@
 mod support;
 
 use std::sync::atomic::Ordering;
-use support::{Lease, OCLGRIND, POCL, Talk, example, missing};
+use support::{Lease, OCLGRIND, Talk, example, missing, pocl};
 
 const MEMORY: u64 = 1 << 28;
 
 #[test]
 fn a_program_without_a_lease_sees_no_platform() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut alone = lease.command(example("probe"));
     let alone = alone.args(["devices"]).env_remove("POLDER_SOCKET").output().unwrap();
     assert!(alone.stdout.is_empty() && alone.status.success());
@@ -24,7 +24,7 @@ fn a_program_without_a_lease_sees_no_platform() {
 
 #[test]
 fn a_program_that_is_turned_away_sees_no_platform_and_why() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     lease.refuse();
     let output = lease.command(example("probe")).args(["devices"]).output().unwrap();
     assert!(output.stdout.is_empty());
@@ -34,11 +34,12 @@ fn a_program_that_is_turned_away_sees_no_platform_and_why() {
 
 #[test]
 fn only_the_leases_devices_are_there_and_they_have_its_memory() {
-    let lease = Lease::new(&[(POCL, 1, 12_345_678)]);
+    let Some(pocl) = pocl() else { return };
+    let lease = Lease::new(&[(pocl, 1, 12_345_678)]);
     let mut command = lease.command(example("probe"));
     command.args(["devices"]).env("POCL_DEVICES", "pthread pthread");
     let expect = [
-        format!("{}: 1 devices, 1 default, 0 of another type, 1 in a context", POCL.1),
+        format!("{}: 1 devices, 1 default, 0 of another type, 1 in a context", pocl.1),
         "memory 12345678 largest 12345678".to_owned(),
     ];
     assert_eq!(Talk::start(&mut command).end(), expect);
@@ -46,11 +47,12 @@ fn only_the_leases_devices_are_there_and_they_have_its_memory() {
 
 #[test]
 fn two_vendors_are_two_platforms_and_a_driver_that_is_gone_is_none() {
+    let Some(pocl) = pocl() else { return };
     if missing(OCLGRIND.0, "oclgrind") {
         return;
     }
     let gone = ("/nowhere/libdriver.so", "Gone");
-    let lease = Lease::new(&[(OCLGRIND, 0, MEMORY), (POCL, 0, MEMORY), (gone, 0, MEMORY)]);
+    let lease = Lease::new(&[(OCLGRIND, 0, MEMORY), (pocl, 0, MEMORY), (gone, 0, MEMORY)]);
     let said = lease.probe("devices", 0).end();
     let platforms = said.iter().filter(|line| line.contains("1 devices")).count();
     assert_eq!((said.len(), platforms), (4, 2), "{said:?}");
@@ -58,7 +60,7 @@ fn two_vendors_are_two_platforms_and_a_driver_that_is_gone_is_none() {
 
 #[test]
 fn functions_past_the_hooks_are_absent() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let expect = [
         "clEnqueueNDRangeKernel there",
         "clGetEventInfo there",
@@ -72,7 +74,7 @@ fn functions_past_the_hooks_are_absent() {
 
 #[test]
 fn the_child_of_a_fork_has_a_place_of_its_own() {
-    let lease = Lease::pocl(1500);
+    let Some(lease) = Lease::pocl(1500) else { return };
     lease.probe("fork", 0).end();
     let held = |slot: usize| lease.usage().slot[slot].device[0].held.load(Ordering::Relaxed);
     assert_eq!((held(0), held(1)), (1000, 300));
@@ -80,7 +82,7 @@ fn the_child_of_a_fork_has_a_place_of_its_own() {
 
 #[test]
 fn the_child_of_a_fork_that_is_turned_away_has_nothing() {
-    let lease = Lease::pocl(1500);
+    let Some(lease) = Lease::pocl(1500) else { return };
     let mut program = lease.probe("lonely-fork", 0);
     program.expect("ready");
     lease.refuse();
@@ -91,7 +93,7 @@ fn the_child_of_a_fork_that_is_turned_away_has_nothing() {
 
 #[test]
 fn a_program_that_another_starts_is_let_in_by_itself() {
-    let lease = Lease::pocl(1500);
+    let Some(lease) = Lease::pocl(1500) else { return };
     let said = lease.probe("exec", 0).end();
     assert_eq!(said, ["past -4", "past again -4", "executed"]);
     assert_eq!(lease.usage().slots().len(), 2);
@@ -99,7 +101,7 @@ fn a_program_that_another_starts_is_let_in_by_itself() {
 
 #[test]
 fn without_an_agent_a_program_keeps_to_its_share() {
-    let lease = Lease::pocl(1 << 20);
+    let Some(lease) = Lease::pocl(1 << 20) else { return };
     lease.set_compute(200);
     lease.close();
     let mut command = lease.command(example("workload"));
@@ -118,7 +120,7 @@ fn number(line: &str, name: &str) -> f64 {
 
 #[test]
 fn a_program_that_waits_takes_the_page_of_a_new_agent() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     lease.close();
     let mut program = lease.probe("checksum", 0);
     lease.until("a thread waits", |census| census.waiting == 1);

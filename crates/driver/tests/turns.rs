@@ -4,14 +4,14 @@ mod support;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use support::{Lease, POCL, QUANTUM_NS, Talk, example};
+use support::{Lease, OCLGRIND, QUANTUM_NS, Talk, example, missing, pocl};
 
 const MEMORY: u64 = 1 << 28;
 const A_WHILE: Duration = Duration::from_millis(300);
 
 #[test]
 fn nothing_is_launched_while_the_gate_is_closed() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("launches", 20);
     program.expect("ready");
     lease.close();
@@ -29,7 +29,7 @@ fn nothing_is_launched_while_the_gate_is_closed() {
 
 #[test]
 fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("user-event", 0);
     program.expect("queued");
     lease.until("nothing is in flight", |census| census.inflight == 0 && census.waiting == 0);
@@ -45,7 +45,7 @@ fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
 
 #[test]
 fn a_blocking_read_behind_the_programs_own_event_does_not_wait_for_a_turn() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("blocking-read", 0);
     program.expect("reading");
     std::thread::sleep(A_WHILE);
@@ -58,7 +58,7 @@ fn a_blocking_read_behind_the_programs_own_event_does_not_wait_for_a_turn() {
 
 #[test]
 fn many_threads_get_through_many_turns_and_all_is_counted_out() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("threads", 2000);
     while program.is_silent(Duration::from_millis(1)) {
         lease.turn(2_000_000);
@@ -75,7 +75,7 @@ fn many_threads_get_through_many_turns_and_all_is_counted_out() {
 
 #[test]
 fn commands_behind_an_event_that_fails_are_counted_out() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("failed-event", 0);
     program.expect("failed as it should");
     program.end();
@@ -84,7 +84,7 @@ fn commands_behind_an_event_that_fails_are_counted_out() {
 
 #[test]
 fn a_launch_from_a_callback_never_blocks() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("callback", 0);
     program.expect("running");
     lease.close();
@@ -97,7 +97,7 @@ fn a_launch_from_a_callback_never_blocks() {
 
 #[test]
 fn a_host_function_in_a_queue_finds_its_arguments() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     match lease.probe("native", 0).line().as_str() {
         "done" => {}
         other => support::skipped(&format!("native kernels: {other}")),
@@ -106,7 +106,7 @@ fn a_host_function_in_a_queue_finds_its_arguments() {
 
 #[test]
 fn a_burst_drains_within_a_few_quanta_of_a_revocation() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("burst", 10_000);
     program.expect("ready");
     program.go();
@@ -127,7 +127,7 @@ fn a_burst_drains_within_a_few_quanta_of_a_revocation() {
 
 #[test]
 fn queues_without_order_keep_their_dependences_through_turns() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("cross", 0);
     for _ in 0..20 {
         lease.close();
@@ -142,7 +142,8 @@ fn queues_without_order_keep_their_dependences_through_turns() {
 
 #[test]
 fn two_devices_whose_kernels_wait_for_each_other_get_through_short_turns() {
-    let lease = Lease::new(&[(POCL, 0, MEMORY), (POCL, 1, MEMORY)]);
+    let Some(pocl) = pocl() else { return };
+    let lease = Lease::new(&[(pocl, 0, MEMORY), (pocl, 1, MEMORY)]);
     let mut command = lease.command(example("probe"));
     command.args(["collective", "0"]).env("POCL_DEVICES", "pthread pthread");
     let mut program = Talk::start(&mut command);
@@ -163,7 +164,7 @@ fn two_devices_whose_kernels_wait_for_each_other_get_through_short_turns() {
 
 #[test]
 fn a_turn_that_is_too_short_still_takes_one_command() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("burst", 3);
     program.expect("ready");
     lease.close();
@@ -182,8 +183,19 @@ fn a_turn_that_is_too_short_still_takes_one_command() {
 }
 
 #[test]
+fn two_vendors_compute_side_by_side() {
+    let Some(pocl) = pocl() else { return };
+    if missing(OCLGRIND.0, "oclgrind") {
+        return;
+    }
+    let lease = Lease::new(&[(pocl, 0, MEMORY), (OCLGRIND, 0, MEMORY)]);
+    assert_eq!(lease.probe("platforms", 0).end(), ["2"]);
+    assert_eq!(lease.census().inflight, 0);
+}
+
+#[test]
 fn results_are_those_of_the_driver_alone() {
-    let lease = Lease::pocl(MEMORY);
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
     let through = lease.probe("checksum", 0).end();
     let mut native = std::process::Command::new(example("probe"));
     native.args(["checksum", "0"]).env("POCL_CACHE_DIR", support::cache());

@@ -51,6 +51,7 @@ fn main() {
         "burst" => queue::burst(number),
         "cross" => queue::cross(),
         "collective" => queue::collective(),
+        "platforms" => queue::platforms(),
         "checksum" => queue::checksum(),
         "overhead" => queue::overhead(number),
         "fork" => process::fork(),

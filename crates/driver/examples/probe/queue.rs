@@ -36,8 +36,13 @@ impl Program {
     }
 
     fn with(properties: cl_command_queue_properties) -> Self {
+        Self::on(0, properties)
+    }
+
+    /// The first device of a platform.
+    fn on(platform: usize, properties: cl_command_queue_properties) -> Self {
         let cl = Cl::load();
-        let device = cl.devices(cl.platforms()[0])[0];
+        let device = cl.devices(cl.platforms()[platform])[0];
         let context = cl.context(&[device]);
         let queue = cl.queue(context, device, properties);
         let out = cl.buffer(context, ITEMS * 4).expect("a buffer of a few bytes");
@@ -389,6 +394,22 @@ pub(crate) fn collective() {
         }
     }
     say(&"done");
+}
+
+/// Kernels on every platform at once.
+pub(crate) fn platforms() {
+    let count = Cl::load().platforms().len();
+    let programs: Vec<_> = (0..count).map(|platform| Program::on(platform, 0)).collect();
+    let kernels: Vec<_> = programs.iter().map(|program| program.kernel("add", 1)).collect();
+    for _ in 0..5 {
+        for (program, kernel) in programs.iter().zip(&kernels) {
+            program.cl.release(program.launch(*kernel, &[]));
+        }
+    }
+    for program in &programs {
+        assert_eq!(program.read(), [5; ITEMS]);
+    }
+    say(&count);
 }
 
 /// A number that depends on every result.

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Longest that any program of the tests may be silent.
@@ -26,10 +26,23 @@ const HEARTBEAT: Duration = Duration::from_millis(50);
 /// The quantum of the played arbiter.
 pub(crate) const QUANTUM_NS: u64 = 20_000_000;
 
-/// PoCL as Debian installs it.
-pub(crate) const POCL: (&str, &str) = ("libpocl.so.2.10.0", "Portable Computing Language");
+/// A driver: its library and the name of its platform.
+pub(crate) type Driver = (&'static str, &'static str);
+
+/// PoCL as it is installed; says so when it is not, and then the test proves nothing.
+pub(crate) fn pocl() -> Option<Driver> {
+    static LIBRARY: OnceLock<Option<String>> = OnceLock::new();
+    let library = LIBRARY.get_or_init(|| {
+        let icd = std::fs::read_to_string("/etc/OpenCL/vendors/pocl.icd").ok()?;
+        Some(icd.trim().to_owned())
+    });
+    if library.is_none() {
+        skipped("PoCL is absent (package pocl-opencl-icd)");
+    }
+    library.as_deref().map(|library| (library, "Portable Computing Language"))
+}
 /// oclgrind as Debian installs it.
-pub(crate) const OCLGRIND: (&str, &str) = ("/usr/lib/oclgrind/liboclgrind-rt-icd.so", "Oclgrind");
+pub(crate) const OCLGRIND: Driver = ("/usr/lib/oclgrind/liboclgrind-rt-icd.so", "Oclgrind");
 
 /// A played lease.
 pub(crate) struct Lease {
@@ -50,13 +63,13 @@ struct Shared {
 }
 
 impl Lease {
-    /// PoCL's first device with so much memory and an open gate.
-    pub(crate) fn pocl(memory_bytes: u64) -> Self {
-        Self::new(&[(POCL, 0, memory_bytes)])
+    /// PoCL's first device with so much memory and an open gate; none when PoCL is absent.
+    pub(crate) fn pocl(memory_bytes: u64) -> Option<Self> {
+        Some(Self::new(&[(pocl()?, 0, memory_bytes)]))
     }
 
     /// Devices: their driver, place, and memory.
-    pub(crate) fn new(devices: &[((&str, &str), u32, u64)]) -> Self {
+    pub(crate) fn new(devices: &[(Driver, u32, u64)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let vendors = folder.path().join("vendors");
         std::fs::create_dir(&vendors).unwrap();
@@ -64,7 +77,7 @@ impl Lease {
         let limits = LimitsWriter::create(7, 1).unwrap();
         fill(&limits, &devices.iter().map(|device| device.2).collect::<Vec<_>>());
         let (usage_fd, usage) = create_usage(7).unwrap();
-        let route = |((library, platform), index, _): &((&str, &str), u32, u64)| Route {
+        let route = |((library, platform), index, _): &(Driver, u32, u64)| Route {
             library: (*library).into(),
             platform: (*platform).into(),
             index: *index,
