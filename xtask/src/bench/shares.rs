@@ -2,7 +2,7 @@
 
 use super::figures::{Figures, Target};
 use super::stamps::Contention;
-use super::tenants::{Bench, Load};
+use super::tenants::{Bench, Load, soon};
 use anyhow::Result;
 
 const TENANTS: [&str; 3] = ["a", "b", "c"];
@@ -22,11 +22,17 @@ pub(crate) fn run(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
 
 /// Runs one saturating program per share and returns what each had.
 fn together(bench: &mut Bench, split: &[u32], loads: &[Load]) -> Result<Contention> {
+    for load in loads {
+        bench.calibrate(load)?;
+    }
     bench.settle()?;
+    // All calibrated before the clock starts, and at work at the same moment.
+    let start_at = soon();
     let mut running = Vec::new();
     for ((share, load), tenant) in split.iter().zip(loads).zip(TENANTS) {
         let compute = format!("{share}%");
-        running.push(bench.leased(tenant, &["--compute", &compute], load)?);
+        let load = Load { start_at: Some(start_at), ..load.clone() };
+        running.push(bench.leased(tenant, &["--compute", &compute], &load)?);
     }
     let mut stamps = Vec::new();
     for program in running {

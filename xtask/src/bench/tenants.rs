@@ -36,6 +36,15 @@ pub(crate) struct Load {
     pub(crate) seconds: f64,
     /// Works and sleeps by turns, milliseconds each.
     pub(crate) phase_ms: Option<(u64, u64)>,
+    /// Launches nothing before this `CLOCK_MONOTONIC` nanosecond.
+    pub(crate) start_at: Option<u64>,
+}
+
+/// A moment by which programs started now are ready: `CLOCK_MONOTONIC` nanoseconds.
+pub(crate) fn soon() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0) + 2;
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 impl Load {
@@ -43,7 +52,7 @@ impl Load {
     pub(crate) fn saturating(kernel_us: u64, seconds: f64) -> Self {
         // Enough to hide the host behind the device, whatever the length.
         let depth = u32::try_from((2_000 / kernel_us).clamp(2, 32)).expect("at most 32");
-        Self { kernel_us, gap_us: 0, depth, seconds, phase_ms: None }
+        Self { kernel_us, gap_us: 0, depth, seconds, phase_ms: None, start_at: None }
     }
 }
 
@@ -122,6 +131,11 @@ impl Bench {
         Ok(found)
     }
 
+    /// Measures now what `load` would otherwise measure when it starts.
+    pub(crate) fn calibrate(&mut self, load: &Load) -> Result<()> {
+        self.iterations(load.kernel_us).map(drop)
+    }
+
     fn arguments(&mut self, load: &Load) -> Result<(Vec<String>, PathBuf)> {
         self.runs += 1;
         let stamps = self.folder.path().join(format!("stamps-{}", self.runs));
@@ -136,6 +150,9 @@ impl Bench {
             ("--stamps", stamps.display().to_string()),
         ] {
             words.extend([flag.to_owned(), value]);
+        }
+        if let Some(start_at) = load.start_at {
+            words.extend(["--start-at".to_owned(), start_at.to_string()]);
         }
         if let Some((work, sleep)) = load.phase_ms {
             words.extend(["--phase-ms".to_owned(), format!("{work},{sleep}")]);
