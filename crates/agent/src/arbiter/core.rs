@@ -165,7 +165,7 @@ impl Arbiter {
         self.settle(now_ns);
         let now_ns = self.now_ns;
         let Some(this) = self.leases.get_mut(&lease) else { return };
-        let used = this.charge_unseen(now_ns, &census, &self.devices);
+        this.charge_unseen(now_ns, &census, &self.devices);
         this.turn.look(now_ns.saturating_sub(this.looked_ns), &this.census, &census);
         this.late &= census.inflight > 0;
         if census.inflight > 0 || census.completed != this.census.completed {
@@ -173,7 +173,7 @@ impl Arbiter {
         }
         this.census = census;
         this.looked_ns = now_ns;
-        let active = this.is_active(now_ns) || used;
+        let active = this.is_active(now_ns);
         if active && !this.active {
             this.woke = true;
             for standing in &mut this.standing {

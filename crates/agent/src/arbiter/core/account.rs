@@ -107,17 +107,19 @@ impl Lease {
     }
 
     pub(super) fn is_active(&self, now_ns: u64) -> bool {
-        self.demands(now_ns) || matches!(self.turn, Turn::Held(_) | Turn::Draining { .. })
+        match self.turn {
+            Turn::Held(_) | Turn::Draining { .. } => true,
+            // Between two commands it is still at work.
+            Turn::Free { idle, .. } => !idle,
+            // What is in flight without a grant has no place in the queue: were the device's time
+            // to follow it, its debt would be forgotten.
+            Turn::Out => self.is_ready(now_ns),
+        }
     }
 
     /// Charges what happened between two looks without being seen as it did: the use of a lease
-    /// that nobody contests, and commands without a grant that came and went. Whether there was any.
-    pub(super) fn charge_unseen(
-        &mut self,
-        now_ns: u64,
-        census: &Census,
-        devices: &[Device],
-    ) -> bool {
+    /// that nobody contests, and commands without a grant that came and went.
+    pub(super) fn charge_unseen(&mut self, now_ns: u64, census: &Census, devices: &[Device]) {
         let passed_ns = now_ns.saturating_sub(self.looked_ns);
         let commands = census.completed.saturating_sub(self.census.completed);
         let guess_ns = commands.saturating_mul(census.longest_ns.max(COMMAND_MIN_NS));
@@ -127,12 +129,11 @@ impl Lease {
             // In flight when last looked at: charged by the passing of time already.
             Turn::Out if self.census.inflight == 0 => guess_ns.min(passed_ns),
             Turn::Free { .. } => guess_ns.min(passed_ns),
-            _ => return false,
+            _ => return,
         };
         for standing in &mut self.standing {
             standing.charge_overlap(used_ns, false, devices[standing.device].vtime);
         }
-        used_ns > 0
     }
 }
 
