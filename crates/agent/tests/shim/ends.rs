@@ -75,7 +75,8 @@ fn the_time_limit_ends_it_with_grace() {
     assert_eq!((outcome, lease.output().as_str()), (Outcome::TimedOut, "bye\n"));
     check(&limited("trap '' TERM; while :; do sleep 0.05; done", 100, 200), &Outcome::TimedOut);
     // One that is stopped hears it too.
-    check(&limited("kill -STOP $$", 100, 10_000), &Outcome::TimedOut);
+    let stopped = "trap 'echo heard; exit 0' TERM; kill -STOP $$; sleep 60";
+    assert_eq!(Lease::run(&limited(stopped, 100, 10_000)).0.output(), "heard\n");
 }
 
 #[test]

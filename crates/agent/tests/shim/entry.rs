@@ -29,7 +29,7 @@ fn shim_entry() {
 fn spawner_entry() {
     if let Some(dir) = folder() {
         let exe = std::env::current_exe().unwrap();
-        let args = ["--exact", "entry::shim_entry", "--nocapture"];
+        let args = ["--exact", crate::kit::SHIM, "--nocapture"];
         polder_agent::shim::spawn_shim(&exe, &args, &dir).unwrap();
         println!("spawned");
         std::thread::sleep(Duration::from_secs(600));

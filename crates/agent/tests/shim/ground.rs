@@ -1,6 +1,6 @@
 //! What a task finds when it starts.
 
-use crate::kit::{Lease, is_root, plan, script, skip};
+use crate::kit::{Lease, SHIM, is_root, plan, script, skip};
 use polder_agent::shim::Plan;
 use polder_model::{Address, Isolation, Outcome};
 
@@ -70,6 +70,25 @@ fn clearing_the_environment_changes_no_icd_where_mounts_are_permitted() {
     assert!(!mounts().contains(&ours), "the mount is seen outside");
     drop(lease);
     assert!(!mounts().contains(&ours), "the mount was left behind");
+}
+
+#[test]
+fn a_mount_stays_the_tasks_own_where_mounts_are_shared() {
+    if !is_root() {
+        return skip("only root may make a mount namespace with shared mounts");
+    }
+    let lease = Lease::planned(&intercepted("echo on; sleep 600"));
+    let me = std::env::current_exe().unwrap();
+    let me = me.to_str().unwrap();
+    // The shim's own namespace passes mounts on, as a machine's first one usually does.
+    let args = ["--mount", "--propagation", "shared", me, "--exact", SHIM, "--nocapture"];
+    polder_agent::shim::spawn_shim("/usr/bin/unshare".as_ref(), &args, lease.dir()).unwrap();
+    lease.client().start(None, false, None).unwrap();
+    lease.line("on");
+    let mounts = std::fs::read_to_string(format!("/proc/{}/mountinfo", lease.state().shim));
+    let mounts = mounts.unwrap();
+    assert!(mounts.contains(" shared:"), "{mounts}");
+    assert!(!mounts.contains("/icd "), "the mount has spread: {mounts}");
 }
 
 #[test]

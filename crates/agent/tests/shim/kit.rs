@@ -11,6 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// The test that plays the shim.
+pub(crate) const SHIM: &str = "entry::shim_entry";
+
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -87,7 +90,7 @@ impl Lease {
 
     pub(crate) fn spawn(&self) -> Result<(), polder_agent::shim::SpawnError> {
         let exe = std::env::current_exe().unwrap();
-        spawn_shim(&exe, &["--exact", "entry::shim_entry", "--nocapture"], self.dir())
+        spawn_shim(&exe, &["--exact", SHIM, "--nocapture"], self.dir())
     }
 
     pub(crate) fn dir(&self) -> &Path {
