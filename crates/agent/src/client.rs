@@ -5,13 +5,13 @@
 //! the server.
 
 use crate::clients::{Answer, Request};
-use crate::packet;
 use crate::paths::StatePaths;
+use crate::shim::wire;
 use crate::shim::{ShimClient, ShimError, ShimPhase, read_status};
 use crate::watched::Watched;
 use polder_model::{JobId, LeaseId, Outcome};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -115,7 +115,7 @@ impl Attachment {
     }
 
     async fn answer(&self) -> io::Result<Option<Answer>> {
-        let receive = || packet::receive::<Answer>(&self.socket, RecvFlags::DONTWAIT);
+        let receive = || wire::receive::<Answer>(&self.socket, RecvFlags::DONTWAIT);
         let answer = self.socket.async_io(Interest::READABLE, receive).await?;
         Ok(answer.map(|(answer, _)| answer))
     }
@@ -144,7 +144,7 @@ fn attach(
     terminal: bool,
     stdio: &[OwnedFd; 3],
 ) -> io::Result<UnixStream> {
-    let address = SocketAddrUnix::new(agent)?;
+    let address = wire::address(agent)?;
     let kind = SocketType::SEQPACKET;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     // A busy agent accepts a moment later; one that is stuck is as good as none.
@@ -153,7 +153,7 @@ fn attach(
     rustix::io::ioctl_fionbio(&socket, true)?;
     let request = Request::Attach { job, terminal };
     let fds = stdio.each_ref().map(AsFd::as_fd);
-    packet::send(&socket, &request, &fds, SendFlags::empty())?;
+    wire::send(&socket, &request, &fds, SendFlags::empty())?;
     UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))
 }
 

@@ -3,9 +3,9 @@
 //! What a client may reach is decided by who it is (peer credentials), once its job's lease is
 //! known here. A client that goes away before the start takes its descriptors with it.
 
-use crate::packet;
+use crate::shim::wire;
 use polder_model::{JobId, LeaseId};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -86,7 +86,7 @@ impl Client {
 
     fn answer(self, answer: &Answer) {
         // A client that went away needs no answer.
-        let _ = packet::send(self.socket.as_ref(), answer, &[], SendFlags::DONTWAIT);
+        let _ = wire::send(self.socket.as_ref(), answer, &[], SendFlags::DONTWAIT);
     }
 }
 
@@ -172,7 +172,7 @@ impl Clients {
             let given = fds.len();
             let Ok(stdio) = <[OwnedFd; 3]>::try_from(fds) else {
                 let why = format!("{given} descriptors came where 3 are needed");
-                return packet::send(&*socket, &Answer::Refused { why }, &[], SendFlags::DONTWAIT);
+                return wire::send(&*socket, &Answer::Refused { why }, &[], SendFlags::DONTWAIT);
             };
             let client = Client { socket: Arc::clone(&socket), uid, stdio, terminal, ticket };
             self.admit(job, client);
@@ -189,7 +189,7 @@ impl Clients {
 /// Opens the agent's socket for everybody: who may have what is decided by peer credentials.
 ///
 /// It is a `SOCK_SEQPACKET` socket behind types made for streams: accepting and waiting are the
-/// same, and packets go through [`packet`] alone.
+/// same, and packets go through [`wire`] alone.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -197,14 +197,14 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::bind(&socket, &wire::address(path)?)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }
 
 async fn read_request(socket: &UnixStream) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
-    let receive = || packet::receive(socket, RecvFlags::DONTWAIT);
+    let receive = || wire::receive(socket, RecvFlags::DONTWAIT);
     socket.async_io(Interest::READABLE, receive).await
 }
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::packet;
-use rustix::net::SocketFlags;
+use crate::shim::wire;
+use rustix::net::{SocketAddrUnix, SocketFlags};
 use std::os::fd::AsFd;
 
 fn connect(path: &Path) -> OwnedFd {
@@ -15,12 +15,12 @@ fn attach(path: &Path, job: u64, fds: usize) -> OwnedFd {
     let socket = connect(path);
     let file = tempfile::tempfile().unwrap();
     let request = Request::Attach { job: JobId(job), terminal: false };
-    packet::send(&socket, &request, &vec![file.as_fd(); fds], SendFlags::empty()).unwrap();
+    wire::send(&socket, &request, &vec![file.as_fd(); fds], SendFlags::empty()).unwrap();
     socket
 }
 
 async fn answer(socket: OwnedFd) -> Answer {
-    let receive = move || packet::receive(&socket, RecvFlags::empty()).unwrap().unwrap().0;
+    let receive = move || wire::receive(&socket, RecvFlags::empty()).unwrap().unwrap().0;
     tokio::task::spawn_blocking(receive).await.unwrap()
 }
 

@@ -13,8 +13,6 @@ use tokio::sync::{Notify, watch};
 /// How often devices are looked at again when nothing gives cause. A look starts every vendor's
 /// runtime once, which costs a second of one CPU.
 const PROBE_PERIOD: Duration = Duration::from_secs(600);
-/// Least time between two looks, whatever fails meanwhile.
-const PROBE_REST: Duration = Duration::from_secs(30);
 
 /// Why the devices are not known.
 #[derive(Debug, Error)]
@@ -64,8 +62,8 @@ pub(crate) async fn keep_looking(
     doubt: Arc<Notify>,
 ) {
     loop {
-        tokio::time::sleep(PROBE_REST).await;
-        let rest = PROBE_PERIOD.saturating_sub(PROBE_REST);
+        tokio::time::sleep(options.probe_rest).await;
+        let rest = PROBE_PERIOD.saturating_sub(options.probe_rest);
         let _ = tokio::time::timeout(rest, doubt.notified()).await;
         let before = Arc::clone(&found.borrow());
         let asked = Arc::clone(&options);

@@ -19,11 +19,9 @@ use polder_model::{
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-/// How long a lease whose client is to bring its descriptors waits for that client.
-pub(crate) const CLIENT_WAIT: Duration = Duration::from_secs(30);
 /// How often a shim that is there and does not answer is tried again.
 const REACH_PERIOD: Duration = Duration::from_secs(5);
 /// Commands a lease has not heard yet; the loop gives each at most twice.
@@ -39,6 +37,8 @@ pub(crate) struct Room {
     /// The kernel's boot id.
     pub(crate) boot: String,
     pub(crate) news: mpsc::Sender<News>,
+    /// A permit for each lease that is being prepared.
+    pub(crate) preparing: Semaphore,
 }
 
 /// What the loop tells a lease.
@@ -120,6 +120,8 @@ pub(crate) async fn begin(
 ) {
     let lease = order.lease.id;
     let prepared = {
+        // It is never closed, and without a permit the lease would be prepared all the same.
+        let _permit = room.preparing.acquire().await;
         let room = Arc::clone(&room);
         blocking(move || prepare::prepare(&room, *order)).await
     };
@@ -290,7 +292,8 @@ impl Running {
             Command::Forget => None,
             Command::Start { .. } if self.runs() => None,
             Command::Start { master } => {
-                self.wanted = Some(Wanted { master, until: Instant::now() + CLIENT_WAIT });
+                self.wanted =
+                    Some(Wanted { master, until: Instant::now() + self.room.options.client_wait });
                 if self.live.plan.order.work.stdio == Stdio::Client {
                     return None; // `step` waits for the client from now on
                 }
@@ -333,7 +336,7 @@ impl Running {
             self.wanted = None;
             let why = format!(
                 "no client brought its descriptors within {} s: is `polder run` still there?",
-                CLIENT_WAIT.as_secs()
+                self.room.options.client_wait.as_secs()
             );
             return self.stop(Outcome::NotStarted { why }, Micros(0)).await;
         };

@@ -4,27 +4,25 @@
 use crate::clients::{self, Clients};
 use crate::folder;
 use crate::inventory;
-use crate::leases::{
-    self, COMMANDS_MAX, Command, News, Room, What, never_ran, outcome_of, ran_since,
-};
+use crate::known::Known;
+use crate::leases::{self, COMMANDS_MAX, Command, News, Room, What, never_ran, outcome_of};
 use crate::memory::{Memory, Verdict};
 use crate::pace::{Pace, Went};
 use crate::paths::{StatePaths, lease_folders};
 use crate::prepare::{self, Adopted, Stands};
 use crate::reconcile::{Action, Held, reconcile};
-use crate::sample::{sample, takes_turns};
 use crate::shim::{boot_id, boot_micros};
 use crate::sync::{self, SyncError};
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, LeaseReport, LeaseSample, Micros, Outcome,
-    Phase, SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse,
+    Inventory, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL, SyncRefusal,
+    SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -42,24 +40,10 @@ const PRUNE_EVERY: u32 = 100;
 const NEWS_MAX: usize = 1024;
 /// Leases adopted at the same time at the start.
 const ADOPTED_AT_ONCE: usize = 16;
-/// How long before its contact limit a lease is ended, beside its grace: the time that ending
-/// takes, so that nothing of it runs when the server may call it lost.
-const CONTACT_SLACK: Micros = Micros::from_secs(5);
-
-/// One lease as the loop knows it.
-struct Known {
-    held: Held,
-    phase: Phase,
-    /// When its program started, on the boot clock.
-    started: Option<Micros>,
-    sample: Option<LeaseSample>,
-    /// What was granted; unknown for a lease of which only a tombstone is known.
-    lease: Option<Lease>,
-    grace: Micros,
-    /// The server has noted its end: it is not reported any more.
-    noted: bool,
-    commands: mpsc::Sender<Command>,
-}
+/// Leases prepared at the same time: each begins a process.
+const PREPARED_AT_ONCE: usize = 32;
+/// How long calls fail before it is said: a server that restarts is back sooner.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// A call that has come back.
 struct Back {
@@ -87,6 +71,8 @@ pub(crate) struct Node {
     /// Up to when the server is known to have heard from here, on the boot clock.
     contact: Micros,
     complaint: String,
+    /// When calls began to fail, if the last one did.
+    failing_since: Option<Instant>,
     forgotten: u32,
     /// Everything that ends with the loop.
     _helpers: JoinSet<()>,
@@ -115,8 +101,16 @@ impl Node {
         helpers.spawn(inventory::keep_looking(Arc::clone(&options), found, Arc::clone(&doubt)));
         let arbiter = ArbiterHandle::start()?;
         let inventory_of_room = inventory.clone();
-        let room =
-            Room { options, paths, arbiter, clients, inventory: inventory_of_room, boot, news };
+        let room = Room {
+            options,
+            paths,
+            arbiter,
+            clients,
+            inventory: inventory_of_room,
+            boot,
+            news,
+            preparing: Semaphore::new(PREPARED_AT_ONCE),
+        };
         let mut node = Self {
             room: Arc::new(room),
             memory,
@@ -132,6 +126,7 @@ impl Node {
             born: Instant::now(),
             contact: Micros(boot_micros()),
             complaint: String::new(),
+            failing_since: None,
             forgotten: PRUNE_EVERY,
             _helpers: helpers,
         };
@@ -285,9 +280,10 @@ impl Node {
         let went = match answer {
             Ok(answer) => {
                 self.pace.heard();
+                self.failing_since = None;
                 // An inventory that has changed since is sent again by the mark of its change.
                 self.inventory_told |= with_inventory && newest;
-                self.obey(&answer, sent)?
+                self.obey(&answer, sent)
             }
             Err(SyncError::Refused(SyncRefusal::Superseded)) if !newest => return Ok(()),
             Err(SyncError::Refused(refusal @ SyncRefusal::OldIncarnation { .. })) => {
@@ -297,13 +293,19 @@ impl Node {
                 tracing::debug!(%error, "an overtaken call failed");
                 return Ok(());
             }
-            Err(error) => {
-                self.complain(error.to_string());
-                match error {
-                    SyncError::Refused(SyncRefusal::Protocol { .. }) => Went::Refused,
-                    _ => Went::Failed,
+            Err(error) => match error {
+                SyncError::Refused(SyncRefusal::Protocol { .. }) => {
+                    self.complain(error.to_string());
+                    Went::Refused
                 }
-            }
+                _ => {
+                    let since = *self.failing_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= COMPLAIN_AFTER {
+                        self.complain(error.to_string());
+                    }
+                    Went::Failed
+                }
+            },
         };
         if newest {
             self.pace.over(self.born.elapsed(), went, random());
@@ -319,10 +321,15 @@ impl Node {
         }
     }
 
-    fn obey(&mut self, answer: &SyncResponse, sent: Micros) -> Result<Went, AgentError> {
-        match self.memory.judge(answer)? {
-            Verdict::Obey => {}
-            Verdict::Older => {
+    fn obey(&mut self, answer: &SyncResponse, sent: Micros) -> Went {
+        match self.memory.judge(answer) {
+            Ok(Verdict::Obey) => {}
+            // What cannot be remembered is not acted on; a full disk may have room again.
+            Err(error) => {
+                self.complain(error.to_string());
+                return Went::Failed;
+            }
+            Ok(Verdict::Older) => {
                 tracing::debug!(version = ?answer.version, "an older answer is passed over");
                 let restored = format!(
                     "the server answers with an older state than it once gave (epoch {}; this \
@@ -331,11 +338,11 @@ impl Node {
                 );
                 if self.memory.is_newer_epoch_than(&answer.version) {
                     self.complain(restored);
-                    return Ok(Went::Failed);
+                    return Went::Failed;
                 }
-                return Ok(Went::Answered);
+                return Went::Answered;
             }
-            Verdict::Foreign => {
+            Ok(Verdict::Foreign) => {
                 self.complain(format!(
                     "the server at {} belongs to pool {}, and this node to {}: nothing is ended \
                      here; to move the node, end its tasks and remove {}",
@@ -344,7 +351,7 @@ impl Node {
                     self.memory,
                     self.room.paths.memory().display()
                 ));
-                return Ok(Went::Refused);
+                return Went::Refused;
             }
         }
         self.complaint.clear();
@@ -353,7 +360,7 @@ impl Node {
         for action in reconcile(&held, answer) {
             self.act(action);
         }
-        Ok(Went::Answered)
+        Went::Answered
     }
 
     fn act(&mut self, action: Action<'_>) {
@@ -445,7 +452,7 @@ impl Node {
             known.held.ended = true;
             known.sample = None;
             let failed = matches!(end.outcome, Outcome::Failed { .. } | Outcome::Signalled { .. });
-            if failed {
+            if failed && known.may_have_lost_a_device(&self.inventory.borrow()) {
                 self.doubt.notify_one();
             }
         }
@@ -489,43 +496,6 @@ impl Node {
     }
 }
 
-impl Known {
-    fn report(&self, lease: LeaseId) -> LeaseReport {
-        LeaseReport { lease, phase: self.phase.clone(), sample: self.sample.clone() }
-    }
-
-    fn sample_now(&self, id: LeaseId, arbiter: &ArbiterHandle) -> Option<LeaseSample> {
-        let lease = self.lease.as_ref()?;
-        if self.held.ended {
-            return None;
-        }
-        let started = self.started?;
-        let metered = takes_turns(lease).then(|| arbiter.sample(id)).flatten();
-        if takes_turns(lease) && metered.is_none() {
-            return None;
-        }
-        Some(sample(lease, metered, ran_since(started)))
-    }
-
-    /// Whether the server has been out of reach for so long that the lease must end, and how.
-    fn cut_off(&self, silence: Micros) -> Option<(Outcome, Micros)> {
-        let limit = self.lease.as_ref()?.contact_limit;
-        let (end_after, grace) = contact_end(limit, self.grace);
-        let over = self.held.stop || self.held.ended || silence < end_after;
-        let why = || format!("its node had no contact with the server for {silence}");
-        (!over).then(|| (Outcome::Lost { why: why() }, grace))
-    }
-}
-
-/// After how much silence a lease is ended, and with which grace, so that it is over before
-/// `limit` has passed.
-fn contact_end(limit: Micros, grace: Micros) -> (Micros, Micros) {
-    let half = Micros(limit.0 / 2);
-    let slack = CONTACT_SLACK.min(Micros(limit.0 / 4));
-    let grace = grace.min(Micros(half.0 - slack.0));
-    (Micros(limit.0 - grace.0 - slack.0), grace)
-}
-
 async fn sleep_until(due: Option<Instant>) {
     if let Some(due) = due {
         tokio::time::sleep_until(due).await;
@@ -535,21 +505,4 @@ async fn sleep_until(due: Option<Instant>) {
 /// A number that differs between agents and calls; nothing depends on its quality.
 fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_out_of_contact_is_over_before_its_limit() {
-        let secs = Micros::from_secs;
-        assert_eq!(contact_end(secs(600), secs(10)), (secs(585), secs(10)));
-        assert_eq!(contact_end(secs(8), secs(60)), (secs(4), secs(2)));
-        assert_eq!(contact_end(Micros(0), secs(60)), (Micros(0), Micros(0)));
-        for (limit, grace) in [(1, 9), (7, 0), (1_000_000, 999), (u64::MAX, u64::MAX)] {
-            let (after, grace) = contact_end(Micros(limit), Micros(grace));
-            assert!(after.0 + grace.0 <= limit);
-        }
-    }
 }

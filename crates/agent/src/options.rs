@@ -13,10 +13,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Polder's OpenCL driver library.
 const DRIVER_LIBRARY: &str = "libpolder_opencl.so";
+/// Usual [`AgentOptions::probe_rest`].
+const PROBE_REST: Duration = Duration::from_secs(30);
+/// Usual [`AgentOptions::client_wait`].
+const CLIENT_WAIT: Duration = Duration::from_secs(30);
 
 /// What an agent is told at its start.
 #[derive(Debug, Clone)]
@@ -36,6 +41,11 @@ pub struct AgentOptions {
     pub simulate: Option<PathBuf>,
     /// How devices are probed.
     pub probe: ProbeOptions,
+    /// Least time between two looks at the devices, whatever fails meanwhile.
+    pub probe_rest: Duration,
+    /// How long a lease whose client is to bring its descriptors waits for that client, from the
+    /// order to start.
+    pub client_wait: Duration,
 }
 
 impl AgentOptions {
@@ -50,6 +60,8 @@ impl AgentOptions {
             shim_arguments: Vec::new(),
             simulate: None,
             probe: ProbeOptions::default(),
+            probe_rest: PROBE_REST,
+            client_wait: CLIENT_WAIT,
         }
     }
 }
@@ -89,9 +101,7 @@ pub enum AgentError {
         source: io::Error,
     },
     /// Its socket.
-    #[error(
-        "the agent's socket {}: {source} (a socket's path has at most 107 bytes)", path.display()
-    )]
+    #[error("the agent's socket {}: {source}", path.display())]
     Socket {
         /// Where.
         path: PathBuf,

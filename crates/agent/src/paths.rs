@@ -1,5 +1,6 @@
 //! What lies where in the state folder, and files that are whole or absent whatever happens.
 
+use crate::shim::{ShimClient, ShimState};
 use polder_model::LeaseId;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -110,6 +111,17 @@ pub(crate) fn lease_folders(paths: &StatePaths) -> io::Result<Vec<LeaseId>> {
     }
     leases.sort_unstable();
     Ok(leases)
+}
+
+/// What the shims that are alive in a state folder say of themselves, by lease: an agent that is
+/// gone has left them, or one is at work.
+///
+/// # Errors
+/// What the system says.
+pub fn live_shims(state: &Path) -> io::Result<Vec<ShimState>> {
+    let paths = StatePaths(state.to_owned());
+    let ask = |lease| Some(ShimClient::connect(&paths.lease(lease)).ok()?.hello().ok()?.state);
+    Ok(lease_folders(&paths)?.into_iter().filter_map(ask).collect())
 }
 
 #[cfg(test)]

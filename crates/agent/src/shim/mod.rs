@@ -25,7 +25,7 @@ mod spawn;
 mod status;
 mod task;
 mod timer;
-mod wire;
+pub(crate) mod wire;
 
 pub use client::{Greeting, Pages, REPLY_WAIT, START_WAIT, ShimClient, ShimError, ShimWatch};
 pub use daemon::shim_main;

@@ -122,6 +122,16 @@ async fn a_job_without_its_client_can_be_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_client_never_comes_is_not_started() {
+    let stage = Stage::new();
+    stage.run(client_order(1, "exit 0")).await;
+    match stage.end_of(1).await.outcome {
+        Outcome::NotStarted { why } => assert!(why.contains("no client brought"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_agent_the_client_is_told() {
     let stage = Stage::without_agent();
     let file = tempfile::tempfile().unwrap();

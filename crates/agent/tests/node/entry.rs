@@ -3,6 +3,7 @@
 use polder_agent::shim::shim_main;
 use polder_agent::{AgentOptions, run_agent};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where an agent that is started as a process works.
 pub(crate) const STATE_VARIABLE: &str = "AGENT_TEST_STATE";
@@ -25,6 +26,8 @@ fn agent_entry() {
         shim_arguments: arguments.map(str::to_owned).to_vec(),
         simulate: Some(state.join("devices.toml")),
         driver_library: None,
+        probe_rest: Duration::from_millis(100),
+        client_wait: Duration::from_secs(2),
         ..AgentOptions::new(state, "here".parse().unwrap(), exe)
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -2,11 +2,10 @@
 
 use crate::entry::STATE_VARIABLE;
 use crate::server::Server;
-use polder_agent::StatePaths;
 use polder_agent::shim::{ShimClient, ShimState, Stream, read_log};
+use polder_agent::{StatePaths, live_shims};
 use polder_model::{LeaseEnd, LeaseId, LeaseOrder, LeaseReport, Micros, Outcome, Phase, Tombstone};
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -170,9 +169,7 @@ impl Stage {
     }
 
     pub(crate) fn shims(&self) -> Vec<ShimState> {
-        let folders = std::fs::read_dir(self.paths.leases()).into_iter().flatten().flatten();
-        let ask = |dir: PathBuf| Some(ShimClient::connect(&dir).ok()?.hello().ok()?.state);
-        folders.filter_map(|folder| ask(folder.path())).collect()
+        live_shims(&self.paths.0).unwrap()
     }
 }
 

@@ -114,3 +114,19 @@ async fn reports_do_not_wait_behind_a_waiting_call() {
     stage.end_of(1).await;
     assert!(stage.server.look(|script| script.superseded) > before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_vanishes_is_reported_once_a_lease_has_failed() {
+    let stage = Stage::new();
+    let devices = |stage: &Stage| {
+        stage.server.look(|script| script.inventory.as_ref().map(|all| all.devices.len()))
+    };
+    stage.until("the inventory", |stage| devices(stage) == Some(2)).await;
+    let file = stage.paths.0.join("devices.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("count = 2", "count = 1")).unwrap();
+    stage.settle().await;
+    assert_eq!(devices(&stage), Some(2), "nothing gave cause to look again");
+    stage.run(order(1, "exit 1")).await;
+    stage.until("the inventory without it", |stage| devices(stage) == Some(1)).await;
+}

@@ -1,0 +1,94 @@
+//! One lease as the node's loop knows it.
+
+use crate::arbiter::ArbiterHandle;
+use crate::leases::{Command, ran_since};
+use crate::reconcile::Held;
+use crate::sample::{sample, takes_turns};
+use polder_model::{
+    DeviceKind, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros, Outcome, Phase,
+};
+use tokio::sync::mpsc;
+
+/// How long before its contact limit a lease is ended, beside its grace: the time that ending
+/// takes, so that nothing of it runs when the server may call it lost.
+const CONTACT_SLACK: Micros = Micros::from_secs(5);
+
+/// One lease as the loop knows it.
+pub(crate) struct Known {
+    pub(crate) held: Held,
+    pub(crate) phase: Phase,
+    /// When its program started, on the boot clock.
+    pub(crate) started: Option<Micros>,
+    pub(crate) sample: Option<LeaseSample>,
+    /// What was granted; unknown for a lease of which only a tombstone is known.
+    pub(crate) lease: Option<Lease>,
+    pub(crate) grace: Micros,
+    /// The server has noted its end: it is not reported any more.
+    pub(crate) noted: bool,
+    pub(crate) commands: mpsc::Sender<Command>,
+}
+
+impl Known {
+    pub(crate) fn report(&self, lease: LeaseId) -> LeaseReport {
+        LeaseReport { lease, phase: self.phase.clone(), sample: self.sample.clone() }
+    }
+
+    pub(crate) fn sample_now(&self, id: LeaseId, arbiter: &ArbiterHandle) -> Option<LeaseSample> {
+        let lease = self.lease.as_ref()?;
+        if self.held.ended {
+            return None;
+        }
+        let started = self.started?;
+        let metered = takes_turns(lease).then(|| arbiter.sample(id)).flatten();
+        if takes_turns(lease) && metered.is_none() {
+            // Out of the arbiter for a moment, because its shim is out of reach.
+            return self.sample.clone();
+        }
+        Some(sample(lease, metered, ran_since(started)))
+    }
+
+    /// Whether one of its devices can vanish at all: the host's own processor does not, and looking
+    /// at it would take its time from the leases that share it.
+    pub(crate) fn may_have_lost_a_device(&self, inventory: &Inventory) -> bool {
+        let slices = self.lease.iter().flat_map(|lease| &lease.slices);
+        slices.map(|slice| &slice.device).any(|id| {
+            let known = inventory.devices.iter().find(|device| device.id == *id);
+            known.is_none_or(|device| device.kind != DeviceKind::Cpu)
+        })
+    }
+
+    /// Whether the server has been out of reach for so long that the lease must end, and how.
+    pub(crate) fn cut_off(&self, silence: Micros) -> Option<(Outcome, Micros)> {
+        let limit = self.lease.as_ref()?.contact_limit;
+        let (end_after, grace) = contact_end(limit, self.grace);
+        let over = self.held.stop || self.held.ended || silence < end_after;
+        let why = || format!("its node had no contact with the server for {silence}");
+        (!over).then(|| (Outcome::Lost { why: why() }, grace))
+    }
+}
+
+/// After how much silence a lease is ended, and with which grace, so that it is over before
+/// `limit` has passed.
+fn contact_end(limit: Micros, grace: Micros) -> (Micros, Micros) {
+    let half = Micros(limit.0 / 2);
+    let slack = CONTACT_SLACK.min(Micros(limit.0 / 4));
+    let grace = grace.min(Micros(half.0 - slack.0));
+    (Micros(limit.0 - grace.0 - slack.0), grace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_out_of_contact_is_over_before_its_limit() {
+        let secs = Micros::from_secs;
+        assert_eq!(contact_end(secs(600), secs(10)), (secs(585), secs(10)));
+        assert_eq!(contact_end(secs(8), secs(60)), (secs(4), secs(2)));
+        assert_eq!(contact_end(Micros(0), secs(60)), (Micros(0), Micros(0)));
+        for (limit, grace) in [(1, 9), (7, 0), (1_000_000, 999), (u64::MAX, u64::MAX)] {
+            let (after, grace) = contact_end(Micros(limit), Micros(grace));
+            assert!(after.0 + grace.0 <= limit);
+        }
+    }
+}
