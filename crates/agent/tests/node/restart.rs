@@ -70,7 +70,7 @@ async fn kills_at_any_moment_run_nothing_twice_and_lose_nothing() {
         let mut order = order(lease, &script(lease));
         order.start = true;
         stage.order(order);
-        tokio::time::sleep(std::time::Duration::from_millis(lease * 3 % 47)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(lease * 37 % 150)).await;
         if lease % 2 == 0 {
             stage.kill_agent();
             stage.start_agent();
