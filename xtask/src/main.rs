@@ -10,6 +10,7 @@ mod demo;
 mod packages;
 mod polder;
 mod say;
+mod tidy;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
