@@ -27,6 +27,10 @@ const LENGTH_PARTS: u64 = 4;
 const UNKNOWN_PARTS: u64 = 4;
 /// What a process that keeps to its share by itself may have saved up.
 const CREDIT_NS_MAX: i64 = 20_000_000;
+/// Whoever waits for room hears when so many quarters of a quantum are left: early enough that the
+/// device does not run dry while a busy machine wakes the thread, late enough that it is not woken
+/// for every command.
+const LOW_QUARTERS: u64 = 3;
 /// Shortest wait for room that is worth sleeping for.
 const WAIT_NS_MIN: u64 = 20_000;
 
@@ -100,6 +104,10 @@ struct Flight {
     credited_ns: u64,
 }
 
+fn low_ns(moment: Moment) -> u64 {
+    moment.quantum_ns / 4 * LOW_QUARTERS
+}
+
 impl Flight {
     fn estimate(&self, kind: Kind, quantum_ns: u64) -> u64 {
         let key = Kind { guess_ns: 0, ..kind };
@@ -135,7 +143,7 @@ impl Flight {
         if self.commands > 0 && !moment.impatient {
             let crowd = self.commands_max();
             if left >= moment.quantum_ns {
-                let over = left - moment.quantum_ns / 2;
+                let over = left - low_ns(moment);
                 return Verdict::Room(over.max(WAIT_NS_MIN));
             } else if self.commands >= crowd {
                 return Verdict::Room(CROWD_WAIT_NS);
@@ -213,7 +221,7 @@ impl Meter {
         let mut flight = lock(&self.flight);
         let verdict = flight.admit(moment, kind);
         if let (Verdict::Room(ns), true) = (verdict, may_wait) {
-            flight.low_ns = moment.quantum_ns / 2;
+            flight.low_ns = low_ns(moment);
             flight.low_commands = flight.commands_max() / 2;
             drop(self.sleep(flight, ns));
         }
