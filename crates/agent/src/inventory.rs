@@ -4,7 +4,7 @@ use crate::AgentOptions;
 use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, node_facts, probe_in_child, read_simulated,
 };
-use polder_model::{Device, Inventory};
+use polder_model::{Device, DeviceKind, Inventory};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -45,12 +45,18 @@ pub(crate) fn look(
     Ok(Inventory { node: node_facts(env!("CARGO_PKG_VERSION")), devices })
 }
 
-/// A figure that a later look does not measure again is the earlier one.
+/// A figure that a later look does not measure again is the earlier one. So is the memory of a
+/// processor: its driver derives it from what the host happens to have, and leases were granted on
+/// the earlier figure.
 fn keep_measured(devices: &mut [Device], before: &[Device]) {
     for device in devices {
-        let known = before.iter().find(|known| known.id == device.id);
-        if let Some(known) = known.filter(|_| device.memory_bandwidth.is_none()) {
+        let Some(known) = before.iter().find(|known| known.id == device.id) else { continue };
+        if device.memory_bandwidth.is_none() {
             device.memory_bandwidth = known.memory_bandwidth;
+        }
+        if device.kind == DeviceKind::Cpu && known.kind == DeviceKind::Cpu {
+            device.memory = known.memory;
+            device.allocation_max = known.allocation_max;
         }
     }
 }
@@ -92,5 +98,27 @@ fn tell(before: &Inventory, now: &Inventory) {
         tracing::info!(?new, "the node's devices have changed");
     } else {
         tracing::warn!(?gone, ?new, "devices have vanished from this node");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::Bytes;
+
+    #[test]
+    fn the_memory_of_a_processor_is_what_leases_were_granted_on() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../devices/examples/rack.toml");
+        let mut before = read_simulated(file.as_ref()).unwrap();
+        before.truncate(2);
+        before[0].kind = DeviceKind::Cpu;
+        let mut now = before.clone();
+        for device in &mut now {
+            device.memory = Bytes(1);
+            device.memory_bandwidth = None;
+        }
+        keep_measured(&mut now, &before);
+        assert_eq!(now[0], before[0]);
+        assert_eq!(now[1].memory, Bytes(1), "a card that lost memory has lost it");
     }
 }
