@@ -44,7 +44,7 @@ fn a_program_that_is_not_there_is_named() {
 #[test]
 fn input_directory_and_environment_are_the_callers() {
     let Some(pool) = Pool::shared() else { return };
-    let script = "cat; pwd; echo $FRUIT; echo ${POLDER_TOKEN-none}";
+    let script = "cat; pwd; echo \"$FRUIT\"; echo ${POLDER_TOKEN-none}";
     let mut command = pool.run(&SMALL, script);
     let folder = tempfile::tempdir().unwrap();
     command.current_dir(folder.path()).env("FRUIT", "a  pear").env("POLDER_TOKEN", "secret");
@@ -109,11 +109,7 @@ fn letter(pid: u32) -> char {
 fn stopping_and_continuing_stops_and_continues_the_command() {
     let Some(pool) = Pool::shared() else { return };
     let file = pool.file("stopped.pid");
-    let script = format!(
-        "echo $$ > {}; printf ready; while [ ! -e {}.go ]; do sleep 0.05; done",
-        file.display(),
-        file.display()
-    );
+    let script = format!("echo $$ > {}; printf ready; exec sleep 1000", file.display());
     let child = start(&pool, &script);
     let task: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     signal(&child, Signal::TSTP);
@@ -121,8 +117,8 @@ fn stopping_and_continuing_stops_and_continues_the_command() {
     soon("a stopped task", || (letter(task) == 'T').then_some(()));
     signal(&child, Signal::CONT);
     soon("a task that goes on", || (letter(task) != 'T').then_some(()));
-    fs::write(file.with_extension("pid.go"), "").unwrap();
-    assert_eq!(rest(child).0, 0);
+    signal(&child, Signal::TERM);
+    assert_eq!(rest(child).0, 143);
 }
 
 /// Runs a script at a new terminal of 91 columns; returns it and our end.
@@ -236,6 +232,7 @@ fn a_run_outlives_the_daemon_and_keeps_its_exit_code() {
     let script =
         format!("printf ready; while [ ! -e {} ]; do sleep 0.05; done; exit 6", go.display());
     let child = start(&pool, &script);
+    pool.wait_state("1", "running");
     pool.crash();
     fs::write(&go, "").unwrap();
     assert_eq!(rest(child).0, 6);

@@ -59,6 +59,7 @@ impl Run {
             .map_err(|error| Failure::failed(format!("watching for signals: {error}")))?;
         let job = ask::submit(&client, &ask).await?;
         let folder = context.client_folder()?;
-        Session { out: context.out, client, folder, job: job.id, signals }.perform().await
+        let (out, attempt, job) = (context.out, job.attempt, job.id);
+        Session { out, client, folder, job, signals, attempt }.perform().await
     }
 }

@@ -1,7 +1,7 @@
 //! One `polder run` from its submission to its exit code, over all tries.
 
 use super::start::Begun;
-use crate::client::Client;
+use crate::client::{Client, Query};
 use crate::commands::Done;
 use crate::commands::wait::{finished, say_outcome};
 use crate::failure::Failure;
@@ -9,6 +9,7 @@ use crate::output::Output;
 use crate::terminal::{Descriptors, Relay, Signals, stop_self};
 use polder_agent::client::Following;
 use polder_model::{JobId, JobState, Outcome};
+use polder_server::api::JobDetail;
 use rustix::process::Signal;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 /// right after `polder run` should know of it.
 const NOTED_MAX: Duration = Duration::from_secs(2);
 
+/// How often it is asked.
+const NOTED_POLL: Duration = Duration::from_millis(10);
+
 /// What a run works with.
 pub(super) struct Session {
     pub(super) out: Output,
@@ -24,6 +28,8 @@ pub(super) struct Session {
     pub(super) folder: PathBuf,
     pub(super) job: JobId,
     pub(super) signals: Signals,
+    /// Which try is under way.
+    pub(super) attempt: u32,
 }
 
 impl Session {
@@ -35,7 +41,9 @@ impl Session {
             let outcome = match self.start(&descriptors).await? {
                 Begun::Cancelled(signal) => return Ok(128 + signal.as_raw()),
                 Begun::Over(outcome) => return Ok(self.conclude(&outcome)),
-                Begun::Launched(following) => self.follow(following, descriptors).await?,
+                Begun::Launched(following, held) => {
+                    self.follow(following, descriptors, held).await?
+                }
             };
             match self.noted(&outcome).await {
                 Noted::Over(outcome) => return Ok(self.conclude(&outcome)),
@@ -51,6 +59,7 @@ impl Session {
         &mut self,
         mut following: Following,
         descriptors: Descriptors,
+        held: Vec<Signal>,
     ) -> Result<Outcome, Failure> {
         let relay = match descriptors {
             Descriptors::Own => None,
@@ -58,10 +67,13 @@ impl Session {
                 Failure::failed(format!("joining this terminal to the command's: {error}"))
             })?),
         };
+        for signal in held {
+            pass_on(signal, &following, relay.as_ref());
+        }
         let outcome = loop {
             tokio::select! {
                 ended = following.ended() => break ended,
-                signal = self.signals.next() => pass_on(signal, &mut following, relay.as_ref()),
+                signal = self.signals.next() => pass_on(signal, &following, relay.as_ref()),
             }
         };
         if let Some(relay) = relay {
@@ -81,39 +93,24 @@ impl Session {
         }
     }
 
-    /// Whether the daemon takes this end for the job's, as far as it can be asked.
-    async fn noted(&self, outcome: &Outcome) -> Noted {
-        let path = crate::client::Query::new(&["jobs", &self.job.to_string()]);
-        let over = || Noted::Over(outcome.clone());
-        let deadline = Instant::now() + NOTED_MAX;
-        let before = match self.client.get::<polder_server::api::JobDetail>(path).await {
-            Ok(detail) => detail.job,
-            Err(_) => return over(),
-        };
-        let left = before.ask.yields.retries + 1 > before.attempt;
-        if outcome.may_retry() && left {
-            return self.again(before.attempt, outcome).await;
-        }
-        // The exit code is known: what the daemon answers, or that it does not, changes nothing.
-        let _ = finished(&self.client, self.out, self.job, Some(deadline)).await;
-        over()
-    }
-
-    /// A failed try that should be followed by another one: waits until the daemon says so.
-    async fn again(&self, attempt: u32, outcome: &Outcome) -> Noted {
+    /// Whether the daemon takes this end for the job's, as far as it can be asked. The exit code is
+    /// known: a daemon that does not answer changes nothing.
+    async fn noted(&mut self, outcome: &Outcome) -> Noted {
         let deadline = Instant::now() + NOTED_MAX;
         while Instant::now() < deadline {
-            let path = crate::client::Query::new(&["jobs", &self.job.to_string()]);
-            match self.client.get::<polder_server::api::JobDetail>(path).await {
-                Ok(detail) => match detail.job.state {
+            let path = Query::new(&["jobs", &self.job.to_string()]);
+            match self.client.get::<JobDetail>(path).await {
+                Ok(JobDetail { job, .. }) => match job.state {
                     JobState::Finished { outcome } => return Noted::Over(outcome),
-                    JobState::Queued | JobState::Starting => return Noted::Again,
-                    _ if detail.job.attempt > attempt => return Noted::Again,
+                    _ if job.attempt > self.attempt => {
+                        self.attempt = job.attempt;
+                        return Noted::Again;
+                    }
                     _ => {}
                 },
                 Err(_) => break,
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(NOTED_POLL).await;
         }
         Noted::Over(outcome.clone())
     }
@@ -136,7 +133,7 @@ enum Noted {
 }
 
 /// Passes a signal on to the task. One that comes too late concerns nobody.
-fn pass_on(signal: Signal, following: &mut Following, relay: Option<&Relay>) {
+fn pass_on(signal: Signal, following: &Following, relay: Option<&Relay>) {
     match (signal, relay) {
         // The kernel tells the task when its own terminal changes.
         (Signal::WINCH, Some(relay)) => relay.resize(),

@@ -2,7 +2,6 @@
 
 use super::session::Session;
 use crate::client::{Client, Query};
-use crate::commands::wait::Away;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::{Descriptors, stop_self};
@@ -16,11 +15,17 @@ use std::time::Duration;
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// How long one call is held.
 const HOLD: Duration = Duration::from_secs(30);
+/// How long a signal is held for a command that is about to begin.
+const BEGINS_WITHIN: Duration = Duration::from_secs(3);
+/// Most signals held for it.
+const HELD_MAX: usize = 16;
+/// How long to rest before a daemon that is away is asked again.
+const AWAY_REST: Duration = Duration::from_millis(500);
 
 /// How the wait for a job's turn ended.
 pub(super) enum Begun {
-    /// It runs.
-    Launched(Following),
+    /// It runs; signals that came just before are for the command.
+    Launched(Following, Vec<Signal>),
     /// It is over without having run here.
     Over(Outcome),
     /// The caller ended the wait with this signal.
@@ -45,29 +50,51 @@ impl Session {
         let (out, job) = (self.out, self.job);
         let client = self.client.clone();
         let mut turn = Box::pin(watch_turn(&client, out, job));
+        let mut held = Vec::new();
         loop {
+            let patience = if held.is_empty() { HOLD } else { BEGINS_WITHIN };
             tokio::select! {
                 biased;
                 launched = &mut launched => {
                     drop(turn);
                     return match launched {
-                        Ok(following) => Ok(Begun::Launched(following)),
+                        Ok(following) => Ok(Begun::Launched(following, held)),
                         Err(error) => self.refused(&error).await,
                     };
                 }
-                signal = self.signals.next() => match signal {
-                    Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT => {
+                signal = self.signals.next() => {
+                    let again = held.iter().copied().any(ends);
+                    if held.len() < HELD_MAX && !again && self.begins().await {
+                        held.push(signal);
+                    } else if ends(signal) {
                         drop(turn);
-                        self.cancel().await?;
-                        return Ok(Begun::Cancelled(signal));
+                        return self.cancelled_by(signal).await;
+                    } else if signal == Signal::TSTP {
+                        stop_self();
                     }
-                    Signal::TSTP => stop_self(),
-                    // Meant for a command that does not run yet.
-                    _ => {}
-                },
+                }
+                () = tokio::time::sleep(patience) => {
+                    if let Some(signal) = held.iter().copied().find(|signal| ends(*signal)) {
+                        drop(turn);
+                        return self.cancelled_by(signal).await;
+                    }
+                }
                 over = &mut turn => return over.map(Begun::Over),
             }
         }
+    }
+
+    async fn cancelled_by(&self, signal: Signal) -> Result<Begun, Failure> {
+        self.cancel().await?;
+        Ok(Begun::Cancelled(signal))
+    }
+
+    /// Whether the job has its leases, so that its command runs at any moment, if it does not
+    /// already: a signal is then the command's and not for the queue.
+    async fn begins(&self) -> bool {
+        let path = Query::new(&["jobs", &self.job.to_string()]);
+        let known = self.client.get::<polder_server::api::JobDetail>(path).await;
+        known.is_ok_and(|detail| matches!(detail.job.state, JobState::Starting | JobState::Running))
     }
 
     /// The agent will not start it on these descriptors, or went away.
@@ -106,12 +133,15 @@ impl Session {
     }
 }
 
+/// Whether a signal of the caller's ends the wait.
+fn ends(signal: Signal) -> bool {
+    matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT)
+}
+
 /// Shows the job's place in the queue. Returns only when the job is over.
 async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome, Failure> {
     let mut progress = out.progress();
-    let mut away = Away::default();
     let mut seen: Option<String> = None;
-    away.met();
     loop {
         let (until, hold) = match seen {
             None => ("started", FIRST_LOOK),
@@ -123,7 +153,6 @@ async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome,
             .with_some("seen", seen.as_ref());
         match client.get_held::<WaitAnswer>(path, hold).await {
             Ok(answer) => {
-                away.met();
                 if let JobState::Finished { outcome } = answer.job.state {
                     return Ok(outcome);
                 }
@@ -133,10 +162,12 @@ async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome,
                 }
                 seen = Some(answer.seen);
             }
-            Err(failure) => {
-                progress.clear();
-                away.bear(failure, out).await?;
+            // How long an agent is waited for is the attachment's to say.
+            Err(failure) if failure.unreachable => {
+                progress.set(&format!("{}; job {job} waits for it", failure.message));
+                tokio::time::sleep(AWAY_REST).await;
             }
+            Err(failure) => return Err(failure),
         }
     }
 }
