@@ -1,4 +1,5 @@
 //! What makes no sense is refused with the name of the thing and what to do, and nothing is done.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
 

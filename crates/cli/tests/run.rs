@@ -1,4 +1,5 @@
 //! `polder run` behaves like the command it runs.
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 mod common;
 
@@ -123,6 +124,10 @@ fn stopping_and_continuing_stops_and_continues_the_command() {
 
 /// Runs a script at a new terminal of 91 columns; returns it and our end.
 fn at_terminal(pool: &Pool, script: &str) -> (Child, fs::File) {
+    open_terminal(pool.run(&SMALL, script))
+}
+
+fn open_terminal(mut command: Command) -> (Child, fs::File) {
     use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
@@ -130,8 +135,7 @@ fn at_terminal(pool: &Pool, script: &str) -> (Child, fs::File) {
     resize(&ours, 91);
     let theirs =
         || Stdio::from(ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap());
-    let mut command: Command = pool.run(&SMALL, script);
-    command.stdin(theirs()).stdout(theirs()).stderr(theirs());
+    command.env("TERM", "xterm").stdin(theirs()).stdout(theirs()).stderr(theirs());
     (command.spawn().unwrap(), fs::File::from(ours))
 }
 
@@ -175,6 +179,37 @@ fn ctrl_c_and_a_new_window_size_reach_a_command_at_a_terminal() {
     let read = read_until(&mut ours, "interrupted");
     assert!(read.contains("interrupted"), "{read:?}");
     assert_eq!(ended(&mut child).code(), Some(9));
+}
+
+#[test]
+fn at_a_terminal_the_place_is_one_line_drawn_again() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], &wait);
+    pool.wait_state(&holder, "running");
+    let (mut child, mut ours) = at_terminal(&pool, "echo ran");
+    let read = read_until(&mut ours, "\x1b[K");
+    assert!(read.starts_with("\rjob 2 waits, place 1: "), "{read:?}");
+    fs::write(&go, "").unwrap();
+    let read = read_until(&mut ours, "ran");
+    assert!(read.ends_with("\r\x1b[Kran"), "{read:?}");
+    assert!(!read.contains('\n'), "{read:?}");
+    assert_eq!(ended(&mut child).code(), Some(0));
+}
+
+#[test]
+fn top_draws_on_a_second_screen_and_leaves_the_first_as_it_was() {
+    let Some(pool) = Pool::shared() else { return };
+    let (mut child, mut ours) = open_terminal(pool.polder(["top", "--interval", "100ms"]));
+    let read = read_until(&mut ours, "Ctrl-C ends");
+    assert!(read.starts_with("\x1b[?1049h") && read.contains("compute ["), "{read:?}");
+    let again = read_until(&mut ours, "Ctrl-C ends");
+    assert!(again.contains("\x1b[H"), "{again:?}");
+    signal(&child, Signal::INT);
+    let read = read_until(&mut ours, "\x1b[?1049l");
+    assert!(read.ends_with("\x1b[?25h\x1b[?1049l"), "{read:?}");
+    assert_eq!(ended(&mut child).code(), Some(0));
 }
 
 #[test]

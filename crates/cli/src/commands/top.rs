@@ -101,8 +101,11 @@ async fn look(client: &Client) -> Result<Look, Failure> {
 /// What leases had used of devices at the last few looks.
 #[derive(Debug, Default)]
 struct History {
-    looks: VecDeque<(Timestamp, BTreeMap<(LeaseId, DeviceId), Used>)>,
+    looks: VecDeque<(Timestamp, Sums)>,
 }
+
+/// What each lease had used of each device.
+type Sums = BTreeMap<(LeaseId, DeviceId), Used>;
 
 /// Sums of one lease on one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +116,7 @@ struct Used {
 
 impl History {
     fn keep(&mut self, look: &Look) {
-        let mut used = BTreeMap::new();
+        let mut used = Sums::new();
         for view in &look.leases.leases {
             let Some(sample) = &view.sample else { continue };
             for device in &sample.devices {

@@ -1,5 +1,6 @@
 //! A pool of its own for end-to-end tests: the real binary, a real state folder, a real device.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of this")]
+#![allow(clippy::print_stderr, reason = "skips and daemons must be heard")]
 
 use serde_json::Value;
 use std::fs;

@@ -59,14 +59,14 @@ pub(crate) fn sample(pool: &Pool, job: &str) -> Value {
     if last.is_null() { lease["sample"].clone() } else { last.clone() }
 }
 
-/// Waits until a job is over, as something that holds no lock would be; then checks its exit code
-/// and returns what it wrote.
+/// Waits until a job is over, which one that is stuck never is; then checks its exit code and returns
+/// what it wrote.
 #[track_caller]
 pub(crate) fn finished(pool: &Pool, job: &str, code: i32) -> String {
     let said = pool.say(&["wait", job, "--timeout", END_MAX]);
-    let wrote = || pool.say(&["logs", job]);
-    assert_eq!(said.code, code, "job {job}: {said:?}; it wrote {:?}", wrote());
-    wrote().stdout
+    let stderr = || pool.say(&["logs", "--stderr", job]).stdout;
+    assert_eq!(said.code, code, "job {job}: {said:?}: {}", stderr());
+    pool.ok(&["logs", job])
 }
 
 /// A running `steady`: it checks its results itself, and says when each came.
