@@ -3,7 +3,7 @@
 //! daemon. Nothing may wait for ever, every result must be right, and what one holds too long is
 //! its own to pay.
 
-#![allow(clippy::unwrap_used)] // all of this is test code
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; skips must be heard")]
 
 mod common;
 #[path = "hard/kit.rs"]
