@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 const SYSTEM_STATE: &str = "/var/lib/polder";
 /// The socket in a state folder.
 pub(crate) const SOCKET: &str = "polder.sock";
+/// Longest path of a state folder: a socket's whole path has at most 107 bytes.
+const FOLDER_BYTES_MAX: usize = 107 - "/".len() - SOCKET.len();
 /// The token for loopback HTTP in a state folder.
 pub(crate) const TOKEN: &str = "token";
 /// What a detached daemon says after it is ready.
@@ -50,10 +52,20 @@ pub(crate) fn for_daemon(
     named: Option<&Path>,
     surroundings: &Surroundings,
 ) -> Result<PathBuf, Failure> {
-    match named {
-        Some(path) => absolute(path),
-        None => surroundings.own(),
+    let folder = match named {
+        Some(path) => absolute(path)?,
+        None => surroundings.own()?,
+    };
+    let length = folder.as_os_str().len();
+    if length > FOLDER_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "state folder {}: its path has {length} bytes, and a socket in it allows \
+             {FOLDER_BYTES_MAX}",
+            folder.display()
+        ))
+        .help("choose a shorter path with --state"));
     }
+    Ok(folder)
 }
 
 /// The folder a client looks in: the one named, else the caller's own, else the machine's.
@@ -102,6 +114,15 @@ mod tests {
         check(&Surroundings { root: true, ..ada() }, &[&mine], "/var/lib/polder");
         let xdg = Surroundings { xdg_state_home: Some("/x".into()), ..ada() };
         check(&xdg, &[], "/x/polder");
+    }
+
+    #[test]
+    fn a_path_too_long_for_sockets_is_refused_before_anything_is_done() {
+        let folder = |length: usize| PathBuf::from(format!("/{}", "x".repeat(length - 1)));
+        let check = |length| for_daemon(Some(&folder(length)), &ada());
+        assert!(check(FOLDER_BYTES_MAX).is_ok());
+        let failure = check(FOLDER_BYTES_MAX + 1).unwrap_err();
+        assert!(failure.message.contains("has 96 bytes"), "{failure:?}");
     }
 
     #[test]

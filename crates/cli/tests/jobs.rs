@@ -402,3 +402,16 @@ fn a_detached_daemon_is_ready_when_up_returns_and_down_stops_it() {
     assert!(again.stderr.contains("in use by process"), "{again:?}");
     assert_eq!(down.code, 0, "{down:?}");
 }
+
+#[test]
+fn a_terminated_daemon_says_what_runs_on_and_exits_well() {
+    let Some(pool) = Pool::start() else { return };
+    let job = pool.submit(&SMALL, "sleep 1000");
+    pool.wait_state(&job, "running");
+    pool.terminate();
+    assert_eq!(pool.wait_down().code(), Some(0));
+    let expect = "stopped; 1 task runs on, and the next `polder up` adopts it\n";
+    assert!(pool.log().ends_with(expect), "{}", pool.log());
+    pool.restart();
+    assert_eq!(pool.state(&job), "running");
+}

@@ -110,6 +110,7 @@ impl AgentTask {
 struct Stops {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Stops {
@@ -120,6 +121,7 @@ impl Stops {
         Ok(Self {
             terminate: watch(SignalKind::terminate())?,
             interrupt: watch(SignalKind::interrupt())?,
+            hangup: watch(SignalKind::hangup())?,
         })
     }
 
@@ -127,6 +129,7 @@ impl Stops {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }
@@ -163,8 +166,10 @@ async fn become_ready(
         Err(_) => out.warn("the devices are not known yet; jobs wait until they are"),
     }
     ready()?;
-    ready::tell_systemd("READY=1")
-        .map_err(|error| Failure::failed(format!("telling systemd that it is ready: {error}")))
+    if let Err(error) = ready::tell_systemd("READY=1") {
+        out.warn(&format!("systemd cannot be told that the daemon is ready: {error}"));
+    }
+    Ok(())
 }
 
 /// Stops both halves; tasks run on under their shims.

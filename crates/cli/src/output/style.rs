@@ -25,6 +25,17 @@ impl Paint {
         self.with("1;31", text)
     }
 
+    /// A state or health in the colour of what it means.
+    pub(super) fn state(self, text: &str) -> String {
+        let code = match text.split([' ', ',', ':']).next().unwrap_or_default() {
+            "running" | "started" | "succeeded" | "healthy" | "reachable" => "32",
+            "queued" | "starting" | "stopping" | "granted" | "prepared" => "33",
+            "failed" | "signal" | "timed" | "not" | "lost" | "faulty" | "silent" => "31",
+            _ => return text.to_owned(),
+        };
+        self.with(code, text)
+    }
+
     /// One of a few colours, the same for the same number.
     pub(crate) fn numbered(self, number: usize, text: &str) -> String {
         const COLOURS: [&str; 6] = ["36", "35", "34", "33", "32", "31"];
@@ -71,5 +82,7 @@ mod tests {
     fn without_colour_text_is_untouched() {
         assert_eq!(Paint(false).error("x"), "x");
         assert_eq!(Paint(true).bold("x"), "\x1b[1mx\x1b[0m");
+        assert_eq!(Paint(true).state("faulty: fan"), "\x1b[31mfaulty: fan\x1b[0m");
+        assert_eq!(Paint(true).state("cancelled"), "cancelled");
     }
 }

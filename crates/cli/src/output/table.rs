@@ -3,6 +3,9 @@
 use super::Paint;
 use std::fmt::Write;
 
+/// Between two columns.
+const GAP: &str = "  ";
+
 /// A table under one heading.
 #[derive(Debug, Clone)]
 pub(crate) struct Table {
@@ -49,10 +52,24 @@ impl Table {
         let heading = self.line(&titles, &widths, width_max);
         let _ = writeln!(text, "{}", paint.bold(&heading));
         for row in &self.rows {
-            text.push_str(&self.line(row, &widths, width_max));
+            let line = self.line(row, &widths, width_max);
+            text.push_str(&self.coloured(&line, row, &widths, paint));
             text.push('\n');
         }
         text
+    }
+
+    /// The line with its state in colour, unless the terminal ends before it.
+    fn coloured(&self, line: &str, row: &[String], widths: &[usize], paint: Paint) -> String {
+        let at = self.heading.iter().position(|c| ["STATE", "HEALTH"].contains(&c.title));
+        let Some(at) = at else { return line.to_owned() };
+        let before: usize = widths[..at].iter().map(|width| width + GAP.len()).sum();
+        let byte = |chars: usize| line.char_indices().nth(chars).map_or(line.len(), |(at, _)| at);
+        let (start, end) = (byte(before), byte(before + row[at].chars().count()));
+        if line[start..end] != row[at] {
+            return line.to_owned();
+        }
+        format!("{}{}{}", &line[..start], paint.state(&row[at]), &line[end..])
     }
 
     fn width(&self, at: usize) -> usize {
@@ -71,7 +88,7 @@ impl Table {
                 (false, true) => line.push_str(cell),
             }
             if at != last {
-                line.push_str("  ");
+                line.push_str(GAP);
             }
         }
         cut(&line, width_max)
@@ -115,6 +132,18 @@ mod tests {
     fn a_narrow_terminal_cuts_the_end() {
         let text = table().render(Paint(false), Some(20));
         assert!(text.contains("12       1  closest…\n"), "{text}");
+    }
+
+    #[test]
+    fn states_are_coloured_where_they_stand() {
+        let mut table = Table::new(&["NAME", "STATE", "WHY"], "");
+        table.row(["größe".into(), "failed (1)".into(), String::new()]);
+        let check = |width, expect: &str| {
+            let text = table.render(Paint(true), width);
+            assert_eq!(text.lines().nth(1), Some(expect));
+        };
+        check(None, "größe  \x1b[31mfailed (1)\x1b[0m  -");
+        check(Some(12), "größe  fail…");
     }
 
     #[test]

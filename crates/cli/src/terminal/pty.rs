@@ -1,7 +1,9 @@
 //! A pty pair between the caller's terminal and a task.
 
 use crate::output::Output;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io;
@@ -51,9 +53,9 @@ impl Pty {
         let raw = RawMode::enter()?;
         let moved = Arc::new(AtomicU64::new(0));
         let (input, output) = (Arc::clone(&self.ours), Arc::clone(&self.ours));
-        // It ends with the process: nothing can end a read of a terminal.
+        let (end_of_input, no_more_input) = pipe_with(PipeFlags::CLOEXEC)?;
         std::thread::Builder::new().name("input".into()).spawn(move || {
-            copy_input(&input);
+            copy_input(&input, &end_of_input);
         })?;
         let count = Arc::clone(&moved);
         let (ended, end) = oneshot::channel();
@@ -61,7 +63,7 @@ impl Pty {
             copy_output(&output, out, &count);
             let _ = ended.send(());
         })?;
-        Ok(Relay { pty: self, raw, moved, end })
+        Ok(Relay { pty: self, raw, moved, end, _input: no_more_input })
     }
 }
 
@@ -72,6 +74,8 @@ pub(crate) struct Relay {
     raw: RawMode,
     moved: Arc<AtomicU64>,
     end: oneshot::Receiver<()>,
+    /// Closing it ends the copying of input, so that a further try gets all that is typed then.
+    _input: OwnedFd,
 }
 
 impl Relay {
@@ -134,9 +138,15 @@ impl Drop for RawMode {
     }
 }
 
-fn copy_input(to: &OwnedFd) {
+fn copy_input(to: &OwnedFd, end: &OwnedFd) {
     let mut chunk = vec![0; CHUNK];
     loop {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(end, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+        let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
+        if polled.is_err() || !fds[0].revents().is_empty() {
+            return;
+        }
         match rustix::io::retry_on_intr(|| rustix::io::read(io::stdin().as_fd(), &mut chunk[..])) {
             Ok(0) | Err(_) => return,
             Ok(count) => {

@@ -225,6 +225,12 @@ impl Pool {
         up.wait().expect("a child can be waited for");
     }
 
+    /// Ends the daemon as an administrator would.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.up());
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
     /// Starts a daemon again.
     pub fn restart(&self) {
         self.restart_with(&["--no-listen"]);
