@@ -169,16 +169,24 @@ impl Drop for Steady<'_> {
     }
 }
 
+pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
 /// A process that does nothing until this is dropped.
 pub(crate) enum Held {
-    Stopped(Pid),
+    Stopped(u32),
     Debugged { gdb: Child, go: PathBuf },
 }
 
 impl Held {
     pub(crate) fn stop(pid: u32) -> Self {
-        let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
-        kill_process(pid, Signal::STOP).unwrap();
+        signal(pid, Signal::STOP);
         Self::Stopped(pid)
     }
 
@@ -216,7 +224,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         match self {
-            Self::Stopped(pid) => kill_process(*pid, Signal::CONT).unwrap(),
+            Self::Stopped(pid) => signal(*pid, Signal::CONT),
             Self::Debugged { gdb, go } => {
                 fs::write(go, "").unwrap();
                 gdb.wait().unwrap();
