@@ -32,6 +32,9 @@ use turn::Turn;
 
 /// The quantum: how long a grant lasts before it is weighed against those who wait.
 pub const QUANTUM_NS: u64 = 20_000_000;
+/// How much estimated work a lease may have in flight: enough to hide the host behind the device,
+/// little enough that one which comes back need not wait long for another to drain.
+pub const IN_FLIGHT_NS: u64 = QUANTUM_NS / 4;
 /// How long before the end of a quantum it is decided whether another follows, so that programs
 /// with many commands under way need not run dry at each end.
 pub const LEAD_NS: u64 = 2_000_000;

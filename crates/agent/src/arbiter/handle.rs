@@ -1,6 +1,6 @@
 //! How the rest of the agent speaks with the arbiter's thread.
 
-use super::core::QUANTUM_NS;
+use super::core::IN_FLIGHT_NS;
 use super::page::{Before, LeasePages, Share};
 use super::thread::{self, Command};
 use polder_ledger::{DEVICES_MAX, Mapped, PageError, Usage};
@@ -122,7 +122,7 @@ impl ArbiterHandle {
             return Err(ArbiterError::Twice(lease));
         }
         let pages =
-            LeasePages::create(lease, &devices, usage, doorbell, before.as_ref(), QUANTUM_NS)
+            LeasePages::create(lease, &devices, usage, doorbell, before.as_ref(), IN_FLIGHT_NS)
                 .map_err(|source| ArbiterError::Page { lease, source })?;
         let fd = rustix::io::fcntl_dupfd_cloexec(pages.limits.fd(), 0)
             .map_err(kernel("duplicating a page's descriptor"))?;

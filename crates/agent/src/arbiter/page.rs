@@ -67,7 +67,7 @@ impl LeasePages {
         usage: Mapped<Usage>,
         doorbell: OwnedFd,
         before: Option<&Before>,
-        quantum_ns: u64,
+        in_flight_ns: u64,
     ) -> Result<Self, PageError> {
         let epoch = before.map_or(0, |before| before.epoch).saturating_add(1);
         let limits = LimitsWriter::create(lease.0, epoch)?;
@@ -79,7 +79,7 @@ impl LeasePages {
                 pages.charge(index, *carried);
             }
         }
-        pages.limits.quantum_ns.store(quantum_ns, Ordering::Relaxed);
+        pages.limits.quantum_ns.store(in_flight_ns, Ordering::Relaxed);
         pages.limits.heartbeat_ns.store(monotonic_ns(), Ordering::Relaxed);
         let count = u32::try_from(shares.len().min(DEVICES_MAX)).expect("DEVICES_MAX is small");
         pages.limits.devices.store(count, Ordering::Release);

@@ -1,6 +1,6 @@
 //! Programs, devices and latencies in virtual time, around the core as its thread drives it.
 
-use super::{Arbiter, GateOrder, QUANTUM_NS};
+use super::{Arbiter, GateOrder, IN_FLIGHT_NS};
 use crate::arbiter::page::{Carried, Share};
 use polder_ledger::gate::{CONTENDED, Census, OPEN, WATCH};
 use polder_model::{Bytes, LeaseId, Permille};
@@ -347,7 +347,7 @@ impl Sim {
             }
             state.launched_in = Some(state.turn);
         }
-        if left_ns < QUANTUM_NS || state.ends.is_empty() {
+        if left_ns < IN_FLIGHT_NS || state.ends.is_empty() {
             self.start(index);
             self.launch_at(now_ns + US, index);
         }

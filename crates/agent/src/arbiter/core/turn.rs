@@ -132,8 +132,11 @@ impl Lease {
         let longer_ns = (self.rest_ns * 2).min(REST_MAX_NS);
         match held.watch {
             Watch::Start { started: true } if self.rest_ns == REST_MAX_NS => (rest, false),
+            // It has been told to ring since its grant, and may have done so for the last time.
+            Watch::Start { started: true } | Watch::Armed if idle_now => {
+                (Watch::Grace { since_ns: now_ns, active: false }, false)
+            }
             Watch::Start { started: true } => (Watch::Armed, false),
-            Watch::Armed if idle_now => (Watch::Grace { since_ns: now_ns, active: false }, false),
             Watch::Grace { active: true, .. } => {
                 self.rest_ns = longer_ns;
                 (rest, false)
@@ -170,7 +173,8 @@ impl Lease {
         let (watch, idle) = self.watch(now_ns, held);
         self.turn = Turn::Held(Held { watch, ..held });
         if idle && goes_on && self.holds_back() {
-            let watch = Watch::Rest { until_ns: now_ns + self.rest_ns, completed: 0 };
+            let completed = self.census.completed;
+            let watch = Watch::Rest { until_ns: now_ns + self.rest_ns, completed };
             let (until_ns, overrun_ns) = (now_ns + QUANTUM_NS, self.overrun_ns());
             self.turn = Turn::Held(Held { until_ns, overrun_ns, watch, ..held });
         } else if idle {
@@ -199,6 +203,8 @@ impl Arbiter {
                 lease.late |= shared && !drained;
                 if drained || shared {
                     lease.turn = Turn::Out;
+                    // Not looked at again before it asks: it must be seen to come back then.
+                    lease.active = lease.is_active(now_ns);
                 }
             }
         }
