@@ -206,14 +206,15 @@ fn work_goes_on_without_the_daemon_and_in_turn_again_after_it() {
         pool.wait_state(&program.job, "running");
         program.wait_more(20);
     }
-    // Out of turn, both would always have something under way, and both would pay all the time.
+    // Without turns each would have to pay while the other's commands hold up its own. What is shown
+    // may be a second old at both ends.
     let begin = (now(), both.each_ref().map(Steady::charged));
-    kit::for_a_while(4);
+    kit::for_a_while(6);
     let passed = now() - begin.0;
     let paid = [0, 1].map(|who| both[who].charged() - begin.1[who]);
     let sum: i64 = paid.iter().sum();
     assert!(paid.iter().all(|paid| *paid > passed / 10), "{paid:?} ns of {passed}");
-    assert!(sum < passed * 3 / 2, "{paid:?} ns of {passed}: they do not take turns");
+    assert!(sum < passed * 5 / 4, "{paid:?} ns of {passed}: they do not take turns");
     both.into_iter().for_each(Steady::end);
 }
 
