@@ -40,6 +40,7 @@ fn one_is_held_still(pool: &Pool, name: &str, hold: impl Fn(u32) -> Held) {
         let limit = Instant::now() + Duration::from_secs(2);
         let mut pays = false;
         while !pays && Instant::now() < limit {
+            std::thread::sleep(Duration::from_millis(100));
             pays = held.charged() - before > 1500 * MS;
         }
         drop(holding);
