@@ -4,8 +4,9 @@ use super::logs::ShimLogs;
 use super::{Listen, ready};
 use crate::failure::Failure;
 use crate::output::Output;
+use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
-use polder_model::{Device, LeaseState, NodeId};
+use polder_model::{Device, NodeId};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub(crate) async fn run(
             Err(failure) => Over::Failed(failure),
         },
     };
-    end(over, server, task, out).await
+    end(over, server, task, StatePaths(daemon.folder), out).await
 }
 
 /// Why a daemon ends.
@@ -173,11 +174,13 @@ async fn become_ready(
 }
 
 /// Stops both halves; tasks run on under their shims.
-async fn end(over: Over, server: Server, agent: AgentTask, out: Output) -> Result<(), Failure> {
-    let started = |engine: &polder_engine::Engine| {
-        engine.leases().filter(|lease| lease.state == LeaseState::Started).count()
-    };
-    let running = server.handle().inspect(started).await.unwrap_or(0);
+async fn end(
+    over: Over,
+    server: Server,
+    agent: AgentTask,
+    paths: StatePaths,
+    out: Output,
+) -> Result<(), Failure> {
     // Systemd learns of the end in any case.
     let _ = ready::tell_systemd("STOPPING=1");
     server.shutdown();
@@ -197,12 +200,23 @@ async fn end(over: Over, server: Server, agent: AgentTask, out: Output) -> Resul
     if let Some(failure) = failure {
         return Err(failure);
     }
-    out.note(&match running {
+    out.note(&match tasks_running(&paths) {
         0 => "stopped".to_owned(),
         1 => "stopped; 1 task runs on, and the next `polder up` adopts it".to_owned(),
         many => format!("stopped; {many} tasks run on, and the next `polder up` adopts them"),
     });
     Ok(())
+}
+
+/// Tasks that run under their shims, as these say: both halves of the daemon have ended.
+fn tasks_running(paths: &StatePaths) -> usize {
+    let leases = std::fs::read_dir(paths.leases()).into_iter().flatten().flatten();
+    let runs = |folder: PathBuf| {
+        let status = read_status(&folder).ok().flatten();
+        let phase = status.map(|status| status.phase);
+        matches!(phase, Some(ShimPhase::Started { .. } | ShimPhase::Stopping { .. }))
+    };
+    leases.filter(|lease| runs(lease.path())).count()
 }
 
 fn announce(daemon: &Daemon, server: &Server, out: Output) {
