@@ -138,8 +138,6 @@ impl Program {
         Ok(Self { cl, queue, kernel, groups })
     }
 
-    /// Never inlined: profilers count instructions by its name.
-    #[inline(never)]
     fn launch(&self) -> cl_event {
         let event = self.cl.launch(self.queue, self.kernel, self.groups, &[]);
         check(call!(self.cl, clFlush(self.queue)));

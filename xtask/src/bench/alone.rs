@@ -39,8 +39,8 @@ pub(crate) fn run(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
     instructions(bench, figures)
 }
 
-/// Instructions that Polder adds to one enqueue and its flush, counted under callgrind in the
-/// program's own thread.
+/// Instructions that Polder adds to one command from its enqueue to its end, counted under callgrind
+/// in all threads of the program.
 fn instructions(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
     bench.step("instructions per enqueue");
     let (few, many) = (200_u32, 1_200_u32);
@@ -50,7 +50,7 @@ fn instructions(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
         *slot = (count(many)? - count(few)?) / f64::from(many - few);
     }
     let added = per_enqueue[1] - per_enqueue[0];
-    let name = "instructions added per enqueue and flush";
+    let name = "instructions added per enqueue, all threads";
     figures.add(name, added, "instructions", Some(per_enqueue[0]), Target::Shown);
     Ok(())
 }
@@ -60,7 +60,6 @@ fn enqueue_cost(bench: &Bench, leased: bool, commands: u32) -> Result<f64> {
     let words = [
         "valgrind".to_owned(),
         "--tool=callgrind".into(),
-        "--toggle-collect=*Program::launch*".into(),
         format!("--callgrind-out-file={}", out.display()),
         bench.workload().display().to_string(),
         "--iterations".into(),
