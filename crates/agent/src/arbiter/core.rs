@@ -64,7 +64,7 @@ pub const DEBT_NS: u64 = 1_000_000_000;
 /// A lease that comes back ends another's quantum early when it is behind it by more than this.
 pub const PREEMPT_NS: u64 = QUANTUM_NS / 4;
 /// No quantum is ended early before this.
-pub const RUN_MIN_NS: u64 = 2_000_000;
+pub const RUN_MIN_NS: u64 = 500_000;
 /// What a capped lease may use in one go, and save up while it does nothing.
 pub const BURST_NS: u64 = QUANTUM_NS;
 /// A command that completed between two looks is taken to have run at least this long.
