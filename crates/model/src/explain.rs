@@ -1,8 +1,6 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
-use crate::{
-    Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp,
-};
+use crate::{Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
