@@ -1,7 +1,7 @@
 //! The server: one writer, one journal, one API.
 //!
 //! [`open`] takes a state folder for this process, proves its journal, replays it and begins a
-//! new epoch; [`serve`] answers callers from then on. Every write goes through one task that
+//! new epoch; [`serve()`] answers callers from then on. Every write goes through one task that
 //! appends events to the journal and answers only when they are on disk; decisions are events
 //! too, so that a restart replays them and decides nothing again.
 //!
