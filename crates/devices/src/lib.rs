@@ -3,7 +3,7 @@
 //! A vendor's runtime never enters the agent. [`probe_in_child`] starts one short-lived child per
 //! source (each OpenCL ICD library, and NVIDIA's NVML), so a library that crashes, hangs or prints
 //! nonsense loses its own devices and nobody else's; it becomes a [`Problem`] that names it. The
-//! child calls [`probe_main`]. What the children found is put together by [`catalogue`], which is
+//! child calls [`probe_main`]. What the children found is put together by [`catalogue()`], which is
 //! pure: it numbers the devices and sees to it that a card which several interfaces show is listed
 //! once.
 //!

@@ -51,7 +51,7 @@ pub struct ProbeRequest {
 /// A device as its source shows it, before the catalogue is put together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
-    /// The device; an OpenCL device's id is provisional until [`crate::catalogue`] numbers it.
+    /// The device; an OpenCL device's id is provisional until [`crate::catalogue()`] numbers it.
     pub device: Device,
     /// The hardware's own 16-byte id as `8-4-4-4-12` hexadecimal digits, where the source tells
     /// it. Two sources that tell the same one show the same card.

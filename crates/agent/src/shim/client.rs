@@ -23,7 +23,7 @@ pub const START_WAIT: Duration = Duration::from_secs(120);
 /// Why a shim did not do as asked.
 #[derive(Debug, Error)]
 pub enum ShimError {
-    /// Nobody listens: the shim has exited or was killed. [`super::recover`] tells the end.
+    /// Nobody listens: the shim has exited or was killed. [`super::recover()`] tells the end.
     #[error("no shim answers in {dir}")]
     Gone {
         /// The lease's folder.

@@ -2,7 +2,7 @@
 //!
 //! The agent makes a folder for the lease, writes its [`Plan`] there ([`write_plan`]) and calls
 //! [`spawn_shim`]. From then on it talks through a [`ShimClient`]; after a restart it connects
-//! again. When nobody answers, [`recover`] tells the end.
+//! again. When nobody answers, [`recover()`] tells the end.
 //!
 //! A shim ([`shim_main`]) is one thread that waits for events. It holds what must outlive the
 //! agent: the task's pages and who has a slot in them, its log pipes, its time limit and its exit

@@ -2,7 +2,7 @@
 //!
 //! The library is opened at run time; a machine without the driver simply has no such devices.
 //! Through this interface alone a card can be granted whole; when the same card also shows itself
-//! through OpenCL, [`crate::catalogue`] joins the two and it can be shared in time.
+//! through OpenCL, [`crate::catalogue()`] joins the two and it can be shared in time.
 
 mod facts;
 
