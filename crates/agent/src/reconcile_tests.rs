@@ -24,6 +24,7 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             directory: "/".into(),
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
+            umask: None,
         },
         host: HostAsk::default(),
         time_limit: None,

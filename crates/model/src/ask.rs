@@ -11,6 +11,8 @@ use thiserror::Error;
 pub const GANG_MAX: u32 = 4096;
 /// Most bytes of command, environment and names in one ask.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a job, in bytes.
+const NAME_BYTES_MAX: usize = 128;
 /// Most devices for one task.
 const DEVICES_MAX: u32 = 16;
 /// Most retries of one task.
@@ -61,6 +63,9 @@ pub struct Work {
     /// Where its input and output go.
     #[serde(default)]
     pub stdio: Stdio,
+    /// Permission bits that files it creates do not get; absent means 022.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub umask: Option<u32>,
 }
 
 /// Where a task's input and output go.
@@ -194,6 +199,12 @@ pub enum AskError {
         /// How long.
         bytes: usize,
     },
+    /// The name would not fit a table.
+    #[error("the name is {bytes} bytes: at most {NAME_BYTES_MAX}")]
+    LongName {
+        /// How long.
+        bytes: usize,
+    },
     /// A number outside its range.
     #[error("{field} is {value}: it must lie between {min} and {max}")]
     Range {
@@ -276,6 +287,13 @@ impl Work {
             return Err(AskError::Directory(self.directory.clone()));
         }
         let texts = [self.directory.as_str(), name.unwrap_or("")];
+        if let Some(bytes) = name.map(str::len).filter(|bytes| *bytes > NAME_BYTES_MAX) {
+            return Err(AskError::LongName { bytes });
+        }
+        if let Some(umask) = self.umask.filter(|umask| *umask > 0o777) {
+            let (value, max) = (umask.into(), 0o777);
+            return Err(AskError::Range { field: "work.umask", value, min: 0, max });
+        }
         for (field, text) in texts
             .into_iter()
             .map(|text| ("directory or name", text))
@@ -351,6 +369,7 @@ mod tests {
                 directory: "/".into(),
                 environment: BTreeMap::new(),
                 stdio: Stdio::Logs,
+                umask: None,
             },
             gang: Gang::default(),
             devices: DeviceAsk {
@@ -382,6 +401,8 @@ mod tests {
         check(|_| (), "");
         check(|a| a.work.command.clear(), "command is empty");
         check(|a| a.work.directory = "here".into(), "not absolute");
+        check(|a| a.name = Some("n".repeat(129)), "the name is 129 bytes");
+        check(|a| a.work.umask = Some(0o1000), "work.umask is 512");
         check(|a| a.work.command.push("a\0b".into()), "command holds a character");
         check(|a| drop(a.work.environment.insert("A=B".into(), String::new())), "environment");
         check(|a| a.work.command.push("x".repeat(TEXT_BYTES_MAX)), "at most 262144");

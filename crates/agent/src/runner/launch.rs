@@ -91,7 +91,8 @@ impl Launch<'_> {
         if wish.is_err() || rustix::process::getppid() != Some(shim) {
             return Err("the shim has gone".to_owned());
         }
-        rustix::process::umask(Mode::WGRP | Mode::WOTH);
+        let umask = self.plan.order.work.umask.map_or(Mode::WGRP | Mode::WOTH, Mode::from_raw_mode);
+        rustix::process::umask(umask);
         // Best effort: a limit that was lowered meanwhile stays lowered.
         let _ = rustix::process::setrlimit(Resource::Nofile, self.open_files);
         let directory = &self.plan.order.work.directory;

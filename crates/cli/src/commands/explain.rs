@@ -4,7 +4,7 @@ use super::{Context, Done};
 use crate::client::Query;
 use crate::show;
 use clap::Args;
-use polder_model::{Explanation, JobId, JobState};
+use polder_model::{Explanation, JobId, JobState, Outcome};
 use std::fmt::Write;
 
 /// Flags of `polder explain`.
@@ -34,6 +34,11 @@ fn text(explanation: &Explanation) -> String {
         let _ = write!(text, ", place {place} in the queue");
     }
     text.push('\n');
+    if let JobState::Finished { outcome: Outcome::NotStarted { why } | Outcome::Lost { why } } =
+        &explanation.state
+    {
+        let _ = writeln!(text, "  why   {}", show::plain(why));
+    }
     for reason in &explanation.reasons {
         let _ = writeln!(text, "  why   {}", show::plain(&reason.to_string()));
     }
@@ -51,6 +56,21 @@ fn text(explanation: &Explanation) -> String {
 mod tests {
     use super::*;
     use polder_model::{Help, Reason};
+
+    #[test]
+    fn a_job_that_could_not_start_says_why() {
+        let explanation = Explanation {
+            job: JobId(7),
+            state: JobState::Finished {
+                outcome: Outcome::NotStarted { why: "no such file".into() },
+            },
+            position: None,
+            reasons: vec![],
+            predicted_start: None,
+            help: vec![],
+        };
+        assert_eq!(text(&explanation), "job 7: not started\n  why   no such file\n");
+    }
 
     #[test]
     fn reasons_and_help_are_lines() {

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::place;
 use clap::Args;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 const UP_HELP: &str = "\
@@ -114,7 +115,12 @@ impl Up {
 fn leave_terminal(folder: &Path) -> Result<(), Failure> {
     let path = folder.join(place::DAEMON_LOG);
     let fail = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(fail)?;
     rustix::stdio::dup2_stderr(&log).map_err(|error| fail(error.into()))?;
     rustix::stdio::dup2_stdout(&log).map_err(|error| fail(error.into()))
 }

@@ -109,7 +109,7 @@ impl Draft {
             tenant: self.tenant.unwrap_or(caller.tenant),
             user: caller.user,
             name: self.name,
-            work: Work { command: self.command, directory, environment, stdio },
+            work: Work { command: self.command, directory, environment, stdio, umask: own_umask() },
             gang: Gang { min: tasks.min, max: tasks.max },
             devices,
             host: HostAsk { cpu: self.cpu, memory: self.host_memory, pids: self.pids },
@@ -162,6 +162,14 @@ impl Draft {
             mechanism: None,
         }
     }
+}
+
+/// The caller's umask: a job's files are as private as if it ran here. Read from the kernel's page,
+/// because the call that tells it also sets it.
+fn own_umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
 }
 
 #[cfg(test)]

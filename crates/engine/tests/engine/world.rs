@@ -26,6 +26,7 @@ pub(crate) fn ask() -> Ask {
             directory: "/".into(),
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
+            umask: None,
         },
         gang: Gang::default(),
         devices: DeviceAsk {

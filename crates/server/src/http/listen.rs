@@ -10,7 +10,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -121,11 +121,31 @@ async fn pause(error: &std::io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
+/// Says at most once in [`REFUSED_PERIOD`] that connections are refused: who floods the socket must
+/// not fill the log too.
+struct Seldom(Mutex<Option<Instant>>);
+
+static REFUSED: Seldom = Seldom(Mutex::new(None));
+const REFUSED_PERIOD: Duration = Duration::from_secs(10);
+
+impl Seldom {
+    fn speak(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= REFUSED_PERIOD);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
+}
+
 /// A place for a connection, if there is one; without, it is closed at once.
 fn place(places: &Arc<Semaphore>, user: Option<(u32, &PerUser)>) -> Option<Place> {
     let permit = Arc::clone(places).try_acquire_owned();
     let Ok(permit) = permit else {
-        tracing::warn!("more than {CONNECTIONS_MAX} connections: refusing another");
+        if REFUSED.speak() {
+            tracing::warn!("more than {CONNECTIONS_MAX} connections: refusing others");
+        }
         return None;
     };
     let own = rustix::process::geteuid().as_raw();
@@ -135,7 +155,12 @@ fn place(places: &Arc<Semaphore>, user: Option<(u32, &PerUser)>) -> Option<Place
     let mut counts = users.lock().unwrap_or_else(PoisonError::into_inner);
     let count = counts.entry(uid).or_default();
     if *count >= CONNECTIONS_OF_USER_MAX {
-        tracing::warn!(uid, "a user has {CONNECTIONS_OF_USER_MAX} connections: refusing another");
+        if REFUSED.speak() {
+            tracing::warn!(
+                uid,
+                "a user has {CONNECTIONS_OF_USER_MAX} connections: refusing others"
+            );
+        }
         return None;
     }
     *count += 1;

@@ -16,7 +16,8 @@ const RUN_HELP: &str = "\
 The command gets your input, output, error, directory and environment (POLDER_TOKEN excepted), and
 your signals; at a terminal it gets one of its own. It waits its turn first: Ctrl-C then cancels it.
 Once it runs it needs this client, but not the daemon: `polder run` returns its exit code even when
-the daemon is stopped or dies meanwhile.
+the daemon is stopped or dies meanwhile. A `polder run` that is itself killed (SIGKILL) cannot pass
+that on: the command runs on as a job, and `polder cancel` ends it. Only descriptors 0 to 2 are passed.
 
 Without --compute and --memory it is guaranteed 10% of one device (or what its tenant's jobs get)
 and 1GiB of its memory, and may use all compute that others leave idle.
