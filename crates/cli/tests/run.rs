@@ -45,15 +45,19 @@ fn a_program_that_is_not_there_is_named() {
 #[test]
 fn input_directory_and_environment_are_the_callers() {
     let Some(pool) = Pool::shared() else { return };
-    let script = "cat; pwd; echo \"$FRUIT\"; echo ${POLDER_TOKEN-none}";
-    let mut command = pool.run(&SMALL, script);
+    let script = "cat; pwd; echo \"$FRUIT\"; echo ${POLDER_TOKEN-none}; umask";
+    let run = pool.run(&SMALL, script);
+    // Through a shell, which sets a umask of its own first.
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 0027; exec \"$@\"", "sh"]).arg(run.get_program());
+    command.args(run.get_args());
     let folder = tempfile::tempdir().unwrap();
     command.current_dir(folder.path()).env("FRUIT", "a  pear").env("POLDER_TOKEN", "secret");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"from the pipe\n").unwrap();
     let output = child.wait_with_output().unwrap();
     let folder = folder.path().canonicalize().unwrap();
-    let expect = format!("from the pipe\n{}\na  pear\nnone\n", folder.display());
+    let expect = format!("from the pipe\n{}\na  pear\nnone\n0027\n", folder.display());
     assert_eq!(String::from_utf8_lossy(&output.stdout), expect);
 }
 

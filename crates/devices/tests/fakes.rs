@@ -34,7 +34,7 @@ static FAKES: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fn probe_exe() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let exe = tests.ancestors().nth(2).unwrap().join("examples/probe");
+    let exe = tests.ancestors().nth(2).unwrap().join("examples/catalogue");
     assert!(exe.exists(), "{} is not built: cargo test -p polder-devices", exe.display());
     exe
 }

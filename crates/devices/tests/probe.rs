@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// The example `probe`, which `cargo test` builds beside the tests.
 fn probe_exe() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let exe = tests.ancestors().nth(2).unwrap().join("examples/probe");
+    let exe = tests.ancestors().nth(2).unwrap().join("examples/catalogue");
     assert!(exe.exists(), "{} is not built: cargo test -p polder-devices", exe.display());
     exe
 }

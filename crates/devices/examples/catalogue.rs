@@ -1,4 +1,4 @@
-//! Shows what this machine has, as JSON: `cargo run -p polder-devices --example probe`.
+//! Shows what this machine has, as JSON: `cargo run -p polder-devices --example catalogue`.
 //!
 //! Without an argument it is the parent; with one it is the probe child that the parent starts,
 //! as the product's own binary does with a hidden subcommand.
