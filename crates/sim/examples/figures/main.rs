@@ -1,0 +1,40 @@
+//! The figures of the engine, part by part: `figures PART [--quick]` prints one JSON object a
+//! figure to standard output, and what it is doing to standard error.
+//! `cargo xtask bench engine` builds this in release, runs every part and prints the table.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
+
+use polder_sim::figure::Figure;
+use std::process::ExitCode;
+
+/// A part's name and what measures it. `quick` asks for a smoke run.
+type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
+
+const PARTS: &[Part] = &[];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let name = words.next().unwrap_or_default();
+    let quick = words.any(|word| word == "--quick");
+    if name == "--list" {
+        PARTS.iter().for_each(|(name, _)| println!("{name}"));
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, run)) = PARTS.iter().find(|(part, _)| *part == name) else {
+        let known: Vec<&str> = PARTS.iter().map(|(name, _)| *name).collect();
+        eprintln!("no part {name:?}: the parts are {}", known.join(", "));
+        return ExitCode::FAILURE;
+    };
+    match run(quick) {
+        Ok(figures) => {
+            for figure in figures {
+                println!("{}", serde_json::json!(figure));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Replays traces and a pool's own history through the engine: what would have happened.
+//!
+//! Nothing is decided here: every row called Polder's is decided by `polder-engine`, the same code
+//! that runs in the server. What stands beside it (published rules, reference models) is a baseline
+//! and is named as one.
+
+pub mod figure;
+pub mod traces;
