@@ -9,6 +9,11 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies below the root").to_path_buf()
 }
 
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// `cargo` at the root.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -44,8 +49,6 @@ pub(crate) fn release() -> Result<Products> {
     let packages = ["--package", "polder-cli", "--package", "polder-driver"];
     let targets = ["--lib", "--bins", "--examples"];
     check(cargo().args(["build", "--release"]).args(packages).args(targets))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| root().join("target"), PathBuf::from)
-        .join("release");
+    let target = target().join("release");
     Ok(Products { polder: target.join("polder"), workload: target.join("examples/workload") })
 }

@@ -2,7 +2,7 @@
 
 use crate::say;
 use anyhow::{Context, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// One figure.
@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) struct Figure {
     name: String,
     value: f64,
-    unit: &'static str,
+    unit: String,
     baseline: Option<f64>,
     ratio: Option<f64>,
     target: Option<String>,
@@ -18,7 +18,8 @@ pub(crate) struct Figure {
 }
 
 /// What a figure should reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
     /// Within so much of the baseline.
     Within(f64),
@@ -47,7 +48,7 @@ impl Figures {
         &mut self,
         name: impl Into<String>,
         value: f64,
-        unit: &'static str,
+        unit: impl Into<String>,
         baseline: Option<f64>,
         target: Target,
     ) {
@@ -64,7 +65,7 @@ impl Figures {
         let figure = Figure {
             name: name.into(),
             value,
-            unit,
+            unit: unit.into(),
             baseline,
             ratio: baseline.filter(|base| *base != 0.0).map(|base| value / base),
             target: text,

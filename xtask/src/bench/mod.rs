@@ -1,6 +1,7 @@
 //! Benchmarks: every figure is a ratio against a baseline measured in the same run.
 
 mod alone;
+mod engine;
 mod figures;
 mod lending;
 mod memory;
@@ -21,6 +22,8 @@ use std::path::PathBuf;
 pub(crate) enum Name {
     /// Shares, cost alone, lending, memory and the job path on a real OpenCL device.
     Share,
+    /// Decisions of the engine on public traces: packing, completion, waiting, speed, correctness.
+    Engine,
 }
 
 type Part = (&'static str, fn(&mut tenants::Bench, &mut Figures) -> Result<()>);
@@ -41,24 +44,29 @@ pub(crate) fn run(
     quick: bool,
     only: Option<String>,
 ) -> Result<()> {
+    let mut figures = Figures::new(quick);
+    let measured = match name {
+        Name::Share => share(quick, only.as_deref(), &mut figures),
+        Name::Engine => engine::run(quick, only.as_deref(), &mut figures),
+    };
+    figures.print();
+    if let Some(path) = json {
+        figures.write(&path)?;
+    }
+    measured
+}
+
+fn share(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
     packages::install(packages::ALL)?;
     let products = build::release()?;
-    let parts = match name {
-        Name::Share => SHARE,
-    };
-    let mut figures = Figures::new(quick);
-    for (part, run) in parts {
-        if only.as_ref().is_some_and(|text| !part.contains(text.as_str())) {
+    for (part, run) in SHARE {
+        if only.is_some_and(|text| !part.contains(text)) {
             continue;
         }
         say::heading(part);
         let mut bench = tenants::Bench::start(&products, quick)?;
-        run(&mut bench, &mut figures)?;
+        run(&mut bench, figures)?;
         bench.stop()?;
-    }
-    figures.print();
-    if let Some(path) = json {
-        figures.write(&path)?;
     }
     Ok(())
 }
