@@ -9,11 +9,13 @@
 //! it; `admit` and `decided` say which events are possible, `apply` carries them out; `shape` and
 //! `need` say what fits what, `place` where, `pass` who is next, `step` what follows for a job
 //! that was granted something; `explain` says why a job waits; `check` recomputes every promise.
+//! [`backfill`] looks ahead in time.
 
 #![deny(clippy::disallowed_types, reason = "what is banned in clippy.toml would break replays")]
 
 mod admit;
 mod apply;
+pub mod backfill;
 mod check;
 mod closest;
 mod decided;
