@@ -24,6 +24,7 @@ mod engine;
 mod error;
 mod explain;
 mod facts;
+pub mod fleet;
 mod index;
 mod need;
 mod pass;

@@ -1,0 +1,124 @@
+//! One node: what it has, and what is free of it.
+//!
+//! Amounts are signed: a node that lost memory under its leases has less than nothing free, and
+//! taking and giving back stay exact opposites.
+
+use super::{Bits, WHOLE};
+
+/// A node's slot: the order in which nodes joined. Ties go to the lowest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NodeIx(pub u32);
+
+/// Devices of one class in nodes of one shape: the finest that demands tell apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CellIx(pub u32);
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceSpec {
+    /// Its class, in its node's shape.
+    pub cell: CellIx,
+    /// Its memory in bytes.
+    pub memory: i64,
+    /// Devices of one node with equal numbers are joined by fast links.
+    pub island: u16,
+    /// Its NUMA node.
+    pub numa: u16,
+    /// Whether work may be placed on it.
+    pub healthy: bool,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Host CPU in thousandths of a core.
+    pub cpu: i64,
+    /// Host memory in bytes.
+    pub memory: i64,
+    /// Labels, features and partitions, by numbers that the owner hands out.
+    pub traits: Bits,
+    /// Its devices; ties within a node go to the first.
+    pub devices: Vec<DeviceSpec>,
+}
+
+/// A device and what is free on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Free compute in thousandths.
+    pub compute: i32,
+    /// Free memory in bytes.
+    pub memory: i64,
+    /// What it is.
+    pub spec: DeviceSpec,
+}
+
+/// A node and what is free on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Whether it is there, answers, and may take work.
+    pub present: bool,
+    /// Free host CPU in thousandths of a core.
+    pub cpu: i64,
+    /// Free host memory in bytes.
+    pub memory: i64,
+    /// Host CPU it has.
+    pub cpu_all: i64,
+    /// Host memory it has.
+    pub memory_all: i64,
+    /// Labels, features and partitions.
+    pub traits: Bits,
+    /// Its devices.
+    pub devices: Vec<Device>,
+}
+
+/// What one task takes of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Take {
+    /// Host CPU in thousandths of a core.
+    pub cpu: i64,
+    /// Host memory in bytes.
+    pub memory: i64,
+    /// Place of the device in the node, compute in thousandths, memory in bytes.
+    pub devices: Vec<(u16, i32, i64)>,
+}
+
+impl Node {
+    /// A node with everything free.
+    #[must_use]
+    pub fn idle(spec: &NodeSpec) -> Self {
+        let idle = |spec: &DeviceSpec| Device { compute: WHOLE, memory: spec.memory, spec: *spec };
+        Self {
+            present: true,
+            cpu: spec.cpu,
+            memory: spec.memory,
+            cpu_all: spec.cpu,
+            memory_all: spec.memory,
+            traits: spec.traits.clone(),
+            devices: spec.devices.iter().map(idle).collect(),
+        }
+    }
+
+    /// Takes (`1`) or gives back (`-1`). A device that is not there takes nothing.
+    pub(super) fn change(&mut self, take: &Take, sign: i8) {
+        let sign = i64::from(sign);
+        self.cpu -= sign * take.cpu;
+        self.memory -= sign * take.memory;
+        for (place, compute, memory) in &take.devices {
+            if let Some(device) = self.devices.get_mut(usize::from(*place)) {
+                device.compute -= if sign < 0 { -compute } else { *compute };
+                device.memory -= sign * memory;
+            }
+        }
+    }
+
+    /// Whether all of `take` is free.
+    #[must_use]
+    pub fn has(&self, take: &Take) -> bool {
+        let on = |(place, compute, memory): &(u16, i32, i64)| {
+            self.devices
+                .get(usize::from(*place))
+                .is_some_and(|device| device.compute >= *compute && device.memory >= *memory)
+        };
+        self.cpu >= take.cpu && self.memory >= take.memory && take.devices.iter().all(on)
+    }
+}

@@ -1,0 +1,110 @@
+//! Small pools and demands, told briefly or drawn at random.
+
+use polder_engine::fleet::{
+    Bits, CellIx, Demand, DeviceSpec, Fleet, NodeIx, NodeSpec, Part, Rule, Typical, TypicalTask,
+};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+/// A device of cell 0 with 8 bytes of memory in island 0.
+pub(crate) fn device() -> DeviceSpec {
+    DeviceSpec { cell: CellIx(0), memory: 8, island: 0, numa: 0, healthy: true }
+}
+
+/// A node of 16 cores and 64 bytes with so many devices.
+pub(crate) fn node(devices: usize) -> NodeSpec {
+    let devices = vec![device(); devices];
+    NodeSpec { cpu: 16_000, memory: 64, traits: Bits::default(), devices }
+}
+
+/// A pool of so many equal nodes.
+pub(crate) fn pool(nodes: u32, devices: usize) -> Fleet {
+    let mut fleet = Fleet::default();
+    for ix in 0..nodes {
+        fleet.set(NodeIx(ix), &node(devices));
+    }
+    fleet
+}
+
+/// A task of `count` devices with so much compute of each.
+pub(crate) fn task(count: u32, compute: i32) -> Demand {
+    Demand { count, compute, ..Demand::default() }
+}
+
+pub(crate) fn any_node() -> impl Strategy<Value = NodeSpec> {
+    let device = (0u32..3, 1i64..=8, 0u16..2, prop::bool::weighted(0.9)).prop_map(
+        |(cell, memory, island, healthy)| DeviceSpec {
+            cell: CellIx(cell),
+            memory,
+            island,
+            numa: 0,
+            healthy,
+        },
+    );
+    let devices = prop::collection::vec(device, 0..5);
+    let traits = prop::collection::vec(0u32..3, 0..3);
+    (1i64..=16, 1i64..=16, traits, devices).prop_map(|(cpu, memory, traits, devices)| NodeSpec {
+        cpu: cpu * 1000,
+        memory,
+        traits: traits.into_iter().collect(),
+        devices,
+    })
+}
+
+pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
+    let devices = (0u32..4, 1i32..=10, 0i64..=4, prop::bool::weighted(0.3), any::<bool>());
+    let host = (0i64..=6, 0i64..=4);
+    let sets = (
+        prop::option::of(prop::collection::vec(0u32..3, 1..3)),
+        prop::collection::vec(0u32..3, 0..2),
+        prop::option::weighted(0.2, 0u32..3),
+    );
+    (devices, host, sets).prop_map(
+        |((count, tenths, device_memory, whole, together), (cpu, memory), (cells, must, never))| {
+            Demand {
+                count,
+                compute: if whole { 1000 } else { tenths * 100 },
+                device_memory: if whole { 0 } else { device_memory },
+                whole,
+                together,
+                cpu: cpu * 1000,
+                memory,
+                cells: cells.map(|cells| cells.into_iter().collect()),
+                must: must.into_iter().collect(),
+                never: never.into_iter().collect(),
+            }
+        },
+    )
+}
+
+/// Tasks that stand for a pool's work.
+pub(crate) fn typical() -> Arc<Typical> {
+    let of = |weight, count, compute, cpu, cells: Option<Vec<u32>>| TypicalTask {
+        weight,
+        demand: Demand {
+            cpu,
+            cells: cells.map(|cells| cells.into_iter().collect()),
+            ..task(count, compute)
+        },
+    };
+    Arc::new(Typical::new(vec![
+        of(5, 1, 1000, 4000, None),
+        of(3, 1, 400, 1000, None),
+        of(2, 2, 1000, 8000, Some(vec![0, 1])),
+        of(1, 0, 0, 6000, None),
+        of(2, 1, 700, 2000, Some(vec![2])),
+    ]))
+}
+
+/// Every kind of rule.
+pub(crate) fn every_rule() -> Vec<Rule> {
+    let best_fit = Part::BestFit { cpu: 16_000, compute: 4000 };
+    vec![
+        Rule::Tightest,
+        Rule::Sum(vec![(1, best_fit.clone())]),
+        Rule::Sum(vec![(1, Part::Spread)]),
+        Rule::Sum(vec![(1, Part::LoadBalance)]),
+        Rule::Sum(vec![(1, Part::Fgd(typical()))]),
+        Rule::Sum(vec![(3, Part::Fgd(typical())), (2, best_fit), (1, Part::Spread)]),
+    ]
+}
