@@ -23,6 +23,8 @@ fn device(id: &str, api: Api, address: Address) -> Device {
         health: Health::Healthy,
         pci_address: None,
         numa_node: None,
+        island: None,
+        rail: None,
         address,
         mechanisms: vec![Mechanism::Whole],
         simulated: false,

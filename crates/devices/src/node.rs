@@ -2,6 +2,7 @@
 
 use crate::sysfs::Sysfs;
 use polder_model::{Bytes, MilliCpu, NodeFacts};
+use std::collections::BTreeSet;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
     num::NonZero,
@@ -24,6 +25,9 @@ pub fn node_facts(agent: &str) -> NodeFacts {
         cpu: MilliCpu(cpus.saturating_mul(1000)),
         memory: memory(&Sysfs::system()),
         agent: agent.to_owned(),
+        partitions: BTreeSet::new(),
+        labels: BTreeSet::new(),
+        network: None,
     }
 }
 

@@ -96,6 +96,8 @@ struct RawEntry {
     #[serde(default, deserialize_with = "words")]
     features: BTreeSet<String>,
     numa_node: Option<u32>,
+    island: Option<u32>,
+    rail: Option<u32>,
     #[serde(default, deserialize_with = "bus_address")]
     pci_address: Option<String>,
     #[serde(default = "shareable")]
@@ -156,6 +158,8 @@ impl Entry {
             health: raw.faulty.clone().map_or(Health::Healthy, Health::Faulty),
             pci_address: raw.pci_address.clone(),
             numa_node: raw.numa_node,
+            island: raw.island,
+            rail: raw.rail,
             address: Address::Simulated,
             mechanisms: raw.mechanisms.clone(),
             simulated: true,

@@ -6,8 +6,8 @@ use crate::need::Need;
 use crate::shape::{Hosts, Shape};
 use crate::{Held, Refusal, quota};
 use polder_model::{
-    Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Tenant,
-    TenantPath, User, UserName,
+    Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Reservation,
+    Tenant, TenantPath, User, UserName,
 };
 use std::collections::BTreeSet;
 
@@ -19,6 +19,8 @@ pub const TENANTS_MAX: usize = 100_000;
 pub const USERS_MAX: usize = 1_000_000;
 /// Most nodes.
 pub const NODES_MAX: usize = 200_000;
+/// Most reservations.
+pub const RESERVATIONS_MAX: usize = 1000;
 /// Most devices of one node.
 pub const NODE_DEVICES_MAX: usize = 1024;
 
@@ -31,6 +33,12 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         | Event::Decided { .. } => Ok(()),
         Event::TenantSet { tenant } => tenant_set(facts, tenant),
         Event::TenantRemoved { tenant } => tenant_removed(facts, index, tenant),
+        Event::PolicySet { policy } => Ok(policy.check()?),
+        Event::ReservationSet { reservation } => reservation_set(facts, reservation),
+        Event::ReservationRemoved { name } => {
+            let known = facts.reservations.contains_key(name);
+            if known { Ok(()) } else { Err(Refusal::UnknownReservation { name: name.clone() }) }
+        }
         Event::UserSet { user } => user_set(facts, user),
         Event::UserRemoved { user } if facts.users.contains_key(user) => Ok(()),
         Event::UserRemoved { user } => Err(Refusal::UnknownUser { user: user.clone() }),
@@ -79,6 +87,31 @@ fn tenant_removed(facts: &Facts, index: &Index, tenant: &TenantPath) -> Result<(
         return Err(Refusal::TenantHasUsers { user: user.name.clone(), tenant });
     }
     Ok(())
+}
+
+fn reservation_set(facts: &Facts, reservation: &Reservation) -> Result<(), Refusal> {
+    reservation.check()?;
+    if let Some(tenant) = &reservation.tenant {
+        known_tenant(facts, tenant)?;
+    }
+    if let Some(node) = reservation.nodes.iter().find(|node| !facts.nodes.contains_key(node)) {
+        return Err(Refusal::UnknownNode { node: node.clone() });
+    }
+    for other in facts.reservations.values() {
+        let apart = other.until <= reservation.from || reservation.until <= other.from;
+        if other.name == reservation.name || apart {
+            continue;
+        }
+        if let Some(node) = reservation.nodes.iter().find(|node| other.nodes.contains(node)) {
+            let (name, other) = (reservation.name.clone(), other.name.clone());
+            return Err(Refusal::ReservedTwice { name, other, node: node.clone() });
+        }
+    }
+    if facts.reservations.contains_key(&reservation.name) {
+        return Ok(());
+    }
+    let help = "remove those that are over";
+    full("reservations", facts.reservations.len(), RESERVATIONS_MAX, help)
 }
 
 fn known_tenant(facts: &Facts, tenant: &TenantPath) -> Result<(), Refusal> {

@@ -3,11 +3,12 @@
 //! An event is checked as a whole before anything changes; nothing after that can fail, so an
 //! error leaves the state as it was.
 
-use crate::facts::{Away, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
+use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
+use crate::index::Index;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
-    Decision, Event, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState, NodeId,
-    Outcome, Tenant, Timestamp,
+    Decision, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState,
+    NodeId, Outcome, Policy, Spot, StopReason, Tenant, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,12 @@ impl Engine {
             Event::ClockStepped { .. } => {}
             Event::TenantSet { tenant } => self.tenant_set(tenant),
             Event::TenantRemoved { tenant } => drop(self.facts.tenants.remove(tenant)),
+            Event::PolicySet { policy } => self.policy_set(policy),
+            Event::ReservationSet { reservation } => {
+                let name = reservation.name.clone();
+                self.facts.reservations.insert(name, reservation.clone());
+            }
+            Event::ReservationRemoved { name } => drop(self.facts.reservations.remove(name)),
             Event::UserSet { user } => {
                 self.facts.users.insert(user.name.clone(), user.clone());
             }
@@ -61,6 +68,9 @@ impl Engine {
                     attempt: 1,
                     returns: 0,
                     cancelled_by: None,
+                    preempted: 0,
+                    served: 0,
+                    claim: None,
                     hold: None,
                 };
                 self.facts.next_job = JobId(job.0 + 1);
@@ -68,7 +78,10 @@ impl Engine {
                 self.facts.jobs.insert(*job, facts);
             }
             Event::JobCancelled { job, by } => {
-                self.change_job(*job, |job| job.cancelled_by = Some(by.clone()));
+                self.change_job(*job, |job| {
+                    job.cancelled_by = Some(by.clone());
+                    job.claim = None;
+                });
                 self.bump_job(*job);
             }
             Event::NodeReported { node, incarnation, inventory } => {
@@ -80,7 +93,7 @@ impl Engine {
                 self.lease_prepared(*lease, *isolation, *master_port);
             }
             Event::LeaseStarted { lease } => self.lease_started(at, *lease),
-            Event::LeaseEnded { lease, end } => self.lease_ended(*lease, end),
+            Event::LeaseEnded { lease, end } => self.lease_ended(at, *lease, end),
             Event::Decided { decision } => self.decided(decision),
         }
     }
@@ -98,6 +111,12 @@ impl Engine {
                 self.index.link_job(&self.facts, *id, job);
             }
         }
+    }
+
+    /// Everything derived may depend on the settings, so it is derived anew.
+    fn policy_set(&mut self, policy: &Policy) {
+        self.facts.policy = policy.clone();
+        self.index = Index::build(&self.facts);
     }
 
     fn tenant_set(&mut self, tenant: &Tenant) {
@@ -162,6 +181,7 @@ impl Engine {
                 inventory: inventory.clone(),
                 silent: false,
                 desired_version: 1,
+                slot: u32::try_from(self.facts.nodes.len()).unwrap_or(u32::MAX),
             };
             self.index.link_node(&self.facts, id, &state);
             self.facts.nodes.insert(id.clone(), state);
@@ -235,11 +255,14 @@ impl Engine {
         });
     }
 
-    fn lease_ended(&mut self, id: LeaseId, end: &LeaseEnd) {
+    fn lease_ended(&mut self, at: Timestamp, id: LeaseId, end: &LeaseEnd) {
         let Some(LeaseFacts { lease, .. }) = self.facts.leases.remove(&id) else { return };
         self.index.unlink_lease(&self.facts, id, &lease);
         let returns_max = self.facts.policy.returns_max;
+        let devices = u64::try_from(lease.slices.len()).unwrap_or(u64::MAX).max(1);
+        let served = lease.started_at.map_or(0, |start| at.since(start).0).saturating_mul(devices);
         self.change_job(lease.job, |job| {
+            job.served = job.served.saturating_add(served);
             let cancelled = job.cancelled_by.is_some();
             let Some(hold) = &mut job.hold else { return };
             hold.live = hold.live.saturating_sub(1);
@@ -252,6 +275,11 @@ impl Engine {
                 if hold.failed.is_none() && (its_own || hopeless) {
                     hold.failed = Some((id, outcome));
                 }
+            }
+            if hold.live == 0 && hold.yielded() && !cancelled {
+                job.preempted = job.preempted.saturating_add(1);
+                job.hold = None;
+                return;
             }
             let again = hold.live == 0 && hold.returned.is_some() && hold.failed.is_none();
             if again && !cancelled && job.returns < returns_max {
@@ -281,6 +309,10 @@ impl Engine {
                 self.change_hold(*job, |hold| hold.stop = Some(reason.clone()));
                 self.bump_job(*job);
             }
+            Decision::Preempt { job, victims, ground, spots } => {
+                self.preempted(*job, victims, *ground, spots);
+            }
+            Decision::Release { job } => self.change_job(*job, |job| job.claim = None),
             Decision::Retry { job, attempt } => self.change_job(*job, |job| {
                 job.attempt = *attempt;
                 job.hold = None;
@@ -291,6 +323,17 @@ impl Engine {
                 }
             }
         }
+    }
+
+    fn preempted(&mut self, id: JobId, victims: &[JobId], ground: Ground, spots: &[Spot]) {
+        for victim in victims {
+            self.change_hold(*victim, |hold| {
+                hold.stop = Some(StopReason::Preempted { job: id, ground });
+            });
+            self.bump_job(*victim);
+        }
+        let claim = Claim { victims: victims.to_vec(), ground, spots: spots.to_vec() };
+        self.change_job(id, |job| job.claim = Some(claim));
     }
 
     fn granted(&mut self, id: JobId, leases: &[Lease]) {
@@ -310,7 +353,10 @@ impl Engine {
             stop: None,
             returned: None,
         };
-        self.change_job(id, |job| job.hold = Some(hold));
+        self.change_job(id, |job| {
+            job.hold = Some(hold);
+            job.claim = None;
+        });
         let mut on_node: BTreeMap<&NodeId, u32> = BTreeMap::new();
         for lease in leases {
             *on_node.entry(&lease.node).or_default() += 1;

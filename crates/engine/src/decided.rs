@@ -6,7 +6,9 @@ use crate::index::space::NodeSpace;
 use crate::index::{Index, held_of, take_of};
 use crate::need::{Need, WHOLE};
 use crate::{DecisionError, Held, quota};
-use polder_model::{Decision, JobId, Lease, LeaseState, NodeId, Slice, Timestamp};
+use polder_model::{
+    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, NodeId, Slice, Spot, Timestamp,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The job a decision is about.
@@ -16,6 +18,8 @@ pub(crate) fn subject(decision: &Decision) -> JobId {
         | Decision::Start { job }
         | Decision::Return { job, .. }
         | Decision::Stop { job, .. }
+        | Decision::Preempt { job, .. }
+        | Decision::Release { job }
         | Decision::Retry { job, .. }
         | Decision::Finish { job, .. } => *job,
     }
@@ -41,6 +45,16 @@ pub(crate) fn possible(
             let hold = held(job)?;
             let late = hold.is_stopping() || hold.live == 0;
             if late { Err(DecisionError::TooLate) } else { Ok(()) }
+        }
+        Decision::Preempt { victims, ground, spots, .. } => {
+            preempted(facts, job, victims, *ground, spots)
+        }
+        Decision::Release { .. } => {
+            if job.claim.is_some() {
+                Ok(())
+            } else {
+                Err(DecisionError::HoldsNothing)
+            }
         }
         Decision::Retry { attempt, .. } => {
             let live = held(job)?.live;
@@ -75,6 +89,49 @@ fn started(job: &JobFacts) -> Result<(), DecisionError> {
         return Err(DecisionError::NotPrepared { prepared: hold.prepared, members });
     }
     Ok(())
+}
+
+/// Whether these jobs can yield to that one. Who ought to is for the plan to say.
+fn preempted(
+    facts: &Facts,
+    job: &JobFacts,
+    victims: &[JobId],
+    ground: Ground,
+    spots: &[Spot],
+) -> Result<(), DecisionError> {
+    if !job.is_queued() || job.claim.is_some() {
+        return Err(DecisionError::NotQueued);
+    }
+    let (min, max, size) = (job.ask.gang.min, job.ask.gang.max, spots.len());
+    let tasks = u32::try_from(size).unwrap_or(u32::MAX);
+    if !(min..=max).contains(&tasks) {
+        return Err(DecisionError::GangSize { size, min, max });
+    }
+    let mut seen = BTreeSet::new();
+    for id in victims {
+        let refuse = |why| Err(DecisionError::NoVictim { victim: *id, why });
+        let Some(victim) = facts.jobs.get(id) else { return refuse("it is over") };
+        let Some(hold) = &victim.hold else { return refuse("it holds nothing") };
+        if hold.is_stopping() || victim.cancelled_by.is_some() {
+            return refuse("it is being ended already");
+        }
+        if !may_yield(&victim.ask, ground) {
+            return refuse("it may not be preempted");
+        }
+        if !seen.insert(*id) {
+            return refuse("it is named twice");
+        }
+    }
+    if victims.is_empty() { Err(DecisionError::NotQueued) } else { Ok(()) }
+}
+
+/// Whether a job agreed to yield on this ground.
+pub(crate) fn may_yield(ask: &Ask, ground: Ground) -> bool {
+    let spot = ask.when.market == Market::Spot;
+    match ground {
+        Ground::Spot => spot,
+        Ground::Priority | Ground::Quota | Ground::Move => ask.yields.preemptible || spot,
+    }
 }
 
 fn granted(

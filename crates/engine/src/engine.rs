@@ -4,8 +4,8 @@ use crate::facts::{Facts, Hold, JobFacts, NodeState};
 use crate::index::Index;
 use crate::{Held, Policy, Refusal, admit};
 use polder_model::{
-    Ask, DeviceId, Event, Inventory, Job, JobId, JobState, Lease, LeaseId, NodeId, Tenant,
-    TenantPath, Timestamp, User,
+    Ask, DeviceId, Event, Inventory, Job, JobId, JobState, Lease, LeaseId, NodeId, Reservation,
+    Tenant, TenantPath, Timestamp, User,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -25,7 +25,8 @@ impl Serialize for Engine {
 
 impl<'de> Deserialize<'de> for Engine {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let facts = Facts::deserialize(deserializer)?;
+        let mut facts = Facts::deserialize(deserializer)?;
+        facts.number_nodes();
         Ok(Self { index: Index::build(&facts), facts })
     }
 }
@@ -140,6 +141,11 @@ impl Engine {
     pub fn node(&self, node: &NodeId) -> Option<NodeView<'_>> {
         let (id, state) = self.facts.nodes.get_key_value(node)?;
         Some(self.node_view(id, state))
+    }
+
+    /// Reservations, by name.
+    pub fn reservations(&self) -> impl Iterator<Item = &Reservation> {
+        self.facts.reservations.values()
     }
 
     /// Tenants, by path.

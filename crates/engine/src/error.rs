@@ -1,7 +1,8 @@
 //! Why an event is refused, or a journal makes no sense.
 
 use polder_model::{
-    AskError, DeviceId, JobId, LeaseId, NodeId, Resource, TenantPath, Timestamp, UserName,
+    AskError, DeviceId, JobId, LeaseId, NodeId, PolicyError, ReservationError, Resource,
+    TenantPath, Timestamp, UserName,
 };
 use thiserror::Error;
 
@@ -11,6 +12,28 @@ pub enum Refusal {
     /// The ask contradicts itself.
     #[error(transparent)]
     Ask(#[from] AskError),
+    /// The policy contradicts itself.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The reservation contradicts itself.
+    #[error(transparent)]
+    Reservation(#[from] ReservationError),
+    /// No such reservation.
+    #[error("there is no reservation {name}: `polder admin reservation list` names them")]
+    UnknownReservation {
+        /// Which.
+        name: String,
+    },
+    /// Two reservations of one node at one time.
+    #[error("reservation {name} wants {node}, which {other} has then: choose another node or time")]
+    ReservedTwice {
+        /// The new one.
+        name: String,
+        /// The one that is there.
+        other: String,
+        /// The node both want.
+        node: NodeId,
+    },
     /// `mechanism` and `whole` say different things.
     #[error("mechanism {mechanism} contradicts `whole`: leave one of them out")]
     MechanismContradicts {
@@ -209,6 +232,14 @@ pub enum ApplyError {
 /// What is wrong with a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecisionError {
+    /// A job cannot yield.
+    #[error("job {victim} cannot yield: {why}")]
+    NoVictim {
+        /// Which.
+        victim: JobId,
+        /// Why not.
+        why: &'static str,
+    },
     /// No such job, or it is over.
     #[error("it is over or never was")]
     UnknownJob,

@@ -4,11 +4,11 @@
 
 use crate::Policy;
 use polder_model::{
-    Ask, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, ReturnReason,
-    StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User, UserName,
+    Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, Reservation,
+    ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User, UserName,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Everything the engine knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub(crate) struct Facts {
     pub(crate) tenants: BTreeMap<TenantPath, TenantFacts>,
     pub(crate) users: BTreeMap<UserName, User>,
     pub(crate) nodes: BTreeMap<NodeId, NodeState>,
+    /// Nodes kept for somebody or nobody at times, by name.
+    #[serde(default)]
+    pub(crate) reservations: BTreeMap<String, Reservation>,
     /// Jobs that are not over.
     pub(crate) jobs: BTreeMap<JobId, JobFacts>,
     /// Leases that have not ended.
@@ -46,6 +49,9 @@ pub(crate) struct NodeState {
     pub(crate) silent: bool,
     /// Counts changes of what the node should hold.
     pub(crate) desired_version: u64,
+    /// Its number in the order of joining; ties between nodes are broken by it.
+    #[serde(default)]
+    pub(crate) slot: u32,
 }
 
 /// A job that is not over.
@@ -57,8 +63,27 @@ pub(crate) struct JobFacts {
     /// How often its gang was given back.
     pub(crate) returns: u32,
     pub(crate) cancelled_by: Option<UserName>,
+    /// How often it made room for another.
+    #[serde(default)]
+    pub(crate) preempted: u32,
+    /// Device-time it had in leases that ended, in microseconds times devices.
+    #[serde(default)]
+    pub(crate) served: u64,
+    /// Room that others are leaving for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) claim: Option<Claim>,
     /// The leases it was granted; absent while it waits.
     pub(crate) hold: Option<Hold>,
+}
+
+/// Room that others are leaving for a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    /// The jobs that yield.
+    pub(crate) victims: Vec<JobId>,
+    pub(crate) ground: Ground,
+    /// Where its gang will go, by rank.
+    pub(crate) spots: Vec<Spot>,
 }
 
 /// The gang of one try.
@@ -103,6 +128,17 @@ pub(crate) struct LeaseFacts {
 }
 
 impl Facts {
+    /// Numbers nodes that have none, as those of snapshots before nodes were numbered.
+    pub(crate) fn number_nodes(&mut self) {
+        let slots: BTreeSet<u32> = self.nodes.values().map(|node| node.slot).collect();
+        if slots.len() == self.nodes.len() {
+            return;
+        }
+        for (slot, node) in (0u32..).zip(self.nodes.values_mut()) {
+            node.slot = slot;
+        }
+    }
+
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
             policy,
@@ -114,6 +150,7 @@ impl Facts {
             tenants: BTreeMap::new(),
             users: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            reservations: BTreeMap::new(),
             jobs: BTreeMap::new(),
             leases: BTreeMap::new(),
         }
@@ -141,6 +178,12 @@ impl Hold {
     /// All members were prepared.
     pub(crate) fn is_prepared(&self) -> bool {
         usize::try_from(self.prepared) == Ok(self.leases.len())
+    }
+
+    /// It was ended to make room, and its work is not done.
+    pub(crate) fn yielded(&self) -> bool {
+        let preempted = matches!(self.stop, Some(StopReason::Preempted { .. }));
+        preempted && !self.all_succeeded
     }
 
     /// Its remaining leases are to end.

@@ -30,19 +30,18 @@ mod need;
 mod pass;
 mod place;
 mod plan;
-mod policy;
 mod quota;
 mod report;
 mod shape;
 mod step;
 
-pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, TENANTS_MAX, USERS_MAX};
+pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, RESERVATIONS_MAX, TENANTS_MAX, USERS_MAX};
 pub use check::Violation;
 pub use engine::{Engine, JobView, NodeView};
 pub use error::{ApplyError, DecisionError, Refusal};
 pub use pass::{PASS_GRANTS_MAX, PASS_LEASES_MAX, REPORT_WAITING_MAX};
-pub use policy::Policy;
+pub use polder_model::Policy;
 pub use report::{Held, Report, Waiting, WaitingOn};
 
 /// The version whose replay gives the same decisions. It grows with every change of behaviour.
-pub const ENGINE_VERSION: u32 = 1;
+pub const ENGINE_VERSION: u32 = 2;

@@ -191,6 +191,7 @@ impl<'a> Pass<'a> {
             room.map_or(Bytes(0), |room| Bytes(room.memory))
         };
         Slice {
+            instance: None,
             device: device.clone(),
             mechanism: ask.mechanism(),
             compute: ask.compute,

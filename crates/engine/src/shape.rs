@@ -51,6 +51,7 @@ impl Class {
     pub(crate) fn isolation(&self, mechanism: Mechanism) -> Isolation {
         match (mechanism, self.kind) {
             (Mechanism::TimeSlice, _) => Isolation::Soft,
+            (Mechanism::Mig, _) => Isolation::Hardware,
             (Mechanism::Whole, DeviceKind::Gpu) => Isolation::Hardware,
             (Mechanism::Whole, DeviceKind::Cpu | DeviceKind::Accelerator) => Isolation::None,
         }

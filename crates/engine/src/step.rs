@@ -65,6 +65,8 @@ fn outcome(policy: &Policy, job: &JobFacts, hold: &Hold) -> Outcome {
     match (&hold.away, &hold.stop) {
         (Some(away), _) => Outcome::Lost { why: away.why.clone() },
         (None, Some(StopReason::DeviceLost { why })) => Outcome::Lost { why: why.clone() },
+        // Only when it was cancelled while it yielded: else it is queued again at once.
+        (None, Some(StopReason::Preempted { .. })) => Outcome::Cancelled,
         (None, Some(StopReason::Cancelled { .. })) => Outcome::Cancelled,
         (None, _) => Outcome::Lost { why: "it was ended for no known reason".to_owned() },
     }

@@ -1,10 +1,12 @@
 //! What a user asks for, in whichever spelling it came, as one value.
 
 use crate::{
-    Bytes, Isolation, Mechanism, Micros, MilliCpu, Permille, TenantPath, Timestamp, UserName,
+    Bytes, Isolation, Mechanism, Micros, MilliCpu, NodeId, Permille, TenantPath, Timestamp,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use thiserror::Error;
 
 /// Most tasks in one gang.
@@ -15,6 +17,8 @@ pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 const NAME_BYTES_MAX: usize = 128;
 /// Most devices for one task.
 const DEVICES_MAX: u32 = 16;
+/// Most nodes or labels that one ask names.
+const PLACE_ENTRIES_MAX: usize = 256;
 /// Most retries of one task.
 const RETRIES_MAX: u32 = 100;
 
@@ -46,6 +50,12 @@ pub struct Ask {
     /// How it ends and yields.
     #[serde(default)]
     pub yields: Yields,
+    /// On which nodes, and how its devices must lie to each other.
+    #[serde(default, skip_serializing_if = "PlaceAsk::is_default")]
+    pub place: PlaceAsk,
+    /// What helps to predict it.
+    #[serde(default, skip_serializing_if = "Hints::is_default")]
+    pub hints: Hints,
 }
 
 /// The program.
@@ -102,7 +112,7 @@ impl Default for Gang {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceAsk {
-    /// How many devices.
+    /// How many devices; 0 for a task that needs none, and then compute and memory are 0 too.
     pub count: u32,
     /// Whole devices: nobody else on them, no interception. Excludes `compute` and `memory`.
     #[serde(default)]
@@ -126,6 +136,9 @@ pub struct DeviceAsk {
     /// The mechanism, for a user who insists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<Mechanism>,
+    /// Memory bandwidth that each device must have at least, in bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bytes>,
 }
 
 /// The machine's own resources for each task; absent means no limit.
@@ -142,6 +155,9 @@ pub struct HostAsk {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Network bandwidth, in bytes a second; a claim for placement, not a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Bytes>,
 }
 
 /// When, how long and how urgent.
@@ -158,6 +174,156 @@ pub struct When {
     /// Until when the priority holds; after it, it counts as 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority_expiry: Option<Timestamp>,
+    /// How long its user thinks it runs. Nothing is ended by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Micros>,
+    /// By when it should be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// What kind of work it is.
+    #[serde(default, skip_serializing_if = "WorkClass::is_default")]
+    pub class: WorkClass,
+    /// On which terms it runs.
+    #[serde(default, skip_serializing_if = "Market::is_default")]
+    pub market: Market,
+}
+
+/// What kind of work a job is.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WorkClass {
+    /// Runs to its end with nobody waiting for it.
+    #[default]
+    Batch,
+    /// Trains a model: long, and can often go on from a checkpoint.
+    Training,
+    /// Serves requests: runs until it is cancelled.
+    Inference,
+    /// Somebody sits before it.
+    Interactive,
+}
+
+impl WorkClass {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for WorkClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Batch => "batch",
+            Self::Training => "training",
+            Self::Inference => "inference",
+            Self::Interactive => "interactive",
+        })
+    }
+}
+
+/// On which terms a job runs.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Market {
+    /// Keeps what it got.
+    #[default]
+    OnDemand,
+    /// Within what was reserved.
+    Reserved,
+    /// Yields to whatever is not spot.
+    Spot,
+}
+
+impl Market {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// On which nodes, and how devices must lie to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct PlaceAsk {
+    /// Only in this partition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// Only on these nodes; empty means any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes: BTreeSet<NodeId>,
+    /// Never on these nodes.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub nodes_avoided: BTreeSet<NodeId>,
+    /// Labels that the node must have, each `key=value`.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
+    /// No two tasks of this tenant's jobs that name the same word share a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub apart: Option<String>,
+    /// The devices of a task on one island of fast links (NVLink).
+    #[serde(skip_serializing_if = "Wish::is_default")]
+    pub island: Wish,
+    /// The devices of a task on one NUMA node.
+    #[serde(skip_serializing_if = "Wish::is_default")]
+    pub numa: Wish,
+    /// The devices of a task each on a NIC rail of its own.
+    #[serde(skip_serializing_if = "Wish::is_default")]
+    pub rail: Wish,
+}
+
+impl PlaceAsk {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// How much a placement matters.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// It does not.
+    #[default]
+    Any,
+    /// Better so, but otherwise will do.
+    Prefer,
+    /// Only so.
+    Require,
+}
+
+impl Wish {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What helps to predict a job's run time and memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Hints {
+    /// A digest of the script it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// Parameters of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_parameters: Option<u64>,
+    /// The data set's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_set: Option<String>,
+}
+
+impl Hints {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How it ends and yields.
@@ -170,11 +336,40 @@ pub struct Yields {
     /// How often a failed job is tried again.
     #[serde(default)]
     pub retries: u32,
+    /// Whether it may be ended to make room and queued again. Spot always may.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub preemptible: bool,
+    /// How long it runs before it may be preempted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub runtime_min: Micros,
+    /// How often it saves its work by itself; absent means that what was done is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_interval: Option<Micros>,
+    /// What a restart costs it beside the work lost.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_cost: Micros,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(value: &Micros) -> bool {
+    value.0 == 0
 }
 
 impl Default for Yields {
     fn default() -> Self {
-        Self { grace: Micros::from_secs(10), retries: 0 }
+        Self {
+            grace: Micros::from_secs(10),
+            retries: 0,
+            preemptible: false,
+            runtime_min: Micros(0),
+            checkpoint_interval: None,
+            restart_cost: Micros(0),
+        }
     }
 }
 
@@ -233,6 +428,25 @@ pub enum AskError {
         /// The guarantee.
         guaranteed: Permille,
     },
+    /// Something is asked of devices, and no device.
+    #[error(
+        "devices.count is 0 and yet something is asked of devices: leave it out, or ask for one"
+    )]
+    NoDevice,
+    /// A text of `place` or `hints` is too long or holds what no name may.
+    #[error("{field} is not a name: use 1 to 128 printable characters")]
+    Name {
+        /// Where.
+        field: &'static str,
+    },
+    /// A list of `place` is too long.
+    #[error("{field} has {number} entries: at most {PLACE_ENTRIES_MAX}")]
+    Entries {
+        /// Where.
+        field: &'static str,
+        /// How many it has.
+        number: usize,
+    },
     /// A gang cannot read one client's descriptors.
     #[error("a gang of {0} tasks cannot share one terminal: use `polder submit` and `polder logs`")]
     GangOnTerminal(u32),
@@ -259,9 +473,19 @@ impl Ask {
         range("yields.retries", self.yields.retries.into(), 0, RETRIES_MAX.into())?;
         let year = i128::from(Micros::from_secs(366 * 86_400).0);
         range("yields.grace", self.yields.grace.0.into(), 0, year)?;
-        if let Some(limit) = self.when.time_limit {
-            range("when.time_limit", limit.0.into(), 1, 10 * year)?;
+        for (field, length) in [
+            ("when.time_limit", self.when.time_limit),
+            ("when.estimate", self.when.estimate),
+            ("yields.checkpoint_interval", self.yields.checkpoint_interval),
+        ] {
+            if let Some(length) = length {
+                range(field, length.0.into(), 1, 10 * year)?;
+            }
         }
+        range("yields.runtime_min", self.yields.runtime_min.0.into(), 0, year)?;
+        range("yields.restart_cost", self.yields.restart_cost.0.into(), 0, year)?;
+        self.place.check()?;
+        self.hints.check()?;
         if let Some(cpu) = self.host.cpu {
             range("host.cpu", cpu.0.into(), 10, 10_000_000)?;
         }
@@ -318,6 +542,40 @@ impl Work {
     }
 }
 
+/// Refuses a text that no table or key could hold.
+fn name(field: &'static str, text: &str) -> Result<(), AskError> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(AskError::Name { field }) }
+}
+
+impl PlaceAsk {
+    fn check(&self) -> Result<(), AskError> {
+        for (field, text) in [("place.partition", &self.partition), ("place.apart", &self.apart)] {
+            text.as_ref().map_or(Ok(()), |text| name(field, text))?;
+        }
+        self.labels.iter().try_for_each(|label| name("place.labels", label))?;
+        for (field, number) in [
+            ("place.labels", self.labels.len()),
+            ("place.nodes", self.nodes.len()),
+            ("place.nodes_avoided", self.nodes_avoided.len()),
+        ] {
+            if number > PLACE_ENTRIES_MAX {
+                return Err(AskError::Entries { field, number });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Hints {
+    fn check(&self) -> Result<(), AskError> {
+        for (field, text) in [("hints.script", &self.script), ("hints.data_set", &self.data_set)] {
+            text.as_ref().map_or(Ok(()), |text| name(field, text))?;
+        }
+        Ok(())
+    }
+}
+
 impl DeviceAsk {
     fn check(&self) -> Result<(), AskError> {
         let range = |field, value: i128, min: i128, max: i128| {
@@ -327,7 +585,16 @@ impl DeviceAsk {
                 Err(AskError::Range { field, value, min, max })
             }
         };
-        range("devices.count", self.count.into(), 1, DEVICES_MAX.into())?;
+        range("devices.count", self.count.into(), 0, DEVICES_MAX.into())?;
+        if self.count == 0 {
+            let asked = self.whole || self.compute_max.is_some() || self.isolation.is_some();
+            let selects = !self.models.is_empty() || !self.features.is_empty();
+            let bandwidth = self.bandwidth.is_some() || self.mechanism.is_some();
+            if asked || selects || bandwidth || self.compute.0 != 0 || self.memory.0 != 0 {
+                return Err(AskError::NoDevice);
+            }
+            return Ok(());
+        }
         range("devices.compute (thousandths)", self.compute.0.into(), 1, 1000)?;
         if self.whole {
             if self.compute != Permille::WHOLE || self.compute_max.is_some() {
@@ -382,10 +649,13 @@ mod tests {
                 features: BTreeSet::new(),
                 isolation: None,
                 mechanism: None,
+                bandwidth: None,
             },
             host: HostAsk::default(),
             when: When::default(),
             yields: Yields::default(),
+            place: PlaceAsk::default(),
+            hints: Hints::default(),
         }
     }
 
@@ -408,7 +678,18 @@ mod tests {
         check(|a| a.work.command.push("x".repeat(TEXT_BYTES_MAX)), "at most 262144");
         check(|a| a.gang = Gang { min: 0, max: 1 }, "gang.min is 0");
         check(|a| a.gang = Gang { min: 3, max: 2 }, "gang.max is 2");
-        check(|a| a.devices.count = 0, "devices.count is 0");
+        check(|a| a.devices.count = 0, "and yet something is asked of devices");
+        check(
+            |a| {
+                a.devices.count = 0;
+                a.devices.compute = Permille(0);
+                a.devices.memory = Bytes(0);
+            },
+            "",
+        );
+        check(|a| a.place.partition = Some(String::new()), "place.partition is not a name");
+        check(|a| a.hints.script = Some("a\nb".into()), "hints.script is not a name");
+        check(|a| a.when.estimate = Some(Micros(0)), "when.estimate is 0");
         check(|a| a.devices.memory = Bytes(0), "devices.memory is 0");
         check(|a| a.devices.compute = Permille(0), "is 0: it must lie between 1 and 1000");
         check(|a| a.devices.compute_max = Some(Permille(100)), "below the guaranteed");

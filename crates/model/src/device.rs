@@ -14,6 +14,8 @@ pub enum Mechanism {
     Whole,
     /// Device time granted in turns by the node's arbiter, memory counted by the ledger.
     TimeSlice,
+    /// A part of the device cut by its hardware (NVIDIA's multi-instance GPU).
+    Mig,
 }
 
 impl fmt::Display for Mechanism {
@@ -21,6 +23,7 @@ impl fmt::Display for Mechanism {
         f.pad(match self {
             Self::Whole => "whole",
             Self::TimeSlice => "time_slice",
+            Self::Mig => "mig",
         })
     }
 }
@@ -154,6 +157,12 @@ pub struct Device {
     /// Nearest NUMA node, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numa_node: Option<u32>,
+    /// The island of fast links (NVLink) it belongs to within its node, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub island: Option<u32>,
+    /// The NIC rail it is nearest to, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rail: Option<u32>,
     /// How programs reach it.
     pub address: Address,
     /// How it can be cut, best isolation first.
@@ -175,6 +184,15 @@ pub struct NodeFacts {
     pub memory: Bytes,
     /// Agent's version.
     pub agent: String,
+    /// Partitions it belongs to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub partitions: BTreeSet<String>,
+    /// Words that asks may select it by, each `key=value`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub labels: BTreeSet<String>,
+    /// Network bandwidth that leases may share, in bytes a second, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Bytes>,
 }
 
 /// What a node has, as of one probe.

@@ -2,13 +2,13 @@
 
 use crate::device::Inventory;
 use crate::{
-    Ask, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, Outcome, PoolId, Tenant,
-    TenantPath, Timestamp, User, UserName,
+    Ask, DeviceId, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, Outcome, Policy,
+    PoolId, Reservation, Tenant, TenantPath, Timestamp, User, UserName,
 };
 use serde::{Deserialize, Serialize};
 
 /// The version this program writes.
-pub const EVENT_VERSION: u32 = 1;
+pub const EVENT_VERSION: u32 = 2;
 
 /// One row of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,21 @@ pub enum Event {
     TenantRemoved {
         /// Which.
         tenant: TenantPath,
+    },
+    /// The settings that decisions depend on were changed.
+    PolicySet {
+        /// As they now are.
+        policy: Box<Policy>,
+    },
+    /// Nodes were reserved, or a reservation was changed.
+    ReservationSet {
+        /// As it now is.
+        reservation: Reservation,
+    },
+    /// A reservation was removed.
+    ReservationRemoved {
+        /// Its name.
+        name: String,
     },
     /// A user was added or changed.
     UserSet {
@@ -168,6 +183,23 @@ pub enum Decision {
         /// Why.
         reason: StopReason,
     },
+    /// End these jobs and queue them again, so that all of another's gang can start. The room
+    /// they leave is kept for it.
+    Preempt {
+        /// For whom.
+        job: JobId,
+        /// Who yields; none is in vain: without any one of them the gang would not fit.
+        victims: Vec<JobId>,
+        /// On what ground.
+        ground: Ground,
+        /// Where the gang will go, by rank.
+        spots: Vec<Spot>,
+    },
+    /// A job for which others yielded needs what was kept for it no longer.
+    Release {
+        /// Whose.
+        job: JobId,
+    },
     /// Every lease of a try has ended (or none was held): queue it again.
     Retry {
         /// Whose.
@@ -182,6 +214,30 @@ pub enum Decision {
         /// How.
         outcome: Outcome,
     },
+}
+
+/// On what ground a job may make others yield.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Ground {
+    /// Its priority is higher.
+    Priority,
+    /// Its tenant holds less than it deserves, theirs more.
+    Quota,
+    /// They run on spot terms.
+    Spot,
+    /// They fit elsewhere and are moved.
+    Move,
+}
+
+/// Devices of one node for one task.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Spot {
+    /// Which node.
+    pub node: NodeId,
+    /// Which of its devices.
+    pub devices: Vec<DeviceId>,
 }
 
 /// Why a gang was given back.
@@ -218,6 +274,13 @@ pub enum StopReason {
     },
     /// A gang was returned before it started.
     Returned,
+    /// It made room for another and is queued again.
+    Preempted {
+        /// For whom.
+        job: JobId,
+        /// On what ground.
+        ground: Ground,
+    },
     /// The device under it went away.
     DeviceLost {
         /// What is known.

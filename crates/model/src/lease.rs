@@ -20,6 +20,19 @@ pub struct Slice {
     pub compute_max: Permille,
     /// Memory guaranteed, and the most it may hold. A whole slice has the device's.
     pub memory: Bytes,
+    /// The instance, where the hardware cuts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Instance>,
+}
+
+/// A part of a device that its hardware cut.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Instance {
+    /// The vendor's name of its size: `2g.20gb`.
+    pub profile: String,
+    /// The memory slot it begins at.
+    pub start: u8,
 }
 
 /// How far a lease has come.

@@ -12,24 +12,33 @@ mod explain;
 mod ids;
 mod job;
 mod lease;
+mod policy;
+mod reservation;
 mod sync;
 mod tenant;
 mod units;
 
 pub use ask::{
-    Ask, AskError, DeviceAsk, GANG_MAX, Gang, HostAsk, Stdio, TEXT_BYTES_MAX, When, Work, Yields,
+    Ask, AskError, DeviceAsk, GANG_MAX, Gang, Hints, HostAsk, Market, PlaceAsk, Stdio,
+    TEXT_BYTES_MAX, When, Wish, Work, WorkClass, Yields,
 };
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
 };
-pub use event::{Decision, EVENT_VERSION, Envelope, Event, ReturnReason, StopReason};
+pub use event::{Decision, EVENT_VERSION, Envelope, Event, Ground, ReturnReason, Spot, StopReason};
 pub use explain::{Explanation, Help, Reason, Resource};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
 pub use job::{Job, JobState, Outcome};
-pub use lease::{Lease, LeaseState, Slice};
+pub use lease::{Instance, Lease, LeaseState, Slice};
+pub use policy::{
+    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, FairShare, ORDER_TERMS_MAX, Order,
+    PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX, Term,
+    TimeRule, WEIGHT_MAX,
+};
+pub use reservation::{RESERVATION_NODES_MAX, Reservation, ReservationError};
 pub use sync::{
     DeviceSample, GangPlace, LeaseEnd, LeaseOrder, LeaseReport, LeaseSample, Phase, SYNC_PROTOCOL,
     SyncRefusal, SyncRequest, SyncResponse, Tombstone, Version,
 };
-pub use tenant::{Quota, Role, Tenant, User};
+pub use tenant::{Quota, Role, Share, Tenant, User};
 pub use units::{Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};

@@ -31,6 +31,55 @@ pub struct Tenant {
     /// Share used when an ask names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_compute: Option<Permille>,
+    /// What it is due, and how it shares what others leave.
+    #[serde(default, skip_serializing_if = "Share::is_default")]
+    pub share: Share,
+    /// The most each of its users may hold at once, of this tenant and all below it.
+    #[serde(default, skip_serializing_if = "Quota::is_default")]
+    pub user_quota: Quota,
+}
+
+impl Tenant {
+    /// A tenant without limits, due nothing.
+    #[must_use]
+    pub fn new(path: TenantPath) -> Self {
+        Self {
+            path,
+            quota: Quota::default(),
+            default_compute: None,
+            share: Share::default(),
+            user_quota: Quota::default(),
+        }
+    }
+}
+
+/// What a tenant is due, and how it shares what others leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Share {
+    /// Compute it is due before anybody gets more than theirs, in thousandths of a device.
+    pub deserved: u64,
+    /// Its part of what is left, relative to its siblings'.
+    pub weight: u32,
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self { deserved: 0, weight: 1 }
+    }
+}
+
+impl Share {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Quota {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a user may do.

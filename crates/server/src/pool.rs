@@ -4,7 +4,7 @@ use crate::clock::{Clock, ServerTime, system_clock};
 use crate::journal::{AppendError, Archive, Batch, Journal, JournalError, Reader, Storage};
 use crate::state::{self, StateError, StateLock};
 use polder_engine::{ENGINE_VERSION, Engine, Policy};
-use polder_model::{Event, PoolId, Quota, Role, Tenant, TenantPath, Timestamp, User, UserName};
+use polder_model::{Event, PoolId, Role, Tenant, TenantPath, Timestamp, User, UserName};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -157,7 +157,7 @@ async fn first_events(
     events.extend(time.step());
     if fresh.is_some() {
         let path: TenantPath = FIRST_TENANT.parse().expect("the constant is a tenant's name");
-        let tenant = Tenant { path: path.clone(), quota: Quota::default(), default_compute: None };
+        let tenant = Tenant::new(path.clone());
         events.push(Event::TenantSet { tenant });
         let name: UserName = crate::auth::Caller::from_token().user;
         let (role, tenants, added_at) = (Role::Admin, vec![path], time.peek());

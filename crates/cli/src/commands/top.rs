@@ -269,6 +269,7 @@ mod tests {
     fn view(device_time: u64) -> LeaseView {
         let device: DeviceId = "gpu0".parse().unwrap();
         let slice = Slice {
+            instance: None,
             device: device.clone(),
             mechanism: Mechanism::TimeSlice,
             compute: Permille(300),

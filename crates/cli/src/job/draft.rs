@@ -3,8 +3,8 @@
 use super::Tasks;
 use crate::failure::Failure;
 use polder_model::{
-    Ask, Bytes, DeviceAsk, Gang, HostAsk, Micros, MilliCpu, Permille, Stdio, TenantPath, UserName,
-    When, Work, Yields,
+    Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, MilliCpu, Permille, PlaceAsk, Stdio,
+    TenantPath, UserName, When, Work, Yields,
 };
 use std::collections::BTreeMap;
 
@@ -112,16 +112,24 @@ impl Draft {
             work: Work { command: self.command, directory, environment, stdio, umask: own_umask() },
             gang: Gang { min: tasks.min, max: tasks.max },
             devices,
-            host: HostAsk { cpu: self.cpu, memory: self.host_memory, pids: self.pids },
+            host: HostAsk {
+                cpu: self.cpu,
+                memory: self.host_memory,
+                pids: self.pids,
+                network: None,
+            },
             when: When {
                 time_limit: self.time_limit,
                 priority: self.priority.unwrap_or(0),
-                priority_expiry: None,
+                ..When::default()
             },
             yields: Yields {
                 grace: self.grace.unwrap_or(usual.grace),
                 retries: self.retries.unwrap_or(usual.retries),
+                ..usual
             },
+            place: PlaceAsk::default(),
+            hints: Hints::default(),
         };
         ask.check().map_err(Failure::usage)?;
         Ok(ask)
@@ -160,6 +168,7 @@ impl Draft {
             features: self.features.iter().map(|word| word.to_ascii_lowercase()).collect(),
             isolation: None,
             mechanism: None,
+            bandwidth: None,
         }
     }
 }

@@ -54,6 +54,8 @@ impl CardFacts {
             features: self.features(),
             health: self.health(),
             numa_node: pci_address.as_deref().and_then(|address| sysfs.numa_node(address)),
+            island: None,
+            rail: None,
             pci_address,
             address: Address::Nvml { index: self.index, uuid: self.uuid.clone() },
             mechanisms: vec![Mechanism::Whole],

@@ -113,6 +113,8 @@ pub(crate) fn found(info: &impl Info, place: &Place<'_>, sysfs: &Sysfs) -> Found
         health: health(info, memory),
         pci_address,
         numa_node,
+        island: None,
+        rail: None,
         address: Address::Opencl {
             library: place.library.to_owned(),
             platform: place.platform.to_owned(),

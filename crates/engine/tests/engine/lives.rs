@@ -1,6 +1,7 @@
 //! A job's life: starting, running, ending, cancelling, retrying, losing its node or device.
 
 use crate::world::{With, World, ask, gib};
+use polder_engine::ENGINE_VERSION;
 use polder_model::{
     Bytes, Decision, Event, Inventory, LeaseId, NodeId, Outcome, Quota, StopReason, Timestamp,
 };
@@ -156,9 +157,11 @@ fn time_without_a_writer_does_not_count_against_a_gang() {
 #[test]
 fn a_journal_of_a_newer_engine_is_refused() {
     let mut world = one();
-    let newer = Event::Fenced { writer: "newer".into(), engine: 2 };
+    let newer = Event::Fenced { writer: "newer".into(), engine: ENGINE_VERSION + 1 };
     let error = world.try_apply(newer).unwrap_err();
-    assert_eq!(error, "engine version 2 decided this: run that version, this is 1");
+    let (newer, this) = (ENGINE_VERSION + 1, ENGINE_VERSION);
+    let expect = format!("engine version {newer} decided this: run that version, this is {this}");
+    assert_eq!(error, expect);
     let opened = || Event::PoolOpened { pool: "p".parse().unwrap(), engine: 1 };
     world.apply(opened());
     let twice = "the pool is opened twice: two journals were joined";

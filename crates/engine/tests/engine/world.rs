@@ -2,12 +2,12 @@
 
 use polder_engine::{Engine, Policy, Report};
 use polder_model::{
-    Address, Api, Ask, Bytes, Decision, Device, DeviceAsk, DeviceKind, Event, Gang, Health,
+    Address, Api, Ask, Bytes, Decision, Device, DeviceAsk, DeviceKind, Event, Gang, Health, Hints,
     HostAsk, Inventory, Isolation, JobId, JobState, Lease, LeaseEnd, LeaseId, LeaseSample,
-    LeaseState, Mechanism, Micros, MilliCpu, NodeFacts, NodeId, Outcome, Permille, Quota, Stdio,
-    Tenant, Timestamp, When, Work, Yields,
+    LeaseState, Mechanism, Micros, MilliCpu, NodeFacts, NodeId, Outcome, Permille, PlaceAsk, Quota,
+    Stdio, Tenant, Timestamp, When, Work, Yields,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const GIB: u64 = 1 << 30;
 
@@ -36,13 +36,16 @@ pub(crate) fn ask() -> Ask {
             compute_max: None,
             memory: gib(1),
             models: vec![],
-            features: std::collections::BTreeSet::new(),
+            features: BTreeSet::new(),
             isolation: None,
             mechanism: None,
+            bandwidth: None,
         },
         host: HostAsk::default(),
         when: When::default(),
         yields: Yields::default(),
+        place: PlaceAsk::default(),
+        hints: Hints::default(),
     }
 }
 
@@ -123,6 +126,8 @@ pub(crate) fn device(id: &str, model: &str, memory: Bytes) -> Device {
         health: Health::Healthy,
         pci_address: None,
         numa_node: None,
+        island: None,
+        rail: None,
         address: Address::Simulated,
         mechanisms: vec![Mechanism::Whole, Mechanism::TimeSlice],
         simulated: true,
@@ -163,7 +168,7 @@ impl World {
     }
 
     pub(crate) fn set_tenant(&mut self, path: &str, quota: Quota) {
-        let tenant = Tenant { path: path.parse().unwrap(), quota, default_compute: None };
+        let tenant = Tenant { quota, ..Tenant::new(path.parse().unwrap()) };
         self.apply(Event::TenantSet { tenant });
     }
 
@@ -186,6 +191,9 @@ impl World {
                 cpu: MilliCpu(16_000),
                 memory: gib(64),
                 agent: "1".into(),
+                partitions: BTreeSet::new(),
+                labels: BTreeSet::new(),
+                network: None,
             },
             devices: vec![],
         })

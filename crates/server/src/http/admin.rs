@@ -85,7 +85,7 @@ pub(super) async fn set_tenant(
     Body(change): Body<TenantChange>,
 ) -> Result<Json<TenantView>, ApiError> {
     let TenantChange { quota, default_compute } = change;
-    let tenant = Tenant { path: parse(&path)?, quota, default_compute };
+    let tenant = Tenant { quota, default_compute, ..Tenant::new(parse(&path)?) };
     app.handle.write(caller, Write::TenantSet { tenant: tenant.clone() }).await?;
     Ok(Json(app.handle.query(move |view| tenant_view(view, &tenant)).await?))
 }

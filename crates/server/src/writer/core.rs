@@ -159,7 +159,12 @@ impl Core {
                 }
                 job
             }
+            Decision::Preempt { job, victims, .. } => {
+                self.draft.jobs.extend(victims);
+                job
+            }
             Decision::Start { job }
+            | Decision::Release { job }
             | Decision::Return { job, .. }
             | Decision::Stop { job, .. }
             | Decision::Retry { job, .. } => job,
