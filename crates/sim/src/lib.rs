@@ -5,4 +5,9 @@
 //! and is named as one.
 
 pub mod figure;
+mod num;
+pub mod pool;
+pub mod random;
 pub mod traces;
+pub mod workload;
+pub mod world;

@@ -1,0 +1,294 @@
+//! The nodes of a simulated pool: from a few words, a file, or a public trace's list.
+
+use polder_model::{
+    Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Inventory, Mechanism, MilliCpu,
+    NodeFacts, NodeId,
+};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use thiserror::Error;
+
+/// Most nodes in one simulated pool.
+pub const NODES_MAX: usize = 100_000;
+/// Most devices of one node.
+pub const NODE_DEVICES_MAX: u32 = 64;
+/// Pools that have a name.
+pub const PRESETS: &[(&str, &str)] = &[
+    ("guides", "20 nodes x 8 cards of 80 GiB"),
+    ("muri", "8 nodes x 8 cards of 32 GiB"),
+    ("NxM", "N nodes x M cards of 80 GiB, for example 4x8"),
+];
+
+/// Why a pool is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PoolError {
+    /// The words name no pool.
+    #[error("{text:?} is no pool: write {}, or name a file", presets())]
+    Unknown {
+        /// What was given.
+        text: String,
+    },
+    /// A file's text is not a pool.
+    #[error("no list of nodes: {why}")]
+    Parse {
+        /// What is wrong, with its line.
+        why: String,
+    },
+    /// A number outside its range.
+    #[error("{what} is {value}: it must lie between {min} and {max}")]
+    Range {
+        /// Which number.
+        what: &'static str,
+        /// What was given.
+        value: u64,
+        /// Smallest.
+        min: u64,
+        /// Largest.
+        max: u64,
+    },
+    /// A name that cannot be used.
+    #[error("node {name:?}: {why}")]
+    Name {
+        /// Which.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+fn presets() -> String {
+    PRESETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// The nodes of a simulated pool.
+pub type Pool = Vec<(NodeId, Inventory)>;
+
+/// A kind of node, as a file writes it: one `[[node]]` table each.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nodes {
+    /// Its name; with `count` above one, a number is added to it.
+    pub name: String,
+    /// How many alike.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// CPUs; absent means more than anything asks for.
+    #[serde(default)]
+    pub cpus: Option<u32>,
+    /// Memory beside the devices, `512GiB`; absent means more than anything asks for.
+    #[serde(default)]
+    pub memory: Option<String>,
+    /// Its cards.
+    #[serde(default, rename = "device")]
+    pub devices: Vec<Cards>,
+}
+
+/// Cards of one model in a node: one `[[node.device]]` table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cards {
+    /// What they are.
+    pub model: String,
+    /// Memory of each, `80GiB`.
+    pub memory: String,
+    /// How many.
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    node: Vec<Nodes>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// A pool from a few words: a preset's name or `NxM`.
+///
+/// # Errors
+/// The words name no pool.
+pub fn preset(text: &str) -> Result<Pool, PoolError> {
+    let (nodes, cards, model, memory) = match text {
+        "guides" => (20, 8, "Card 80", "80GiB"),
+        "muri" => (8, 8, "Card 32", "32GiB"),
+        _ => {
+            let unknown = || PoolError::Unknown { text: text.chars().take(80).collect() };
+            let (nodes, cards) = text.split_once('x').ok_or_else(unknown)?;
+            let number = |text: &str| text.parse::<u32>().map_err(|_| unknown());
+            (number(nodes)?, number(cards)?, "Card 80", "80GiB")
+        }
+    };
+    let devices = vec![Cards { model: model.into(), memory: memory.into(), count: cards }];
+    build(&[Nodes { name: "n".into(), count: nodes, cpus: None, memory: None, devices }])
+}
+
+/// A pool from a TOML file's text.
+///
+/// # Errors
+/// Names the line, or the field and what it may be.
+pub fn parse(text: &str) -> Result<Pool, PoolError> {
+    let parse = |error: toml::de::Error| PoolError::Parse { why: error.to_string() };
+    build(&toml::from_str::<File>(text).map_err(parse)?.node)
+}
+
+fn build(kinds: &[Nodes]) -> Result<Pool, PoolError> {
+    let mut pool = Pool::new();
+    let mut seen = BTreeSet::new();
+    for kind in kinds {
+        range("the number of nodes", kind.count.into(), 1, crate::num::len(NODES_MAX))?;
+        range(
+            "the number of nodes",
+            crate::num::len(pool.len()) + u64::from(kind.count),
+            1,
+            crate::num::len(NODES_MAX),
+        )?;
+        let inventory = inventory(kind)?;
+        for number in 0..kind.count {
+            let name = match kind.count {
+                1 => kind.name.clone(),
+                _ => format!("{}{number:0width$}", kind.name, width = digits(kind.count - 1)),
+            };
+            let wrong = |why: String| PoolError::Name { name: name.clone(), why };
+            let id: NodeId = name.parse().map_err(|error| wrong(format!("{error}")))?;
+            if !seen.insert(id.clone()) {
+                return Err(wrong("there are two of this name".to_owned()));
+            }
+            pool.push((id, inventory.clone()));
+        }
+    }
+    Ok(pool)
+}
+
+fn digits(number: u32) -> usize {
+    number.to_string().len()
+}
+
+fn range(what: &'static str, value: u64, min: u64, max: u64) -> Result<(), PoolError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(PoolError::Range { what, value, min, max })
+    }
+}
+
+fn size(node: &str, text: &str) -> Result<Bytes, PoolError> {
+    let wrong = |why: String| PoolError::Name { name: node.to_owned(), why };
+    let bytes: Bytes = text.parse().map_err(|error| wrong(format!("{error}")))?;
+    range("a memory (bytes)", bytes.0, 1, 1 << 50)?;
+    Ok(bytes)
+}
+
+fn inventory(kind: &Nodes) -> Result<Inventory, PoolError> {
+    let mut devices = Vec::new();
+    for cards in &kind.devices {
+        range("the number of cards of a node", cards.count.into(), 1, NODE_DEVICES_MAX.into())?;
+        let memory = size(&kind.name, &cards.memory)?;
+        for _ in 0..cards.count {
+            let number = devices.len();
+            devices.push(device(&format!("gpu{number}"), &cards.model, memory)?);
+        }
+    }
+    range(
+        "the number of cards of a node",
+        crate::num::len(devices.len()),
+        0,
+        NODE_DEVICES_MAX.into(),
+    )?;
+    let cpus = kind.cpus.unwrap_or(HOST_CPUS);
+    range("the number of CPUs", cpus.into(), 1, HOST_CPUS.into())?;
+    let memory = kind.memory.as_deref().map_or(Ok(HOST_MEMORY), |text| size(&kind.name, text))?;
+    Ok(node(MilliCpu(cpus * 1000), memory, devices))
+}
+
+/// CPUs of a node of which nothing is said.
+const HOST_CPUS: u32 = 4_000_000;
+/// Memory of a node of which nothing is said.
+const HOST_MEMORY: Bytes = Bytes(1 << 50);
+
+/// A node with these.
+#[must_use]
+pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
+    let (address, agent) = ("10.0.0.1".to_owned(), "sim".to_owned());
+    Inventory { node: NodeFacts { address, cpu, memory, agent }, devices }
+}
+
+/// A simulated card that can be shared.
+///
+/// # Errors
+/// The id is no name.
+pub fn device(id: &str, model: &str, memory: Bytes) -> Result<Device, PoolError> {
+    let wrong = |error| PoolError::Name { name: id.to_owned(), why: format!("{error}") };
+    let id: DeviceId = id.parse().map_err(wrong)?;
+    Ok(Device {
+        id,
+        api: Api::Simulated,
+        kind: DeviceKind::Gpu,
+        vendor: "simulated".to_owned(),
+        model: model.chars().take(100).collect(),
+        driver: "sim".to_owned(),
+        memory,
+        allocation_max: None,
+        granularity: Bytes(1),
+        memory_bandwidth: None,
+        compute_units: 100,
+        features: BTreeSet::new(),
+        health: Health::Healthy,
+        pci_address: None,
+        numa_node: None,
+        address: Address::Simulated,
+        mechanisms: vec![Mechanism::Whole, Mechanism::TimeSlice],
+        simulated: true,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn presets_and_files_make_pools() {
+        let pool = preset("guides").unwrap();
+        assert_eq!((pool.len(), pool[0].1.devices.len()), (20, 8));
+        assert_eq!((pool[0].0.as_str(), pool[19].0.as_str()), ("n00", "n19"));
+        let text = r#"
+            [[node]]
+            name = "big"
+            count = 2
+            cpus = 96
+            memory = "512GiB"
+            [[node.device]]
+            model = "A"
+            memory = "80GiB"
+            count = 4
+        "#;
+        let pool = parse(text).unwrap();
+        assert_eq!(pool[1].0.as_str(), "big1");
+        assert_eq!(pool[1].1.devices[3].id.as_str(), "gpu3");
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let check = |result: Result<Pool, PoolError>, expect: &str| {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check(preset("lots"), "write guides, muri, NxM");
+        check(preset("0x8"), "the number of nodes is 0");
+        check(preset("4x65"), "the number of cards of a node is 65");
+        check(parse("[[node]]\nname = 'a'\ncards = 1"), "unknown field `cards`");
+        check(parse("[[node]]\nname = 'a'\n[[node]]\nname = 'a'"), "two of this name");
+        check(parse("[[node]]\nname = 'a/b'"), "node \"a/b\"");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,60}") {
+            let _ = parse(&text);
+            let _ = preset(&text);
+        }
+    }
+}
