@@ -212,7 +212,16 @@ const HOST_MEMORY: Bytes = Bytes(1 << 50);
 #[must_use]
 pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
     let (address, agent) = ("10.0.0.1".to_owned(), "sim".to_owned());
-    Inventory { node: NodeFacts { address, cpu, memory, agent }, devices }
+    let facts = NodeFacts {
+        address,
+        cpu,
+        memory,
+        agent,
+        partitions: BTreeSet::new(),
+        labels: BTreeSet::new(),
+        network: None,
+    };
+    Inventory { node: facts, devices }
 }
 
 /// A simulated card that can be shared.
@@ -238,6 +247,8 @@ pub fn device(id: &str, model: &str, memory: Bytes) -> Result<Device, PoolError>
         health: Health::Healthy,
         pci_address: None,
         numa_node: None,
+        island: None,
+        rail: None,
         address: Address::Simulated,
         mechanisms: vec![Mechanism::Whole, Mechanism::TimeSlice],
         simulated: true,

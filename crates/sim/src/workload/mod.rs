@@ -2,8 +2,8 @@
 //! really runs. Every reader ends here.
 
 use polder_model::{
-    Ask, Bytes, DeviceAsk, Gang, HostAsk, Micros, Outcome, Permille, Stdio, TenantPath, UserName,
-    When, Work, Yields,
+    Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, Outcome, Permille, PlaceAsk, Stdio,
+    TenantPath, UserName, When, Work, Yields,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,8 +38,6 @@ pub struct WorkJob {
     pub memory_peak: Option<Bytes>,
     /// How it ends when nothing ends it before.
     pub outcome: Outcome,
-    /// How often it saves its work; `None` means that a restart begins at nothing.
-    pub checkpoint: Option<Micros>,
 }
 
 impl WorkJob {
@@ -47,15 +45,7 @@ impl WorkJob {
     #[must_use]
     pub fn new(arrives: Micros, ask: Ask, runs: Micros) -> Self {
         let uses = ask.devices.compute;
-        Self {
-            arrives,
-            ask,
-            runs,
-            uses,
-            memory_peak: None,
-            outcome: Outcome::Succeeded,
-            checkpoint: None,
-        }
+        Self { arrives, ask, runs, uses, memory_peak: None, outcome: Outcome::Succeeded }
     }
 }
 
@@ -97,10 +87,13 @@ pub fn ask_whole(tenant: TenantPath, user: UserName, devices: u32) -> Ask {
             features: BTreeSet::new(),
             isolation: None,
             mechanism: None,
+            bandwidth: None,
         },
         host: HostAsk::default(),
         when: When::default(),
         yields: Yields::default(),
+        place: PlaceAsk::default(),
+        hints: Hints::default(),
     }
 }
 

@@ -28,8 +28,8 @@ use faults::{Fate, Kind};
 use node::{Node, Task};
 use polder_engine::{Engine, Policy, Refusal, Report};
 use polder_model::{
-    Decision, Device, DeviceId, Event, Inventory, JobId, LeaseId, Micros, NodeId, Quota, Tenant,
-    TenantPath, Timestamp, UserName,
+    Decision, Device, DeviceId, Event, Inventory, JobId, LeaseId, Micros, NodeId, Reservation,
+    Tenant, TenantPath, Timestamp, UserName,
 };
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,8 +49,6 @@ pub struct Delays {
     pub start: Micros,
     /// From the order to end until the program is gone, if its grace is not shorter.
     pub stop: Micros,
-    /// Work that a job does anew when it goes on after an interruption.
-    pub restart: Micros,
     /// How long the server waits for a node's call before it counts as silent.
     pub silent_after: Micros,
 }
@@ -61,7 +59,6 @@ impl Default for Delays {
             prepare: Micros::from_millis(500),
             start: Micros::from_millis(100),
             stop: Micros::from_secs(1),
-            restart: Micros::from_secs(30),
             silent_after: Micros::from_secs(15),
         }
     }
@@ -72,7 +69,7 @@ impl Delays {
     #[must_use]
     pub fn none() -> Self {
         let none = Micros(0);
-        Self { prepare: none, start: none, stop: none, restart: none, silent_after: none }
+        Self { prepare: none, start: none, stop: none, silent_after: none }
     }
 }
 
@@ -625,9 +622,14 @@ impl World {
                     record.lost = run.lost();
                 }
             }
-            Decision::Start { job } | Decision::Return { job, .. } | Decision::Stop { job, .. } => {
-                self.touch(*job)
+            Decision::Preempt { job, victims, .. } => {
+                self.touch(*job);
+                victims.iter().for_each(|victim| self.touch(*victim));
             }
+            Decision::Start { job }
+            | Decision::Release { job }
+            | Decision::Return { job, .. }
+            | Decision::Stop { job, .. } => self.touch(*job),
         }
     }
 
@@ -678,7 +680,7 @@ impl World {
         let lineage: Vec<TenantPath> = tenant.lineage().collect();
         for path in lineage.into_iter().rev() {
             if !self.known_tenants.contains(&path) {
-                self.set_tenant(Tenant { path, quota: Quota::default(), default_compute: None })?;
+                self.set_tenant(Tenant::new(path))?;
             }
         }
         Ok(())
@@ -739,6 +741,30 @@ impl World {
         self.apply(Event::TenantSet { tenant })?;
         self.known_tenants.insert(path);
         Ok(())
+    }
+
+    /// The settings change.
+    ///
+    /// # Errors
+    /// The engine broke a promise.
+    pub fn set_policy(&mut self, policy: Policy) -> Result<Result<(), Refusal>, WorldError> {
+        self.record(Event::PolicySet { policy: Box::new(policy) })
+    }
+
+    /// Nodes are reserved.
+    ///
+    /// # Errors
+    /// The engine broke a promise.
+    pub fn reserve(&mut self, what: Reservation) -> Result<Result<(), Refusal>, WorldError> {
+        self.record(Event::ReservationSet { reservation: what })
+    }
+
+    /// A reservation is removed.
+    ///
+    /// # Errors
+    /// The engine broke a promise.
+    pub fn unreserve(&mut self, name: String) -> Result<Result<(), Refusal>, WorldError> {
+        self.record(Event::ReservationRemoved { name })
     }
 
     /// The server's clock goes back.

@@ -252,7 +252,7 @@ impl World {
             Some(StopReason::Cancelled { .. } | StopReason::GangMemberEnded { .. }) | None => {
                 Outcome::Cancelled
             }
-            Some(StopReason::Returned) => Outcome::Returned,
+            Some(StopReason::Returned | StopReason::Preempted { .. }) => Outcome::Returned,
             Some(StopReason::DeviceLost { why }) => Outcome::Lost { why: why.clone() },
             Some(StopReason::Unknown) => Outcome::Lost { why: "unknown lease".to_owned() },
         };

@@ -80,13 +80,12 @@ impl Run {
 impl World {
     /// A gang runs as a whole from now on.
     pub(super) fn resume(&mut self, id: JobId) {
-        let restart = self.setup.delays.restart.0 as f64;
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.now.is_some() {
             return;
         }
         let again = self.records.jobs.get(run.record).is_some_and(|record| record.runs > 0);
-        let extra = if again { restart } else { 0.0 };
+        let extra = if again { run.job.ask.yields.restart_cost.0 as f64 } else { 0.0 };
         run.lost += extra;
         let all = run.job.runs.0 as f64 + extra;
         let (now, done) = (self.now, run.kept);
@@ -111,7 +110,7 @@ impl World {
     pub(super) fn pause(&mut self, id: JobId) {
         let Some(done) = self.halt(id) else { return };
         let Some(run) = self.runs.get_mut(&id) else { return };
-        let every = run.job.checkpoint.map_or(0.0, |every| every.0 as f64);
+        let every = run.job.ask.yields.checkpoint_interval.map_or(0.0, |every| every.0 as f64);
         let saved = if every > 0.0 { (done / every).floor() * every } else { 0.0 };
         run.lost += done - saved.max(run.kept).min(done);
         run.kept = saved.max(run.kept).min(done);

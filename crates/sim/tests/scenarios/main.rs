@@ -4,6 +4,8 @@
 //! to. `UPDATE=1 cargo test -p polder-sim --test scenarios` writes the latter anew: read the
 //! difference before keeping it. Every promise of the engine is checked after every event.
 
+#![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
+
 mod script;
 mod stage;
 

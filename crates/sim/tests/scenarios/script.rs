@@ -3,9 +3,10 @@
 //! ```text
 //! node NAME CARDS MODEL MEMORY [cpus=N] [memory=SIZE]   a node joins
 //! tenant PATH [devices=N] [compute=PERMILLE] [memory=SIZE]
-//! policy TOML                                           before the first node
+//! policy TOML                                           `;` ends a line; later: a live change
+//! reserve NAME NODE,... from=T until=T [tenant=PATH]    unreserve NAME
 //! slowdown PARTS                                        neighbours cost; before the first node
-//! delays [prepare=T] [start=T] [stop=T] [silent=T] [restart=T]   before the first node
+//! delays [prepare=T] [start=T] [stop=T] [silent=T]   before the first node
 //! submit LABEL [KEY=VALUE ...] [whole] [runs=T]         without `runs` it runs until `end`
 //! at T | wait T                                         time passes
 //! end LABEL [succeeded | failed CODE | signal N]        its tasks end by themselves
@@ -44,7 +45,7 @@ fn line(text: &str) -> Command {
     let mut keys = BTreeMap::new();
     for word in split(text.split('#').next().unwrap_or("")) {
         match word.split_once('=') {
-            Some((key, value)) if !text.starts_with("policy") => {
+            Some((key, value)) => {
                 keys.insert(key.to_owned(), value.to_owned());
             }
             _ => words.push(word),

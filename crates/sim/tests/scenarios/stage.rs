@@ -4,7 +4,7 @@ use crate::script::{self, Command};
 use polder_engine::Policy;
 use polder_model::{
     Bytes, Decision, Event, Gang, JobId, JobState, Lease, Micros, MilliCpu, Outcome, Permille,
-    Quota, Tenant, Timestamp,
+    Quota, Reservation, Tenant, Timestamp,
 };
 use polder_sim::pool;
 use polder_sim::workload::{WorkJob, ask_share, ask_whole};
@@ -65,7 +65,16 @@ fn value<T: std::str::FromStr<Err: ToString>>(
     word.parse().map(Some).map_err(|error: T::Err| format!("{key}={word}: {}", error.to_string()))
 }
 
-fn word<'c>(command: &'c Command, at: usize) -> Result<&'c str, String> {
+/// A value that has a name in JSON.
+fn named_value<T: serde::de::DeserializeOwned>(
+    command: &Command,
+    key: &str,
+) -> Result<Option<T>, String> {
+    let Some(word) = command.keys.get(key) else { return Ok(None) };
+    serde_json::from_value(word.as_str().into()).map(Some).map_err(text)
+}
+
+fn word(command: &Command, at: usize) -> Result<&str, String> {
     let found = command.words.get(at).map(String::as_str);
     found.ok_or_else(|| format!("{} lacks a word", command.verb))
 }
@@ -91,6 +100,11 @@ impl Stage {
             "policy" => return self.policy(command),
             "node" => self.node(command)?,
             "tenant" => self.tenant(command)?,
+            "reserve" => self.reserve(command)?,
+            "unreserve" => {
+                let name = word(command, 0)?.to_owned();
+                drop(self.world()?.unreserve(name).map_err(text)?);
+            }
             "submit" => self.submit(command)?,
             "at" | "wait" => return self.time(command),
             "end" => self.end(command)?,
@@ -122,7 +136,6 @@ impl Stage {
             ("start", &mut delays.start),
             ("stop", &mut delays.stop),
             ("silent", &mut delays.silent_after),
-            ("restart", &mut delays.restart),
         ] {
             if let Some(time) = value(command, key)? {
                 *delay = time;
@@ -131,8 +144,44 @@ impl Stage {
         Ok(())
     }
 
-    fn policy(&mut self, _command: &Command) -> Played {
-        Err("policies have no text yet".to_owned())
+    /// A policy's text, `;` between its lines; before the first node or as a live change.
+    fn policy(&mut self, command: &Command) -> Played {
+        let lines = command.text.trim_start_matches("policy").replace(';', "\n");
+        let policy: Policy = match toml::from_str(&lines) {
+            Ok(policy) => policy,
+            Err(error) => {
+                let _ = writeln!(self.told, "  refused: {}", error.message());
+                return Ok(());
+            }
+        };
+        if self.world.is_none() && policy.check().is_ok() {
+            self.policy = policy;
+            return Ok(());
+        }
+        if let Err(refusal) = self.world()?.set_policy(policy).map_err(text)? {
+            let _ = writeln!(self.told, "  refused: {refusal}");
+        }
+        self.settle()
+    }
+
+    fn reserve(&mut self, command: &Command) -> Played {
+        let begin = self.world()?.begin();
+        let time = |key: &str| -> Result<Timestamp, String> {
+            Ok(begin.after(value::<Micros>(command, key)?.ok_or_else(|| format!("no {key}="))?))
+        };
+        let nodes = word(command, 1)?.split(',').map(|node| node.parse().map_err(text));
+        let reservation = Reservation {
+            name: word(command, 0)?.to_owned(),
+            tenant: value(command, "tenant")?,
+            nodes: nodes.collect::<Result<_, _>>()?,
+            from: time("from")?,
+            until: time("until")?,
+            why: String::new(),
+        };
+        if let Err(refusal) = self.world()?.reserve(reservation).map_err(text)? {
+            let _ = writeln!(self.told, "  refused: {refusal}");
+        }
+        Ok(())
     }
 
     fn node(&mut self, command: &Command) -> Played {
@@ -154,7 +203,10 @@ impl Stage {
             memory: value(command, "memory")?,
         };
         let path = word(command, 0)?.parse().map_err(text)?;
-        let tenant = Tenant { path, quota, default_compute: None };
+        let mut tenant = Tenant { quota, ..Tenant::new(path) };
+        tenant.share.deserved = value(command, "deserved")?.unwrap_or(0);
+        tenant.share.weight = value(command, "weight")?.unwrap_or(1);
+        tenant.user_quota.devices = value(command, "each")?;
         self.world()?.set_tenant(tenant).map_err(text)
     }
 
@@ -199,12 +251,21 @@ impl Stage {
         let begin = self.world()?.begin();
         ask.when.priority_expiry = value(command, "until")?.map(|time| begin.after(time));
         ask.when.time_limit = value(command, "limit")?;
+        ask.when.estimate = value(command, "estimate")?;
+        ask.when.deadline = value(command, "deadline")?.map(|time| begin.after(time));
+        ask.when.class = named_value(command, "class")?.unwrap_or_default();
+        ask.when.market = named_value(command, "market")?.unwrap_or_default();
+        ask.place.partition = value(command, "partition")?;
+        ask.place.apart = value(command, "apart")?;
+        ask.yields.preemptible = command.words.iter().any(|word| word == "preemptible");
+        ask.yields.runtime_min = value(command, "least")?.unwrap_or(Micros(0));
+        ask.yields.checkpoint_interval = value(command, "checkpoint")?;
+        ask.yields.restart_cost = value(command, "restart")?.unwrap_or(Micros(0));
         ask.yields.retries = value(command, "retries")?.unwrap_or(0);
         let mut job = WorkJob::new(Micros(0), ask, value(command, "runs")?.unwrap_or(FOR_EVER));
         if let Some(uses) = value(command, "uses")? {
             job.uses = uses;
         }
-        job.checkpoint = value(command, "checkpoint")?;
         if let Some(code) = value(command, "fails")? {
             job.outcome = Outcome::Failed { code };
         }
@@ -358,6 +419,9 @@ impl Stage {
             Event::NodeBack { node } => format!("{node} is back"),
             Event::JobCancelled { job, .. } => format!("{} is cancelled", self.name(*job)),
             Event::ClockStepped { behind, .. } => format!("the clock is {behind} behind"),
+            Event::PolicySet { .. } => "the policy is set".to_owned(),
+            Event::ReservationSet { reservation } => format!("{} is reserved", reservation.name),
+            Event::ReservationRemoved { name } => format!("{name} is no longer reserved"),
             Event::Decided { decision } => self.decision(decision),
             other => format!("{other:?}"),
         })
@@ -370,6 +434,12 @@ impl Stage {
                 let leases: Vec<String> = leases.iter().map(spot).collect();
                 format!("grant {}: {}", name(job), leases.join(", "))
             }
+            Decision::Preempt { job, victims, ground, .. } => {
+                let victims: Vec<String> = victims.iter().map(name).collect();
+                let ground = format!("{ground:?}").to_lowercase();
+                format!("preempt {} for {} ({ground})", victims.join(" "), name(job))
+            }
+            Decision::Release { job } => format!("release what was kept for {}", name(job)),
             Decision::Start { job } => format!("start {}", name(job)),
             Decision::Return { job, reason } => format!("return {}: {reason:?}", name(job)),
             Decision::Stop { job, reason } => format!("stop {}: {reason:?}", name(job)),
