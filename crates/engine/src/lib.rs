@@ -26,6 +26,7 @@ mod explain;
 mod facts;
 pub mod fleet;
 mod index;
+pub mod mig;
 mod need;
 mod pass;
 mod place;
