@@ -35,6 +35,7 @@ mod quota;
 mod report;
 mod shape;
 mod step;
+pub mod topology;
 
 pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, RESERVATIONS_MAX, TENANTS_MAX, USERS_MAX};
 pub use check::Violation;

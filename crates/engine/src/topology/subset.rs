@@ -1,0 +1,300 @@
+//! Which devices of one node a task of several gets.
+//!
+//! Up to [`DEVICES_EXACT_MAX`](super::DEVICES_EXACT_MAX) devices every choice is compared, except
+//! that of devices which differ in nothing the lower one is taken first: that leaves one choice on
+//! a node whose devices are all alike and at most 12,870 on one where all differ.
+
+use super::links::{DEVICES_EXACT_MAX, Links};
+use std::cmp::Reverse;
+
+/// How much something is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Together {
+    /// It does not matter.
+    #[default]
+    Any,
+    /// Where possible.
+    Preferred,
+    /// Or not at all.
+    Required,
+}
+
+/// What a task wants of its devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wish {
+    /// How many.
+    pub count: usize,
+    /// All on one island of links.
+    pub island: Together,
+    /// All on one NUMA node.
+    pub numa: Together,
+    /// Each on a network rail of its own.
+    pub rails: Together,
+}
+
+/// The devices of one node, by place.
+#[derive(Clone, Copy, Debug)]
+pub struct Spots<'a> {
+    /// How they reach each other.
+    pub links: &'a Links,
+    /// The NUMA node of each.
+    pub numa: &'a [u16],
+    /// The network rail of each.
+    pub rails: &'a [u16],
+    /// What would be left free on each if the task took it, or `None` where it does not fit.
+    pub left: &'a [Option<u64>],
+    /// Whether nobody is on it.
+    pub idle: &'a [bool],
+}
+
+/// Devices for one task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Their places, ascending.
+    pub devices: Vec<usize>,
+    /// Islands they lie on.
+    pub islands: usize,
+    /// NUMA nodes they lie on.
+    pub numas: usize,
+    /// Bandwidth of all their pairs.
+    pub bandwidth: u64,
+    /// Bandwidth of all pairs of idle devices that are left.
+    pub kept: u64,
+}
+
+/// The larger the better: what is wanted of the devices themselves, then what is left to others,
+/// then the tightest.
+type Key = (Reverse<usize>, u64, Reverse<usize>, usize, u64, Reverse<u64>);
+
+/// The best devices for a task; `None` if none keep what is required.
+///
+/// For a task that wants its devices together, fewest islands, then most bandwidth between them,
+/// then (where wanted) fewest NUMA nodes and most rails; for every task, most bandwidth between the idle devices
+/// that are left, so that islands stay whole for those who want them; then the tightest devices,
+/// then the lowest.
+#[must_use]
+pub fn choose(spots: &Spots<'_>, wish: &Wish) -> Option<Choice> {
+    let fits: Vec<usize> =
+        (0..spots.links.devices()).filter(|at| spots.left(*at).is_some()).collect();
+    if wish.count == 0 || fits.len() < wish.count {
+        return None;
+    }
+    let mut best: Option<(Key, Choice)> = None;
+    for group in groups(spots, wish, fits) {
+        let mut search = Search::new(spots, wish, &group);
+        if spots.links.devices() <= DEVICES_EXACT_MAX {
+            search.extend(0, Sums::default());
+        } else {
+            search.take_greedily();
+        }
+        let Some((key, choice)) = search.best else { continue };
+        let lowest = |best: &Choice| Reverse(&choice.devices) > Reverse(&best.devices);
+        if best.as_ref().is_none_or(|(other, best)| (&key, lowest(best)) > (other, false)) {
+            best = Some((key, choice));
+        }
+    }
+    best.map(|(_, choice)| choice)
+}
+
+/// The devices among which to choose: those of one island or NUMA node each, where required.
+fn groups(spots: &Spots<'_>, wish: &Wish, fits: Vec<usize>) -> Vec<Vec<usize>> {
+    let name = |at: usize| {
+        let island = (wish.island == Together::Required).then(|| spots.links.island(at));
+        let numa = (wish.numa == Together::Required).then(|| spots.numa(at));
+        (island, numa)
+    };
+    let mut names: Vec<_> = fits.iter().map(|at| name(*at)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let inside = |wanted| fits.iter().copied().filter(|at| name(*at) == wanted).collect::<Vec<_>>();
+    let groups = names.into_iter().map(inside);
+    groups.filter(|group| group.len() >= wish.count).collect()
+}
+
+impl Spots<'_> {
+    fn left(&self, at: usize) -> Option<u64> {
+        self.left.get(at).copied().flatten()
+    }
+
+    fn numa(&self, at: usize) -> u16 {
+        self.numa.get(at).copied().unwrap_or(0)
+    }
+
+    fn rail(&self, at: usize) -> u16 {
+        self.rails.get(at).copied().unwrap_or(0)
+    }
+
+    fn idle(&self, at: usize) -> bool {
+        self.idle.get(at).copied().unwrap_or(false)
+    }
+
+    /// Whether two devices can be exchanged without any difference.
+    fn alike(&self, a: usize, b: usize) -> bool {
+        let links = self.links;
+        let same =
+            |other| other == a || other == b || links.between(a, other) == links.between(b, other);
+        let own =
+            |at| (links.island(at), self.numa(at), self.rail(at), self.left(at), self.idle(at));
+        own(a) == own(b) && (0..links.devices()).all(same)
+    }
+}
+
+/// Sums over the devices taken so far.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    bandwidth: u64,
+    /// Bandwidth that idle devices lose by it.
+    lost: u64,
+    left: u64,
+}
+
+struct Search<'a> {
+    spots: &'a Spots<'a>,
+    wish: &'a Wish,
+    open: &'a [usize],
+    /// For each open device the one before it that is alike, by place in `open`.
+    twin: Vec<Option<usize>>,
+    /// Bandwidth between each open device and all idle ones.
+    idle_row: Vec<u64>,
+    /// Bandwidth between all idle devices.
+    idle_all: u64,
+    /// Places in `open`.
+    taken: Vec<usize>,
+    best: Option<(Key, Choice)>,
+}
+
+impl<'a> Search<'a> {
+    fn new(spots: &'a Spots<'a>, wish: &'a Wish, open: &'a [usize]) -> Self {
+        let idle: Vec<usize> = (0..spots.links.devices()).filter(|at| spots.idle(*at)).collect();
+        let row = |at: &usize| idle.iter().map(|b| u64::from(spots.links.between(*at, *b))).sum();
+        let twin = |(place, at): (usize, &usize)| {
+            let before = open.iter().take(place).rposition(|other| spots.alike(*other, *at));
+            before.filter(|_| open.len() <= DEVICES_EXACT_MAX)
+        };
+        Self {
+            spots,
+            wish,
+            open,
+            twin: open.iter().enumerate().map(twin).collect(),
+            idle_row: open.iter().map(row).collect(),
+            idle_all: spots.links.within(&idle),
+            taken: Vec::with_capacity(wish.count),
+            best: None,
+        }
+    }
+
+    /// Tries every choice that goes on from the devices taken, with those from `from` on.
+    fn extend(&mut self, from: usize, sums: Sums) {
+        let missing = self.wish.count - self.taken.len();
+        if missing == 0 {
+            self.judge(sums);
+            return;
+        }
+        for place in from..=self.open.len().saturating_sub(missing) {
+            // Of two that are alike the lower goes first: the other way round is the same choice.
+            let twin = self.twin.get(place).copied().flatten();
+            if twin.is_some_and(|twin| !self.taken.contains(&twin)) {
+                continue;
+            }
+            let Some(next) = self.with(place, sums) else { continue };
+            self.taken.push(place);
+            self.extend(place + 1, next);
+            self.taken.pop();
+        }
+    }
+
+    fn with(&self, place: usize, sums: Sums) -> Option<Sums> {
+        let at = *self.open.get(place)?;
+        let taken = || self.taken.iter().filter_map(|place| self.open.get(*place));
+        let rail = self.spots.rail(at);
+        if self.wish.rails == Together::Required && taken().any(|at| self.spots.rail(*at) == rail) {
+            return None;
+        }
+        let mut next = sums;
+        next.left = next.left.saturating_add(self.spots.left(at)?);
+        if self.spots.idle(at) {
+            next.lost += self.idle_row.get(place)?;
+        }
+        for other in taken() {
+            let between = u64::from(self.spots.links.between(at, *other));
+            next.bandwidth += between;
+            // What two idle devices had between them was counted with each.
+            if self.spots.idle(at) && self.spots.idle(*other) {
+                next.lost -= between;
+            }
+        }
+        Some(next)
+    }
+
+    fn judge(&mut self, sums: Sums) {
+        let devices: Vec<usize> =
+            self.taken.iter().filter_map(|place| self.open.get(*place).copied()).collect();
+        let islands = different(devices.iter().map(|at| self.spots.links.island(*at)));
+        let numas = different(devices.iter().map(|at| self.spots.numa(*at)));
+        let rails = different(devices.iter().map(|at| self.spots.rail(*at)));
+        let kept = self.idle_all.saturating_sub(sums.lost);
+        let together = self.wish.island != Together::Any;
+        let key = (
+            Reverse(if together { islands } else { 0 }),
+            if together { sums.bandwidth } else { 0 },
+            Reverse(if self.wish.numa == Together::Any { 0 } else { numas }),
+            if self.wish.rails == Together::Any { 0 } else { rails },
+            kept,
+            Reverse(sums.left),
+        );
+        if self.best.as_ref().is_none_or(|(best, _)| key > *best) {
+            let choice = Choice { devices, islands, numas, bandwidth: sums.bandwidth, kept };
+            self.best = Some((key, choice));
+        }
+    }
+
+    /// Judges a few choices: from each island the tightest devices, filled up from the islands with
+    /// the most devices that fit; and the tightest of all.
+    fn take_greedily(&mut self) {
+        let spots = self.spots;
+        let island = |place: &usize| self.open.get(*place).map_or(0, |at| spots.links.island(*at));
+        let left = |place: &usize| self.open.get(*place).and_then(|at| spots.left(*at));
+        let mut places: Vec<usize> = (0..self.open.len()).collect();
+        places.sort_by_key(|place| (left(place), *place));
+        let mut names: Vec<u16> = places.iter().map(island).collect();
+        names.sort_unstable();
+        names.dedup();
+        let of =
+            |name: u16| places.iter().copied().filter(|p| island(p) == name).collect::<Vec<_>>();
+        let mut islands: Vec<Vec<usize>> = names.into_iter().map(of).collect();
+        islands.sort_by_key(|island| Reverse(island.len()));
+        let filled = |first: &Vec<usize>| {
+            let others = islands.iter().filter(|other| other.first() != first.first()).flatten();
+            first.iter().chain(others).copied().collect::<Vec<_>>()
+        };
+        let mut tries: Vec<Vec<usize>> = islands.iter().map(filled).collect();
+        tries.push(places);
+        for order in tries {
+            let mut sums = Sums::default();
+            self.taken.clear();
+            for place in order {
+                if self.taken.len() < self.wish.count
+                    && let Some(next) = self.with(place, sums)
+                {
+                    sums = next;
+                    self.taken.push(place);
+                }
+            }
+            if self.taken.len() == self.wish.count {
+                self.taken.sort_unstable();
+                self.judge(sums);
+            }
+        }
+    }
+}
+
+fn different(names: impl Iterator<Item = u16>) -> usize {
+    let mut names: Vec<u16> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names.len()
+}
+
+#[cfg(test)]
+#[path = "subset_tests.rs"]
+mod tests;
