@@ -32,6 +32,8 @@ mod pass;
 mod place;
 mod plan;
 mod quota;
+#[expect(dead_code, reason = "carried out by the pass in the next step")]
+mod reclaim;
 mod report;
 mod shape;
 mod step;

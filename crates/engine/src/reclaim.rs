@@ -1,0 +1,82 @@
+//! Who yields: the work that ends, or moves, so that a gang that is entitled to room gets it.
+//!
+//! Reasons, strongest first (see [`right`]):
+//! * **spot**: work of the spot market yields to anything that is not spot;
+//! * **priority**: work of strictly lower priority yields, if its tenants do not keep it;
+//! * **quota**: a gang that stays within what its tenants deserve takes back what other tenants
+//!   hold beyond theirs;
+//! * **move**: work that provably fits elsewhere at once restarts there ([`moves`]).
+//!
+//! Promises, each with its property test:
+//! * nothing is ended unless the whole gang then fits: quota, devices, machine and topology are one
+//!   check, on one trial ([`trial`]) that leaves no trace when it fails;
+//! * a rigid gang ends as a whole; an elastic one may lose members down to its minimum;
+//! * no victim can be left out with the gang still fitting; for a gang of one task no cheaper set
+//!   exists ([`node`]), for others see [`select`];
+//! * a gang that fits without is never a reason to end anything, and room that is about to be free
+//!   counts as free: work that is being ended is not in [`running`] any more, room that is promised
+//!   is;
+//! * **nothing is taken back**: sequences of reclaims and placements end.
+//!
+//! # Why nothing is taken back
+//! Gangs have a fixed total order, [`Standing`]: not spot before spot, then by priority, then by
+//! number. For a tenant that deserves something, call *kept* the shortest prefix of its subtree's
+//! gangs, in that order and without spot, that covers what it deserves ([`cover`]). A gang outside
+//! the kept prefix of a tenant can be taken from that tenant, and taking it changes no prefix. Let
+//! the lowest common tenant of evictor and victim have depth `c`. Every reason but spot asks that
+//! the victim is kept by none of its tenants deeper than `c`.
+//!
+//! Compare sets of gangs by the strongest one in which they differ. The potential is the tuple
+//! `(kept at the deepest level, ..., kept at the top level, all that runs)`, compared left to right.
+//! * Quota: at levels deeper than `c` victims were not kept, and the evictor is added to the kept of
+//!   at least one tenant, none of which then holds more than it deserves: the tuple grows there.
+//! * Priority and spot: in every tenant that holds evictor and victim, all that changes ranks at or
+//!   after the evictor. If it is kept, kept grows; if not, its victims were not kept either and kept
+//!   stays. All that runs grows, because the evictor outranks its victims.
+//! * A placement or a move without victims adds a gang: the same argument.
+//!
+//! So each step makes the tuple grow, and over finitely many gangs it has finitely many values. A
+//! priority that expires changes the order once per gang; priorities that grow with waiting order
+//! the queue and never count here.
+
+mod chosen;
+pub(crate) mod cost;
+pub(crate) mod cover;
+pub(crate) mod elastic;
+mod improve;
+pub(crate) mod moves;
+pub(crate) mod node;
+pub(crate) mod right;
+pub(crate) mod room;
+pub(crate) mod running;
+pub(crate) mod select;
+pub(crate) mod trial;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+
+/// A gang's place in the order in which work is kept; the smallest is kept longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Standing {
+    /// Of the spot market.
+    pub(crate) spot: bool,
+    /// Priority while it holds.
+    pub(crate) priority: Reverse<i32>,
+    /// Number of its job.
+    pub(crate) job: u64,
+}
+
+/// Why a gang yields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reason {
+    /// It is of the spot market and what comes is not.
+    Spot,
+    /// What comes has a higher priority.
+    Priority,
+    /// Its tenant holds more than it deserves and what comes is within what its own deserves.
+    Quota,
+    /// It restarts elsewhere at once.
+    Move,
+}

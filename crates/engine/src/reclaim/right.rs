@@ -1,0 +1,170 @@
+//! Who may end whom. The rules are those that [`super`] proves to end.
+
+use super::running::{Gang, Running};
+use super::trial::Trial;
+use super::{Reason, Standing};
+use crate::Held;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A gang that wants room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claimant {
+    pub(crate) job: u64,
+    pub(crate) tenant: usize,
+    /// While it holds; waiting adds nothing to it.
+    pub(crate) priority: i32,
+    pub(crate) spot: bool,
+    /// What its whole gang will hold.
+    pub(crate) held: Held,
+}
+
+/// What a claimant may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// What its reasons let it end.
+    End,
+    /// Whatever can restart: it will run elsewhere at once.
+    Move,
+}
+
+/// How far a claimant reaches into a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Reach {
+    /// The last gang that a tenant between the two keeps.
+    kept: Option<Standing>,
+    /// Whether the claimant's tenants stay within what they deserve.
+    entitled: bool,
+    /// Nothing more of it may be taken for others.
+    barred: bool,
+}
+
+/// Who yields to one claimant, or to one like it, at one moment.
+#[derive(Debug)]
+pub(crate) struct Right {
+    pub(crate) claimant: Claimant,
+    pub(crate) manner: Manner,
+    /// Microseconds since 1970.
+    pub(crate) now: u64,
+    /// By tenant of the claimant's lineage, nearest first: whether all below it on the way to the
+    /// claimant stay within what they deserve, and one deserves something.
+    entitled: Vec<(usize, bool)>,
+    barred: BTreeSet<usize>,
+    /// Gangs that must not be touched, whatever the reason.
+    pub(crate) spared: BTreeSet<usize>,
+    reach: RefCell<BTreeMap<usize, Reach>>,
+}
+
+impl Right {
+    pub(crate) fn new(trial: &Trial<'_>, claimant: Claimant, manner: Manner, now: u64) -> Self {
+        Self {
+            entitled: entitled(trial, &claimant),
+            claimant,
+            manner,
+            now,
+            barred: trial.barred.clone(),
+            spared: BTreeSet::new(),
+            reach: RefCell::new(BTreeMap::new()),
+        }
+    }
+
+    /// Whether whoever yields to one yields to the other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let of = |right: &Self| {
+            let claimant = &right.claimant;
+            (claimant.tenant, claimant.priority, claimant.spot, right.manner, right.now)
+        };
+        of(self) == of(other)
+            && self.entitled == other.entitled
+            && self.barred == other.barred
+            && self.spared == other.spared
+    }
+
+    /// Why a gang yields, if it does.
+    pub(crate) fn reason(&self, running: &Running, place: usize, gang: &Gang) -> Option<Reason> {
+        let facts = &gang.facts;
+        let yields = facts.yields?;
+        let ran = self.now.saturating_sub(facts.started_at);
+        if ran < yields.runtime_min
+            || facts.job == self.claimant.job
+            || self.spared.contains(&place)
+        {
+            return None;
+        }
+        if self.manner == Manner::Move {
+            return Some(Reason::Move);
+        }
+        if facts.spot && !self.claimant.spot {
+            return Some(Reason::Spot);
+        }
+        if self.claimant.spot && !facts.spot {
+            return None;
+        }
+        let reach = self.reach(running, facts.tenant);
+        let is_kept = !facts.spot && reach.kept.is_some_and(|kept| facts.standing() <= kept);
+        if is_kept || reach.barred {
+            return None;
+        }
+        if facts.priority < self.claimant.priority {
+            return Some(Reason::Priority);
+        }
+        (reach.entitled && !self.claimant.spot).then_some(Reason::Quota)
+    }
+
+    fn reach(&self, running: &Running, tenant: usize) -> Reach {
+        if let Some(reach) = self.reach.borrow().get(&tenant) {
+            return *reach;
+        }
+        let mut reach = Reach { kept: None, entitled: false, barred: false };
+        for above in running.lineage(tenant) {
+            if let Some((_, entitled)) = self.entitled.iter().find(|(common, _)| *common == above) {
+                reach.entitled = *entitled;
+                break;
+            }
+            let last = running.tenants.get(above).and_then(|tenant| tenant.cover.last());
+            // Standings later in the order are larger, and an absent one is the smallest.
+            reach.kept = reach.kept.max(last);
+            reach.barred |= self.barred.contains(&above);
+            if running.tenants.get(above).is_none_or(|tenant| tenant.parent.is_none()) {
+                // Different organisations: the pool itself is what they have in common.
+                reach.entitled = self.entitled.last().is_some_and(|(_, entitled)| *entitled);
+            }
+        }
+        self.reach.borrow_mut().insert(tenant, reach);
+        reach
+    }
+}
+
+/// Marks the pool as the tenant above all.
+pub(crate) const POOL: usize = usize::MAX;
+
+fn entitled(trial: &Trial<'_>, claimant: &Claimant) -> Vec<(usize, bool)> {
+    let mut entitled = Vec::new();
+    let (mut within, mut deserves) = (true, false);
+    for tenant in trial.running.lineage(claimant.tenant) {
+        entitled.push((tenant, within && deserves));
+        let Some(facts) = trial.running.tenants.get(tenant) else { continue };
+        let deserved = facts.cover.deserved();
+        if deserved.is_set() {
+            let mut held = trial.held_kept(tenant);
+            held.add(claimant.held);
+            // What asks for none of what a tenant deserves has no part in it.
+            deserves |= deserved.amounts().any(|(resource, _)| claimant.held.of(resource) > 0);
+            within &= deserved.holds(&held);
+        }
+    }
+    entitled.push((POOL, within && deserves));
+    entitled
+}
+
+/// Tenants that keep a gang, among those that it is in.
+pub(crate) fn keepers<'r>(
+    running: &'r Running,
+    gang: &'r Gang,
+) -> impl Iterator<Item = usize> + 'r {
+    let standing = gang.facts.standing();
+    running.lineage(gang.facts.tenant).filter(move |tenant| {
+        let last = running.tenants.get(*tenant).and_then(|tenant| tenant.cover.last());
+        !standing.spot && last.is_some_and(|last| standing <= last)
+    })
+}

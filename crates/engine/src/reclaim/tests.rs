@@ -1,0 +1,218 @@
+//! Proofs of what [`super`] promises, against answers found by looking at everything.
+
+mod endless;
+mod examples;
+mod large;
+mod naive;
+mod oracle;
+mod parts;
+
+use super::Reason;
+use super::cover::Share;
+use super::right::{Claimant, Manner, Right};
+use super::room::{Demand, Room, Rooms};
+use super::running::{GangFacts, MemberFacts, Running, Yields};
+use super::select::{Ending, Found, Front, Place};
+use super::trial::Trial;
+use crate::Held;
+use polder_model::Bytes;
+use proptest::prelude::*;
+
+/// Memory of every device in these tests.
+const MEMORY: u64 = 16;
+/// The tenants: the parent of each, which comes before it.
+const PARENTS: [Option<usize>; 5] = [None, Some(0), Some(0), Some(1), None];
+
+/// A job, whether or not it runs.
+#[derive(Clone, Debug)]
+struct Job {
+    facts: GangFacts,
+    demand: Demand,
+    /// Where its members are; empty while it waits.
+    members: Vec<MemberFacts>,
+}
+
+/// A small pool, as plain data.
+#[derive(Clone, Debug)]
+struct Pool {
+    /// Devices, CPU and memory of each node.
+    nodes: Vec<(usize, u64, u64)>,
+    /// What each tenant deserves and its limit, in devices.
+    tenants: Vec<(Option<u64>, Option<u64>)>,
+    jobs: Vec<Job>,
+    now: u64,
+}
+
+fn devices(amount: Option<u64>) -> Share {
+    Share { devices: amount, ..Share::default() }
+}
+
+fn rooms((devices, cpu, memory): (usize, u64, u64)) -> Rooms {
+    Rooms { devices: vec![Room { compute: 1000, memory: MEMORY }; devices], cpu, memory }
+}
+
+impl Job {
+    fn claimant(&self) -> Claimant {
+        let (tasks, each) = (u64::from(self.demand.tasks), u64::from(self.demand.devices));
+        let compute = if self.demand.whole { 1000 } else { u64::from(self.demand.compute) };
+        let held = Held {
+            devices: tasks * each,
+            compute: tasks * each * compute,
+            memory: Bytes(tasks * each * self.demand.memory),
+            leases: tasks,
+        };
+        let facts = &self.facts;
+        Claimant {
+            job: facts.job,
+            tenant: facts.tenant,
+            priority: facts.priority,
+            spot: facts.spot,
+            held,
+        }
+    }
+
+    fn runs(&self) -> bool {
+        !self.members.is_empty()
+    }
+}
+
+impl Pool {
+    fn running(&self) -> Running {
+        let mut running = Running::default();
+        for parent in PARENTS {
+            running.add_tenant(parent);
+        }
+        for (tenant, (deserved, limit)) in self.tenants.iter().enumerate() {
+            running.set_tenant(tenant, devices(*deserved), devices(*limit));
+        }
+        for node in &self.nodes {
+            running.add_node(rooms(*node));
+        }
+        for job in self.jobs.iter().filter(|job| job.runs()) {
+            running.add_gang(job.facts.clone(), job.members.clone());
+        }
+        running
+    }
+
+    /// What is free, from the jobs that run.
+    fn free<'a>(&self, jobs: impl Iterator<Item = &'a [MemberFacts]>) -> Vec<Rooms> {
+        let mut free: Vec<Rooms> = self.nodes.iter().map(|node| rooms(*node)).collect();
+        for member in jobs.flatten() {
+            free[member.node].take(member);
+        }
+        free
+    }
+
+    /// Who ends for a job that waits.
+    fn find(&self, job: &Job) -> Found {
+        let running = self.running();
+        let mut trial = Trial::new(&running);
+        let right = Right::new(&trial, job.claimant(), Manner::End, self.now);
+        let mut front = Front::new(&trial, right, job.demand, &(), None);
+        let found = front.find(&mut trial, &());
+        let free: Vec<Rooms> = (0..self.nodes.len()).map(|node| trial.free(node)).collect();
+        let members = self.jobs.iter().map(|job| job.members.as_slice());
+        assert_eq!(free, self.free(members), "a search left a trace");
+        assert_eq!(front.find(&mut trial, &()), found, "a second search differs");
+        found
+    }
+}
+
+fn fits(found: Found) -> Ending {
+    match found {
+        Found::Fits(ending) => ending,
+        other => panic!("{other:?}"),
+    }
+}
+
+prop_compose! {
+    fn demand()(
+        tasks in prop_oneof![3 => Just(1u32), 2 => Just(2), 1 => Just(3)],
+        devices in prop_oneof![4 => Just(1u32), 2 => Just(2), 1 => Just(0)],
+        compute in prop_oneof![Just(1000u32), Just(600), Just(500), Just(300)],
+        memory in prop_oneof![Just(4u64), Just(8), Just(1)],
+        whole in prop::bool::weighted(0.3),
+        cpu in 0u64..4,
+        host_memory in 0u64..3,
+    ) -> Demand {
+        let cpu = if devices == 0 { cpu + 1 } else { cpu };
+        let (compute, memory) = if whole { (1000, 0) } else { (compute, memory) };
+        Demand { tasks, devices, compute, memory, whole, cpu, host_memory }
+    }
+}
+
+prop_compose! {
+    /// A job that waits, and where it would like to be.
+    fn job()(
+        demand in demand(),
+        tenant in 0..PARENTS.len(),
+        priority in 0i32..3,
+        spot in prop::bool::weighted(0.25),
+        yields in prop::option::weighted(0.85, (0u64..60, 0u64..40)),
+        started_at in 0u64..100,
+        kept in prop::option::of(0u64..100),
+        fewer in 0u32..3,
+    ) -> Job {
+        let yields = yields.map(|(runtime_min, checkpoint)| Yields { runtime_min, checkpoint });
+        let min = demand.tasks.saturating_sub(fewer).max(1);
+        let facts = GangFacts {
+            job: 0,
+            tenant,
+            priority,
+            spot,
+            yields,
+            started_at,
+            kept_at: kept.map_or(started_at, |kept| kept.max(started_at)),
+            min,
+        };
+        Job { facts, demand, members: Vec::new() }
+    }
+}
+
+prop_compose! {
+    /// A pool in which all jobs but the last run where they fit; those that do not fit are left out.
+    fn pool(jobs_max: usize)(
+        nodes in prop::collection::vec((1usize..4, 4u64..9, 4u64..7), 1..4),
+        tenants in prop::collection::vec(
+            (prop::option::of(0u64..5), prop::option::weighted(0.15, 1u64..8)), PARENTS.len()),
+        jobs in prop::collection::vec((job(), any::<prop::sample::Index>()), 2..=jobs_max),
+    ) -> Pool {
+        let mut pool = Pool { nodes, tenants, jobs: Vec::new(), now: 100 };
+        let last = jobs.len() - 1;
+        for (number, (mut job, start)) in jobs.into_iter().enumerate() {
+            job.facts.job = 1 + number as u64;
+            if number < last {
+                place(&pool, &mut job, start.index(pool.nodes.len()));
+                if !job.runs() {
+                    continue;
+                }
+            }
+            pool.jobs.push(job);
+        }
+        pool
+    }
+}
+
+/// Places a job's tasks wherever they fit, node by node from `start`; none if not all fit.
+fn place(pool: &Pool, job: &mut Job, start: usize) {
+    let mut free = pool.free(pool.jobs.iter().map(|job| job.members.as_slice()));
+    let nodes: Vec<usize> = (start..free.len()).chain(0..start).collect();
+    let mut members: Vec<MemberFacts> = Vec::new();
+    // One task a node first, so that gangs are spread.
+    for (node, most) in nodes.iter().map(|n| (*n, 1)).chain(nodes.iter().map(|n| (*n, u32::MAX))) {
+        let want = job.demand.tasks - u32::try_from(members.len()).unwrap();
+        for devices in job.demand.fill(&free[node], |_| Some(0), want.min(most)) {
+            let member = Place { node, devices }.member(&job.demand);
+            free[node].take(&member);
+            members.push(member);
+        }
+    }
+    if members.len() == job.demand.tasks as usize {
+        job.members = members;
+    }
+}
+
+/// The reasons in an ending.
+fn reasons(ending: &Ending) -> Vec<(u64, Reason)> {
+    ending.victims.iter().map(|victim| (victim.job, victim.reason)).collect()
+}

@@ -1,0 +1,182 @@
+//! Nothing is taken back: every step makes the potential grow, so every sequence ends.
+
+use super::super::right::{Manner, Right};
+use super::super::running::MemberFacts;
+use super::super::select::{Ending, Found, Front};
+use super::super::trial::Trial;
+use super::super::{Reason, moves};
+use super::{Job, Pool, naive, pool};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// Far more steps than any of these pools can take.
+const STEPS_MAX: usize = 2000;
+
+/// Which reasons a sequence may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Only {
+    Any,
+    Spot,
+    Priority,
+    Quota,
+}
+
+/// Makes pools in which a single reason can apply.
+fn narrow(pool: &mut Pool, only: Only) {
+    for job in &mut pool.jobs {
+        if matches!(only, Only::Priority | Only::Quota) {
+            job.facts.spot = false;
+        }
+        if matches!(only, Only::Spot | Only::Quota) {
+            job.facts.priority = 0;
+        }
+    }
+    if matches!(only, Only::Spot | Only::Priority) {
+        pool.tenants.iter_mut().for_each(|tenant| tenant.0 = None);
+    }
+}
+
+/// Ends what an ending says, and starts the job where it says.
+fn carry_out(pool: &mut Pool, place: usize, ending: &Ending) {
+    let running = pool.running();
+    for victim in &ending.victims {
+        let gang = running.gang(victim.gang).unwrap();
+        let stays = gang.members.iter().filter(|member| !victim.members.contains(member));
+        let stays: Vec<MemberFacts> =
+            stays.map(|member| running.member(*member).unwrap().facts.clone()).collect();
+        let job = pool.jobs.iter_mut().find(|job| job.facts.job == victim.job).unwrap();
+        job.members = stays;
+    }
+    start(pool, place, ending);
+}
+
+fn start(pool: &mut Pool, place: usize, ending: &Ending) {
+    let job = &mut pool.jobs[place];
+    job.members = ending.places.iter().map(|place| place.member(&job.demand)).collect();
+    job.facts.started_at = pool.now;
+    job.facts.kept_at = pool.now;
+}
+
+/// One step of a job that waits: it starts, perhaps in somebody's place; whether it did.
+fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
+    let before = naive::potential(pool);
+    let held: Vec<u64> = (0..pool.tenants.len()).map(|t| naive::holds(pool, t, false)).collect();
+    match pool.find(&pool.jobs[place].clone()) {
+        Found::Fits(ending) => {
+            let claimant = naive::lineage(pool.jobs[place].facts.tenant);
+            for victim in &ending.victims {
+                let expected = match only {
+                    Only::Any => continue,
+                    Only::Spot => Reason::Spot,
+                    Only::Priority => Reason::Priority,
+                    Only::Quota => Reason::Quota,
+                };
+                assert_eq!(victim.reason, expected);
+            }
+            carry_out(pool, place, &ending);
+            for (tenant, held) in held.iter().enumerate().filter(|(t, _)| !claimant.contains(t)) {
+                let now = naive::holds(pool, tenant, false);
+                let deserved = pool.tenants[tenant].0.unwrap_or(0);
+                assert!(now >= deserved.min(*held), "a tenant fell below what it deserves");
+            }
+        }
+        _ => match find_moves(pool, place) {
+            Some(moves) => {
+                for (victim, members) in moves.ending.victims.iter().zip(&moves.again) {
+                    let of = pool.jobs.iter_mut().find(|job| job.facts.job == victim.job).unwrap();
+                    assert_eq!(of.members.len(), members.len(), "a move lost a member");
+                    of.members.clone_from(members);
+                    of.facts.started_at = pool.now;
+                    of.facts.kept_at = pool.now;
+                }
+                start(pool, place, &moves.ending);
+            }
+            None => return false,
+        },
+    }
+    // `free` saturates, so what is held is added up beside it.
+    let all: Vec<&MemberFacts> = pool.jobs.iter().flat_map(|job| &job.members).collect();
+    for (node, (devices, cpu, memory)) in pool.nodes.iter().enumerate() {
+        let on = || all.iter().filter(|member| member.node == node);
+        assert!(on().map(|member| member.cpu).sum::<u64>() <= *cpu);
+        assert!(on().map(|member| member.host_memory).sum::<u64>() <= *memory);
+        for device in 0..*devices {
+            let slices = on().flat_map(|member| &member.slices).filter(|slice| slice.0 == device);
+            assert!(slices.map(|slice| slice.1).sum::<u32>() <= 1000, "a device is given twice");
+        }
+    }
+    assert!(naive::grew(&before, &naive::potential(pool)), "the potential did not grow");
+    true
+}
+
+fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
+    let job = &pool.jobs[place];
+    if naive::lineage(job.facts.tenant).iter().any(|tenant| pool.tenants[*tenant].1.is_some()) {
+        return None;
+    }
+    let running = pool.running();
+    let mut trial = Trial::new(&running);
+    let right = Right::new(&trial, job.claimant(), Manner::Move, pool.now);
+    let mut front = Front::new(&trial, right, job.demand, &(), None);
+    let moves = moves::find(&mut front, &mut trial, &job.demand, &());
+    for (node, rooms) in
+        pool.free(pool.jobs.iter().map(|job| job.members.as_slice())).iter().enumerate()
+    {
+        assert_eq!(trial.free(node), *rooms, "a search left a trace");
+    }
+    moves
+}
+
+/// Steps by whoever `choices` says, then by everybody, until nobody who waits can do anything.
+fn run(mut pool: Pool, only: Only, choices: &[usize]) {
+    narrow(&mut pool, only);
+    let (mut steps, mut seen) = (0, BTreeSet::new());
+    let mut choices = choices.iter();
+    loop {
+        pool.now += 7;
+        let waiting: Vec<usize> =
+            (0..pool.jobs.len()).filter(|place| !pool.jobs[*place].runs()).collect();
+        let first = choices.next().copied().unwrap_or(0) % waiting.len().max(1);
+        let order = waiting.iter().cycle().skip(first).take(waiting.len());
+        let moved = order.copied().any(|place| step(&mut pool, place, only));
+        if !moved {
+            // Work too young to yield yields later.
+            let young = |job: &Job| {
+                job.facts.yields.is_some_and(|y| pool.now < job.facts.started_at + y.runtime_min)
+            };
+            if pool.jobs.iter().any(|job| job.runs() && young(job)) {
+                continue;
+            }
+            return;
+        }
+        steps += 1;
+        assert!(steps < STEPS_MAX, "it does not end");
+        let runs: Vec<(u64, usize)> =
+            pool.jobs.iter().map(|job| (job.facts.job, job.members.len())).collect();
+        assert!(seen.insert(runs), "the same work runs again: a cycle");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_sequence_ends(
+        pool in pool(12),
+        waits in prop::collection::vec(super::job(), 0..5),
+        choices in prop::collection::vec(0usize..8, 0..40),
+        only in prop_oneof![
+            3 => Just(Only::Any),
+            1 => Just(Only::Spot),
+            1 => Just(Only::Priority),
+            2 => Just(Only::Quota),
+        ],
+    ) {
+        let mut pool = pool;
+        for mut job in waits {
+            job.facts.job = 100 + pool.jobs.len() as u64;
+            pool.jobs.push(job);
+        }
+        run(pool, only, &choices);
+    }
+}
