@@ -9,7 +9,7 @@
 //! it; `admit` and `decided` say which events are possible, `apply` carries them out; `shape` and
 //! `need` say what fits what, `place` where, `pass` who is next, `step` what follows for a job
 //! that was granted something; `explain` says why a job waits; `check` recomputes every promise.
-//! [`backfill`] looks ahead in time.
+//! [`backfill`] looks ahead in time, [`predict`] learns from what ended.
 
 #![deny(clippy::disallowed_types, reason = "what is banned in clippy.toml would break replays")]
 
@@ -31,6 +31,7 @@ mod need;
 mod pass;
 mod place;
 mod plan;
+pub mod predict;
 mod quota;
 #[expect(dead_code, reason = "carried out by the pass in the next step")]
 mod reclaim;

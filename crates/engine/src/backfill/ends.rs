@@ -83,7 +83,7 @@ impl<S: Space, K: Ord + Copy> Ends<S, K> {
     }
 
     /// What has outlived what was expected of it, the earliest first: to be predicted
-    /// anew. What has reached its limit is being ended and is not here.
+    /// anew (see [`crate::predict::Predictor::longer`]). What has reached its limit is being ended and is not here.
     pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (K, &Running<S::Spots>)> + '_ {
         let due = self.by_expected.iter().take_while(move |(expected, _)| *expected <= now);
         due.filter_map(|(_, key)| Some((*key, self.running.get(key)?)))

@@ -1,0 +1,155 @@
+//! How much work the hours ahead will bring, learned from the same hours of earlier days and weeks.
+//!
+//! Each hour of the week and each hour of the day has a level that follows what arrived in it,
+//! the newest counting most. A forecast mixes the two, and moves with how the last day compared
+//! with what was expected of it.
+
+use polder_model::{Micros, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Longest look ahead, in hours: two weeks.
+pub const HOURS_AHEAD_MAX: usize = 336;
+
+const HOUR: u64 = 3_600_000_000;
+const DAY_HOURS: usize = 24;
+const WEEK_HOURS: usize = 168;
+/// 1970 began on a Thursday, three days into a week.
+const EPOCH_HOURS: u64 = 72;
+/// Hours without any arrival that are gone through one by one; after more, the past is forgotten.
+const GAP_HOURS_MAX: u64 = 10 * WEEK_HOURS as u64;
+/// An observation counts one in so many in its hour of the week.
+const WEEK_MEMORY: u64 = 4;
+/// An observation counts one in so many in its hour of the day.
+const DAY_MEMORY: u64 = 8;
+/// Part of a unit that levels are kept in.
+const UNIT: u64 = 1 << 10;
+/// Largest amount that one hour counts, so that sums cannot overflow.
+const AMOUNT_MAX: u64 = 1 << 40;
+
+/// A level that follows what it sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Smooth {
+    level: u64,
+    seen: u64,
+}
+
+/// Arrivals by hour, in any whole unit (thousandths of a device, jobs).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// Ahead of UTC, in microseconds: where the users' day begins.
+    zone: Micros,
+    /// The hour that is being filled, since 1970, and what arrived in it so far.
+    hour: Option<u64>,
+    amount: u64,
+    week: Vec<Smooth>,
+    day: Vec<Smooth>,
+    /// What arrived, and what was expected, of late.
+    arrived: Smooth,
+    expected: Smooth,
+}
+
+impl Smooth {
+    /// The first observations count equally, later ones one in `memory`.
+    fn see(&mut self, amount: u64, memory: u64) {
+        self.seen = self.seen.saturating_add(1);
+        let weight = self.seen.min(memory);
+        let amount = amount.saturating_mul(UNIT);
+        self.level = (self.level * (weight - 1) + amount) / weight;
+    }
+}
+
+impl Demand {
+    /// Nothing is known yet. `zone` is how far the users' clocks are ahead of UTC.
+    #[must_use]
+    pub fn new(zone: Micros) -> Self {
+        Self {
+            zone,
+            hour: None,
+            amount: 0,
+            week: vec![Smooth::default(); WEEK_HOURS],
+            day: vec![Smooth::default(); DAY_HOURS],
+            arrived: Smooth::default(),
+            expected: Smooth::default(),
+        }
+    }
+
+    /// So much arrived.
+    pub fn arrived(&mut self, at: Timestamp, amount: u64) {
+        self.advance(at);
+        self.amount = self.amount.saturating_add(amount).min(AMOUNT_MAX);
+    }
+
+    /// Time went on; hours without arrivals count too. Time that goes back counts as now.
+    pub fn advance(&mut self, at: Timestamp) {
+        let now = self.hour_of(at);
+        let Some(mut hour) = self.hour else {
+            self.hour = Some(now);
+            return;
+        };
+        if now.saturating_sub(hour) > GAP_HOURS_MAX {
+            *self = Self { hour: Some(now), ..Self::new(self.zone) };
+            return;
+        }
+        while hour < now {
+            self.close(hour);
+            hour += 1;
+        }
+        self.hour = Some(hour);
+    }
+
+    /// What to expect in each of the hours that follow the one at `at`.
+    #[must_use]
+    pub fn ahead(&self, at: Timestamp, hours: usize) -> Vec<u64> {
+        let first = self.hour_of(at) + 1;
+        let hours = u64::try_from(hours.min(HOURS_AHEAD_MAX)).unwrap_or(0);
+        (first..first + hours).map(|hour| self.of_late(self.usual(hour)) / UNIT).collect()
+    }
+
+    fn hour_of(&self, at: Timestamp) -> u64 {
+        at.after(self.zone).0 / HOUR + EPOCH_HOURS
+    }
+
+    fn close(&mut self, hour: u64) {
+        let amount = std::mem::take(&mut self.amount);
+        let usual = self.usual(hour);
+        if self.day.iter().all(|smooth| smooth.seen > 0) {
+            let day = DAY_HOURS as u64;
+            self.expected.see(usual / UNIT, day);
+            self.arrived.see(amount, day);
+        }
+        let (week, day) = places(hour);
+        if let Some(smooth) = self.week.get_mut(week) {
+            smooth.see(amount, WEEK_MEMORY);
+        }
+        if let Some(smooth) = self.day.get_mut(day) {
+            smooth.see(amount, DAY_MEMORY);
+        }
+    }
+
+    /// The usual amount of an hour: that of the week counts more the more often it was seen.
+    fn usual(&self, hour: u64) -> u64 {
+        let (week, day) = places(hour);
+        let week = self.week.get(week).copied().unwrap_or_default();
+        let day = self.day.get(day).copied().unwrap_or_default();
+        let seen = week.seen.min(WEEK_MEMORY);
+        (week.level * seen * 2 + day.level) / (seen * 2 + 1)
+    }
+
+    /// An amount, as the last day compares with what was expected of it. A usual hour is added to
+    /// both, so that a quiet day says little.
+    fn of_late(&self, amount: u64) -> u64 {
+        if self.expected.seen < DAY_HOURS as u64 {
+            return amount;
+        }
+        let usual: u64 = self.day.iter().map(|smooth| smooth.level / DAY_HOURS as u64).sum();
+        let add = |level: u64| u128::from(level.saturating_add(usual).max(1));
+        let moved = u128::from(amount) * add(self.arrived.level) / add(self.expected.level);
+        u64::try_from(moved).unwrap_or(u64::MAX).clamp(amount / 2, amount.saturating_mul(2))
+    }
+}
+
+/// The places of an hour in the week and in the day.
+fn places(hour: u64) -> (usize, usize) {
+    let place = |hours: usize| usize::try_from(hour % hours as u64).unwrap_or(0);
+    (place(WEEK_HOURS), place(DAY_HOURS))
+}
