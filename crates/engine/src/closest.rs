@@ -1,7 +1,7 @@
 //! What is lacking for a task that does not fit, where the least is lacking, and what would help.
 
 use crate::Engine;
-use crate::index::space::{CellKey, Space};
+use crate::index::space::CellKey;
 use crate::index::take_of;
 use crate::need::Need;
 use crate::place::Overlay;
@@ -9,7 +9,7 @@ use polder_model::{
     Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
 };
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most devices that one explanation looks at.
 const EXPLAIN_DEVICES_MAX: usize = 100_000;
@@ -72,7 +72,7 @@ impl<'a> Closest<'a> {
     pub(crate) fn reason(&self, placeable: u32) -> Option<Reason> {
         let (node, lack) = self.node()?;
         if lack.compute == 0 && lack.memory == 0 {
-            let beside = self.space.node(node).map_or((0, 0), |space| (space.cpu, space.memory));
+            let beside = self.space.node(node).map_or((0, 0), |space| space.beside());
             let cpu = self.need.cpu.saturating_sub(beside.0);
             return Some(Reason::NoHostRoom {
                 node: node.clone(),
@@ -98,7 +98,8 @@ impl<'a> Closest<'a> {
     pub(crate) fn help(&self) -> Vec<Help> {
         let beside = |node: &NodeId| {
             let space = self.space.node(node);
-            space.is_some_and(|space| self.need.tasks_beside(space.cpu, space.memory) > 0)
+            let beside = space.map(|space| space.beside());
+            beside.is_some_and(|(cpu, memory)| self.need.tasks_beside(cpu, memory) > 0)
         };
         let fitting = |compute, memory| {
             let fitting = self.space.fitting(self.cells, compute, memory);
@@ -124,8 +125,9 @@ impl<'a> Closest<'a> {
             let Some(job) = self.engine.facts.jobs.get(&lease.job) else { return false };
             let mut space = space.clone();
             space.give(&take_of(lease, &job.ask));
-            let room = space.devices.get(lack.device);
-            self.need.tasks_beside(space.cpu, space.memory) > 0
+            let room = space.room(lack.device);
+            let (cpu, memory) = space.beside();
+            self.need.tasks_beside(cpu, memory) > 0
                 && room.is_some_and(|room| self.need.tasks_on(room.compute, room.memory) > 0)
         };
         let leases = self.engine.leases_of_node(node).filter(frees);
@@ -144,26 +146,19 @@ impl<'a> Closest<'a> {
 
     /// When the whole gang fits at the latest, if the time limits of those that run tell.
     pub(crate) fn predicted_start(&self, at: Timestamp) -> Option<Timestamp> {
-        let mut nodes = Space::default();
-        let mut ends: Vec<(Timestamp, &Lease)> = Vec::new();
-        for (_, _, node, _) in self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX) {
-            if nodes.node(node).is_none()
-                && let Some(space) = self.space.node(node)
-            {
-                nodes.insert(node.clone(), space.clone());
-                let leases = self.engine.leases_of_node(node);
-                ends.extend(leases.filter_map(|lease| Some((self.end(lease)?, lease))));
-            }
-        }
+        let devices = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX);
+        let nodes: BTreeSet<&NodeId> = devices.map(|(_, _, node, _)| node).collect();
+        let leases = nodes.into_iter().flat_map(|node| self.engine.leases_of_node(node));
+        let mut ends: Vec<(Timestamp, &Lease)> =
+            leases.filter_map(|lease| Some((self.end(lease)?, lease))).collect();
         ends.sort_by_key(|(end, lease)| (*end, Reverse(lease.id)));
-        for (end, lease) in ends.into_iter().take(PREDICT_LEASES_MAX) {
-            let ask = &self.engine.facts.jobs.get(&lease.job)?.ask;
-            nodes.change(&lease.node, |space| space.give(&take_of(lease, ask)));
-            let fits = Overlay::new(&nodes).find(self.need, self.cells, self.need.min).len();
-            if u32::try_from(fits).unwrap_or(u32::MAX) >= self.need.min {
-                return Some(end.max(at));
-            }
-        }
-        None
+        ends.truncate(PREDICT_LEASES_MAX);
+        let take = |lease: &Lease| {
+            let job = self.engine.facts.jobs.get(&lease.job)?;
+            Some((lease.node.clone(), take_of(lease, &job.ask)))
+        };
+        let gives = ends.iter().filter_map(|(_, lease)| take(lease));
+        let last = self.space.enough_after(gives, self.need, self.cells)?;
+        ends.get(last).map(|(end, _)| (*end).max(at))
     }
 }

@@ -167,7 +167,7 @@ fn granted(
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let (id, node) = (lease.id, lease.node.clone());
                 let space = index.space.node(&lease.node);
-                entry.insert(space.ok_or(DecisionError::NodeAway { lease: id, node })?.clone())
+                entry.insert(space.ok_or(DecisionError::NodeAway { lease: id, node })?)
             }
         };
         carries(space, &need, lease)?;
@@ -212,10 +212,10 @@ fn carries(space: &NodeSpace, need: &Need, lease: &Lease) -> Result<(), Decision
         if !seen.insert(&slice.device) {
             return Err(no_room(lease, slice, "it is named twice"));
         }
-        let Some(room) = space.devices.get(&slice.device) else {
+        let Some(room) = space.room(&slice.device) else {
             return Err(no_room(lease, slice, "it is not there or faulty"));
         };
-        let class = space.shape.classes.get(room.class).map(|(class, _)| class);
+        let class = space.entry.shape.classes.get(room.class).map(|(class, _)| class);
         if !class.is_some_and(|class| need.misses(class).is_empty()) {
             return Err(no_room(lease, slice, "it is not what was asked"));
         }

@@ -8,14 +8,14 @@ pub(crate) mod space;
 
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
-use crate::need::WHOLE;
+use crate::fleet::NodeIx;
 use crate::shape::{Class, Host, Hosts, Shape};
 use crate::step::step;
 use polder_model::{
     Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp,
 };
 use queue::Queue;
-use space::{NodeSpace, Room, Space, Take};
+use space::{Entry, Space, Take};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -69,6 +69,20 @@ fn deadline(facts: &Facts, job: &JobFacts) -> Option<Timestamp> {
     let open = |hold: &&Hold| !hold.start && !hold.is_stopping() && hold.live > 0;
     let hold = job.hold.as_ref().filter(open).filter(|_| job.cancelled_by.is_none())?;
     Some(hold.granted_at.max(facts.since).after(facts.policy.prepare_limit))
+}
+
+/// A node as placement knows it: its healthy devices.
+fn entry(id: &NodeId, node: &NodeState) -> Entry {
+    let inventory = &node.inventory;
+    let shape = Shape::of(inventory, is_healthy);
+    let class = |device: &Device| {
+        let class = Class::of(device);
+        let place = shape.classes.binary_search_by(|(other, _)| other.cmp(&class)).ok()?;
+        Some((device.id.clone(), place))
+    };
+    let healthy = inventory.devices.iter().filter(|device| is_healthy(device));
+    let devices = healthy.filter_map(class).collect();
+    Entry::new(id.clone(), Arc::new(shape), Host::of(&inventory.node), devices)
 }
 
 impl Index {
@@ -125,7 +139,7 @@ impl Index {
         self.leases_of.entry(lease.node.clone()).or_default().insert(id);
         if let Some(job) = facts.jobs.get(&lease.job) {
             let take = take_of(lease, &job.ask);
-            self.space.change(&lease.node, |space| space.take(&take));
+            self.space.take(&lease.node, &take);
         }
     }
 
@@ -146,21 +160,23 @@ impl Index {
                 self.leases_of.remove(&lease.node);
             }
         }
-        if let Some(node) = facts.nodes.get(&lease.node)
-            && let Some(shape) = self.space.node(&lease.node).map(|space| Arc::clone(&space.shape))
-        {
-            let fresh = self.node_space(facts, &lease.node, node, shape);
-            self.space.change(&lease.node, |space| *space = fresh);
+        if let Some(job) = facts.jobs.get(&lease.job) {
+            self.space.give(&lease.node, &take_of(lease, &job.ask));
         }
     }
 
-    /// Links a node, with the leases it holds.
     pub(crate) fn link_node(&mut self, facts: &Facts, id: &NodeId, node: &NodeState) {
         let hosts = self.known.entry(Shape::of(&node.inventory, |_| true)).or_default();
         hosts.insert(Host::of(&node.inventory.node));
         if !node.silent {
-            let shape = Arc::new(Shape::of(&node.inventory, is_healthy));
-            self.space.insert(id.clone(), self.node_space(facts, id, node, shape));
+            self.space.insert(NodeIx(node.slot), entry(id, node));
+            for lease in self.leases_of.get(id).into_iter().flatten() {
+                if let Some(LeaseFacts { lease, .. }) = facts.leases.get(lease)
+                    && let Some(job) = facts.jobs.get(&lease.job)
+                {
+                    self.space.take(id, &take_of(lease, &job.ask));
+                }
+            }
         }
     }
 
@@ -173,34 +189,5 @@ impl Index {
             }
         }
         self.space.remove(id);
-    }
-
-    /// What is free on a node: what it has, less what its leases hold.
-    fn node_space(
-        &self,
-        facts: &Facts,
-        id: &NodeId,
-        node: &NodeState,
-        shape: Arc<Shape>,
-    ) -> NodeSpace {
-        let mut devices = BTreeMap::new();
-        for device in node.inventory.devices.iter().filter(|device| is_healthy(device)) {
-            let class = Class::of(device);
-            if let Ok(class) = shape.classes.binary_search_by(|(other, _)| other.cmp(&class)) {
-                let room = Room { class, compute: WHOLE, memory: device.memory.0 };
-                devices.insert(device.id.clone(), room);
-            }
-        }
-        let host = Host::of(&node.inventory.node);
-        let (cpu, memory) = (host.cpu.0.into(), host.memory.0);
-        let mut space = NodeSpace { shape, host, cpu, memory, devices };
-        for lease in self.leases_of.get(id).into_iter().flatten() {
-            if let Some(lease) = facts.leases.get(lease)
-                && let Some(job) = facts.jobs.get(&lease.lease.job)
-            {
-                space.take(&take_of(&lease.lease, &job.ask));
-            }
-        }
-        space
     }
 }

@@ -111,6 +111,9 @@ impl Need {
 
     /// Tasks that the devices of one empty node of this shape could carry, at most `max`.
     pub(crate) fn tasks_in(&self, shape: &Shape) -> u64 {
+        if self.count == 0 {
+            return self.max.into();
+        }
         let fitting = shape.classes.iter().filter(|(class, _)| self.misses(class).is_empty());
         let rooms: Vec<(u64, u64)> = fitting
             .map(|(class, number)| (self.tasks_on(WHOLE, class.memory.0), u64::from(*number)))

@@ -93,7 +93,7 @@ impl<'a> Pass<'a> {
                 Err(wait) => self.note(rank.1, wait),
             }
         }
-        self.report.steps += self.space.steps.get();
+        self.report.steps += self.space.steps();
     }
 
     fn is_full(&self) -> bool {
@@ -122,16 +122,19 @@ impl<'a> Pass<'a> {
         }
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
-        let spots = self.space.find(need, &open, want);
-        if spots.len() < usize::try_from(need.min).unwrap_or(usize::MAX) {
+        let Some(spots) = self.space.place(need, &open, need.min, want) else {
             for cell in cells {
                 self.held.entry(cell).or_insert(id);
             }
             return Err(Wait::Room);
-        }
+        };
         let mut leases = self.leases(id, job, &spots);
-        self.within_quota(need, &mut leases).map_err(Wait::Quota)?;
-        self.commit(job, &leases);
+        let within = self.within_quota(need, job, &mut leases);
+        if within.is_err() {
+            self.give(job, &leases);
+        }
+        within.map_err(Wait::Quota)?;
+        self.commit(&leases);
         Ok(leases)
     }
 
@@ -146,7 +149,12 @@ impl<'a> Pass<'a> {
 
     /// Drops members of a gang until its tenants' quotas hold. Only whole devices need it: how
     /// much memory they add is known once they are chosen.
-    fn within_quota(&self, need: &Need, leases: &mut Vec<Lease>) -> Result<(), Shortage> {
+    fn within_quota(
+        &mut self,
+        need: &Need,
+        job: &JobFacts,
+        leases: &mut Vec<Lease>,
+    ) -> Result<(), Shortage> {
         while need.is_whole()
             && let Some(first) = leases.first()
         {
@@ -159,9 +167,17 @@ impl<'a> Pass<'a> {
             if leases.len() <= usize::try_from(need.min).unwrap_or(usize::MAX) {
                 return Err(short);
             }
-            leases.pop();
+            let gone = leases.pop();
+            self.give(job, gone.as_slice());
         }
         Ok(())
+    }
+
+    /// Gives back what was taken for leases that come to nothing.
+    fn give(&mut self, job: &JobFacts, leases: &[Lease]) {
+        for lease in leases {
+            self.space.give(&lease.node, &take_of(lease, &job.ask));
+        }
     }
 
     /// The leases that these spots become.
@@ -187,8 +203,8 @@ impl<'a> Pass<'a> {
     fn slice(&self, job: &JobFacts, spot: &Spot, device: &polder_model::DeviceId) -> Slice {
         let ask = &job.ask.devices;
         let whole = || {
-            let room = self.space.node(&spot.node).and_then(|node| node.devices.get(device));
-            room.map_or(Bytes(0), |room| Bytes(room.memory))
+            let node = self.space.node(&spot.node);
+            node.and_then(|node| node.memory_of(device)).unwrap_or(Bytes(0))
         };
         Slice {
             instance: None,
@@ -200,9 +216,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn commit(&mut self, job: &JobFacts, leases: &[Lease]) {
+    fn commit(&mut self, leases: &[Lease]) {
         for lease in leases {
-            self.space.take(&lease.node, &take_of(lease, &job.ask));
             for tenant in lease.tenant.lineage() {
                 self.more.entry(tenant).or_default().add(held_of(lease));
             }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 /// What a pass looked at, and why what it did not grant waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Index entries and jobs looked at: the work done, counted instead of timed.
+    /// Index entries and jobs looked at: the work done, counted instead of timed. What was looked
+    /// up before need not be looked up again, so it differs between engines that decide alike.
     pub steps: u64,
     /// Leases granted.
     pub leases: u32,

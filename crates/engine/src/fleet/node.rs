@@ -98,6 +98,16 @@ impl Node {
         }
     }
 
+    /// Takes from it. What is not free goes below zero.
+    pub fn take(&mut self, take: &Take) {
+        self.change(take, 1);
+    }
+
+    /// Gives back to it.
+    pub fn give(&mut self, take: &Take) {
+        self.change(take, -1);
+    }
+
     /// Takes (`1`) or gives back (`-1`). A device that is not there takes nothing.
     pub(super) fn change(&mut self, take: &Take, sign: i8) {
         let sign = i64::from(sign);

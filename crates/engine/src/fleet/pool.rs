@@ -173,6 +173,12 @@ impl Fleet {
         Mark(self.undo.len())
     }
 
+    /// Whether a trial is open.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.trials > 0
+    }
+
     /// Ends a trial: every amount is again what it was.
     pub fn rollback(&mut self, mark: Mark) {
         while self.undo.len() > mark.0

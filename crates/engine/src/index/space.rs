@@ -1,18 +1,27 @@
-//! What is free, arranged so that the tightest fit is found without looking at the rest.
+//! What is free, by name: the kernel of free space knows numbers only, this knows whose they are.
 //!
-//! Nodes of one [`Shape`] form a group; in it, devices of one class form a cell, ordered by free
-//! compute and then free memory. Only healthy devices of nodes that answer are here.
+//! Nodes of one [`Shape`] form a group; in it, devices of one class form a cell. Only healthy
+//! devices of nodes that answer are here. What was looked up for a need is kept until the nodes
+//! change; what is kept shows in no answer.
 
+use crate::fleet::{
+    Bits, CellIx, Demand, DeviceSpec, Fleet, Node, NodeIx, NodeSpec, Rule, RuleIx, Take as Amounts,
+};
+use crate::need::Need;
 use crate::shape::{Host, Hosts, Shape};
-use polder_model::{DeviceId, NodeId};
-use std::collections::{BTreeMap, BTreeSet};
+use polder_model::{Bytes, DeviceId, NodeId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A group of nodes and a class of devices in it.
-pub(crate) type CellKey = (Arc<Shape>, usize);
+pub(crate) type CellKey = CellIx;
+
+/// Most needs of which is remembered what could serve them.
+const ANSWERS_MAX: usize = 8192;
 
 /// What is free on one device.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Room {
     /// Place of its class in the node's shape.
     pub(crate) class: usize,
@@ -20,15 +29,21 @@ pub(crate) struct Room {
     pub(crate) memory: u64,
 }
 
-/// What is free on one node.
+/// A node of the pool: what does not change as leases come and go.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NodeSpace {
+pub(crate) struct Entry {
+    pub(crate) id: NodeId,
     pub(crate) shape: Arc<Shape>,
-    /// What the machine has beside its devices; what is free of it follows.
-    pub(crate) host: Host,
-    pub(crate) cpu: u64,
-    pub(crate) memory: u64,
-    pub(crate) devices: BTreeMap<DeviceId, Room>,
+    host: Host,
+    /// Its devices by name, and the place of each one's class in the shape.
+    pub(crate) devices: Vec<(DeviceId, usize)>,
+}
+
+/// What is free on one node, as a value.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSpace {
+    pub(crate) entry: Arc<Entry>,
+    free: Node,
 }
 
 /// What one lease takes of its node.
@@ -39,159 +54,192 @@ pub(crate) struct Take {
     pub(crate) devices: Vec<(DeviceId, u32, u64)>,
 }
 
-/// Nodes by how free their k-th freest device is, for each k from 2.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Ranks(Vec<BTreeMap<u32, BTreeSet<NodeId>>>);
-
-/// Devices of one class, by what is free on them.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Cell {
-    free: BTreeMap<u32, BTreeMap<u64, BTreeSet<(NodeId, DeviceId)>>>,
-    pub(crate) ranks: Ranks,
-}
-
 /// Nodes of one shape.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) hosts: Hosts,
-    pub(crate) cells: Vec<Cell>,
-    /// Over all classes; kept where there is more than one.
-    pub(crate) ranks: Ranks,
+    /// One for each class of the shape.
+    pub(crate) cells: Vec<CellKey>,
+}
+
+/// What could serve a need if it were free.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) cells: Vec<CellKey>,
+    /// Tasks that the pool would hold if it were empty; exact up to what the need's gang needs.
+    pub(crate) room: u64,
+    /// The need as the kernel knows it, with all those cells.
+    demand: Demand,
 }
 
 /// What is free in the pool.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Space {
-    nodes: BTreeMap<NodeId, NodeSpace>,
+    fleet: RefCell<Fleet>,
+    rule: RuleIx,
+    /// By slot.
+    entries: Vec<Option<Arc<Entry>>>,
+    slots: BTreeMap<NodeId, NodeIx>,
     groups: BTreeMap<Arc<Shape>, Group>,
+    /// Numbers of cells that were given back.
+    unused: Vec<CellKey>,
+    /// Numbers of cells ever used.
+    cells_made: u32,
+    answers: RefCell<BTreeMap<Need, Arc<Answer>>>,
 }
 
-/// Free compute, free memory, node, device: smallest is tightest.
-pub(crate) type Candidate<'a> = (u32, u64, &'a NodeId, &'a DeviceId);
-
-impl Cell {
-    /// Devices with at least this much free, the tightest first.
-    pub(crate) fn fitting(&self, compute: u32, memory: u64) -> impl Iterator<Item = Candidate<'_>> {
-        self.free.range(compute..).flat_map(move |(compute, by_memory)| {
-            by_memory.range(memory..).flat_map(move |(memory, devices)| {
-                devices.iter().map(move |(node, device)| (*compute, *memory, node, device))
-            })
-        })
-    }
-
-    fn insert(&mut self, room: &Room, node: &NodeId, device: &DeviceId) {
-        let by_memory = self.free.entry(room.compute).or_default();
-        by_memory.entry(room.memory).or_default().insert((node.clone(), device.clone()));
-    }
-
-    fn remove(&mut self, room: &Room, node: &NodeId, device: &DeviceId) {
-        let Some(by_memory) = self.free.get_mut(&room.compute) else { return };
-        if let Some(devices) = by_memory.get_mut(&room.memory) {
-            devices.remove(&(node.clone(), device.clone()));
-            if devices.is_empty() {
-                by_memory.remove(&room.memory);
-            }
-        }
-        if by_memory.is_empty() {
-            self.free.remove(&room.compute);
+impl Default for Space {
+    fn default() -> Self {
+        let mut fleet = Fleet::default();
+        let rule = fleet.rule(Rule::Tightest);
+        Self {
+            fleet: RefCell::new(fleet),
+            rule,
+            entries: Vec::new(),
+            slots: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            unused: Vec::new(),
+            cells_made: 0,
+            answers: RefCell::default(),
         }
     }
 }
 
-impl Ranks {
-    /// Nodes with at least `count` devices of at least this much free compute, tightest first.
-    pub(crate) fn fitting(
-        &self,
-        count: u32,
-        compute: u32,
-    ) -> impl Iterator<Item = (u32, &NodeId)> + '_ {
-        let place = usize::try_from(count).ok().and_then(|count| count.checked_sub(2));
-        let by_level = place.and_then(|place| self.0.get(place));
-        by_level.into_iter().flat_map(move |by_level| {
-            by_level
-                .range(compute..)
-                .flat_map(|(level, nodes)| nodes.iter().map(move |node| (*level, node)))
-        })
+/// Numbers of cells depend on the order in which nodes came, so they do not count.
+impl PartialEq for Space {
+    fn eq(&self, other: &Self) -> bool {
+        let free = |space: &Self| -> Vec<_> {
+            let fleet = space.fleet.borrow();
+            let amounts = |node: &Node| {
+                let devices: Vec<_> = node.devices.iter().map(|d| (d.compute, d.memory)).collect();
+                (node.present, node.cpu, node.memory, devices)
+            };
+            let of = |ix: &NodeIx| (*ix, fleet.node(*ix).map(amounts));
+            space.slots.values().map(of).collect()
+        };
+        let hosts = |space: &Self| -> Vec<_> {
+            space
+                .groups
+                .iter()
+                .map(|(shape, group)| (Arc::clone(shape), group.hosts.clone()))
+                .collect()
+        };
+        let entries =
+            |space: &Self| -> Vec<_> { space.entries.iter().flatten().cloned().collect() };
+        self.slots == other.slots
+            && entries(self) == entries(other)
+            && hosts(self) == hosts(other)
+            && free(self) == free(other)
+    }
+}
+
+fn place(ix: NodeIx) -> usize {
+    usize::try_from(ix.0).unwrap_or(usize::MAX)
+}
+
+/// An amount as the kernel counts it.
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+fn unsigned(amount: i64) -> u64 {
+    u64::try_from(amount).unwrap_or(0)
+}
+
+impl Entry {
+    pub(crate) fn new(
+        id: NodeId,
+        shape: Arc<Shape>,
+        host: Host,
+        mut devices: Vec<(DeviceId, usize)>,
+    ) -> Self {
+        devices.sort();
+        Self { id, shape, host, devices }
     }
 
-    /// `levels` from freest to least free.
-    fn insert(&mut self, levels: &[u32], node: &NodeId) {
-        let wanted = levels.len().saturating_sub(1);
-        if self.0.len() < wanted {
-            self.0.resize_with(wanted, BTreeMap::new);
-        }
-        for (by_level, level) in self.0.iter_mut().zip(levels.iter().skip(1)) {
-            by_level.entry(*level).or_default().insert(node.clone());
-        }
+    fn device(&self, id: &DeviceId) -> Option<u16> {
+        let place = self.devices.binary_search_by(|(other, _)| other.cmp(id)).ok()?;
+        u16::try_from(place).ok()
     }
 
-    fn remove(&mut self, levels: &[u32], node: &NodeId) {
-        for (by_level, level) in self.0.iter_mut().zip(levels.iter().skip(1)) {
-            if let Some(nodes) = by_level.get_mut(level) {
-                nodes.remove(node);
-                if nodes.is_empty() {
-                    by_level.remove(level);
-                }
-            }
+    fn amounts(&self, take: &Take) -> Amounts {
+        let of = |(device, compute, memory): &(DeviceId, u32, u64)| {
+            let compute = i32::try_from(*compute).unwrap_or(i32::MAX);
+            Some((self.device(device)?, compute, signed(*memory)))
+        };
+        Amounts {
+            cpu: signed(take.cpu),
+            memory: signed(take.memory),
+            devices: take.devices.iter().filter_map(of).collect(),
         }
     }
 }
 
 impl NodeSpace {
+    /// Free CPU and memory beside the devices.
+    pub(crate) fn beside(&self) -> (u64, u64) {
+        (unsigned(self.free.cpu), unsigned(self.free.memory))
+    }
+
+    /// What is free on a device.
+    pub(crate) fn room(&self, device: &DeviceId) -> Option<Room> {
+        let place = usize::from(self.entry.device(device)?);
+        let (free, (_, class)) = (self.free.devices.get(place)?, self.entry.devices.get(place)?);
+        Some(Room {
+            class: *class,
+            compute: u32::try_from(free.compute).unwrap_or(0),
+            memory: unsigned(free.memory),
+        })
+    }
+
+    /// All the memory of a device.
+    pub(crate) fn memory_of(&self, device: &DeviceId) -> Option<Bytes> {
+        let place = usize::from(self.entry.device(device)?);
+        Some(Bytes(unsigned(self.free.devices.get(place)?.spec.memory)))
+    }
+
     /// Whether all of `take` is free.
     pub(crate) fn has(&self, take: &Take) -> bool {
-        self.cpu >= take.cpu
-            && self.memory >= take.memory
-            && take.devices.iter().all(|(device, compute, memory)| {
-                let room = self.devices.get(device);
-                room.is_some_and(|room| room.compute >= *compute && room.memory >= *memory)
-            })
+        let known = take.devices.iter().all(|(device, ..)| self.entry.device(device).is_some());
+        known && self.free.has(&self.entry.amounts(take))
     }
 
     pub(crate) fn take(&mut self, take: &Take) {
-        self.cpu = self.cpu.saturating_sub(take.cpu);
-        self.memory = self.memory.saturating_sub(take.memory);
-        for (device, compute, memory) in &take.devices {
-            if let Some(room) = self.devices.get_mut(device) {
-                room.compute = room.compute.saturating_sub(*compute);
-                room.memory = room.memory.saturating_sub(*memory);
-            }
-        }
+        self.free.take(&self.entry.amounts(take));
     }
 
     /// The reverse of [`NodeSpace::take`].
     pub(crate) fn give(&mut self, take: &Take) {
-        self.cpu = self.cpu.saturating_add(take.cpu);
-        self.memory = self.memory.saturating_add(take.memory);
-        for (device, compute, memory) in &take.devices {
-            if let Some(room) = self.devices.get_mut(device) {
-                room.compute = room.compute.saturating_add(*compute);
-                room.memory = room.memory.saturating_add(*memory);
-            }
-        }
-    }
-
-    /// Free compute from freest to least free: of one class, or of all.
-    fn levels(&self, class: Option<usize>) -> Vec<u32> {
-        let rooms = self.devices.values();
-        let of_class = rooms.filter(|room| class.is_none_or(|class| room.class == class));
-        let mut levels: Vec<u32> = of_class.map(|room| room.compute).collect();
-        levels.sort_unstable_by(|a, b| b.cmp(a));
-        levels
+        self.free.give(&self.entry.amounts(take));
     }
 }
 
 impl Space {
-    pub(crate) fn node(&self, node: &NodeId) -> Option<&NodeSpace> {
-        self.nodes.get(node)
+    pub(crate) fn fleet(&self) -> &RefCell<Fleet> {
+        &self.fleet
+    }
+
+    pub(crate) fn rule(&self) -> RuleIx {
+        self.rule
+    }
+
+    /// A node that answers.
+    pub(crate) fn node(&self, node: &NodeId) -> Option<NodeSpace> {
+        let ix = self.slot(node)?;
+        let entry = Arc::clone(self.entry(ix)?);
+        Some(NodeSpace { entry, free: self.fleet.borrow().node(ix)?.clone() })
+    }
+
+    pub(crate) fn slot(&self, node: &NodeId) -> Option<NodeIx> {
+        self.slots.get(node).copied()
+    }
+
+    pub(crate) fn entry(&self, ix: NodeIx) -> Option<&Arc<Entry>> {
+        self.entries.get(place(ix))?.as_ref()
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<Shape>, &Group)> {
         self.groups.iter()
-    }
-
-    pub(crate) fn group(&self, shape: &Shape) -> Option<&Group> {
-        self.groups.get(shape)
     }
 
     /// How many cells there are.
@@ -199,64 +247,133 @@ impl Space {
         self.groups.values().map(|group| group.cells.len()).sum()
     }
 
-    pub(crate) fn insert(&mut self, id: NodeId, node: NodeSpace) {
-        let group = self.groups.entry(Arc::clone(&node.shape)).or_insert_with(|| {
-            let cells = node.shape.classes.iter().map(|_| Cell::default()).collect();
-            Group { hosts: Hosts::default(), cells, ranks: Ranks::default() }
+    /// Puts a node that answers into its slot, with everything free.
+    pub(crate) fn insert(&mut self, ix: NodeIx, entry: Entry) {
+        let Self { groups, unused, cells_made, .. } = self;
+        let group = groups.entry(Arc::clone(&entry.shape)).or_insert_with(|| {
+            let mut number = || {
+                unused.pop().unwrap_or_else(|| {
+                    *cells_made += 1;
+                    CellIx(*cells_made - 1)
+                })
+            };
+            let cells = entry.shape.classes.iter().map(|_| number()).collect();
+            Group { hosts: Hosts::default(), cells }
         });
-        group.hosts.insert(node.host);
-        group.link(&id, &node);
-        self.nodes.insert(id, node);
+        group.hosts.insert(entry.host);
+        let spec = |(_, class): &(DeviceId, usize)| DeviceSpec {
+            cell: group.cells.get(*class).copied().unwrap_or_default(),
+            memory: entry.shape.classes.get(*class).map_or(0, |(class, _)| signed(class.memory.0)),
+            island: 0,
+            numa: 0,
+            healthy: true,
+        };
+        let spec = NodeSpec {
+            cpu: entry.host.cpu.0.into(),
+            memory: signed(entry.host.memory.0),
+            traits: Bits::default(),
+            devices: entry.devices.iter().map(spec).collect(),
+        };
+        self.fleet.get_mut().set(ix, &spec);
+        self.slots.insert(entry.id.clone(), ix);
+        if self.entries.len() <= place(ix) {
+            self.entries.resize(place(ix) + 1, None);
+        }
+        if let Some(slot) = self.entries.get_mut(place(ix)) {
+            *slot = Some(Arc::new(entry));
+        }
+        self.answers.get_mut().clear();
     }
 
     pub(crate) fn remove(&mut self, id: &NodeId) {
-        let Some(node) = self.nodes.remove(id) else { return };
-        if let Some(group) = self.groups.get_mut(&node.shape) {
-            group.unlink(id, &node);
-            group.hosts.remove(node.host);
-            if group.hosts.is_empty() {
-                self.groups.remove(&node.shape);
+        let Some(ix) = self.slots.remove(id) else { return };
+        self.fleet.get_mut().clear(ix);
+        let Some(entry) = self.entries.get_mut(place(ix)).and_then(Option::take) else { return };
+        if let Some(group) = self.groups.get_mut(&entry.shape) {
+            group.hosts.remove(entry.host);
+            if group.hosts.is_empty()
+                && let Some(group) = self.groups.remove(&entry.shape)
+            {
+                self.unused.extend(group.cells);
             }
+        }
+        self.answers.get_mut().clear();
+    }
+
+    pub(crate) fn take(&mut self, id: &NodeId, take: &Take) {
+        if let Some(ix) = self.slot(id)
+            && let Some(entry) = self.entry(ix)
+        {
+            let amounts = entry.amounts(take);
+            self.fleet.get_mut().take(ix, &amounts);
         }
     }
 
-    /// Changes what is free on a node.
-    pub(crate) fn change(&mut self, id: &NodeId, change: impl FnOnce(&mut NodeSpace)) {
-        let Some(node) = self.nodes.get_mut(id) else { return };
-        if let Some(group) = self.groups.get_mut(&node.shape) {
-            group.unlink(id, node);
-            change(node);
-            group.link(id, node);
+    /// The reverse of [`Space::take`].
+    pub(crate) fn give(&mut self, id: &NodeId, take: &Take) {
+        if let Some(ix) = self.slot(id)
+            && let Some(entry) = self.entry(ix)
+        {
+            let amounts = entry.amounts(take);
+            self.fleet.get_mut().give(ix, &amounts);
         }
+    }
+
+    /// What one lease takes, in the kernel's numbers.
+    pub(crate) fn amounts(&self, id: &NodeId, take: &Take) -> Option<(NodeIx, Amounts)> {
+        let ix = self.slot(id)?;
+        Some((ix, self.entry(ix)?.amounts(take)))
+    }
+
+    /// What could serve a need.
+    pub(crate) fn answer(&self, need: &Need) -> Arc<Answer> {
+        if let Some(answer) = self.answers.borrow().get(need) {
+            return Arc::clone(answer);
+        }
+        let (mut cells, mut room) = (Vec::new(), 0u64);
+        for (shape, group) in &self.groups {
+            let tasks = need.room(shape, &group.hosts);
+            if tasks == 0 {
+                continue;
+            }
+            room = room.saturating_add(tasks);
+            if need.count == 0 {
+                continue;
+            }
+            for ((class, _), cell) in shape.classes.iter().zip(&group.cells) {
+                if need.misses(class).is_empty() {
+                    cells.push(*cell);
+                }
+            }
+        }
+        let answer = Arc::new(Answer { demand: demand(need, &cells), cells, room });
+        let mut answers = self.answers.borrow_mut();
+        if answers.len() >= ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.insert(need.clone(), Arc::clone(&answer));
+        answer
+    }
+
+    /// A need as the kernel knows it, when only some cells are open to it.
+    pub(crate) fn demand(&self, need: &Need, cells: &[CellKey]) -> Demand {
+        let answer = self.answer(need);
+        if answer.cells.as_slice() == cells {
+            return answer.demand.clone();
+        }
+        demand(need, cells)
     }
 }
 
-impl Group {
-    fn link(&mut self, id: &NodeId, node: &NodeSpace) {
-        for (device, room) in &node.devices {
-            if let Some(cell) = self.cells.get_mut(room.class) {
-                cell.insert(room, id, device);
-            }
-        }
-        for (class, cell) in self.cells.iter_mut().enumerate() {
-            cell.ranks.insert(&node.levels(Some(class)), id);
-        }
-        if self.cells.len() > 1 {
-            self.ranks.insert(&node.levels(None), id);
-        }
-    }
-
-    fn unlink(&mut self, id: &NodeId, node: &NodeSpace) {
-        for (device, room) in &node.devices {
-            if let Some(cell) = self.cells.get_mut(room.class) {
-                cell.remove(room, id, device);
-            }
-        }
-        for (class, cell) in self.cells.iter_mut().enumerate() {
-            cell.ranks.remove(&node.levels(Some(class)), id);
-        }
-        if self.cells.len() > 1 {
-            self.ranks.remove(&node.levels(None), id);
-        }
+fn demand(need: &Need, cells: &[CellKey]) -> Demand {
+    Demand {
+        count: need.count,
+        compute: i32::try_from(need.compute).unwrap_or(i32::MAX),
+        device_memory: signed(need.memory),
+        whole: need.is_whole(),
+        cpu: signed(need.cpu),
+        memory: signed(need.host_memory),
+        cells: (need.count > 0).then(|| cells.iter().map(|cell| cell.0).collect()),
+        ..Demand::default()
     }
 }

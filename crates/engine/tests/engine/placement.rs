@@ -34,9 +34,9 @@ fn memory_decides_between_equally_free_compute() {
 }
 
 #[test]
-fn ties_go_to_the_first_name() {
+fn ties_go_to_the_node_that_joined_first() {
     let world = World::new().device("n2", "d0").device("n1", "d1").device("n1", "d0");
-    check(world, &[ask().whole(), ask().whole(), ask().whole()], &["n1/d0", "n1/d1", "n2/d0"]);
+    check(world, &[ask().whole(), ask().whole(), ask().whole()], &["n2/d0", "n1/d0", "n1/d1"]);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 //! snapshot changes nothing, nothing is stuck, and every job that waits is told why.
 
 use crate::world::{With, World, ask, gib};
-use polder_engine::Engine;
+use polder_engine::{Engine, Report};
 use polder_model::{
     Ask, Decision, Event, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
-    Micros, Outcome, Quota, TenantPath,
+    Micros, Outcome, Quota, TenantPath, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -190,6 +190,12 @@ fn restored(engine: &Engine) -> Engine {
     serde_json::from_str(&bytes(engine)).unwrap()
 }
 
+/// What a plan says; the steps it took depend on what was looked up before.
+fn planned(engine: &Engine, at: Timestamp) -> (Vec<Decision>, Report) {
+    let (decisions, report) = engine.plan(at);
+    (decisions, Report { steps: 0, ..report })
+}
+
 /// Every job is told something, and whoever waits is told why.
 fn all_explained(world: &World) {
     for job in world.engine.jobs() {
@@ -246,7 +252,7 @@ proptest! {
             }
             prop_assert_eq!(replayed.apply(*at, event), Ok(()));
             prop_assert_eq!(resumed.apply(*at, event), Ok(()));
-            prop_assert_eq!(replayed.plan(*at), resumed.plan(*at));
+            prop_assert_eq!(planned(&replayed, *at), planned(&resumed, *at));
         }
         prop_assert_eq!(bytes(&replayed), bytes(&world.engine));
         prop_assert_eq!(bytes(&resumed), bytes(&world.engine));
