@@ -82,7 +82,12 @@ impl<'a> Closest<'a> {
         }
         if self.need.is_whole() {
             let fitting = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX).count();
-            return Some(Reason::NoIdleDevice { fitting: u32::try_from(fitting).unwrap_or(0) });
+            return Some(Reason::NoIdleDevice {
+                fitting: u32::try_from(fitting).unwrap_or(0),
+                node: node.clone(),
+                device: lack.device.clone(),
+                compute_held: Permille(lack.compute),
+            });
         }
         Some(Reason::NotEnoughFree {
             placeable,

@@ -8,7 +8,8 @@ use crate::pass::Pass;
 use crate::place::Spot;
 use crate::quota::Shortage;
 use crate::{Engine, admit};
-use polder_model::{Explanation, Help, JobId, JobState, Reason, Timestamp};
+use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, Timestamp};
+use std::collections::BTreeSet;
 
 /// What is being said of one job that waits.
 struct Account<'e> {
@@ -86,19 +87,23 @@ fn position(queue: &Queue, rank: Rank) -> u64 {
 
 impl Account<'_> {
     fn tell(&mut self) {
-        if self.pass.report.more {
-            // More jobs ahead of it are about to start than one pass grants.
-            let ahead = self.position.saturating_sub(1);
-            self.reasons.push(Reason::Behind { ahead, first: self.first });
-            return;
+        // More jobs ahead of it are about to start than one pass grants. What they will leave is
+        // not known yet, so its fit is that of a job which is the first.
+        let crowded = self.pass.report.more;
+        if crowded {
+            self.pass = Pass::new(&self.engine.facts, &self.engine.index, self.pass.at);
         }
         self.quota();
         let (cells, _) = self.pass.space.cells_for(&self.need);
         if cells.is_empty() {
             self.no_cell();
+        }
+        let overtaken = crowded || self.pass.held.keys().any(|cell| cells.contains(cell));
+        let fit = if cells.is_empty() { None } else { self.room(&cells, overtaken) };
+        if crowded {
+            self.push_behind(self.first, fit);
         } else {
-            let free = self.room(&cells);
-            self.behind(&cells, free);
+            self.behind(&cells, fit);
         }
         if self.reasons.is_empty() {
             self.reasons.push(Reason::Next);
@@ -134,15 +139,16 @@ impl Account<'_> {
         });
     }
 
-    /// Whether there is room for it, were it first; if not, says what is lacking.
-    fn room(&mut self, cells: &[CellKey]) -> bool {
+    /// Where there is room for it, were it first; if there is none, says what is lacking.
+    fn room(&mut self, cells: &[CellKey], overtaken: bool) -> Option<Fit> {
         let spots = self.pass.space.find(&self.need, cells, self.need.min);
         let placeable = u32::try_from(spots.len()).unwrap_or(u32::MAX);
         if placeable >= self.need.min {
-            return true;
+            let nodes: BTreeSet<_> = spots.iter().map(|spot| &spot.node).collect();
+            let node = (*nodes.first()?).clone();
+            return Some(Fit { node, nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX) });
         }
         let alone = self.need.min == 1 && self.need.count == 1;
-        let overtaken = self.pass.held.keys().any(|cell| cells.contains(cell));
         let quota = !self.reasons.is_empty();
         if !overtaken && !quota {
             let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
@@ -154,7 +160,7 @@ impl Account<'_> {
         self.fill(&spots);
         let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
         self.reasons.extend(closest.reason(placeable));
-        false
+        None
     }
 
     /// Lays the members of its gang that would fit over the space, to see what the next lacks.
@@ -167,7 +173,7 @@ impl Account<'_> {
     }
 
     /// Says who holds the devices that it could use.
-    fn behind(&mut self, cells: &[CellKey], free: bool) {
+    fn behind(&mut self, cells: &[CellKey], fit: Option<Fit>) {
         let holders = cells.iter().filter_map(|cell| self.pass.held.get(cell));
         let jobs = &self.engine.facts.jobs;
         let ranked = holders.filter_map(|id| Some(rank(*id, jobs.get(id)?, self.pass.at)));
@@ -175,9 +181,16 @@ impl Account<'_> {
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.pass.held.contains_key(cell)).cloned().collect();
         let found = || self.pass.space.find(&self.need, &open, self.need.min).len();
-        let passes = free && u32::try_from(found()).unwrap_or(u32::MAX) >= self.need.min;
+        let passes = fit.is_some() && u32::try_from(found()).unwrap_or(u32::MAX) >= self.need.min;
         if !passes {
-            self.reasons.push(Reason::Behind { ahead: self.position.saturating_sub(1), first });
+            self.push_behind(first, fit);
         }
+    }
+
+    /// A job that a quota keeps would not start even as the first, so its fit is left out.
+    fn push_behind(&mut self, first: JobId, fit: Option<Fit>) {
+        let ahead = self.position.saturating_sub(1);
+        let fit = fit.filter(|_| self.reasons.is_empty());
+        self.reasons.push(Reason::Behind { ahead, first, fit });
     }
 }

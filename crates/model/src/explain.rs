@@ -17,6 +17,16 @@ pub enum Resource {
     Memory,
 }
 
+/// Where a job would fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Fit {
+    /// The node, or the first of them by name.
+    pub node: NodeId,
+    /// How many nodes its tasks would go to.
+    pub nodes: u32,
+}
+
 /// One thing that keeps a job from starting, with its numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -28,6 +38,10 @@ pub enum Reason {
         ahead: u64,
         /// The first of them that waits.
         first: JobId,
+        /// Where it would start now, were it the first. Absent when it would not; another reason
+        /// then says what is lacking.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fit: Option<Fit>,
     },
     /// A tenant's quota has no room now.
     Quota {
@@ -68,6 +82,12 @@ pub enum Reason {
     NoIdleDevice {
         /// Devices that would fit.
         fitting: u32,
+        /// Node of the one of which least is held.
+        node: NodeId,
+        /// That device.
+        device: DeviceId,
+        /// Compute held of it.
+        compute_held: Permille,
     },
     /// Fitting devices are on nodes that do not answer, or are faulty.
     Unreachable {
@@ -168,12 +188,25 @@ impl Resource {
     }
 }
 
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.nodes {
+            ..=1 => write!(f, "{}", self.node),
+            nodes => write!(f, "{nodes} nodes, the first of them {}", self.node),
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Behind { ahead, first } => {
+            Self::Behind { ahead, first, fit } => {
                 let jobs = if *ahead == 1 { "job is" } else { "jobs are" };
-                write!(f, "{ahead} {jobs} ahead in the queue; the first is job {first}")
+                write!(f, "{ahead} {jobs} ahead in the queue; the first is job {first}")?;
+                match fit {
+                    Some(fit) => write!(f, "; were it first, it would fit now on {fit}"),
+                    None => Ok(()),
+                }
             }
             Self::Quota { tenant, resource, limit, used, asked } => write!(
                 f,
@@ -203,11 +236,14 @@ impl fmt::Display for Reason {
                     _ => write!(f, "{compute_lacking} of compute and {memory_lacking} of memory"),
                 }
             }
-            Self::NoIdleDevice { fitting } => {
+            Self::NoIdleDevice { fitting, node, device, compute_held } => {
                 if *fitting == 1 {
-                    return write!(f, "wants a whole device; the only fitting one is in use");
+                    write!(f, "wants a whole device; the only fitting one is in use: ")?;
+                } else {
+                    write!(f, "wants a whole device; all {fitting} fitting devices are in use; ")?;
+                    write!(f, "closest is ")?;
                 }
-                write!(f, "wants a whole device; all {fitting} fitting devices are in use")
+                write!(f, "{device} on {node}, {compute_held} of it held")
             }
             Self::Unreachable { devices } => {
                 let s = if *devices == 1 { " is" } else { "s are" };

@@ -78,7 +78,7 @@ mod tests {
             job: JobId(7),
             state: JobState::Queued,
             position: Some(2),
-            reasons: vec![Reason::Behind { ahead: 1, first: JobId(5) }],
+            reasons: vec![Reason::Behind { ahead: 1, first: JobId(5), fit: None }],
             predicted_start: None,
             help: vec![Help::JobEnds { job: JobId(5) }],
         };

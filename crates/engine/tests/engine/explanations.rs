@@ -78,13 +78,19 @@ fn behind_another() {
     let fits = world.submit(ask().share(100, gib(1)));
     let large = world.submit(ask().whole());
     world.settle();
-    check(&world, fits, "queued at 2\n- 1 job is ahead in the queue; the first is job 2");
+    check(
+        &world,
+        fits,
+        "
+queued at 2
+- 1 job is ahead in the queue; the first is job 2; were it first, it would fit now on n1",
+    );
     check(
         &world,
         large,
         "
 queued at 3
-- wants a whole device; the only fitting one is in use
+- wants a whole device; the only fitting one is in use: d0 on n1, 80% of it held
 - 2 jobs are ahead in the queue; the first is job 2",
     );
 }
@@ -188,5 +194,55 @@ fn behind_more_than_one_pass_grants() {
         world.submit(ask().share(1, Bytes(1)));
     }
     let last = world.submit(ask());
-    check(&world, last, "queued at 401\n- 400 jobs are ahead in the queue; the first is job 1");
+    let ahead = "jobs are ahead in the queue; the first is job 1";
+    let fits = "were it first, it would fit now on n1";
+    check(&world, last, &format!("queued at 401\n- 400 {ahead}; {fits}"));
+}
+
+#[test]
+fn behind_more_than_one_pass_grants_without_room_of_its_own() {
+    let mut world = World::new().device("n1", "d0");
+    world.submit(ask().share(700, gib(6)).time_limit(100));
+    world.run();
+    for _ in 0..300 {
+        world.submit(ask().share(1, Bytes(1)));
+    }
+    let last = world.submit(ask().share(500, gib(1)));
+    check(
+        &world,
+        last,
+        "
+queued at 301
+- closest is d0 on n1, which lacks 20% of compute
+- 300 jobs are ahead in the queue; the first is job 2",
+    );
+}
+
+#[test]
+fn behind_another_a_gang_counts_its_nodes_and_a_quota_leaves_no_fit() {
+    let quota = Quota { compute: Some(1000), ..Quota::default() };
+    let mut world = busy().device("n2", "d0").tenant("small", quota);
+    world.submit(ask().share(700, gib(1)).of("small"));
+    world.run();
+    world.submit(ask().whole());
+    let gang = world.submit(ask().share(200, gib(1)).gang(2, 2));
+    let kept = world.submit(ask().share(200, gib(1)).gang(2, 2).of("small"));
+    world.settle();
+    check(
+        &world,
+        gang,
+        "
+queued at 2
+- 1 job is ahead in the queue; the first is job 3; were it first, it would fit now on 2 nodes, \
+the first of them n1",
+    );
+    check(
+        &world,
+        kept,
+        "
+queued at 3
+- tenant small may hold 1.000 devices of compute, holds 0.700 devices and this needs 0.400 devices
+- 2 jobs are ahead in the queue; the first is job 3
++ an administrator can raise small's compute quota to 1.100 devices",
+    );
 }
