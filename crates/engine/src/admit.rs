@@ -217,10 +217,10 @@ pub(crate) fn each(index: &Index, need: &Need) -> Held {
 pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Refusal> {
     let need = Need::of(ask);
     let gang = each(index, &need).times(need.min.into());
-    if let Some(short) = quota::never(facts, &ask.tenant, gang) {
+    if let Some(short) = quota::never(facts, (&ask.tenant, &ask.user), gang) {
         return Err(Refusal::PastQuota {
             asked: gang.of(short.resource),
-            tenant: short.tenant,
+            tenant: short.holder.tenant,
             resource: short.resource,
             limit: short.limit,
         });

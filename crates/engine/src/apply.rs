@@ -5,10 +5,11 @@
 
 use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
 use crate::index::Index;
+use crate::order::decay::Faded;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
     Decision, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState,
-    NodeId, Outcome, Policy, Spot, StopReason, Tenant, Timestamp,
+    NodeId, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,7 @@ impl Engine {
             }
             _ => admit::possible(&self.facts, &self.index, event)?,
         }
-        self.index.queue.expire(&self.facts, now, at);
+        self.index.queue.pass_time(&self.facts, now, at);
         self.facts.now = at;
         self.commit(at, event);
         Ok(())
@@ -49,9 +50,9 @@ impl Engine {
             Event::PoolOpened { pool, .. } => self.facts.pool = Some(pool.clone()),
             Event::Fenced { .. } => self.fenced(at),
             Event::ClockStepped { .. } => {}
-            Event::TenantSet { tenant } => self.tenant_set(tenant),
+            Event::TenantSet { tenant } => self.tenant_set(at, tenant),
             Event::TenantRemoved { tenant } => drop(self.facts.tenants.remove(tenant)),
-            Event::PolicySet { policy } => self.policy_set(policy),
+            Event::PolicySet { policy } => self.policy_set(at, policy),
             Event::ReservationSet { reservation } => {
                 let name = reservation.name.clone();
                 self.facts.reservations.insert(name, reservation.clone());
@@ -70,6 +71,8 @@ impl Engine {
                     cancelled_by: None,
                     preempted: 0,
                     served: 0,
+                    expected: None,
+                    index: 0,
                     claim: None,
                     hold: None,
                 };
@@ -114,14 +117,30 @@ impl Engine {
     }
 
     /// Everything derived may depend on the settings, so it is derived anew.
-    fn policy_set(&mut self, policy: &Policy) {
+    fn policy_set(&mut self, at: Timestamp, policy: &Policy) {
+        let half_life = self.facts.policy.fair_share.half_life;
+        for (path, tenant) in &mut self.facts.tenants {
+            let rate = self.index.weighted.get(path).copied().unwrap_or(0);
+            let used = half_life.map_or(tenant.used, |half| tenant.used.at(at, rate, half));
+            tenant.used = used.from(at);
+        }
         self.facts.policy = policy.clone();
         self.index = Index::build(&self.facts);
     }
 
-    fn tenant_set(&mut self, tenant: &Tenant) {
-        let facts = TenantFacts { tenant: tenant.clone(), since: self.facts.next_lease };
+    fn tenant_set(&mut self, at: Timestamp, tenant: &Tenant) {
+        let limited = self.facts.limits_users_itself(&tenant.path);
+        let before = self.facts.tenants.get(&tenant.path);
+        let facts = TenantFacts {
+            tenant: tenant.clone(),
+            since: self.facts.next_lease,
+            used: before.map_or(Faded::default().from(at), |before| before.used),
+        };
         self.facts.tenants.insert(tenant.path.clone(), facts);
+        if limited != self.facts.limits_users_itself(&tenant.path) {
+            // Whether users stand in line each for themselves is derived from it.
+            self.index = Index::build(&self.facts);
+        }
     }
 
     /// Changes a job, and what is derived from it.
@@ -256,8 +275,10 @@ impl Engine {
     }
 
     fn lease_ended(&mut self, at: Timestamp, id: LeaseId, end: &LeaseEnd) {
-        let Some(LeaseFacts { lease, .. }) = self.facts.leases.remove(&id) else { return };
-        self.index.unlink_lease(&self.facts, id, &lease);
+        let Some(ended) = self.facts.leases.remove(&id) else { return };
+        self.note_use(at, &ended.lease.tenant);
+        self.index.unlink_lease(&self.facts, id, &ended);
+        let lease = ended.lease;
         let returns_max = self.facts.policy.returns_max;
         let devices = u64::try_from(lease.slices.len()).unwrap_or(u64::MAX).max(1);
         let served = lease.started_at.map_or(0, |start| at.since(start).0).saturating_mul(devices);
@@ -361,6 +382,7 @@ impl Engine {
         for lease in leases {
             *on_node.entry(&lease.node).or_default() += 1;
         }
+        self.note_use(self.facts.now, &first.tenant);
         let mut ranks: BTreeMap<&NodeId, u32> = BTreeMap::new();
         for lease in leases {
             let rank = ranks.entry(&lease.node).or_default();
@@ -369,6 +391,7 @@ impl Engine {
                 local_rank: *rank,
                 local_size: on_node.get(&lease.node).copied().unwrap_or(1),
                 master_port: None,
+                weighted: self.weighted(lease),
             };
             *rank += 1;
             self.index.link_lease(&self.facts, lease.id, &facts);
@@ -376,6 +399,36 @@ impl Engine {
             self.facts.next_lease = LeaseId(lease.id.0 + 1);
         }
         self.bump_job(id);
+    }
+
+    /// Brings up to date what a tenant and those above it have had, before what they hold changes.
+    fn note_use(&mut self, at: Timestamp, tenant: &TenantPath) {
+        let Some(half_life) = self.facts.policy.fair_share.half_life else { return };
+        for path in tenant.lineage() {
+            let rate = self.index.weighted.get(&path).copied().unwrap_or(0);
+            if let Some(tenant) = self.facts.tenants.get_mut(&path) {
+                tenant.used = tenant.used.at(at, rate, half_life);
+            }
+        }
+    }
+
+    /// A lease's compute, weighted by the models of its devices.
+    fn weighted(&self, lease: &Lease) -> u64 {
+        let weights = &self.facts.policy.fair_share.model_weights;
+        let node = self.facts.nodes.get(&lease.node);
+        let model = |slice: &Slice| {
+            let devices = &node?.inventory.devices;
+            Some(devices.iter().find(|device| device.id == slice.device)?.model.as_str())
+        };
+        let of = |slice: &Slice| {
+            let compute = u64::from(slice.compute.0);
+            let Some(model) = (!weights.is_empty()).then(|| model(slice)).flatten() else {
+                return compute;
+            };
+            let weight = weights.iter().find(|(part, _)| model.contains(part.as_str()));
+            compute.saturating_mul(weight.map_or(1000, |(_, weight)| u64::from(*weight))) / 1000
+        };
+        lease.slices.iter().map(of).fold(0, u64::saturating_add)
     }
 
     /// Where a gang meets: the address of rank 0's node and the port it holds there.

@@ -1,10 +1,10 @@
 //! The independent checker: recomputes every promise from the leases, by other means than those
 //! that keep it.
 
-use crate::facts::{Facts, JobFacts};
+use crate::facts::{Facts, JobFacts, TenantFacts};
 use crate::index::Index;
 use crate::{Engine, Held};
-use polder_model::{Bytes, DeviceId, Lease, Mechanism, NodeId, Resource, TenantPath};
+use polder_model::{Bytes, DeviceId, Lease, Mechanism, NodeId, Resource, TenantPath, UserName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -99,10 +99,35 @@ fn quotas(facts: &Facts, found: &mut Vec<String>) {
             held.memory = Bytes(held.memory.0.saturating_add(slice.memory.0));
         }
         for resource in [Resource::Devices, Resource::Compute, Resource::Memory] {
-            let limit = crate::quota::limit(&tenant.tenant, resource);
+            let limit = crate::quota::limit(&tenant.tenant.quota, resource);
             let amount = held.of(resource);
             if limit.is_some_and(|limit| amount > limit) {
                 found.push(format!("tenant {path} holds {amount} of {resource}, past its quota"));
+            }
+        }
+        users(path, tenant, leases(), found);
+    }
+}
+
+/// No user passes what a tenant allows each of its users.
+fn users<'a>(
+    path: &TenantPath,
+    tenant: &TenantFacts,
+    leases: impl Iterator<Item = &'a Lease>,
+    found: &mut Vec<String>,
+) {
+    let mut held: BTreeMap<&UserName, (Held, bool)> = BTreeMap::new();
+    for lease in leases {
+        let (sum, granted_since) = held.entry(&lease.user).or_default();
+        sum.add(crate::index::held_of(lease));
+        *granted_since |= lease.id >= tenant.since;
+    }
+    for (user, (held, _)) in held.into_iter().filter(|(_, (_, since))| *since) {
+        for resource in [Resource::Devices, Resource::Compute, Resource::Memory] {
+            let limit = crate::quota::limit(&tenant.tenant.user_quota, resource);
+            let amount = held.of(resource);
+            if limit.is_some_and(|limit| amount > limit) {
+                found.push(format!("user {user} holds {amount} of {resource} in {path}, too much"));
             }
         }
     }

@@ -5,7 +5,8 @@ use crate::facts::{Facts, Hold, JobFacts};
 use crate::index::space::NodeSpace;
 use crate::index::{Index, held_of, take_of};
 use crate::need::{Need, WHOLE};
-use crate::{DecisionError, Held, quota};
+use crate::quota::{self, More};
+use crate::{DecisionError, Held};
 use polder_model::{
     Ask, Decision, Ground, JobId, Lease, LeaseState, Market, NodeId, Slice, Spot, Timestamp,
 };
@@ -178,10 +179,11 @@ fn granted(
         space.take(&take);
         sum.add(held_of(lease));
     }
-    let (room, short) = quota::room(facts, index, &BTreeMap::new(), &job.ask.tenant, sum);
+    let (room, short) =
+        quota::room(facts, index, &More::default(), (&job.ask.tenant, &job.ask.user), sum);
     match short.filter(|_| room == 0) {
         Some(short) => {
-            Err(DecisionError::PastQuota { tenant: short.tenant, resource: short.resource })
+            Err(DecisionError::PastQuota { tenant: short.holder.tenant, resource: short.resource })
         }
         None => Ok(()),
     }

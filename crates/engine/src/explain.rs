@@ -1,14 +1,18 @@
 //! Why a job is where it is. Computed only when somebody asks.
 
 use crate::closest::Closest;
-use crate::index::queue::{Queue, Rank, rank};
+use crate::facts::Facts;
+use crate::index::queue::Queue;
 use crate::index::space::CellKey;
 use crate::need::Need;
+use crate::order::fair::{FairRank, Standing};
+use crate::order::{self, Rank, rank};
 use crate::pass::Pass;
 use crate::place::Spot;
-use crate::quota::Shortage;
+use crate::quota::{Holder, Shortage};
 use crate::{Engine, admit};
-use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, Timestamp};
+use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, TenantPath, Timestamp};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 /// What is being said of one job that waits.
@@ -63,17 +67,18 @@ impl Engine {
     fn account(&self, at: Timestamp, id: JobId) -> Option<Account<'_>> {
         let job = self.facts.jobs.get(&id)?;
         let queue = self.queue_at(at);
-        let rank = rank(id, job, at);
+        let rank = rank(&self.facts.policy, id, job, at);
         let mut pass = Pass::new(&self.facts, &self.index, at);
-        pass.walk(&queue, Some(rank));
-        let (_, first) = *queue.order().first()?;
+        let position = position(&self.facts, &pass, &queue, (rank, &job.ask.tenant));
+        pass.walk(&queue, Some((rank, &job.ask.tenant)));
+        let first = self.queue(at).next()?;
         Some(Account {
             engine: self,
             pass,
             need: Need::of(&job.ask),
             rank,
             first,
-            position: position(&queue, rank),
+            position,
             reasons: Vec::new(),
             help: Vec::new(),
             predicted_start: None,
@@ -81,8 +86,34 @@ impl Engine {
     }
 }
 
-fn position(queue: &Queue, rank: Rank) -> u64 {
-    u64::try_from(queue.order().range(..=rank).count()).unwrap_or(u64::MAX)
+/// Every job that waits, with its rank among tenants as they stand now.
+pub(crate) fn ranked<'a>(
+    facts: &'a Facts,
+    pass: &'a Pass<'_>,
+    queue: &'a Queue,
+    place: usize,
+) -> impl Iterator<Item = (JobId, FairRank)> + 'a {
+    let mut known: BTreeMap<&TenantPath, Standing> = BTreeMap::new();
+    queue.order().iter().filter_map(move |rank| {
+        let tenant = &facts.jobs.get(&rank.job)?.ask.tenant;
+        let standing = known.entry(tenant).or_insert_with(|| pass.standing(tenant));
+        Some((rank.job, FairRank::new(rank, place, standing.clone())))
+    })
+}
+
+/// A job's place among the queued, from 1.
+fn position(
+    facts: &Facts,
+    pass: &Pass<'_>,
+    queue: &Queue,
+    (rank, tenant): (Rank, &TenantPath),
+) -> u64 {
+    let Some(place) = order::fair_place(&facts.policy, pass.at) else {
+        return u64::try_from(queue.order().range(..=rank).count()).unwrap_or(u64::MAX);
+    };
+    let own = FairRank::new(&rank, place, pass.standing(tenant));
+    let ahead = ranked(facts, pass, queue, place).filter(|(_, other)| *other <= own).count();
+    u64::try_from(ahead).unwrap_or(u64::MAX)
 }
 
 impl Account<'_> {
@@ -111,14 +142,20 @@ impl Account<'_> {
     }
 
     fn quota(&mut self) {
-        let Some(job) = self.engine.facts.jobs.get(&self.rank.1) else { return };
-        let short = self.pass.quota_room(&job.ask.tenant, &self.need);
-        let Err(Shortage { tenant, resource, limit, used }) = short else { return };
+        let Some(job) = self.engine.facts.jobs.get(&self.rank.job) else { return };
+        let short = self.pass.quota_room(&job.ask, &self.need);
+        let Err(Shortage { holder, resource, limit, used }) = short else { return };
+        let Holder { tenant, user } = holder;
         let gang = admit::each(&self.engine.index, &self.need).times(self.need.min.into());
         let asked = gang.of(resource);
         let at_least = used.saturating_add(asked);
-        self.help.push(Help::RaiseQuota { tenant: tenant.clone(), resource, at_least });
-        self.reasons.push(Reason::Quota { tenant, resource, limit, used, asked });
+        self.help.push(Help::RaiseQuota {
+            tenant: tenant.clone(),
+            user: user.clone(),
+            resource,
+            at_least,
+        });
+        self.reasons.push(Reason::Quota { tenant, user, resource, limit, used, asked });
     }
 
     /// No device that answers would do, even if all were free.
@@ -165,8 +202,8 @@ impl Account<'_> {
 
     /// Lays the members of its gang that would fit over the space, to see what the next lacks.
     fn fill(&mut self, spots: &[Spot]) {
-        let Some(job) = self.engine.facts.jobs.get(&self.rank.1) else { return };
-        for lease in self.pass.leases(self.rank.1, job, spots) {
+        let Some(job) = self.engine.facts.jobs.get(&self.rank.job) else { return };
+        for lease in self.pass.leases(self.rank.job, job, spots) {
             let take = crate::index::take_of(&lease, &job.ask);
             self.pass.space.take(&lease.node, &take);
         }
@@ -176,8 +213,10 @@ impl Account<'_> {
     fn behind(&mut self, cells: &[CellKey], fit: Option<Fit>) {
         let holders = cells.iter().filter_map(|cell| self.pass.held.get(cell));
         let jobs = &self.engine.facts.jobs;
-        let ranked = holders.filter_map(|id| Some(rank(*id, jobs.get(id)?, self.pass.at)));
-        let Some((_, first)) = ranked.min() else { return };
+        let ranked = holders.filter_map(|id| {
+            Some(rank(&self.engine.facts.policy, *id, jobs.get(id)?, self.pass.at))
+        });
+        let Some(first) = ranked.min().map(|rank| rank.job) else { return };
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.pass.held.contains_key(cell)).cloned().collect();
         let found = || self.pass.space.find(&self.need, &open, self.need.min).len();

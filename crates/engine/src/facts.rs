@@ -3,9 +3,11 @@
 //! A snapshot is exactly this. Whatever makes decisions fast is derived in [`crate::index`].
 
 use crate::Policy;
+use crate::order::decay::Faded;
 use polder_model::{
-    Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, Reservation,
-    ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User, UserName,
+    Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, Micros, NodeId, Outcome, PoolId,
+    Quota, Reservation, ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp,
+    User, UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +41,9 @@ pub(crate) struct TenantFacts {
     pub(crate) tenant: Tenant,
     /// Leases from this one on were granted under this quota; older ones may exceed it.
     pub(crate) since: LeaseId,
+    /// What it and all below it have had, fading; kept while the policy has a half-life.
+    #[serde(default)]
+    pub(crate) used: Faded,
 }
 
 /// A node as last reported.
@@ -69,6 +74,12 @@ pub(crate) struct JobFacts {
     /// Device-time it had in leases that ended, in microseconds times devices.
     #[serde(default)]
     pub(crate) served: u64,
+    /// What is believed of its run time since it was queued, from the history of such jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expected: Option<Micros>,
+    /// Its index since it was queued, from the history of such jobs; less is sooner.
+    #[serde(default)]
+    pub(crate) index: u64,
     /// Room that others are leaving for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<Claim>,
@@ -125,9 +136,23 @@ pub(crate) struct LeaseFacts {
     pub(crate) local_rank: TaskIndex,
     pub(crate) local_size: u32,
     pub(crate) master_port: Option<u16>,
+    /// Its compute in thousandths of a device, weighted by the device's model.
+    #[serde(default)]
+    pub(crate) weighted: u64,
 }
 
 impl Facts {
+    /// Whether a tenant limits what each of its users may hold.
+    pub(crate) fn limits_users_itself(&self, tenant: &TenantPath) -> bool {
+        let facts = self.tenants.get(tenant);
+        facts.is_some_and(|facts| facts.tenant.user_quota != Quota::default())
+    }
+
+    /// Whether a tenant, or one above it, limits what each of its users may hold.
+    pub(crate) fn limits_users(&self, tenant: &TenantPath) -> bool {
+        tenant.lineage().any(|path| self.limits_users_itself(&path))
+    }
+
     /// Numbers nodes that have none, as those of snapshots before nodes were numbered.
     pub(crate) fn number_nodes(&mut self) {
         let slots: BTreeSet<u32> = self.nodes.values().map(|node| node.slot).collect();

@@ -12,7 +12,7 @@ use crate::fleet::NodeIx;
 use crate::shape::{Class, Host, Hosts, Shape};
 use crate::step::step;
 use polder_model::{
-    Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp,
+    Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp, UserName,
 };
 use queue::Queue;
 use space::{Entry, Space, Take};
@@ -28,6 +28,10 @@ pub(crate) struct Index {
     pub(crate) known: BTreeMap<Shape, Hosts>,
     /// What each tenant and all below it hold.
     pub(crate) held: BTreeMap<TenantPath, Held>,
+    /// What each user holds in each tenant and all below it, where the tenant limits its users.
+    pub(crate) user_held: BTreeMap<(TenantPath, UserName), Held>,
+    /// What each tenant and all below it hold, in thousandths of a device, weighted by the devices' models.
+    pub(crate) weighted: BTreeMap<TenantPath, u64>,
     /// Jobs that are not over, by tenant.
     pub(crate) jobs_of: BTreeMap<TenantPath, u64>,
     pub(crate) leases_of: BTreeMap<NodeId, BTreeSet<LeaseId>>,
@@ -104,7 +108,7 @@ impl Index {
     pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
         *self.jobs_of.entry(job.ask.tenant.clone()).or_default() += 1;
         if job.is_queued() {
-            self.queue.insert(id, job, facts.now);
+            self.queue.insert(facts, id, job, facts.now);
         }
         if step(&facts.policy, id, job).is_some() {
             self.due.insert(id);
@@ -122,7 +126,7 @@ impl Index {
             }
         }
         if job.is_queued() {
-            self.queue.remove(id, job, facts.now);
+            self.queue.remove(facts, id, job, facts.now);
         }
         self.due.remove(&id);
         if let Some(deadline) = deadline(facts, job) {
@@ -131,9 +135,15 @@ impl Index {
     }
 
     pub(crate) fn link_lease(&mut self, facts: &Facts, id: LeaseId, lease: &LeaseFacts) {
+        let weighted = lease.weighted;
         let lease = &lease.lease;
         let added = held_of(lease);
         for tenant in lease.tenant.lineage() {
+            *self.weighted.entry(tenant.clone()).or_default() += weighted;
+            if facts.limits_users_itself(&tenant) {
+                let user = (tenant.clone(), lease.user.clone());
+                self.user_held.entry(user).or_default().add(added);
+            }
             self.held.entry(tenant).or_default().add(added);
         }
         self.leases_of.entry(lease.node.clone()).or_default().insert(id);
@@ -144,13 +154,26 @@ impl Index {
     }
 
     /// The fact itself must be gone already: what is free on its node is computed anew.
-    pub(crate) fn unlink_lease(&mut self, facts: &Facts, id: LeaseId, lease: &Lease) {
+    pub(crate) fn unlink_lease(&mut self, facts: &Facts, id: LeaseId, lease: &LeaseFacts) {
+        let weighted = lease.weighted;
+        let lease = &lease.lease;
         let gone = held_of(lease);
         for tenant in lease.tenant.lineage() {
+            let user = (tenant.clone(), lease.user.clone());
+            if let Some(held) = self.user_held.get_mut(&user) {
+                held.subtract(gone);
+                if *held == Held::default() {
+                    self.user_held.remove(&user);
+                }
+            }
+            if let Some(held) = self.weighted.get_mut(&tenant) {
+                *held = held.saturating_sub(weighted);
+            }
             if let Some(held) = self.held.get_mut(&tenant) {
                 held.subtract(gone);
                 if *held == Held::default() {
                     self.held.remove(&tenant);
+                    self.weighted.remove(&tenant);
                 }
             }
         }

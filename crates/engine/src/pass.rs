@@ -7,16 +7,19 @@
 //! with the length of the queue.
 
 use crate::facts::{Facts, JobFacts};
-use crate::index::queue::{BucketKey, Queue, Rank};
+use crate::index::queue::Queue;
 use crate::index::space::CellKey;
 use crate::index::{Index, held_of, take_of};
+use crate::line::Line;
 use crate::need::Need;
+use crate::order::fair::{self, Pool, Standing};
+use crate::order::{self, Rank};
 use crate::place::{Overlay, Spot};
-use crate::quota::Shortage;
+use crate::quota::{More, Shortage};
 use crate::{Held, Report, Waiting, WaitingOn, admit, quota};
 use polder_model::{
-    Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Permille, Slice, TaskIndex, TenantPath,
-    Timestamp,
+    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Permille, Slice, TaskIndex,
+    TenantPath, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -36,8 +39,9 @@ pub(crate) struct Pass<'a> {
     /// Cells held, and by whom first.
     pub(crate) held: BTreeMap<CellKey, JobId>,
     /// What this pass granted, by tenant and all above it.
-    more: BTreeMap<TenantPath, Held>,
+    more: More,
     next_lease: LeaseId,
+    pool: Pool,
     pub(crate) decisions: Vec<Decision>,
     pub(crate) report: Report,
 }
@@ -58,25 +62,26 @@ impl<'a> Pass<'a> {
             at,
             space: Overlay::new(&index.space),
             held: BTreeMap::new(),
-            more: BTreeMap::new(),
+            more: More::default(),
             next_lease: facts.next_lease,
+            pool: Pool::of(index),
             decisions: Vec::new(),
             report: Report::default(),
         }
     }
 
     /// Walks, in order, up to (not including) `until` or up to the bound of a pass.
-    pub(crate) fn walk(&mut self, queue: &Queue, until: Option<Rank>) {
+    pub(crate) fn walk(&mut self, queue: &Queue, until: Option<(Rank, &TenantPath)>) {
         let cells = self.space.cells();
-        let mut heads = queue.heads().peekable();
-        let mut again: BTreeMap<Rank, &BucketKey> = BTreeMap::new();
+        let fair = order::fair_place(&self.facts.policy, self.at);
+        let mut line = Line::new(queue, fair, |tenant| self.standing(tenant));
         while self.held.len() < cells {
-            let head = heads.peek().map(|(rank, _)| *rank);
-            let next = again.first_key_value().map(|(rank, _)| *rank);
-            let from_heads = head.is_some_and(|head| next.is_none_or(|next| head < next));
-            let taken = if from_heads { heads.next() } else { again.pop_first() };
-            let Some((rank, key)) = taken else { break };
-            if until.is_some_and(|until| rank >= until) {
+            let Some((rank, key)) = line.next(|tenant| self.standing(tenant)) else { break };
+            let is_before = |until: (Rank, &TenantPath)| {
+                let until = (&until.0, until.1);
+                line.is_before((&rank, &key.tenant), until, |tenant| self.standing(tenant))
+            };
+            if until.is_some_and(|until| !is_before(until)) {
                 break;
             }
             if self.is_full() {
@@ -84,16 +89,23 @@ impl<'a> Pass<'a> {
                 break;
             }
             self.report.steps += 1;
-            match self.consider(rank.1, &key.need) {
+            match self.consider(rank.job, &key.need) {
                 Ok(leases) => {
                     self.report.leases += u32::try_from(leases.len()).unwrap_or(u32::MAX);
-                    self.decisions.push(Decision::Grant { job: rank.1, leases });
-                    again.extend(queue.after(key, rank).map(|rank| (rank, key)));
+                    self.decisions.push(Decision::Grant { job: rank.job, leases });
+                    if let Some(next) = queue.after(key, rank) {
+                        line.push(next, key, |tenant| self.standing(tenant));
+                    }
                 }
-                Err(wait) => self.note(rank.1, wait),
+                Err(wait) => self.note(rank.job, wait),
             }
         }
         self.report.steps += self.space.steps();
+    }
+
+    /// A tenant's standing among the others, with what this pass granted.
+    pub(crate) fn standing(&self, tenant: &TenantPath) -> Standing {
+        fair::standing(self.facts, self.index, self.pool, &self.more, tenant)
     }
 
     fn is_full(&self) -> bool {
@@ -105,7 +117,9 @@ impl<'a> Pass<'a> {
             return;
         }
         let on = match wait {
-            Wait::Quota(Shortage { tenant, resource, .. }) => WaitingOn::Quota { tenant, resource },
+            Wait::Quota(Shortage { holder, resource, .. }) => {
+                WaitingOn::Quota { tenant: holder.tenant, resource }
+            }
             Wait::Room => WaitingOn::Room,
             Wait::Devices => WaitingOn::Devices,
         };
@@ -115,7 +129,7 @@ impl<'a> Pass<'a> {
     /// Grants a gang, or says why not and holds what it could use.
     fn consider(&mut self, id: JobId, need: &Need) -> Result<Vec<Lease>, Wait> {
         let Some(job) = self.facts.jobs.get(&id) else { return Err(Wait::Devices) };
-        let want = self.quota_room(&job.ask.tenant, need).map_err(Wait::Quota)?;
+        let want = self.quota_room(&job.ask, need).map_err(Wait::Quota)?;
         let (cells, room) = self.space.cells_for(need);
         if room < u64::from(need.min) {
             return Err(Wait::Devices);
@@ -139,9 +153,9 @@ impl<'a> Pass<'a> {
     }
 
     /// Tasks that the quotas leave room for, if they are enough.
-    pub(crate) fn quota_room(&self, tenant: &TenantPath, need: &Need) -> Result<u32, Shortage> {
+    pub(crate) fn quota_room(&self, ask: &Ask, need: &Need) -> Result<u32, Shortage> {
         let each = admit::each(self.index, need);
-        match quota::room(self.facts, self.index, &self.more, tenant, each) {
+        match quota::room(self.facts, self.index, &self.more, (&ask.tenant, &ask.user), each) {
             (room, Some(short)) if room < need.min.into() => Err(short),
             (room, _) => Ok(u32::try_from(room).unwrap_or(u32::MAX).min(need.max)),
         }
@@ -162,7 +176,8 @@ impl<'a> Pass<'a> {
                 sum.add(held);
                 sum
             });
-            let (room, short) = quota::room(self.facts, self.index, &self.more, &first.tenant, sum);
+            let whose = (&first.tenant, &first.user);
+            let (room, short) = quota::room(self.facts, self.index, &self.more, whose, sum);
             let Some(short) = short.filter(|_| room == 0) else { break };
             if leases.len() <= usize::try_from(need.min).unwrap_or(usize::MAX) {
                 return Err(short);
@@ -218,9 +233,7 @@ impl<'a> Pass<'a> {
 
     fn commit(&mut self, leases: &[Lease]) {
         for lease in leases {
-            for tenant in lease.tenant.lineage() {
-                self.more.entry(tenant).or_default().add(held_of(lease));
-            }
+            self.more.add(&lease.tenant, &lease.user, held_of(lease));
             self.next_lease = LeaseId(self.next_lease.0.max(lease.id.0 + 1));
         }
     }

@@ -1,6 +1,8 @@
 //! What should happen now.
 
+use crate::explain::ranked;
 use crate::index::queue::Queue;
+use crate::order::{self, hours};
 use crate::pass::Pass;
 use crate::step::step;
 use crate::{Engine, Report};
@@ -36,11 +38,11 @@ impl Engine {
     /// The queue as it stands at a moment: priorities may have ended since the last event.
     pub(crate) fn queue_at(&self, at: Timestamp) -> Cow<'_, Queue> {
         let queue = &self.index.queue;
-        if queue.due(at).next().is_none() {
+        if !queue.is_stale(&self.facts.policy, self.facts.now, at) {
             return Cow::Borrowed(queue);
         }
         let mut moved = queue.clone();
-        moved.expire(&self.facts, self.facts.now, at);
+        moved.pass_time(&self.facts, self.facts.now, at);
         Cow::Owned(moved)
     }
 
@@ -50,13 +52,25 @@ impl Engine {
     pub fn next_wake(&self, after: Timestamp) -> Option<Timestamp> {
         let later = Timestamp(after.0.saturating_add(1));
         let deadline = self.index.deadlines.range((later, JobId(0))..).next().map(|(at, _)| *at);
-        deadline.into_iter().chain(self.index.queue.next_expiry(after)).min()
+        let change = self.index.queue.next_change(after);
+        let waits = !self.index.queue.order().is_empty();
+        let switch = hours::next_switch(&self.facts.policy, after).filter(|_| waits);
+        deadline.into_iter().chain(change).chain(switch).min()
     }
 
     /// The jobs that wait for their turn, in order.
     pub fn queue(&self, at: Timestamp) -> impl Iterator<Item = JobId> + '_ {
         // The order may be one of its own, so it cannot be lent out entry by entry.
-        let order: Vec<JobId> = self.queue_at(at).order().iter().map(|(_, id)| *id).collect();
+        let queue = self.queue_at(at);
+        let order: Vec<JobId> = match order::fair_place(&self.facts.policy, at) {
+            None => queue.order().iter().map(|rank| rank.job).collect(),
+            Some(place) => {
+                let pass = Pass::new(&self.facts, &self.index, at);
+                let mut jobs: Vec<_> = ranked(&self.facts, &pass, &queue, place).collect();
+                jobs.sort_by(|(_, one), (_, other)| one.cmp(other));
+                jobs.into_iter().map(|(job, _)| job).collect()
+            }
+        };
         order.into_iter()
     }
 }

@@ -1,26 +1,51 @@
-//! Whether a tenant, and each above it, may hold more.
+//! Whether a tenant, each above it, and the user within them, may hold more.
 
 use crate::Held;
 use crate::facts::Facts;
 use crate::index::Index;
-use polder_model::{Resource, Tenant, TenantPath};
+use polder_model::{Quota, Resource, TenantPath, UserName};
 use std::collections::BTreeMap;
 
 /// What a quota counts, in the order in which the first one passed is named.
 const RESOURCES: [Resource; 3] = [Resource::Devices, Resource::Compute, Resource::Memory];
 
+/// Whose quota it is: a tenant's, or what a tenant allows each of its users.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Holder {
+    pub(crate) tenant: TenantPath,
+    pub(crate) user: Option<UserName>,
+}
+
 /// A quota that leaves too little.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
-    pub(crate) tenant: TenantPath,
+    pub(crate) holder: Holder,
     pub(crate) resource: Resource,
     pub(crate) limit: u64,
     pub(crate) used: u64,
 }
 
-/// The most a tenant may hold of a resource.
-pub(crate) fn limit(tenant: &Tenant, resource: Resource) -> Option<u64> {
-    let quota = &tenant.quota;
+/// What a pass granted so far, by whose quota it counts against.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct More(BTreeMap<Holder, Held>);
+
+impl More {
+    /// Adds what a lease of this tenant's user holds.
+    pub(crate) fn add(&mut self, tenant: &TenantPath, user: &UserName, held: Held) {
+        for tenant in tenant.lineage() {
+            let user = Some(user.clone());
+            self.0.entry(Holder { tenant: tenant.clone(), user }).or_default().add(held);
+            self.0.entry(Holder { tenant, user: None }).or_default().add(held);
+        }
+    }
+
+    pub(crate) fn of(&self, holder: &Holder) -> Held {
+        self.0.get(holder).copied().unwrap_or_default()
+    }
+}
+
+/// The most that a quota allows of a resource.
+pub(crate) fn limit(quota: &Quota, resource: Resource) -> Option<u64> {
     match resource {
         Resource::Devices => quota.devices.map(u64::from),
         Resource::Compute => quota.compute,
@@ -28,45 +53,61 @@ pub(crate) fn limit(tenant: &Tenant, resource: Resource) -> Option<u64> {
     }
 }
 
-/// The limits of a tenant and of each above it, nearest first.
-pub(crate) fn limits<'a>(
+/// The limits on a user of a tenant: the tenant's, what it allows each user, and the same for
+/// each tenant above it, nearest first.
+fn limits<'a>(
     facts: &'a Facts,
     tenant: &'a TenantPath,
-) -> impl Iterator<Item = (TenantPath, Resource, u64)> + 'a {
+    user: &'a UserName,
+) -> impl Iterator<Item = (Holder, Resource, u64)> + 'a {
     tenant.lineage().flat_map(move |path| {
-        let tenant = facts.tenants.get(&path).map(|facts| &facts.tenant);
-        let of = move |resource| Some((resource, limit(tenant?, resource)?));
-        RESOURCES
-            .into_iter()
-            .filter_map(of)
-            .map(move |(resource, limit)| (path.clone(), resource, limit))
+        let facts = facts.tenants.get(&path).map(|facts| &facts.tenant);
+        let quotas = facts.map(|tenant| [(&tenant.quota, None), (&tenant.user_quota, Some(user))]);
+        quotas.into_iter().flatten().flat_map(move |(quota, user)| {
+            let holder = Holder { tenant: path.clone(), user: user.cloned() };
+            let of = move |resource| Some((holder.clone(), resource, limit(quota, resource)?));
+            RESOURCES.into_iter().filter_map(of)
+        })
     })
 }
 
-/// Tasks of `each` that a tenant may still start, given what a pass granted `more` to whom; and
-/// the quota that leaves the fewest, if any counts.
+fn held(index: &Index, holder: &Holder) -> Held {
+    let Holder { tenant, user } = holder;
+    let held = match user {
+        None => index.held.get(tenant),
+        Some(user) => index.user_held.get(&(tenant.clone(), user.clone())),
+    };
+    held.copied().unwrap_or_default()
+}
+
+/// Tasks of `each` that a tenant's user may still start, given what a pass granted `more` to
+/// whom; and the quota that leaves the fewest, if any counts.
 pub(crate) fn room(
     facts: &Facts,
     index: &Index,
-    more: &BTreeMap<TenantPath, Held>,
-    tenant: &TenantPath,
+    more: &More,
+    (tenant, user): (&TenantPath, &UserName),
     each: Held,
 ) -> (u64, Option<Shortage>) {
     let mut fewest = (u64::MAX, None);
-    for (tenant, resource, limit) in limits(facts, tenant) {
-        let amount = |held: Option<&Held>| held.map_or(0, |held| held.of(resource));
-        let used = amount(index.held.get(&tenant)).saturating_add(amount(more.get(&tenant)));
+    for (holder, resource, limit) in limits(facts, tenant, user) {
+        let used = held(index, &holder).of(resource);
+        let used = used.saturating_add(more.of(&holder).of(resource));
         let left = limit.saturating_sub(used).checked_div(each.of(resource));
         if let Some(tasks) = left.filter(|tasks| *tasks < fewest.0) {
-            fewest = (tasks, Some(Shortage { tenant, resource, limit, used }));
+            fewest = (tasks, Some(Shortage { holder, resource, limit, used }));
         }
     }
     fewest
 }
 
 /// The first quota that a gang would pass even if its tenants held nothing.
-pub(crate) fn never(facts: &Facts, tenant: &TenantPath, gang: Held) -> Option<Shortage> {
-    let passed = |(_, resource, limit): &(TenantPath, Resource, u64)| gang.of(*resource) > *limit;
-    let (tenant, resource, limit) = limits(facts, tenant).find(passed)?;
-    Some(Shortage { tenant, resource, limit, used: 0 })
+pub(crate) fn never(
+    facts: &Facts,
+    (tenant, user): (&TenantPath, &UserName),
+    gang: Held,
+) -> Option<Shortage> {
+    let passed = |(_, resource, limit): &(Holder, Resource, u64)| gang.of(*resource) > *limit;
+    let (holder, resource, limit) = limits(facts, tenant, user).find(passed)?;
+    Some(Shortage { holder, resource, limit, used: 0 })
 }

@@ -1,6 +1,8 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
-use crate::{Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp};
+use crate::{
+    Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp, UserName,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -47,6 +49,9 @@ pub enum Reason {
     Quota {
         /// Whose quota.
         tenant: TenantPath,
+        /// The user, where it is what the tenant allows each of its users.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
         /// Which.
         resource: Resource,
         /// The most allowed at once.
@@ -138,6 +143,9 @@ pub enum Help {
     RaiseQuota {
         /// Whose.
         tenant: TenantPath,
+        /// The user, where it is what the tenant allows each of its users.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<UserName>,
         /// Which.
         resource: Resource,
         /// To at least this much.
@@ -208,9 +216,10 @@ impl fmt::Display for Reason {
                     None => Ok(()),
                 }
             }
-            Self::Quota { tenant, resource, limit, used, asked } => write!(
+            Self::Quota { tenant, user, resource, limit, used, asked } => write!(
                 f,
-                "tenant {tenant} may hold {} of {resource}, holds {} and this needs {}",
+                "{}tenant {tenant} may hold {} of {resource}, holds {} and this needs {}",
+                user.as_ref().map_or(String::new(), |user| format!("user {user} of ")),
                 resource.show(*limit),
                 resource.show(*used),
                 resource.show(*asked)
@@ -271,9 +280,10 @@ impl fmt::Display for Help {
             Self::LessMemory { fits } => write!(f, "asking for at most {fits} would fit now"),
             Self::LessCompute { fits } => write!(f, "asking for at most {fits} would fit now"),
             Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
-            Self::RaiseQuota { tenant, resource, at_least } => write!(
+            Self::RaiseQuota { tenant, user, resource, at_least } => write!(
                 f,
-                "an administrator can raise {tenant}'s {resource} quota to {}",
+                "an administrator can raise {tenant}'s {resource} quota{} to {}",
+                if user.is_some() { " for each user" } else { "" },
                 resource.show(*at_least)
             ),
         }

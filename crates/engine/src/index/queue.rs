@@ -1,22 +1,21 @@
-//! The order of those who wait: priority while it holds, then who came first.
+//! Those who wait, in order.
 //!
 //! Jobs of one tenant with equal needs share a bucket: when its first must wait, so must all of
 //! it. A pass looks at the first of each bucket only.
 
 use crate::facts::{Facts, JobFacts};
 use crate::need::Need;
-use polder_model::{JobId, TenantPath, Timestamp};
-use std::cmp::Reverse;
+use crate::order::{Rank, hours, next_change, rank};
+use polder_model::{Ask, JobId, Policy, TenantPath, Timestamp, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// A job's place in the order; the smallest comes first.
-pub(crate) type Rank = (Reverse<i32>, JobId);
 
 /// What jobs of one bucket have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct BucketKey {
     pub(crate) tenant: TenantPath,
+    /// Where a tenant limits each of its users: one user's wait is not another's.
+    pub(crate) user: Option<UserName>,
     pub(crate) need: Need,
 }
 
@@ -27,31 +26,20 @@ pub(crate) struct Queue {
     buckets: BTreeMap<Arc<BucketKey>, BTreeSet<Rank>>,
     /// The first of each bucket.
     heads: BTreeMap<Rank, Arc<BucketKey>>,
-    /// Jobs whose priority still holds, by when it ends.
-    expiring: BTreeSet<(Timestamp, JobId)>,
+    /// Jobs whose rank changes by itself, by when it does.
+    changing: BTreeSet<(Timestamp, JobId)>,
 }
 
-fn bucket_key(job: &JobFacts) -> BucketKey {
-    BucketKey { tenant: job.ask.tenant.clone(), need: Need::of(&job.ask) }
-}
-
-/// Where a job stands at `now`: its priority counts as 0 from its expiry on.
-pub(crate) fn rank(id: JobId, job: &JobFacts, now: Timestamp) -> Rank {
-    let when = &job.ask.when;
-    let expired = when.priority_expiry.is_some_and(|expiry| expiry <= now);
-    (Reverse(if expired { 0 } else { when.priority }), id)
-}
-
-/// When a job's rank changes by itself.
-fn expiry(job: &JobFacts, now: Timestamp) -> Option<Timestamp> {
-    let when = &job.ask.when;
-    when.priority_expiry.filter(|expiry| when.priority != 0 && *expiry > now)
+fn bucket_key(facts: &Facts, job: &JobFacts) -> BucketKey {
+    let Ask { tenant, user, .. } = &job.ask;
+    let user = facts.limits_users(tenant).then(|| user.clone());
+    BucketKey { tenant: tenant.clone(), user, need: Need::of(&job.ask) }
 }
 
 impl Queue {
-    pub(crate) fn insert(&mut self, id: JobId, job: &JobFacts, now: Timestamp) {
-        let rank = rank(id, job, now);
-        let key = Arc::new(bucket_key(job));
+    pub(crate) fn insert(&mut self, facts: &Facts, id: JobId, job: &JobFacts, now: Timestamp) {
+        let rank = rank(&facts.policy, id, job, now);
+        let key = Arc::new(bucket_key(facts, job));
         let bucket = self.buckets.entry(Arc::clone(&key)).or_default();
         let first = bucket.first().copied();
         bucket.insert(rank);
@@ -60,14 +48,14 @@ impl Queue {
             self.heads.insert(rank, key);
         }
         self.order.insert(rank);
-        if let Some(expiry) = expiry(job, now) {
-            self.expiring.insert((expiry, id));
+        if let Some(change) = next_change(&facts.policy, job, now) {
+            self.changing.insert((change, id));
         }
     }
 
-    pub(crate) fn remove(&mut self, id: JobId, job: &JobFacts, now: Timestamp) {
-        let rank = rank(id, job, now);
-        let key = bucket_key(job);
+    pub(crate) fn remove(&mut self, facts: &Facts, id: JobId, job: &JobFacts, now: Timestamp) {
+        let rank = rank(&facts.policy, id, job, now);
+        let key = bucket_key(facts, job);
         if let Some(bucket) = self.buckets.get_mut(&key) {
             bucket.remove(&rank);
             let first = bucket.first().copied();
@@ -81,31 +69,46 @@ impl Queue {
             }
         }
         self.order.remove(&rank);
-        if let Some(expiry) = expiry(job, now) {
-            self.expiring.remove(&(expiry, id));
+        if let Some(change) = next_change(&facts.policy, job, now) {
+            self.changing.remove(&(change, id));
         }
     }
 
-    /// Moves the jobs whose priority ends between `now` and `at`.
-    pub(crate) fn expire(&mut self, facts: &Facts, now: Timestamp, at: Timestamp) {
+    /// Moves the jobs whose rank changes between `now` and `at`.
+    pub(crate) fn pass_time(&mut self, facts: &Facts, now: Timestamp, at: Timestamp) {
+        if hours::order(&facts.policy, now) != hours::order(&facts.policy, at) {
+            // Another order holds: everybody stands elsewhere. It does so a few times a day.
+            let waiting = std::mem::take(self).order;
+            for id in waiting.iter().map(|rank| rank.job) {
+                if let Some(job) = facts.jobs.get(&id) {
+                    self.insert(facts, id, job, at);
+                }
+            }
+            return;
+        }
         let due: Vec<JobId> = self.due(at).collect();
         for id in due {
             if let Some(job) = facts.jobs.get(&id) {
-                self.remove(id, job, now);
-                self.insert(id, job, at);
+                self.remove(facts, id, job, now);
+                self.insert(facts, id, job, at);
             }
         }
     }
 
-    /// Jobs whose priority has ended by `at` but which still stand by it.
-    pub(crate) fn due(&self, at: Timestamp) -> impl Iterator<Item = JobId> + '_ {
-        self.expiring.range(..=(at, JobId(u64::MAX))).map(|(_, id)| *id)
+    /// Whether the order at `at` differs from that at `now`, to which this was brought.
+    pub(crate) fn is_stale(&self, policy: &Policy, now: Timestamp, at: Timestamp) -> bool {
+        self.due(at).next().is_some() || hours::order(policy, now) != hours::order(policy, at)
     }
 
-    /// The first moment after `after` at which the order changes by itself.
-    pub(crate) fn next_expiry(&self, after: Timestamp) -> Option<Timestamp> {
+    /// Jobs whose rank has changed by `at` but which still stand by the old one.
+    fn due(&self, at: Timestamp) -> impl Iterator<Item = JobId> + '_ {
+        self.changing.range(..=(at, JobId(u64::MAX))).map(|(_, id)| *id)
+    }
+
+    /// The first moment after `after` at which a job's rank changes by itself.
+    pub(crate) fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
         let later = Timestamp(after.0.saturating_add(1));
-        self.expiring.range((later, JobId(0))..).next().map(|(expiry, _)| *expiry)
+        self.changing.range((later, JobId(0))..).next().map(|(change, _)| *change)
     }
 
     /// Every job, in order.

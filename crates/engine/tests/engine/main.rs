@@ -8,6 +8,7 @@ mod gangs;
 mod lives;
 mod oracle;
 mod order;
+mod orders;
 mod placement;
 mod properties;
 mod scale;

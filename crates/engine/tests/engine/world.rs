@@ -5,7 +5,7 @@ use polder_model::{
     Address, Api, Ask, Bytes, Decision, Device, DeviceAsk, DeviceKind, Event, Gang, Health, Hints,
     HostAsk, Inventory, Isolation, JobId, JobState, Lease, LeaseEnd, LeaseId, LeaseSample,
     LeaseState, Mechanism, Micros, MilliCpu, NodeFacts, NodeId, Outcome, Permille, PlaceAsk, Quota,
-    Stdio, Tenant, Timestamp, When, Work, Yields,
+    Share, Stdio, Tenant, Timestamp, When, Work, Yields,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,6 +169,16 @@ impl World {
 
     pub(crate) fn set_tenant(&mut self, path: &str, quota: Quota) {
         let tenant = Tenant { quota, ..Tenant::new(path.parse().unwrap()) };
+        self.apply(Event::TenantSet { tenant });
+    }
+
+    pub(crate) fn set_share(&mut self, path: &str, share: Share) {
+        let tenant = Tenant { share, ..Tenant::new(path.parse().unwrap()) };
+        self.apply(Event::TenantSet { tenant });
+    }
+
+    pub(crate) fn set_user_quota(&mut self, path: &str, user_quota: Quota) {
+        let tenant = Tenant { user_quota, ..Tenant::new(path.parse().unwrap()) };
         self.apply(Event::TenantSet { tenant });
     }
 

@@ -1,0 +1,103 @@
+//! The line that a walk goes along: the first of each bucket of the queue, the soonest first.
+
+use crate::index::queue::{BucketKey, Queue};
+use crate::order::Rank;
+use crate::order::fair::{FairRank, Standing};
+use polder_model::TenantPath;
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+
+/// Heads of buckets, the soonest first.
+pub(crate) enum Line<'q> {
+    /// By rank alone: the queue's own order, of which a walk reads as far as it comes.
+    Ranked(Ranked<'q>),
+    /// With tenants' fair shares compared in the place of one term. They change with each grant,
+    /// always for the worse, so a head is compared anew when its turn seems to have come.
+    Fair { place: usize, heads: BTreeMap<FairRank, (Rank, &'q BucketKey)> },
+}
+
+/// Heads by rank.
+pub(crate) struct Ranked<'q> {
+    heads: Peekable<Box<dyn Iterator<Item = (Rank, &'q BucketKey)> + 'q>>,
+    /// Heads that came up when those before them were granted.
+    again: BTreeMap<Rank, &'q BucketKey>,
+}
+
+impl<'q> Line<'q> {
+    /// `fair` is the place among the terms where fair shares are compared, if they are.
+    pub(crate) fn new(
+        queue: &'q Queue,
+        fair: Option<usize>,
+        standing: impl Fn(&TenantPath) -> Standing,
+    ) -> Self {
+        let Some(place) = fair else {
+            let heads: Box<dyn Iterator<Item = _> + 'q> = Box::new(queue.heads());
+            return Self::Ranked(Ranked { heads: heads.peekable(), again: BTreeMap::new() });
+        };
+        let mut known: BTreeMap<&TenantPath, Standing> = BTreeMap::new();
+        let heads = queue.heads().map(|(rank, key)| {
+            let of = known.entry(&key.tenant).or_insert_with(|| standing(&key.tenant));
+            (FairRank::new(&rank, place, of.clone()), (rank, key))
+        });
+        Self::Fair { place, heads: heads.collect() }
+    }
+
+    /// The next head.
+    pub(crate) fn next(
+        &mut self,
+        standing: impl Fn(&TenantPath) -> Standing,
+    ) -> Option<(Rank, &'q BucketKey)> {
+        match self {
+            Self::Ranked(ranked) => ranked.next(),
+            Self::Fair { place, heads } => loop {
+                let (was, (rank, key)) = heads.pop_first()?;
+                let is = FairRank::new(&rank, *place, standing(&key.tenant));
+                let overtaken = heads.first_key_value().is_some_and(|(next, _)| *next < is);
+                if is <= was || !overtaken {
+                    return Some((rank, key));
+                }
+                heads.insert(is, (rank, key));
+            },
+        }
+    }
+
+    /// Puts the next of a bucket whose head was granted in line.
+    pub(crate) fn push(
+        &mut self,
+        rank: Rank,
+        key: &'q BucketKey,
+        standing: impl Fn(&TenantPath) -> Standing,
+    ) {
+        match self {
+            Self::Ranked(ranked) => drop(ranked.again.insert(rank, key)),
+            Self::Fair { place, heads } => {
+                heads.insert(FairRank::new(&rank, *place, standing(&key.tenant)), (rank, key));
+            }
+        }
+    }
+
+    /// Whether one job comes before another now.
+    pub(crate) fn is_before(
+        &self,
+        (one, its): (&Rank, &TenantPath),
+        (other, theirs): (&Rank, &TenantPath),
+        standing: impl Fn(&TenantPath) -> Standing,
+    ) -> bool {
+        match self {
+            Self::Ranked(_) => one < other,
+            Self::Fair { place, .. } => {
+                let fair = |rank, of: &TenantPath| FairRank::new(rank, *place, standing(of));
+                fair(one, its) < fair(other, theirs)
+            }
+        }
+    }
+}
+
+impl<'q> Ranked<'q> {
+    fn next(&mut self) -> Option<(Rank, &'q BucketKey)> {
+        let head = self.heads.peek().map(|(rank, _)| *rank);
+        let next = self.again.first_key_value().map(|(rank, _)| *rank);
+        let from_heads = head.is_some_and(|head| next.is_none_or(|next| head < next));
+        if from_heads { self.heads.next() } else { self.again.pop_first() }
+    }
+}

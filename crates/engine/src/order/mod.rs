@@ -1,0 +1,148 @@
+//! Who is next: a job's rank among those that wait, as the policy's order says.
+//!
+//! A rank is made of what does not change while a job waits, so that the queue can be kept sorted:
+//! ageing is a head start in time, and a priority that expires or a wait that has become too long
+//! are moments at which a job is ranked anew ([`next_change`]). Only a tenant's fair share changes
+//! with every grant; it is compared when heads of the queue are ([`fair`]).
+
+pub(crate) mod decay;
+pub(crate) mod fair;
+pub(crate) mod hours;
+
+use crate::facts::JobFacts;
+use polder_model::{
+    BlendTerm, JobId, Micros, ORDER_TERMS_MAX, Order, Policy, Term, Timestamp, WorkClass,
+};
+
+/// What one point of priority, or one device of width, counts in a blend.
+const HOUR: i64 = 3_600_000_000;
+/// What a run time is taken for when nobody said anything of it.
+const RUN_UNKNOWN: Micros = Micros::from_secs(86_400);
+
+/// A job's place in the order; the smallest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    /// It has not waited too long.
+    patient: bool,
+    terms: [i64; ORDER_TERMS_MAX],
+    /// Who came first.
+    pub(crate) job: JobId,
+}
+
+/// Where a job stands at `now`.
+pub(crate) fn rank(policy: &Policy, id: JobId, job: &JobFacts, now: Timestamp) -> Rank {
+    let order = hours::order(policy, now);
+    let mut terms = [0; ORDER_TERMS_MAX];
+    if is_overdue(order, job, now) {
+        // Among those who waited too long, who came first.
+        return Rank { patient: false, terms, job: id };
+    }
+    for (place, term) in terms.iter_mut().zip(&order.by) {
+        *place = value(order, term, job, now);
+    }
+    Rank { patient: true, terms, job: id }
+}
+
+/// The place among the terms at which tenants' fair shares are compared, if they are.
+pub(crate) fn fair_place(policy: &Policy, now: Timestamp) -> Option<usize> {
+    hours::order(policy, now).by.iter().position(|term| *term == Term::FairShare)
+}
+
+/// The first moment after `now` at which a job's rank changes by itself, while the order stays.
+pub(crate) fn next_change(policy: &Policy, job: &JobFacts, now: Timestamp) -> Option<Timestamp> {
+    let when = &job.ask.when;
+    let expiry = when.priority_expiry.filter(|_| when.priority != 0);
+    let order = hours::order(policy, now);
+    let overdue = order.wait_max.map(|wait| job.submitted_at.after(wait));
+    expiry.into_iter().chain(overdue).filter(|at| *at > now).min()
+}
+
+fn is_overdue(order: &Order, job: &JobFacts, now: Timestamp) -> bool {
+    order.wait_max.is_some_and(|wait| job.submitted_at.after(wait) <= now)
+}
+
+/// A job's priority at `now`: it counts as 0 from its expiry on.
+pub(crate) fn priority(job: &JobFacts, now: Timestamp) -> i32 {
+    let when = &job.ask.when;
+    let expired = when.priority_expiry.is_some_and(|expiry| expiry <= now);
+    if expired { 0 } else { when.priority }
+}
+
+/// Smaller is sooner.
+fn value(order: &Order, term: &Term, job: &JobFacts, now: Timestamp) -> i64 {
+    match term {
+        Term::Priority => {
+            let points = i64::from(priority(job, now));
+            match order.ageing {
+                // One point is worth as much as having come that much earlier.
+                Some(ageing) => {
+                    arrival(job).saturating_sub(points.saturating_mul(signed(ageing.0)))
+                }
+                None => -points,
+            }
+        }
+        // Compared between tenants, see `fair`.
+        Term::FairShare => 0,
+        Term::Arrival => arrival(job),
+        Term::Shortest => run_time(job),
+        Term::SmallestArea => area(job),
+        Term::Deadline => job.ask.when.deadline.map_or(i64::MAX, |at| signed(at.0)),
+        Term::LeastService => signed(job.served),
+        Term::Gittins => signed(job.index),
+        Term::Class => class(order, job.ask.when.class),
+        Term::Blend(weights) => weights.iter().fold(0, |sum: i64, (term, weight)| {
+            let product = i128::from(blended(*term, job, now)) * i128::from(*weight) / 1000;
+            sum.saturating_add(clamped(product))
+        }),
+    }
+}
+
+fn blended(term: BlendTerm, job: &JobFacts, now: Timestamp) -> i64 {
+    match term {
+        BlendTerm::Arrival => arrival(job),
+        BlendTerm::Shortest => run_time(job),
+        BlendTerm::SmallestArea => area(job),
+        BlendTerm::Width => width(job).saturating_mul(HOUR),
+        BlendTerm::Priority => -i64::from(priority(job, now)).saturating_mul(HOUR),
+        BlendTerm::Deadline => job.ask.when.deadline.map_or(i64::MAX / 2, |at| signed(at.0)),
+        BlendTerm::LeastService => signed(job.served),
+    }
+}
+
+fn arrival(job: &JobFacts) -> i64 {
+    signed(job.submitted_at.0)
+}
+
+/// What is believed of its run time: predicted when it was queued, else what its user said.
+fn run_time(job: &JobFacts) -> i64 {
+    let when = &job.ask.when;
+    let believed = job.expected.or(when.estimate).or(when.time_limit).unwrap_or(RUN_UNKNOWN);
+    let most = when.time_limit.unwrap_or(believed);
+    signed(believed.min(most).0)
+}
+
+/// Devices of the whole gang; CPUs for one that needs none.
+fn width(job: &JobFacts) -> i64 {
+    let tasks = i64::from(job.ask.gang.max);
+    let cpus = || job.ask.host.cpu.map_or(1, |cpu| i64::from(cpu.0.div_ceil(1000)));
+    let each = if job.ask.devices.count == 0 { cpus() } else { job.ask.devices.count.into() };
+    tasks.saturating_mul(each)
+}
+
+fn area(job: &JobFacts) -> i64 {
+    run_time(job).saturating_mul(width(job))
+}
+
+fn class(order: &Order, class: WorkClass) -> i64 {
+    let place = order.classes.iter().position(|other| *other == class);
+    place.and_then(|place| i64::try_from(place).ok()).unwrap_or(i64::MAX)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn clamped(value: i128) -> i64 {
+    let (least, most) = (i128::from(i64::MIN), i128::from(i64::MAX));
+    i64::try_from(value.clamp(least, most)).unwrap_or(0)
+}
