@@ -66,8 +66,9 @@ impl Faded {
         let left = (u128::from(self.amount) * factor) >> 32;
         // The integral of what was added meanwhile and faded since.
         let span = u128::from(half_life.0 / MICROS_PER_MILLI) * PER_LN2 / 1_000_000;
-        let added = (u128::from(rate) * span * ((1u128 << 32) - factor)) >> 32;
-        Self { amount: u64::try_from(left + added).unwrap_or(u64::MAX), at: now }
+        let faded = (1u128 << 32) - factor;
+        let added = u128::from(rate).saturating_mul(span).saturating_mul(faded) >> 32;
+        Self { amount: u64::try_from(left.saturating_add(added)).unwrap_or(u64::MAX), at: now }
     }
 
     /// What must be held all the time for it to be this much, in thousandths of a device.
