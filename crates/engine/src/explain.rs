@@ -2,14 +2,15 @@
 
 use crate::closest::Closest;
 use crate::facts::Facts;
+use crate::index::Index;
 use crate::index::queue::Queue;
 use crate::index::space::CellKey;
 use crate::need::Need;
-use crate::order::fair::{FairRank, Standing};
+use crate::order::fair::{self, FairRank, Pool, Standing};
 use crate::order::{self, Rank, rank};
 use crate::pass::Pass;
 use crate::place::Spot;
-use crate::quota::{Holder, Shortage};
+use crate::quota::{Holder, More, Shortage};
 use crate::{Engine, admit};
 use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, TenantPath, Timestamp};
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ impl Engine {
         let queue = self.queue_at(at);
         let rank = rank(&self.facts.policy, id, job, at);
         let mut pass = Pass::new(&self.facts, &self.index, at);
-        let position = position(&self.facts, &pass, &queue, (rank, &job.ask.tenant));
+        let position = position(&self.facts, &self.index, at, &queue, rank);
         pass.walk(&queue, Some((rank, &job.ask.tenant)));
         let first = self.queue(at).next()?;
         Some(Account {
@@ -89,31 +90,29 @@ impl Engine {
 /// Every job that waits, with its rank among tenants as they stand now.
 pub(crate) fn ranked<'a>(
     facts: &'a Facts,
-    pass: &'a Pass<'_>,
+    index: &'a Index,
     queue: &'a Queue,
     place: usize,
 ) -> impl Iterator<Item = (JobId, FairRank)> + 'a {
+    let (pool, more) = (Pool::of(index), More::default());
     let mut known: BTreeMap<&TenantPath, Standing> = BTreeMap::new();
     queue.order().iter().filter_map(move |rank| {
         let tenant = &facts.jobs.get(&rank.job)?.ask.tenant;
-        let standing = known.entry(tenant).or_insert_with(|| pass.standing(tenant));
+        let standing = known
+            .entry(tenant)
+            .or_insert_with(|| fair::standing(facts, index, pool, &more, tenant));
         Some((rank.job, FairRank::new(rank, place, standing.clone())))
     })
 }
 
 /// A job's place among the queued, from 1.
-fn position(
-    facts: &Facts,
-    pass: &Pass<'_>,
-    queue: &Queue,
-    (rank, tenant): (Rank, &TenantPath),
-) -> u64 {
-    let Some(place) = order::fair_place(&facts.policy, pass.at) else {
+fn position(facts: &Facts, index: &Index, at: Timestamp, queue: &Queue, rank: Rank) -> u64 {
+    let Some(place) = order::fair_place(&facts.policy, at) else {
         return u64::try_from(queue.order().range(..=rank).count()).unwrap_or(u64::MAX);
     };
-    let own = FairRank::new(&rank, place, pass.standing(tenant));
-    let ahead = ranked(facts, pass, queue, place).filter(|(_, other)| *other <= own).count();
-    u64::try_from(ahead).unwrap_or(u64::MAX)
+    let ranked: BTreeMap<JobId, FairRank> = ranked(facts, index, queue, place).collect();
+    let Some(own) = ranked.get(&rank.job) else { return 0 };
+    u64::try_from(ranked.values().filter(|other| *other <= own).count()).unwrap_or(u64::MAX)
 }
 
 impl Account<'_> {
@@ -122,7 +121,7 @@ impl Account<'_> {
         // not known yet, so its fit is that of a job which is the first.
         let crowded = self.pass.report.more;
         if crowded {
-            self.pass = Pass::new(&self.engine.facts, &self.engine.index, self.pass.at);
+            self.pass.restart();
         }
         self.quota();
         let (cells, _) = self.pass.space.cells_for(&self.need);

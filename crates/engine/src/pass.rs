@@ -70,6 +70,16 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// Forgets what it granted.
+    pub(crate) fn restart(&mut self) {
+        self.space.restart();
+        self.held.clear();
+        self.more = More::default();
+        self.next_lease = self.facts.next_lease;
+        self.decisions.clear();
+        self.report = Report::default();
+    }
+
     /// Walks, in order, up to (not including) `until` or up to the bound of a pass.
     pub(crate) fn walk(&mut self, queue: &Queue, until: Option<(Rank, &TenantPath)>) {
         let cells = self.space.cells();

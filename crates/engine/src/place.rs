@@ -41,6 +41,15 @@ impl<'a> Overlay<'a> {
         Self { base, before: fleet.steps(), mark: Some(fleet.begin()) }
     }
 
+    /// Gives back all that was taken.
+    pub(crate) fn restart(&mut self) {
+        let mut fleet = self.base.fleet().borrow_mut();
+        if let Some(mark) = self.mark.take() {
+            fleet.rollback(mark);
+        }
+        self.mark = Some(fleet.begin());
+    }
+
     /// Index entries looked at.
     pub(crate) fn steps(&self) -> u64 {
         self.base.fleet().borrow().steps() - self.before

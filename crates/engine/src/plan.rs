@@ -65,8 +65,7 @@ impl Engine {
         let order: Vec<JobId> = match order::fair_place(&self.facts.policy, at) {
             None => queue.order().iter().map(|rank| rank.job).collect(),
             Some(place) => {
-                let pass = Pass::new(&self.facts, &self.index, at);
-                let mut jobs: Vec<_> = ranked(&self.facts, &pass, &queue, place).collect();
+                let mut jobs: Vec<_> = ranked(&self.facts, &self.index, &queue, place).collect();
                 jobs.sort_by(|(_, one), (_, other)| one.cmp(other));
                 jobs.into_iter().map(|(job, _)| job).collect()
             }

@@ -313,3 +313,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_place_in_a_fair_queue_is_explained() {
+    let mut world = pool(by(&[Term::FairShare]), &[("a", 0, 1), ("b", 0, 1)]);
+    let running = world.submit(ask().of("a").whole());
+    world.run();
+    let jobs = ["a", "a", "b"].map(|tenant| world.submit(ask().of(tenant).whole()));
+    let places = jobs.map(|job| world.engine.explain(world.now(), job).unwrap().position);
+    assert_eq!(places, [Some(2), Some(3), Some(1)]);
+    world.end(running, Outcome::Succeeded);
+    assert_eq!(world.states(&jobs), "queued queued starting");
+}
