@@ -6,6 +6,7 @@
 
 pub mod figure;
 mod num;
+pub mod packing;
 pub mod pool;
 pub mod random;
 pub mod traces;

@@ -26,7 +26,7 @@ pub use bits::Bits;
 pub use demand::Demand;
 pub use node::{CellIx, Device, DeviceSpec, Node, NodeIx, NodeSpec, Take};
 pub use pool::{Fleet, Mark, RuleIx, Spot, TREES_BYTES_MAX, TREES_MAX};
-pub use score::{Part, Placement, Rule, Typical, TypicalTask};
+pub use score::{Knobs, Outlook, Part, Placement, Rule, Supply, Typical, TypicalTask};
 
 /// All of a device's compute, in thousandths.
 pub const WHOLE: i32 = 1000;

@@ -5,9 +5,11 @@
 //! lowest slot, which keeps work together.
 
 mod fgd;
+mod outlook;
 mod parts;
 
 pub use fgd::{Typical, TypicalTask};
+pub use outlook::{Knobs, Outlook, Supply};
 
 use super::demand::Demand;
 use super::pick::Sight;
@@ -24,6 +26,8 @@ pub enum Rule {
     Tightest,
     /// The greatest sum of levels, each times its weight.
     Sum(Vec<(u32, Part)>),
+    /// The least taken of what the nodes may still carry.
+    Outlook(Arc<Outlook>),
 }
 
 /// One way to judge a place, on levels from 0 to 100.
@@ -57,6 +61,7 @@ pub struct Placement<'a> {
 pub(super) struct Memo {
     /// For each part what it keeps.
     parts: Vec<fgd::Memo>,
+    outlook: outlook::Memo,
 }
 
 impl Rule {
@@ -64,6 +69,7 @@ impl Rule {
     pub(super) fn score(&self, at: &Placement<'_>, memo: &mut Memo) -> u64 {
         let level = match self {
             Self::Tightest => parts::tightness(at),
+            Self::Outlook(outlook) => outlook.score(at, &mut memo.outlook),
             Self::Sum(parts) => {
                 if memo.parts.len() < parts.len() {
                     memo.parts.resize_with(parts.len(), fgd::Memo::default);
@@ -82,7 +88,7 @@ impl Rule {
     pub(super) fn prefers_free(&self) -> bool {
         let free = |part: &Part| matches!(part, Part::Spread | Part::LoadBalance);
         match self {
-            Self::Tightest => false,
+            Self::Tightest | Self::Outlook(_) => false,
             Self::Sum(parts) => parts.first().is_some_and(|(_, part)| free(part)),
         }
     }

@@ -1,7 +1,8 @@
 //! Small pools and demands, told briefly or drawn at random.
 
 use polder_engine::fleet::{
-    Bits, CellIx, Demand, DeviceSpec, Fleet, NodeIx, NodeSpec, Part, Rule, Typical, TypicalTask,
+    Bits, CellIx, Demand, DeviceSpec, Fleet, Knobs, NodeIx, NodeSpec, Outlook, Part, Rule, Supply,
+    Typical, TypicalTask,
 };
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -96,6 +97,12 @@ pub(crate) fn typical() -> Arc<Typical> {
     ]))
 }
 
+/// The outlook on a pool that has so much CPU for each device.
+pub(crate) fn outlook(cpu: i64) -> Rule {
+    let supply = Supply { cpu, compute: 1000 };
+    Rule::Outlook(Arc::new(Outlook::new(&typical(), supply, Knobs::default())))
+}
+
 /// Every kind of rule.
 pub(crate) fn every_rule() -> Vec<Rule> {
     let best_fit = Part::BestFit { cpu: 16_000, compute: 4000 };
@@ -106,5 +113,6 @@ pub(crate) fn every_rule() -> Vec<Rule> {
         Rule::Sum(vec![(1, Part::LoadBalance)]),
         Rule::Sum(vec![(1, Part::Fgd(typical()))]),
         Rule::Sum(vec![(3, Part::Fgd(typical())), (2, best_fit), (1, Part::Spread)]),
+        outlook(20_000),
     ]
 }

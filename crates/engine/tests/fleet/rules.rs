@@ -1,6 +1,6 @@
 //! What each rule prefers, told by small cases and by definitions written out.
 
-use crate::kit::{any_demand, any_node, device, every_rule, node, pool, task, typical};
+use crate::kit::{any_demand, any_node, device, every_rule, node, outlook, pool, task, typical};
 use polder_engine::fleet::{
     CellIx, Demand, Device, Fleet, NodeIx, NodeSpec, Part, Rule, Take, Typical,
 };
@@ -61,6 +61,35 @@ fn a_fragmentation_gradient_keeps_whole_devices_whole() {
     hold(&mut fleet, 1, 1, 500);
     let rule = || Rule::Sum(vec![(1, Part::Fgd(typical()))]);
     assert_eq!(spot(&mut fleet, rule(), &task(1, 500)), "1:1");
+}
+
+#[test]
+fn an_outlook_fills_holes_before_it_breaks_whole_devices() {
+    let mut fleet = pool(3, 2);
+    hold(&mut fleet, 1, 0, 600);
+    assert_eq!(spot(&mut fleet, outlook(4000), &task(1, 400)), "1:0");
+    assert_eq!(spot(&mut fleet, outlook(4000), &task(1, 300)), "1:0");
+    assert_eq!(spot(&mut fleet, outlook(4000), &task(1, 500)), "0:0");
+}
+
+#[test]
+fn an_outlook_spends_cpu_where_no_device_misses_it() {
+    let mut fleet = pool(3, 2);
+    let plenty = NodeSpec { cpu: 64_000, ..node(2) };
+    fleet.set(NodeIx(2), &plenty);
+    let alone = |cpu| Demand { cpu, ..Demand::default() };
+    assert_eq!(spot(&mut fleet, outlook(4000), &alone(8000)), "2:");
+    let beside = |cpu| Demand { cpu, ..task(1, 1000) };
+    assert_eq!(spot(&mut fleet, outlook(4000), &beside(12_000)), "2:0");
+    assert_eq!(spot(&mut fleet, outlook(4000), &beside(1000)), "0:0");
+}
+
+#[test]
+fn an_outlook_gives_a_node_without_devices_what_needs_none() {
+    let mut fleet = pool(2, 2);
+    fleet.set(NodeIx(1), &node(0));
+    let alone = Demand { cpu: 8000, ..Demand::default() };
+    assert_eq!(spot(&mut fleet, outlook(2000), &alone), "1:");
 }
 
 #[test]

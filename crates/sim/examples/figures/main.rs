@@ -4,13 +4,15 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod packing;
+
 use polder_sim::figure::Figure;
 use std::process::ExitCode;
 
 /// A part's name and what measures it. `quick` asks for a smoke run.
 type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 
-const PARTS: &[Part] = &[];
+const PARTS: &[Part] = &[("packing", packing::run)];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
