@@ -38,6 +38,7 @@ mod quota;
 #[expect(dead_code, reason = "carried out by the pass in the next step")]
 mod reclaim;
 mod report;
+mod scratch;
 mod shape;
 mod step;
 pub mod topology;

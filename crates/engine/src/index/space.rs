@@ -8,9 +8,9 @@ use crate::fleet::{
     Bits, CellIx, Demand, DeviceSpec, Fleet, Node, NodeIx, NodeSpec, Rule, RuleIx, Take as Amounts,
 };
 use crate::need::Need;
+use crate::scratch::Scratch;
 use crate::shape::{Host, Hosts, Shape};
 use polder_model::{Bytes, DeviceId, NodeId};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ pub(crate) struct Answer {
 /// What is free in the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Space {
-    fleet: RefCell<Fleet>,
+    fleet: Scratch<Fleet>,
     rule: RuleIx,
     /// By slot.
     entries: Vec<Option<Arc<Entry>>>,
@@ -85,7 +85,7 @@ pub(crate) struct Space {
     unused: Vec<CellKey>,
     /// Numbers of cells ever used.
     cells_made: u32,
-    answers: RefCell<BTreeMap<Need, Arc<Answer>>>,
+    answers: Scratch<BTreeMap<Need, Arc<Answer>>>,
 }
 
 impl Default for Space {
@@ -93,14 +93,14 @@ impl Default for Space {
         let mut fleet = Fleet::default();
         let rule = fleet.rule(Rule::Tightest);
         Self {
-            fleet: RefCell::new(fleet),
+            fleet: Scratch::new(fleet),
             rule,
             entries: Vec::new(),
             slots: BTreeMap::new(),
             groups: BTreeMap::new(),
             unused: Vec::new(),
             cells_made: 0,
-            answers: RefCell::default(),
+            answers: Scratch::default(),
         }
     }
 }
@@ -215,7 +215,7 @@ impl NodeSpace {
 }
 
 impl Space {
-    pub(crate) fn fleet(&self) -> &RefCell<Fleet> {
+    pub(crate) fn fleet(&self) -> &Scratch<Fleet> {
         &self.fleet
     }
 
