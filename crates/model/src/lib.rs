@@ -31,9 +31,9 @@ pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, Tena
 pub use job::{Job, JobState, Outcome};
 pub use lease::{Instance, Lease, LeaseState, Slice};
 pub use policy::{
-    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, DayTime, FairShare, ORDER_TERMS_MAX,
-    Order, PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX,
-    Term, TimeRule, WEIGHT_MAX, Weekday,
+    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, FairShare, ORDER_TERMS_MAX, Order,
+    PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX, Term,
+    TimeRule, WEIGHT_MAX,
 };
 pub use reservation::{RESERVATION_NODES_MAX, Reservation, ReservationError};
 pub use sync::{

@@ -5,6 +5,7 @@
 //! and is named as one.
 
 pub mod figure;
+pub mod jct;
 mod num;
 pub mod packing;
 pub mod pool;

@@ -171,7 +171,6 @@ impl Entry {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
             devices: take.devices.iter().filter_map(of).collect(),
-            cuts: Vec::new(),
         }
     }
 }
@@ -265,8 +264,9 @@ impl Space {
         let spec = |(_, class): &(DeviceId, usize)| DeviceSpec {
             cell: group.cells.get(*class).copied().unwrap_or_default(),
             memory: entry.shape.classes.get(*class).map_or(0, |(class, _)| signed(class.memory.0)),
+            island: 0,
+            numa: 0,
             healthy: true,
-            ..DeviceSpec::default()
         };
         let spec = NodeSpec {
             cpu: entry.host.cpu.0.into(),

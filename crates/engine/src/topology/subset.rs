@@ -19,9 +19,11 @@ pub enum Together {
     Required,
 }
 
-/// How the devices of a task lie to each other.
+/// What a task wants of its devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wish {
+    /// How many.
+    pub count: usize,
     /// All on one island of links.
     pub island: Together,
     /// All on one NUMA node.
@@ -71,18 +73,15 @@ type Key = (Reverse<usize>, u64, Reverse<usize>, usize, u64, Reverse<u64>);
 /// that are left, so that islands stay whole for those who want them; then the tightest devices,
 /// then the lowest.
 #[must_use]
-pub fn choose(spots: &Spots<'_>, count: usize, wish: &Wish) -> Option<Choice> {
+pub fn choose(spots: &Spots<'_>, wish: &Wish) -> Option<Choice> {
     let fits: Vec<usize> =
         (0..spots.links.devices()).filter(|at| spots.left(*at).is_some()).collect();
-    if count == 0 || fits.len() < count {
+    if wish.count == 0 || fits.len() < wish.count {
         return None;
     }
     let mut best: Option<(Key, Choice)> = None;
     for group in groups(spots, wish, fits) {
-        if group.len() < count {
-            continue;
-        }
-        let mut search = Search::new(spots, count, wish, &group);
+        let mut search = Search::new(spots, wish, &group);
         if spots.links.devices() <= DEVICES_EXACT_MAX {
             search.extend(0, Sums::default());
         } else {
@@ -108,7 +107,8 @@ fn groups(spots: &Spots<'_>, wish: &Wish, fits: Vec<usize>) -> Vec<Vec<usize>> {
     names.sort_unstable();
     names.dedup();
     let inside = |wanted| fits.iter().copied().filter(|at| name(*at) == wanted).collect::<Vec<_>>();
-    names.into_iter().map(inside).collect()
+    let groups = names.into_iter().map(inside);
+    groups.filter(|group| group.len() >= wish.count).collect()
 }
 
 impl Spots<'_> {
@@ -150,7 +150,6 @@ struct Sums {
 
 struct Search<'a> {
     spots: &'a Spots<'a>,
-    count: usize,
     wish: &'a Wish,
     open: &'a [usize],
     /// For each open device the one before it that is alike, by place in `open`.
@@ -165,7 +164,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(spots: &'a Spots<'a>, count: usize, wish: &'a Wish, open: &'a [usize]) -> Self {
+    fn new(spots: &'a Spots<'a>, wish: &'a Wish, open: &'a [usize]) -> Self {
         let idle: Vec<usize> = (0..spots.links.devices()).filter(|at| spots.idle(*at)).collect();
         let row = |at: &usize| idle.iter().map(|b| u64::from(spots.links.between(*at, *b))).sum();
         let twin = |(place, at): (usize, &usize)| {
@@ -174,20 +173,19 @@ impl<'a> Search<'a> {
         };
         Self {
             spots,
-            count,
             wish,
             open,
             twin: open.iter().enumerate().map(twin).collect(),
             idle_row: open.iter().map(row).collect(),
             idle_all: spots.links.within(&idle),
-            taken: Vec::with_capacity(count),
+            taken: Vec::with_capacity(wish.count),
             best: None,
         }
     }
 
     /// Tries every choice that goes on from the devices taken, with those from `from` on.
     fn extend(&mut self, from: usize, sums: Sums) {
-        let missing = self.count - self.taken.len();
+        let missing = self.wish.count - self.taken.len();
         if missing == 0 {
             self.judge(sums);
             return;
@@ -275,14 +273,14 @@ impl<'a> Search<'a> {
             let mut sums = Sums::default();
             self.taken.clear();
             for place in order {
-                if self.taken.len() < self.count
+                if self.taken.len() < self.wish.count
                     && let Some(next) = self.with(place, sums)
                 {
                     sums = next;
                     self.taken.push(place);
                 }
             }
-            if self.taken.len() == self.count {
+            if self.taken.len() == self.wish.count {
                 self.taken.sort_unstable();
                 self.judge(sums);
             }

@@ -1,0 +1,210 @@
+//! Reads traces in the format of the Muri simulator: one row a job.
+//!
+//! Every row is checked before it counts: the model divides by what a row says, and one absurd row
+//! would turn an average over thousands of jobs into nonsense without a word.
+
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::Path;
+
+/// A trace has at most so many jobs.
+pub const JOBS_MAX: usize = 100_000;
+/// A job of a trace asks for at most so many devices.
+pub const DEVICES_MAX: u32 = 64;
+/// No job of a trace is submitted later or runs longer than this, in seconds: a century.
+pub const SECONDS_MAX: f64 = 3.2e9;
+
+/// What a policy may see of a job: what is known when it is submitted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// The `job_id` of the row.
+    pub id: u64,
+    /// When it was submitted, in seconds.
+    pub submitted: f64,
+    /// How many devices its gang takes.
+    pub devices: u32,
+    /// The name of what it trains.
+    pub model: String,
+    /// Samples in one iteration.
+    pub batch: u32,
+    /// Seconds of one iteration alone on three kinds of resource, as a profiler reports them.
+    pub stages: [f64; 3],
+    /// Seconds of one iteration alone, as a profiler reports them.
+    pub iteration: f64,
+}
+
+/// One job of a trace, with what only the future knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// What a policy may see.
+    pub seen: Seen,
+    /// How many iterations it will run: with `iteration`, its duration.
+    pub iterations: f64,
+}
+
+/// Why a trace cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// The file or its header.
+    #[error("{name}: {source}: a trace is a CSV file with the columns of the Muri simulator")]
+    Csv {
+        /// Which trace.
+        name: String,
+        /// What was wrong.
+        source: csv::Error,
+    },
+    /// One row.
+    #[error("{name}, line {line}: {fault}: correct or remove the row")]
+    Row {
+        /// Which trace.
+        name: String,
+        /// Counted from 1, the header included.
+        line: u64,
+        /// What was wrong.
+        fault: RowFault,
+    },
+    /// The whole.
+    #[error("{name}: {fault}")]
+    Whole {
+        /// Which trace.
+        name: String,
+        /// What was wrong.
+        fault: WholeFault,
+    },
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RowFault {
+    /// A number outside what the model can hold.
+    #[error("{column} is {value}, and must be {range}")]
+    Range {
+        /// Which column.
+        column: &'static str,
+        /// What it says.
+        value: f64,
+        /// What it may say.
+        range: &'static str,
+    },
+    /// The same job twice.
+    #[error("job {0} is there twice")]
+    Twice(u64),
+    /// Its submission lies before the row above.
+    #[error("job {0} is submitted before the job above it")]
+    Unsorted(u64),
+    /// No model is named.
+    #[error("job {0} names no model")]
+    Nameless(u64),
+}
+
+/// What is wrong with a trace as a whole.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum WholeFault {
+    /// Nothing in it.
+    #[error("has no jobs")]
+    Empty,
+    /// Too much in it.
+    #[error("has more than {JOBS_MAX} jobs: cut it into parts")]
+    TooLong,
+}
+
+/// A row as it is written: times in milliseconds.
+#[derive(Debug, Deserialize)]
+struct Row {
+    job_id: u64,
+    num_gpu: u32,
+    submit_time: f64,
+    iterations: f64,
+    model_name: String,
+    batch_size: u32,
+    iteration_time: f64,
+    resource_time_0: f64,
+    resource_time_1: f64,
+    resource_time_2: f64,
+}
+
+/// Reads a trace from a file.
+///
+/// # Errors
+/// Names the file, the line and what is wrong with it.
+pub fn read(path: &Path) -> Result<Vec<Job>, TraceError> {
+    let name = path.display().to_string();
+    match std::fs::File::open(path) {
+        Ok(file) => parse(&name, std::io::BufReader::new(file)),
+        Err(error) => Err(TraceError::Csv { name, source: error.into() }),
+    }
+}
+
+/// Reads a trace; `name` is what errors call it.
+///
+/// # Errors
+/// Names the trace, the line and what is wrong with it.
+pub fn parse(name: &str, from: impl Read) -> Result<Vec<Job>, TraceError> {
+    let mut reader = csv::Reader::from_reader(from);
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut ids = BTreeSet::new();
+    for row in reader.deserialize::<Row>() {
+        let row = row.map_err(|source| TraceError::Csv { name: name.into(), source })?;
+        // One line a row: the format has no quoted line breaks.
+        let line = jobs.len() as u64 + 2;
+        let fault = |fault| TraceError::Row { name: name.into(), line, fault };
+        let above = jobs.last().map_or(0.0, |job| job.seen.submitted);
+        let job = check(row).map_err(fault)?;
+        if !ids.insert(job.seen.id) {
+            return Err(fault(RowFault::Twice(job.seen.id)));
+        }
+        if job.seen.submitted < above {
+            return Err(fault(RowFault::Unsorted(job.seen.id)));
+        }
+        jobs.push(job);
+        if jobs.len() > JOBS_MAX {
+            return Err(TraceError::Whole { name: name.into(), fault: WholeFault::TooLong });
+        }
+    }
+    if jobs.is_empty() {
+        return Err(TraceError::Whole { name: name.into(), fault: WholeFault::Empty });
+    }
+    Ok(jobs)
+}
+
+/// One row as a job, or what is wrong with it.
+fn check(row: Row) -> Result<Job, RowFault> {
+    let range = |column, value: f64, range, holds: bool| {
+        // A number that is not one fails every comparison and so is refused.
+        if holds { Ok(value) } else { Err(RowFault::Range { column, value, range }) }
+    };
+    let stage = |column, value: f64| {
+        let holds = value >= 0.0 && value / 1000.0 <= SECONDS_MAX;
+        range(column, value, "from 0 to a century of milliseconds", holds)
+    };
+    let devices = row.num_gpu;
+    let holds = (1..=DEVICES_MAX).contains(&devices);
+    range("num_gpu", f64::from(devices), "from 1 to 64", holds)?;
+    let submitted = stage("submit_time", row.submit_time)? / 1000.0;
+    let holds = row.iteration_time > 0.0 && row.iteration_time / 1000.0 <= SECONDS_MAX;
+    let century = "more than 0 and no more than a century of milliseconds";
+    let iteration = range("iteration_time", row.iteration_time, century, holds)? / 1000.0;
+    let holds = row.iterations > 0.0 && row.iterations * iteration <= SECONDS_MAX;
+    let century = "more than 0, and with iteration_time no more than a century";
+    let iterations = range("iterations", row.iterations, century, holds)?;
+    if row.model_name.trim().is_empty() {
+        return Err(RowFault::Nameless(row.job_id));
+    }
+    let stages = [
+        stage("resource_time_0", row.resource_time_0)? / 1000.0,
+        stage("resource_time_1", row.resource_time_1)? / 1000.0,
+        stage("resource_time_2", row.resource_time_2)? / 1000.0,
+    ];
+    let model = row.model_name;
+    let seen = Seen {
+        id: row.job_id,
+        submitted,
+        devices,
+        model,
+        batch: row.batch_size,
+        stages,
+        iteration,
+    };
+    Ok(Job { seen, iterations })
+}
