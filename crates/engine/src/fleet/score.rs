@@ -7,6 +7,7 @@
 mod fgd;
 mod outlook;
 mod parts;
+mod prices;
 
 pub use fgd::{Typical, TypicalTask};
 pub use outlook::{Knobs, Outlook, Supply};

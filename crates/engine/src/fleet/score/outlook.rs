@@ -6,7 +6,8 @@
 //! * *A device's promise* is the compute that typical tasks, coming one after another, will fill of
 //!   what is free of it. A filler that leaves little over counts for more, since of all devices with
 //!   room the tightest gets it; and what is rare may never come, so a hole that only rare tasks fit
-//!   promises less than its size.
+//!   promises less than its size. Half of a promise is that; the other half is what the hole is
+//!   worth at the prices of shares that `prices` finds, which know what belongs together.
 //! * *The CPU beside the devices* may run out first. The promise of a node is the smaller of what
 //!   its devices promise and what its CPU could carry, rounded off where the two are close: which
 //!   of them will be short is then not known yet.
@@ -19,14 +20,15 @@
 //!
 //! All of it is integers: compute in millionths of a device, weights in millionths of all.
 
-use super::{Placement, Typical};
+use super::{Placement, Typical, TypicalTask, prices};
 use crate::fleet::WHOLE;
+use crate::fleet::demand::Demand;
 use crate::fleet::node::Node;
 
 /// Free compute is looked up in steps of so many thousandths of a device.
 const GRAIN: i32 = 10;
 /// Steps of a device, and one for nothing.
-const GRAINS: usize = 101;
+pub(super) const GRAINS: usize = 101;
 /// Most amounts of CPU that are told apart when a typical task is said to fit beside or not.
 const CPU_LEVELS_MAX: usize = 128;
 /// Thousandths of a device, in its millionths.
@@ -81,6 +83,9 @@ pub struct Knobs {
     pub blur_milli: i64,
     /// The part of that which grows with the root of what the devices promise, in thousandths.
     pub blur_root_permille: i64,
+    /// How much the worth of a hole by the prices of shares counts in a promise, in thousandths; the
+    /// rest is what will be filled when tasks come at random.
+    pub price_permille: i64,
     /// A step in thousandths of a device.
     pub step_milli: i64,
     /// What a step is longer when CPU for the devices is all missing, in thousandths of a device.
@@ -96,7 +101,8 @@ impl Default for Knobs {
             cpu_scarce_permille: 1500,
             blur_milli: 214,
             blur_root_permille: 170,
-            step_milli: 10,
+            price_permille: 500,
+            step_milli: 20,
             step_scarce_milli: 200,
         }
     }
@@ -113,6 +119,8 @@ pub struct Outlook {
     cpu_per_device: i64,
     /// A step in millionths of a device.
     step: i64,
+    /// What shares are worth, by grain, in millionths of a device.
+    prices: [i64; GRAINS],
     /// Amounts of free CPU at which one more typical task fits beside, ascending; the first is 0.
     levels: Vec<i64>,
 }
@@ -154,6 +162,7 @@ impl Outlook {
             knobs,
             cpu_per_device: i64::try_from(cpu_per_device).unwrap_or(i64::MAX).max(1),
             step: step.max(1),
+            prices: prices::prices(&shares(typical, |_| true, |task| task.demand.count)),
             levels: levels(typical),
         }
     }
@@ -226,24 +235,17 @@ impl Outlook {
 
     /// What a device of a cell promises by grain of free compute, with so much CPU beside it.
     fn fill(&self, cell: u32, cpu: i64) -> [i64; GRAINS] {
-        let mut weights = [0i128; GRAINS];
-        for task in self.typical.tasks() {
-            let demand = &task.demand;
-            if demand.count == 0 || demand.cpu > cpu || !demand.is_served_by(cell) {
-                continue;
-            }
-            if let Some(weight) = weights.get_mut(grains_for(demand.compute)) {
-                *weight += i128::from(task.weight);
-            }
-        }
+        let runs = |demand: &Demand| demand.cpu <= cpu && demand.is_served_by(cell);
+        let mut weights = shares(&self.typical, runs, |_| 1);
+        let worth = prices::worth(&self.prices, &weights);
         let micro = |weight: &mut i128| *weight = *weight * 1_000_000 / i128::from(self.total);
         weights.iter_mut().for_each(micro);
         let mut promise = [0i64; GRAINS];
         for free in 1..GRAINS {
             let (mut sum, mut all) = (0i128, 1000 * i128::from(self.knobs.doubt_micro.max(1)));
             for task in (1..=free).filter(|task| weights[*task] > 0) {
-                let filled = compute_of(task) + promise[free - task];
-                let full = filled * 1000 / compute_of(free);
+                let filled = grain_of(task) + promise[free - task];
+                let full = filled * 1000 / grain_of(free);
                 let neat = (full * full / 1000).pow(2) / 1000;
                 let weight = weights[task] * i128::from(1000 + self.knobs.neat * neat);
                 sum += weight * i128::from(filled);
@@ -251,12 +253,32 @@ impl Outlook {
             }
             promise[free] = i64::try_from(sum / all).unwrap_or(0);
         }
+        let by_price = self.knobs.price_permille.clamp(0, 1000);
+        for (promise, worth) in promise.iter_mut().zip(worth) {
+            *promise = (*promise * (1000 - by_price) + worth * by_price) / 1000;
+        }
         promise
     }
 }
 
+/// How often typical tasks ask for each share of a device, by grain.
+fn shares(
+    typical: &Typical,
+    only: impl Fn(&Demand) -> bool,
+    times: impl Fn(&TypicalTask) -> u32,
+) -> [i128; GRAINS] {
+    let mut shares = [0i128; GRAINS];
+    let tasks = typical.tasks().iter().filter(|task| task.demand.count > 0 && only(&task.demand));
+    for task in tasks {
+        if let Some(share) = shares.get_mut(grains_for(task.demand.compute)) {
+            *share += i128::from(task.weight) * i128::from(times(task));
+        }
+    }
+    shares
+}
+
 /// Compute of so many grains in millionths of a device.
-fn compute_of(grains: usize) -> i64 {
+pub(super) fn grain_of(grains: usize) -> i64 {
     i64::try_from(grains).unwrap_or(0) * i64::from(GRAIN) * MILLI
 }
 
@@ -280,9 +302,7 @@ fn levels(typical: &Typical) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::TypicalTask;
     use super::*;
-    use crate::fleet::demand::Demand;
 
     fn outlook(tasks: &[(u32, i32, i64)], doubt_micro: i64) -> Outlook {
         let task = |(weight, compute, cpu): &(u32, i32, i64)| TypicalTask {
@@ -291,7 +311,7 @@ mod tests {
         };
         let typical = Typical::new(tasks.iter().map(task).collect());
         let supply = Supply { cpu: 2000, compute: 1000 };
-        Outlook::new(&typical, supply, Knobs { doubt_micro, ..Knobs::default() })
+        Outlook::new(&typical, supply, Knobs { doubt_micro, price_permille: 0, ..Knobs::default() })
     }
 
     #[test]
