@@ -9,7 +9,7 @@ use polder_model::{
     Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
 };
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Most devices that one explanation looks at.
 const EXPLAIN_DEVICES_MAX: usize = 100_000;
@@ -68,17 +68,41 @@ impl<'a> Closest<'a> {
         of_nodes.min_by(|(a, lack_a), (b, lack_b)| (lack_a.weight, a).cmp(&(lack_b.weight, b)))
     }
 
+    /// CPU and memory that a node lacks beside its devices.
+    fn lacks(&self, node: &NodeId) -> (u64, u64) {
+        let (cpu, memory) = self.space.node(node).map_or((0, 0), |space| space.beside());
+        (self.need.cpu.saturating_sub(cpu), self.need.host_memory.saturating_sub(memory))
+    }
+
+    /// The node whose machine lacks the least.
+    fn machine(&self) -> Option<&'a NodeId> {
+        let part = |lacking: u64, of: u64| {
+            (u128::from(lacking) * 1000).checked_div(of.into()).unwrap_or(0)
+        };
+        let weight = |node: &NodeId| {
+            let (cpu, memory) = self.lacks(node);
+            part(cpu, self.need.cpu) + part(memory, self.need.host_memory)
+        };
+        self.space.nodes_of(self.cells).into_iter().min_by_key(|node| (weight(node), *node))
+    }
+
+    fn no_host_room(&self, node: &NodeId) -> Reason {
+        let (cpu, memory) = self.lacks(node);
+        Reason::NoHostRoom {
+            node: node.clone(),
+            cpu_lacking: MilliCpu(u32::try_from(cpu).unwrap_or(u32::MAX)),
+            memory_lacking: Bytes(memory),
+        }
+    }
+
     /// The reason to give when so many tasks would fit.
     pub(crate) fn reason(&self, placeable: u32) -> Option<Reason> {
+        if self.need.count == 0 {
+            return self.machine().map(|node| self.no_host_room(node));
+        }
         let (node, lack) = self.node()?;
         if lack.compute == 0 && lack.memory == 0 {
-            let beside = self.space.node(node).map_or((0, 0), |space| space.beside());
-            let cpu = self.need.cpu.saturating_sub(beside.0);
-            return Some(Reason::NoHostRoom {
-                node: node.clone(),
-                cpu_lacking: MilliCpu(u32::try_from(cpu).unwrap_or(u32::MAX)),
-                memory_lacking: Bytes(self.need.host_memory.saturating_sub(beside.1)),
-            });
+            return Some(self.no_host_room(node));
         }
         if self.need.is_whole() {
             let fitting = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX).count();
@@ -151,8 +175,7 @@ impl<'a> Closest<'a> {
 
     /// When the whole gang fits at the latest, if the time limits of those that run tell.
     pub(crate) fn predicted_start(&self, at: Timestamp) -> Option<Timestamp> {
-        let devices = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX);
-        let nodes: BTreeSet<&NodeId> = devices.map(|(_, _, node, _)| node).collect();
+        let nodes = self.space.nodes_of(self.cells);
         let leases = nodes.into_iter().flat_map(|node| self.engine.leases_of_node(node));
         let mut ends: Vec<(Timestamp, &Lease)> =
             leases.filter_map(|lease| Some((self.end(lease)?, lease))).collect();

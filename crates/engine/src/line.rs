@@ -76,6 +76,18 @@ impl<'q> Line<'q> {
         }
     }
 
+    /// From here on only jobs that need no device; `rank` is that of the last head.
+    pub(crate) fn narrow(&mut self, queue: &'q Queue, rank: Rank) {
+        match self {
+            Self::Ranked(ranked) => {
+                let heads: Box<dyn Iterator<Item = _> + 'q> = Box::new(queue.plain_heads(rank));
+                ranked.heads = heads.peekable();
+                ranked.again.retain(|_, key| key.need.count == 0);
+            }
+            Self::Fair { heads, .. } => heads.retain(|_, (_, key)| key.need.count == 0),
+        }
+    }
+
     /// Whether one job comes before another now.
     pub(crate) fn is_before(
         &self,

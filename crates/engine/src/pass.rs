@@ -3,12 +3,12 @@
 //! A job that does not fit holds the devices it could use: later jobs of the same walk leave
 //! them alone, so that nobody is overtaken for ever. A job that only its own tenant's quota, or
 //! the absence of any device in reach, keeps waiting holds nothing. The walk looks at the first
-//! of each bucket (see [`Queue`]) and ends when every device is held, so that it does not grow
-//! with the length of the queue.
+//! of each bucket (see [`Queue`]). Once every device is held it looks at jobs that need none only,
+//! so that it does not grow with the length of the queue.
 
 use crate::facts::{Facts, JobFacts};
 use crate::index::queue::Queue;
-use crate::index::space::CellKey;
+use crate::index::space::{CellKey, MACHINES};
 use crate::index::{Index, held_of, take_of};
 use crate::line::Line;
 use crate::need::Need;
@@ -85,8 +85,21 @@ impl<'a> Pass<'a> {
         let cells = self.space.cells();
         let fair = order::fair_place(&self.facts.policy, self.at);
         let mut line = Line::new(queue, fair, |tenant| self.standing(tenant));
-        while self.held.len() < cells {
-            let Some((rank, key)) = line.next(|tenant| self.standing(tenant)) else { break };
+        let mut is_narrow = false;
+        while let Some((rank, key)) = line.next(|tenant| self.standing(tenant)) {
+            let machines = usize::from(self.held.contains_key(&MACHINES));
+            if self.held.len() - machines >= cells {
+                if machines > 0 {
+                    break;
+                }
+                if !is_narrow {
+                    is_narrow = true;
+                    line.narrow(queue, rank);
+                }
+                if key.need.count > 0 {
+                    continue;
+                }
+            }
             let is_before = |until: (Rank, &TenantPath)| {
                 let until = (&until.0, until.1);
                 line.is_before((&rank, &key.tenant), until, |tenant| self.standing(tenant))

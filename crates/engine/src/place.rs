@@ -3,9 +3,10 @@
 //! What must hold: when an overlay is dropped, what is free is what it was before.
 
 use crate::fleet::{Fleet, Mark, NodeIx};
-use crate::index::space::{CellKey, NodeSpace, Space, Take};
+use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
 use crate::need::Need;
 use polder_model::{DeviceId, NodeId};
+use std::collections::BTreeSet;
 
 /// The free space of the pool as a pass sees it. There is one at a time.
 pub(crate) struct Overlay<'a> {
@@ -72,7 +73,15 @@ impl<'a> Overlay<'a> {
         }
     }
 
-    /// How many cells there are.
+    /// Nodes that have one of these cells, by name.
+    pub(crate) fn nodes_of(&self, cells: &[CellKey]) -> BTreeSet<&'a NodeId> {
+        if cells.contains(&MACHINES) {
+            return self.base.ids().collect();
+        }
+        self.fitting(cells, 0, 0).map(|(_, _, node, _)| node).collect()
+    }
+
+    /// How many cells there are, without [`MACHINES`].
     pub(crate) fn cells(&self) -> usize {
         self.base.cells()
     }
@@ -111,7 +120,7 @@ impl<'a> Overlay<'a> {
         want: u32,
         end: impl FnOnce(&mut Fleet, Mark, usize),
     ) -> Vec<Spot> {
-        if cells.is_empty() && need.count > 0 {
+        if cells.is_empty() {
             return Vec::new();
         }
         let demand = self.base.demand(need, cells);

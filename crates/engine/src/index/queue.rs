@@ -26,6 +26,8 @@ pub(crate) struct Queue {
     buckets: BTreeMap<Arc<BucketKey>, BTreeSet<Rank>>,
     /// The first of each bucket.
     heads: BTreeMap<Rank, Arc<BucketKey>>,
+    /// Those of them that need no device.
+    plain: BTreeMap<Rank, Arc<BucketKey>>,
     /// Jobs whose rank changes by itself, by when it does.
     changing: BTreeSet<(Timestamp, JobId)>,
 }
@@ -44,8 +46,8 @@ impl Queue {
         let first = bucket.first().copied();
         bucket.insert(rank);
         if first.is_none_or(|first| rank < first) {
-            first.map(|first| self.heads.remove(&first));
-            self.heads.insert(rank, key);
+            first.map(|first| self.unlink_head(first));
+            self.link_head(rank, key);
         }
         self.order.insert(rank);
         if let Some(change) = next_change(&facts.policy, job, now) {
@@ -59,19 +61,31 @@ impl Queue {
         if let Some(bucket) = self.buckets.get_mut(&key) {
             bucket.remove(&rank);
             let first = bucket.first().copied();
-            if let Some(shared) = self.heads.remove(&rank)
-                && let Some(first) = first
-            {
-                self.heads.insert(first, shared);
-            }
             if first.is_none() {
                 self.buckets.remove(&key);
+            }
+            if let Some(shared) = self.unlink_head(rank)
+                && let Some(first) = first
+            {
+                self.link_head(first, shared);
             }
         }
         self.order.remove(&rank);
         if let Some(change) = next_change(&facts.policy, job, now) {
             self.changing.remove(&(change, id));
         }
+    }
+
+    fn link_head(&mut self, rank: Rank, key: Arc<BucketKey>) {
+        if key.need.count == 0 {
+            self.plain.insert(rank, Arc::clone(&key));
+        }
+        self.heads.insert(rank, key);
+    }
+
+    fn unlink_head(&mut self, rank: Rank) -> Option<Arc<BucketKey>> {
+        self.plain.remove(&rank);
+        self.heads.remove(&rank)
     }
 
     /// Moves the jobs whose rank changes between `now` and `at`.
@@ -119,6 +133,12 @@ impl Queue {
     /// The first of each bucket, in order.
     pub(crate) fn heads(&self) -> impl Iterator<Item = (Rank, &BucketKey)> {
         self.heads.iter().map(|(rank, key)| (*rank, &**key))
+    }
+
+    /// The first of each bucket whose jobs need no device, in order, after a rank.
+    pub(crate) fn plain_heads(&self, after: Rank) -> impl Iterator<Item = (Rank, &BucketKey)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.plain.range((Excluded(after), Unbounded)).map(|(rank, key)| (*rank, &**key))
     }
 
     /// The job after `rank` in its bucket.

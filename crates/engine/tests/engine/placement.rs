@@ -125,3 +125,48 @@ fn what_ended_is_free_again() {
     world.end(first, polder_model::Outcome::Succeeded);
     assert_eq!(world.states(&[first, second]), "succeeded starting");
 }
+
+/// An ask for CPU and memory alone.
+fn plain(cpu: u32) -> polder_model::Ask {
+    let mut ask = ask().share(0, gib(0)).host(cpu, gib(1));
+    ask.devices.count = 0;
+    ask
+}
+
+#[test]
+fn jobs_without_devices_fill_the_fullest_machine() {
+    let world = World::new().device("n1", "d0").device("n2", "d0");
+    let device = || ask().host(10_000, gib(1));
+    check(
+        world,
+        &[device(), plain(4000), plain(4000), plain(16_000)],
+        &["n1/d0", "n1/", "n2/", ""],
+    );
+}
+
+#[test]
+fn a_job_without_devices_that_waits_is_told_what_lacks_and_holds_no_device() {
+    let mut world = World::new().device("n1", "d0");
+    let first = world.submit(plain(10_000));
+    let (large, small) = (world.submit(plain(8000)), world.submit(plain(1000)));
+    let device = world.submit(ask().whole());
+    world.settle();
+    let states = world.states(&[first, large, small, device]);
+    assert_eq!(states, "starting queued queued starting");
+    let reasons = |world: &World, job| {
+        let explained = world.engine.explain(world.now(), job).unwrap();
+        explained.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    assert!(reasons(&world, large).contains("n1"), "{}", reasons(&world, large));
+    assert!(reasons(&world, small).contains("ahead"), "{}", reasons(&world, small));
+    world.run();
+    world.end(first, polder_model::Outcome::Succeeded);
+    assert_eq!(world.states(&[large, small]), "starting starting");
+}
+
+#[test]
+fn a_job_without_devices_that_no_machine_holds_is_refused() {
+    let mut world = World::new().device("n1", "d0");
+    let refusal = world.try_submit(plain(17_000)).unwrap_err();
+    assert!(refusal.contains("16 CPUs"), "{refusal}");
+}
