@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod packing;
+mod speed;
 
 use polder_sim::figure::Figure;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 /// A part's name and what measures it. `quick` asks for a smoke run.
 type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 
-const PARTS: &[Part] = &[("packing", packing::run)];
+const PARTS: &[Part] = &[("packing", packing::run), ("speed", speed::run)];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
