@@ -15,6 +15,7 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             slices: vec![],
             state,
             isolation: None,
+            not_enforced: Vec::new(),
             granted_at: polder_model::Timestamp(1),
             started_at: None,
             contact_limit: Micros::from_secs(60),

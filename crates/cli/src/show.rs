@@ -1,6 +1,7 @@
 //! Values as people read them: commands, moments, lengths.
 
-use polder_model::{Bytes, DeviceAsk, Gang, Timestamp};
+use polder_model::{Bytes, DeviceAsk, Gang, Lease, Timestamp};
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Longest command shown in a table.
@@ -53,6 +54,17 @@ pub(crate) fn devices(ask: &DeviceAsk) -> String {
 /// `1 task`, `2 tasks`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Which limits of the ask its nodes could not set, each with what stands against it; alike ones of
+/// several tasks once.
+pub(crate) fn not_enforced<'a>(leases: impl Iterator<Item = &'a Lease>) -> Vec<String> {
+    let all = leases.flat_map(|lease| lease.not_enforced.iter().map(|one| (one, &lease.node)));
+    let unlike: BTreeSet<_> = all.collect();
+    let line = |(one, node): (&polder_model::NotEnforced, &polder_model::NodeId)| {
+        plain(&format!("the {} limit is not enforced on {node}: {}", one.limit, one.why))
+    };
+    unlike.into_iter().map(line).collect()
 }
 
 /// A bandwidth, where it is known.

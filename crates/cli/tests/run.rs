@@ -226,6 +226,37 @@ fn much_output_arrives_whole() {
 }
 
 #[test]
+fn limits_that_the_node_cannot_set_are_said() {
+    let Some(pool) = Pool::start_without_cgroups() else { return };
+    let limits = ["--cpu", "1", "--host-memory", "1GiB", "--pids", "64"];
+    let said = say(pool.run(&[&limits, &SMALL[..]].concat(), "echo on"));
+    assert_eq!((said.code, said.stdout.as_str()), (0, "on\n"), "{said:?}");
+    let node = pool.json(&["nodes"])["nodes"][0]["id"].as_str().unwrap().to_owned();
+    let lines: Vec<String> = ["CPU", "host memory", "process"]
+        .iter()
+        .map(|limit| {
+            format!(
+                "the {limit} limit is not enforced on {node}: this kernel or container offers no \
+                 such controller: run the daemon as root, or under systemd with Delegate=yes"
+            )
+        })
+        .collect();
+    let warned = lines.iter().map(|line| format!("warning: job 1: {line}\n"));
+    assert_eq!(said.stderr, warned.collect::<String>());
+    let shown = pool.ok(&["show", "1"]);
+    for line in &lines {
+        assert!(shown.contains(&format!("\nwarning    {line}\n")), "{line} in {shown}");
+    }
+    let lease = &pool.json(&["show", "1"])["leases"][0]["lease"];
+    let named = lease["not_enforced"].as_array().unwrap().iter();
+    let named: Vec<_> = named.map(|one| one["limit"].as_str().unwrap()).collect();
+    assert_eq!(named, ["cpu", "memory", "pids"]);
+    let said = say(pool.run(&SMALL, "echo on"));
+    assert_eq!((said.stderr.as_str(), said.code), ("", 0), "no limit was asked for");
+    assert!(!pool.ok(&["show", "2"]).contains("warning"));
+}
+
+#[test]
 fn retries_run_here_again() {
     let Some(pool) = Pool::shared() else { return };
     let file = pool.file("tries");

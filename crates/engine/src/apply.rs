@@ -9,7 +9,7 @@ use crate::order::decay::Faded;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
     Decision, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState,
-    NodeId, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath, Timestamp,
+    NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -92,8 +92,8 @@ impl Engine {
             }
             Event::NodeSilent { node } => self.node_silent(node),
             Event::NodeBack { node } => self.change_node(node, |state| state.silent = false),
-            Event::LeasePrepared { lease, isolation, master_port } => {
-                self.lease_prepared(*lease, *isolation, *master_port);
+            Event::LeasePrepared { lease, isolation, master_port, not_enforced } => {
+                self.lease_prepared(*lease, *isolation, *master_port, not_enforced);
             }
             Event::LeaseStarted { lease } => self.lease_started(at, *lease),
             Event::LeaseEnded { lease, end } => self.lease_ended(at, *lease, end),
@@ -252,11 +252,18 @@ impl Engine {
         }
     }
 
-    fn lease_prepared(&mut self, id: LeaseId, isolation: Isolation, master_port: Option<u16>) {
+    fn lease_prepared(
+        &mut self,
+        id: LeaseId,
+        isolation: Isolation,
+        master_port: Option<u16>,
+        not_enforced: &[NotEnforced],
+    ) {
         let Some(facts) = self.facts.leases.get_mut(&id) else { return };
         let first = facts.lease.state == LeaseState::Granted;
         facts.lease.state = LeaseState::Prepared;
         facts.lease.isolation = Some(isolation);
+        facts.lease.not_enforced = not_enforced.to_vec();
         facts.master_port = master_port;
         let job = facts.lease.job;
         if first {

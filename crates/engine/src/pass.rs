@@ -231,6 +231,7 @@ impl<'a> Pass<'a> {
             slices: spot.devices.iter().map(|device| self.slice(job, spot, device)).collect(),
             state: LeaseState::Granted,
             isolation: None,
+            not_enforced: Vec::new(),
             granted_at: self.at,
             started_at: None,
             contact_limit: self.facts.policy.contact_limit,

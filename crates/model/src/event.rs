@@ -2,8 +2,8 @@
 
 use crate::device::Inventory;
 use crate::{
-    Ask, DeviceId, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, Outcome, Policy,
-    PoolId, Reservation, Tenant, TenantPath, Timestamp, User, UserName,
+    Ask, DeviceId, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, NotEnforced,
+    Outcome, Policy, PoolId, Reservation, Tenant, TenantPath, Timestamp, User, UserName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +133,9 @@ pub enum Event {
         /// On rank 0: the port the gang meets on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         master_port: Option<u16>,
+        /// Limits asked for that are not set there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_enforced: Vec<NotEnforced>,
     },
     /// A lease's program runs.
     LeaseStarted {

@@ -5,6 +5,7 @@ use crate::{
     TenantPath, Timestamp, UserName,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A share of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,58 @@ pub enum LeaseState {
     Ended,
 }
 
+/// Longest [`NotEnforced::why`] that is kept, bytes.
+pub const NOT_ENFORCED_WHY_BYTES_MAX: usize = 512;
+
+/// What an ask can limit of a node beside its devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum HostLimit {
+    /// CPU time.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Processes and threads.
+    Pids,
+}
+
+impl fmt::Display for HostLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Cpu => "CPU",
+            Self::Memory => "host memory",
+            Self::Pids => "process",
+        })
+    }
+}
+
+/// A limit that was asked for and that the node could not set: the task runs without it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct NotEnforced {
+    /// Which.
+    pub limit: HostLimit,
+    /// What stands against it and what to do.
+    pub why: String,
+}
+
+impl NotEnforced {
+    /// What is kept of a node's list, whatever it sends: each limit once, with a reason of at most
+    /// [`NOT_ENFORCED_WHY_BYTES_MAX`].
+    #[must_use]
+    pub fn bounded(mut list: Vec<Self>) -> Vec<Self> {
+        list.sort();
+        list.dedup_by_key(|one| one.limit);
+        for one in &mut list {
+            let mut ends = (0..=NOT_ENFORCED_WHY_BYTES_MAX).rev();
+            let end = ends.find(|at| one.why.is_char_boundary(*at));
+            one.why.truncate(end.unwrap_or(0));
+        }
+        list
+    }
+}
+
 /// Slices granted to one task from a start to an end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -75,6 +128,9 @@ pub struct Lease {
     /// What is guaranteed, once the node has prepared it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<Isolation>,
+    /// Limits on CPU, memory and processes that its node could not set; each at most once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_enforced: Vec<NotEnforced>,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When its program started, by the server's clock.
@@ -82,4 +138,25 @@ pub struct Lease {
     pub started_at: Option<Timestamp>,
     /// How long its node keeps it running without contact.
     pub contact_limit: Micros,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_says_is_bounded() {
+        let one = |limit, why: &str| NotEnforced { limit, why: why.to_owned() };
+        let long = "\u{e9}".repeat(NOT_ENFORCED_WHY_BYTES_MAX);
+        let list = vec![
+            one(HostLimit::Pids, &format!("x{long}")),
+            one(HostLimit::Cpu, "first"),
+            one(HostLimit::Cpu, "second"),
+        ];
+        let kept = NotEnforced::bounded(list);
+        let limits: Vec<HostLimit> = kept.iter().map(|one| one.limit).collect();
+        assert_eq!(limits, [HostLimit::Cpu, HostLimit::Pids]);
+        assert_eq!(kept[0].why, "first");
+        assert_eq!(kept[1].why.len(), NOT_ENFORCED_WHY_BYTES_MAX - 1, "cut between characters");
+    }
 }

@@ -7,8 +7,8 @@
 
 use crate::device::Inventory;
 use crate::{
-    Bytes, DeviceId, HostAsk, Isolation, Lease, LeaseId, Micros, NodeId, Outcome, PoolId,
-    StopReason, Work,
+    Bytes, DeviceId, HostAsk, Isolation, Lease, LeaseId, Micros, NodeId, NotEnforced, Outcome,
+    PoolId, StopReason, Work,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,9 @@ pub enum Phase {
         /// On rank 0 of a gang: a free port for the gang to meet on.
         #[serde(default)]
         master_port: Option<u16>,
+        /// Limits asked for that are not set there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_enforced: Vec<NotEnforced>,
     },
     /// Its program runs.
     Started,

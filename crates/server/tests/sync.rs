@@ -100,6 +100,37 @@ async fn reports_are_taken_in_once_each() {
 }
 
 #[tokio::test]
+async fn limits_that_a_node_could_not_set_are_shown_and_bounded() {
+    let mut fixture = Fixture::start().await;
+    let mut agent = FakeAgent::new(fixture.client());
+    agent.join().await;
+    fixture.client().post("/api/v1/jobs", job(300)).await;
+    let mut report = prepared(1);
+    let without = |limit: &str, why: &str| json!({ "limit": limit, "why": why });
+    let long = "x".repeat(100_000);
+    report["phase"]["not_enforced"] = json!([
+        without("memory", &long),
+        without("cpu", "no such controller"),
+        without("cpu", "z")
+    ]);
+    fine(agent.sync(None, json!([report]), 0).await);
+    let shown = async |fixture: &Fixture| {
+        let shown = fixture.client().get("/api/v1/jobs/1").await.1;
+        shown["leases"][0]["lease"]["not_enforced"].clone()
+    };
+    let kept = json!([
+        without("cpu", "no such controller"),
+        without("memory", &long[..polder_model::NOT_ENFORCED_WHY_BYTES_MAX]),
+    ]);
+    assert_eq!(shown(&fixture).await, kept);
+    fixture.restart().await;
+    assert_eq!(shown(&fixture).await, kept, "they are in the journal");
+    let mut agent = FakeAgent { incarnation: 2, ..FakeAgent::new(fixture.client()) };
+    fine(agent.sync(None, json!([ended(1, 0)]), 0).await);
+    assert_eq!(shown(&fixture).await, kept, "an ended lease tells them too");
+}
+
+#[tokio::test]
 async fn a_task_that_was_over_before_it_was_seen_to_run_is_billed() {
     let fixture = Fixture::start().await;
     let mut agent = FakeAgent::new(fixture.client());

@@ -4,7 +4,7 @@
 //! Version 1, version 2 and both at once are served. What cannot be applied is said in words; a
 //! lease never fails for it.
 
-use polder_model::{HostAsk, LeaseId};
+use polder_model::{HostAsk, HostLimit, LeaseId, NotEnforced};
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeSet;
 use std::io;
@@ -86,6 +86,7 @@ fn hierarchies(mountinfo: &str, own: &str) -> Vec<Hierarchy> {
 
 /// What a limit needs: the controller, and the file and value in each version.
 struct Limit {
+    host: HostLimit,
     controller: &'static str,
     files_1: Vec<(&'static str, String)>,
     files_2: Vec<(&'static str, String)>,
@@ -96,6 +97,7 @@ fn limits(host: &HostAsk) -> Vec<Limit> {
     if let Some(cpu) = host.cpu {
         let quota = u64::from(cpu.0) * CPU_PERIOD_US / 1000;
         all.push(Limit {
+            host: HostLimit::Cpu,
             controller: "cpu",
             files_1: vec![
                 ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
@@ -106,6 +108,7 @@ fn limits(host: &HostAsk) -> Vec<Limit> {
     }
     if let Some(memory) = host.memory {
         all.push(Limit {
+            host: HostLimit::Memory,
             controller: "memory",
             files_1: vec![("memory.limit_in_bytes", memory.0.to_string())],
             files_2: vec![("memory.max", memory.0.to_string())],
@@ -113,6 +116,7 @@ fn limits(host: &HostAsk) -> Vec<Limit> {
     }
     if let Some(pids) = host.pids {
         all.push(Limit {
+            host: HostLimit::Pids,
             controller: "pids",
             files_1: vec![("pids.max", pids.to_string())],
             files_2: vec![("pids.max", pids.to_string())],
@@ -139,25 +143,23 @@ fn choose_base(all: &mut [Hierarchy], limits: &[Limit]) {
 }
 
 impl Cgroup {
-    /// Makes the lease's folders and sets its limits. Notes what was asked and could not be
-    /// applied.
-    pub(crate) fn create(lease: LeaseId, host: &HostAsk, notes: &mut Vec<String>) -> Self {
+    /// Makes the lease's folders and sets its limits. Names those that could not be set.
+    pub(crate) fn create(lease: LeaseId, host: &HostAsk) -> (Self, Vec<NotEnforced>) {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let mut all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
         let limits = limits(host);
         choose_base(&mut all, &limits);
         let mut made = Self::default();
         made.track(lease, &all);
+        let mut not_enforced = Vec::new();
         for limit in &limits {
             if let Err(why) = made.limit(lease, &all, limit) {
-                notes.push(format!(
-                    "the {} limit is not applied on this node: {why}: run the agent as root, or \
-                     under systemd with Delegate=yes",
-                    limit.controller
-                ));
+                let help = "run the daemon as root, or under systemd with Delegate=yes";
+                let why = format!("{why}: {help}");
+                not_enforced.push(NotEnforced { limit: limit.host, why });
             }
         }
-        made
+        (made, not_enforced)
     }
 
     /// A folder that lists the lease's processes, whatever is limited.

@@ -59,10 +59,10 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     let lease = plan.order.lease.id.0;
     let door = Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
-    let (phase, namespace, mut notes) = judge(&plan, &found, port.as_ref());
-    let cgroup = match phase {
-        ShimPhase::Ended { .. } => Cgroup::default(),
-        _ => Cgroup::create(plan.order.lease.id, &plan.order.host, &mut notes),
+    let (phase, namespace, notes) = judge(&plan, &found, port.as_ref());
+    let (cgroup, not_enforced) = match phase {
+        ShimPhase::Ended { .. } => Default::default(),
+        _ => Cgroup::create(plan.order.lease.id, &plan.order.host),
     };
     let state = ShimState {
         protocol: SHIM_PROTOCOL,
@@ -73,6 +73,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
         attached: Vec::new(),
         limits_epoch: None,
         log_bytes_lost: 0,
+        not_enforced,
         notes,
         cgroups: cgroup.paths(),
     };

@@ -7,7 +7,8 @@
 //! everything, the lease's user may watch and signal, nobody else is answered.
 
 use polder_model::{
-    Address, Isolation, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase as NodePhase,
+    Address, Isolation, LeaseEnd, LeaseId, LeaseOrder, Micros, NotEnforced, Outcome,
+    Phase as NodePhase,
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -122,7 +123,10 @@ pub struct ShimState {
     pub limits_epoch: Option<u64>,
     /// Output bytes that could not be kept, because the disk was full or faulty.
     pub log_bytes_lost: u64,
-    /// What was asked and could not be done here, for people.
+    /// Limits on CPU, memory and processes that were asked for and could not be set here.
+    #[serde(default)]
+    pub not_enforced: Vec<NotEnforced>,
+    /// What else was asked and could not be done here, for people.
     pub notes: Vec<String>,
     /// The lease's cgroups, for whoever cleans up after a shim that was killed.
     pub cgroups: Vec<PathBuf>,
@@ -133,9 +137,11 @@ impl ShimState {
     #[must_use]
     pub fn node_phase(&self) -> NodePhase {
         match &self.phase {
-            ShimPhase::Prepared { isolation, master_port } => {
-                NodePhase::Prepared { isolation: *isolation, master_port: *master_port }
-            }
+            ShimPhase::Prepared { isolation, master_port } => NodePhase::Prepared {
+                isolation: *isolation,
+                master_port: *master_port,
+                not_enforced: self.not_enforced.clone(),
+            },
             ShimPhase::Started { .. } => NodePhase::Started,
             ShimPhase::Stopping { .. } => NodePhase::Stopping,
             ShimPhase::Ended { end } => NodePhase::Ended { end: end.clone() },

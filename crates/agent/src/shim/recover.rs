@@ -91,6 +91,7 @@ fn unprepared(dir: &Path, boot: &str) -> Result<ShimState, RecoverError> {
         attached: Vec::new(),
         limits_epoch: None,
         log_bytes_lost: 0,
+        not_enforced: Vec::new(),
         notes: Vec::new(),
         cgroups: Vec::new(),
     })

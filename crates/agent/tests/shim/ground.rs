@@ -135,8 +135,8 @@ fn limits_on_cpu_and_processes_are_set_where_permitted() {
     plan.order.host.pids = Some(100);
     let lease = Lease::started(&plan);
     let state = lease.state();
-    if !state.notes.is_empty() {
-        return skip(&state.notes.join("; "));
+    if !state.not_enforced.is_empty() {
+        return skip(&format!("{:?}", state.not_enforced));
     }
     lease.line("");
     let read = |name: &str| {

@@ -118,6 +118,9 @@ fn facts(detail: &JobDetail) -> String {
     line("started", job.started_at.map_or_else(String::new, show::moment));
     line("finished", job.finished_at.map_or_else(String::new, show::moment));
     line("ran", ran(job));
+    for limit in show::not_enforced(detail.leases.iter().map(|view| &view.lease)) {
+        line("warning", limit);
+    }
     text
 }
 

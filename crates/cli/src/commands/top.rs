@@ -296,6 +296,7 @@ mod tests {
                 slices: vec![slice],
                 state: LeaseState::Started,
                 isolation: Some(Isolation::Soft),
+                not_enforced: Vec::new(),
                 granted_at: Timestamp(0),
                 started_at: Some(Timestamp(1_000_000)),
                 contact_limit: Micros(0),

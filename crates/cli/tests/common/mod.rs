@@ -21,8 +21,17 @@ pub const RACK: &str = "[[device]]\nmodel = \"X1\"\nvendor = \"Nobody\"\nmemory 
 
 /// The binary, without anything of the caller's that could change what it does.
 pub fn polder<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(POLDER);
-    command.args(words).stdin(Stdio::null());
+    wrapped(&[], words)
+}
+
+/// The same as the last words of the command `wrap`.
+fn wrapped<S: AsRef<std::ffi::OsStr>>(
+    wrap: &[&str],
+    words: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut all = wrap.iter().copied().chain([POLDER]);
+    let mut command = Command::new(all.next().unwrap_or(POLDER));
+    command.args(all).args(words).stdin(Stdio::null());
     for name in ["POLDER_STATE", "POLDER_SERVER", "POLDER_TOKEN", "NO_COLOR", "CLICOLOR_FORCE"] {
         command.env_remove(name);
     }
@@ -83,6 +92,15 @@ pub fn has_device() -> bool {
     found
 }
 
+/// Whether this may mount. Says loudly when not.
+pub fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: only root may change what is mounted");
+    }
+    root
+}
+
 /// Builds the driver library that `polder up` looks for beside itself.
 fn build_driver() {
     static BUILT: OnceLock<()> = OnceLock::new();
@@ -123,10 +141,21 @@ impl Pool {
 
     /// Starts one with these flags and variables.
     pub fn start_in(flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
+        Self::start_wrapped(&[], flags, variables)
+    }
+
+    /// Starts one that may set no limit of a cgroup: it sees none.
+    pub fn start_without_cgroups() -> Option<Self> {
+        let hide = "umount --recursive --lazy /sys/fs/cgroup; exec \"$@\"";
+        let wrap = ["unshare", "--mount", "sh", "-c", hide, "sh"];
+        is_root().then(|| Self::start_wrapped(&wrap, &["--no-listen"], &[]))?
+    }
+
+    fn start_wrapped(wrap: &[&str], flags: &[&str], variables: &[(&str, &str)]) -> Option<Self> {
         has_device().then(|| {
             build_driver();
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let up = Mutex::new(begin(folder.path(), flags, variables));
+            let up = Mutex::new(begin(wrap, folder.path(), flags, variables));
             let pool = Self { folder, up };
             pool.wait_ready();
             pool
@@ -237,7 +266,7 @@ impl Pool {
     }
 
     pub fn restart_with(&self, flags: &[&str]) {
-        *self.up() = begin(self.path(), flags, &[]);
+        *self.up() = begin(&[], self.path(), flags, &[]);
         self.wait_ready();
     }
 
@@ -286,11 +315,11 @@ impl Drop for Pool {
     }
 }
 
-/// Starts a daemon; everything it says goes into a file.
-fn begin(folder: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Child {
+/// Starts a daemon, as the last words of the command `wrap`; everything it says goes into a file.
+fn begin(wrap: &[&str], folder: &Path, flags: &[&str], variables: &[(&str, &str)]) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("up.log"));
     let log = log.expect("the log can be written");
-    let mut command = polder(["--state"]);
+    let mut command = wrapped(wrap, ["--state"]);
     command.arg(folder).arg("up").args(flags).envs(variables.iter().copied());
     command.stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
     command.spawn().expect("the binary runs")

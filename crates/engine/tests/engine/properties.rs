@@ -132,7 +132,8 @@ fn do_op(world: &mut World, op: &Op) {
         Op::Prepare(place) => {
             if let Some(lease) = nth_lease(world, *place) {
                 let isolation = Isolation::Soft;
-                let event = Event::LeasePrepared { lease, isolation, master_port: Some(1) };
+                let (master_port, not_enforced) = (Some(1), vec![]);
+                let event = Event::LeasePrepared { lease, isolation, master_port, not_enforced };
                 let _ = world.try_apply(event);
             }
         }

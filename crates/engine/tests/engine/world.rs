@@ -295,7 +295,8 @@ impl World {
 
     pub(crate) fn prepare(&mut self, lease: LeaseId) {
         let isolation = Isolation::Soft;
-        self.apply(Event::LeasePrepared { lease, isolation, master_port: Some(4000) });
+        let (master_port, not_enforced) = (Some(4000), vec![]);
+        self.apply(Event::LeasePrepared { lease, isolation, master_port, not_enforced });
     }
 
     /// Prepares whatever was granted and starts whatever was told to, as agents do.

@@ -5,8 +5,8 @@ use super::{Core, Reply, SyncError, WriterError};
 use crate::api::SYNC_WAIT_MS_MAX;
 use crate::journal::Archive;
 use polder_model::{
-    Event, Inventory, LeaseEnd, LeaseId, LeaseReport, LeaseState, NodeId, Outcome, Phase,
-    SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse, Version,
+    Event, Inventory, LeaseEnd, LeaseId, LeaseReport, LeaseState, NodeId, NotEnforced, Outcome,
+    Phase, SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse, Version,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -124,8 +124,11 @@ impl Core {
     fn report_lease(&mut self, lease: LeaseId, phase: Phase) -> Result<(), WriterError> {
         let Some(state) = self.engine.lease(lease).map(|known| known.state) else { return Ok(()) };
         let event = match phase {
-            Phase::Prepared { isolation, master_port } if state == LeaseState::Granted => {
-                Event::LeasePrepared { lease, isolation, master_port }
+            Phase::Prepared { isolation, master_port, not_enforced }
+                if state == LeaseState::Granted =>
+            {
+                let not_enforced = NotEnforced::bounded(not_enforced);
+                Event::LeasePrepared { lease, isolation, master_port, not_enforced }
             }
             Phase::Started if state == LeaseState::Prepared => Event::LeaseStarted { lease },
             Phase::Ended { end } => {

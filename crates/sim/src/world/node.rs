@@ -223,7 +223,10 @@ impl World {
         let isolation = if task.whole { Isolation::None } else { Isolation::Soft };
         let master_port = (task.rank == 0).then_some(4000);
         let node = task.node;
-        self.say(node, Event::LeasePrepared { lease: id, isolation, master_port })
+        self.say(
+            node,
+            Event::LeasePrepared { lease: id, isolation, master_port, not_enforced: Vec::new() },
+        )
     }
 
     pub(super) fn task_started(&mut self, id: LeaseId) -> Result<(), WorldError> {

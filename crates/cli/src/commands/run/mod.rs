@@ -8,7 +8,7 @@ use crate::failure::{Exit, Failure};
 use crate::job::JobFlags;
 use crate::terminal::Signals;
 use clap::Args;
-use polder_model::Stdio;
+use polder_model::{HostAsk, Stdio};
 use session::Session;
 use std::ffi::OsString;
 
@@ -61,6 +61,7 @@ impl Run {
         let job = ask::submit(&client, &ask).await?;
         let folder = context.client_folder()?;
         let (out, attempt, job) = (context.out, job.attempt, job.id);
-        Session { out, client, folder, job, signals, attempt }.perform().await
+        let limited = ask.host != HostAsk::default();
+        Session { out, client, folder, job, signals, attempt, limited }.perform().await
     }
 }

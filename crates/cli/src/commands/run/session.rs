@@ -6,6 +6,7 @@ use crate::commands::Done;
 use crate::commands::wait::{finished, say_outcome};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::show;
 use crate::terminal::{Descriptors, Relay, Signals, stop_self};
 use polder_agent::client::Following;
 use polder_model::{JobId, JobState, Outcome};
@@ -30,6 +31,8 @@ pub(super) struct Session {
     pub(super) signals: Signals,
     /// Which try is under way.
     pub(super) attempt: u32,
+    /// Whether the ask limits CPU, memory or processes.
+    pub(super) limited: bool,
 }
 
 impl Session {
@@ -42,6 +45,7 @@ impl Session {
                 Begun::Cancelled(signal) => return Ok(128 + signal.as_raw()),
                 Begun::Over(outcome) => return Ok(self.conclude(&outcome)),
                 Begun::Launched(following, held) => {
+                    self.say_not_enforced().await;
                     self.follow(following, descriptors, held).await?
                 }
             };
@@ -51,6 +55,21 @@ impl Session {
                     self.out.note(&format!("job {}: {outcome}; trying again", self.job));
                 }
             }
+        }
+    }
+
+    /// Says which limits of the ask the command runs without. The command is not kept waiting for
+    /// a daemon that does not answer: `polder show` tells the same later.
+    async fn say_not_enforced(&self) {
+        if !self.limited {
+            return;
+        }
+        let path = Query::new(&["jobs", &self.job.to_string()]);
+        let asked = tokio::time::timeout(NOTED_MAX, self.client.get::<JobDetail>(path)).await;
+        let Ok(Ok(detail)) = asked else { return };
+        let leases = detail.leases.iter().map(|view| &view.lease);
+        for limit in show::not_enforced(leases.filter(|lease| lease.attempt == self.attempt)) {
+            self.out.warn(&format!("job {}: {limit}", self.job));
         }
     }
 
