@@ -1,6 +1,6 @@
 //! What an agent remembers across restarts: how often it has started, and whom it obeys.
 
-use crate::paths::{StatePaths, read_whole, write_whole};
+use crate::paths::{StatePaths, read_whole, write_help, write_whole};
 use polder_model::{PoolId, SyncResponse, Version};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -12,7 +12,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum MemoryError {
     /// It cannot be read or written.
-    #[error("{path}: {source}: the agent must be able to write its state folder")]
+    #[error("{path}: {source}{}", write_help(.source))]
     Unusable {
         /// Which file.
         path: PathBuf,

@@ -4,7 +4,7 @@ use crate::arbiter::ArbiterError;
 use crate::inventory::InventoryError;
 use crate::memory::MemoryError;
 use crate::node::Node;
-use crate::paths::StatePaths;
+use crate::paths::{StatePaths, write_help};
 use polder_devices::ProbeOptions;
 use polder_model::{NodeId, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -93,7 +93,7 @@ pub enum AgentError {
         path: PathBuf,
     },
     /// Its folders.
-    #[error("{}: {source}: the agent must be able to write its state folder", path.display())]
+    #[error("{}: {source}{}", path.display(), write_help(.source))]
     State {
         /// Which file or folder.
         path: PathBuf,

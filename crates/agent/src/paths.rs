@@ -94,6 +94,16 @@ pub(crate) fn read_whole<T: serde::de::DeserializeOwned>(path: &Path) -> io::Res
     Ok(Some(serde_json::from_slice(&text)?))
 }
 
+/// What to do about a state folder that cannot be used, to be said after the system's word.
+pub(crate) fn write_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free space there and start again"
+        }
+        _ => ": the agent must be able to write its state folder",
+    }
+}
+
 /// Every lease that has a folder here, lowest first; what is no lease's folder is passed over.
 ///
 /// # Errors
