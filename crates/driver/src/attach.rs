@@ -91,7 +91,7 @@ impl Attachment {
     }
 
     pub(crate) fn limits(&self) -> &Limits {
-        #[allow(unsafe_code)]
+        #[expect(unsafe_code, reason = "a page that is swapped under its readers")]
         // SAFETY: the pointer comes from `Box::into_raw` and what it points to is never dropped.
         unsafe {
             &*self.limits.load(Ordering::Acquire)

@@ -166,6 +166,12 @@ impl TenantPath {
         })
     }
 
+    /// Whether this is `above` or somewhere below it.
+    #[must_use]
+    pub fn is_within(&self, above: &TenantPath) -> bool {
+        self.lineage().any(|here| here == *above)
+    }
+
     /// The tenant above, if there is one.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
@@ -191,6 +197,9 @@ mod tests {
         let path: TenantPath = "lab/vision/ocr".parse().unwrap();
         let names: Vec<String> = path.lineage().map(String::from).collect();
         assert_eq!(names, ["lab/vision/ocr", "lab/vision", "lab"]);
+        for (above, expect) in [("lab/vision/ocr", true), ("lab", true), ("lab/vis", false)] {
+            assert_eq!(path.is_within(&above.parse().unwrap()), expect, "{above}");
+        }
     }
 
     #[test]

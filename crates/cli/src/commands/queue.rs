@@ -79,7 +79,7 @@ impl Queue {
 
     fn wants(&self, entry: &QueueEntry) -> bool {
         let tenant = self.tenant.as_ref();
-        tenant.is_none_or(|tenant| entry.tenant.lineage().any(|above| above == *tenant))
+        tenant.is_none_or(|tenant| entry.tenant.is_within(tenant))
             && self.user.as_ref().is_none_or(|user| *user == entry.user)
     }
 }

@@ -72,7 +72,7 @@ macro_rules! queued {
             inside::guard(CL_OUT_OF_HOST_MEMORY, || {
                 let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
                 let Some(real) = vendor.original.$name else { return CL_INVALID_OPERATION };
-                #[allow(unused_unsafe)]
+                #[allow(unused_unsafe, reason = "some of the kinds are told without it")]
                 // SAFETY: the caller's arguments, under the API's contract.
                 let kind = unsafe { $kind };
                 let work = Work { queue, kind, events, list, event, blocking: $blocking };

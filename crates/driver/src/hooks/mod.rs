@@ -55,7 +55,7 @@ hooks! {
 /// Function pointers, which may be shared between threads.
 pub(crate) struct Table([*const c_void; SLOTS]);
 
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "raw pointers in a static")]
 // SAFETY: the pointers are addresses of functions and never written through.
 unsafe impl Sync for Table {}
 

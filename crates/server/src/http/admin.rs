@@ -170,7 +170,7 @@ pub(super) async fn set_user(
     let write = Write::UserSet { name: parse(&name)?, change };
     match app.handle.write(caller, write).await? {
         Written::User(user) => Ok(Json(*user)),
-        _ => Err(ApiError::internal("a user's change was answered with something else")),
+        _ => Err(ApiError::other_answer("a user's change")),
     }
 }
 
@@ -202,8 +202,7 @@ pub(super) async fn audit(
     decide(&app.principal(caller).await?, Action::SeeAudit)?;
     let (before, wanted) = (cursor(query.cursor.as_deref())?, limit(query.limit));
     let rows = app.archive.audit(query.user.as_ref(), before, wanted).await?;
-    let full = u32::try_from(rows.len()).is_ok_and(|count| count == wanted);
-    let cursor = rows.last().filter(|_| full).map(|row| cursor_after(row.id));
+    let cursor = cursor_after(&rows, wanted, |row| row.id);
     Ok(Json(AuditList { rows, cursor }))
 }
 

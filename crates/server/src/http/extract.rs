@@ -84,7 +84,8 @@ pub(super) fn cursor(text: Option<&str>) -> Result<Option<u64>, ApiError> {
     .transpose()
 }
 
-/// The cursor behind this row.
-pub(super) fn cursor_after(number: u64) -> String {
-    format!("c{number}")
+/// The cursor behind this page of at most `limit` rows; none when it is the last.
+pub(super) fn cursor_after<T>(page: &[T], limit: u32, id: impl Fn(&T) -> u64) -> Option<String> {
+    let full = u32::try_from(page.len()).is_ok_and(|rows| rows >= limit);
+    page.last().filter(|_| full).map(|last| format!("c{}", id(last)))
 }

@@ -1,6 +1,7 @@
 //! Jobs and the queue.
 
 use super::extract::{Body, Params, cursor, cursor_after, limit, parse};
+use super::pool::live_lease;
 use super::{ApiError, App, sees, visible};
 use crate::api::{
     IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_MAX, JobDetail, JobList, JobQuery, LIST_LIMIT_MAX,
@@ -14,7 +15,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use polder_engine::{JobView, Refusal};
-use polder_model::{Ask, Explanation, Job, JobId, JobState, TenantPath};
+use polder_model::{Ask, Explanation, Job, JobId, JobState};
 use serde_json::Value;
 use std::cmp::Reverse;
 
@@ -52,7 +53,7 @@ pub(super) async fn submit(
             let location = format!("/api/v1/jobs/{}", job.id);
             Ok((status, [(header::LOCATION, location)], Json(*job)).into_response())
         }
-        _ => Err(ApiError::internal("a submission was answered with something else")),
+        _ => Err(ApiError::other_answer("a submission")),
     }
 }
 
@@ -109,11 +110,9 @@ pub(super) async fn list(
     }
     jobs.sort_by_key(|job| Reverse(job.id));
     jobs.dedup_by_key(|job| job.id);
-    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-    let more = jobs.len() >= rows;
-    jobs.truncate(rows);
+    jobs.truncate(usize::try_from(rows).unwrap_or(usize::MAX));
     jobs.iter_mut().for_each(|job| job.ask.work.environment.clear());
-    let cursor = jobs.last().filter(|_| more).map(|job| cursor_after(job.id.0));
+    let cursor = cursor_after(&jobs, rows, |job| job.id.0);
     Ok(Json(JobList { jobs, cursor }))
 }
 
@@ -132,10 +131,9 @@ fn live_jobs(
             (Some(StateFilter::Stopping), state) => *state == JobState::Stopping,
             (Some(StateFilter::Finished), _) => false,
         };
-        let tenant = |tenant: &TenantPath| job.ask.tenant.lineage().any(|above| above == *tenant);
         state
             && before.is_none_or(|before| job.id < before)
-            && query.tenant.as_ref().is_none_or(tenant)
+            && query.tenant.as_ref().is_none_or(|tenant| job.ask.tenant.is_within(tenant))
             && query.user.as_ref().is_none_or(|user| job.ask.user == *user)
             && may_see(who, job.ask)
     };
@@ -186,12 +184,7 @@ pub(super) async fn detail(app: &App, caller: Caller, id: JobId) -> Result<JobDe
             let job = view.engine.job(id).filter(|job| may_see(who, &job.ask));
             let live = job.map(|job| {
                 let leases = job.leases.iter().filter_map(|lease| view.engine.lease(*lease));
-                let leases = leases.map(|lease| LeaseView {
-                    sample: view.nodes.sample(&lease.node, lease.id).cloned(),
-                    lease: lease.clone(),
-                    ending: None,
-                });
-                let leases: Vec<LeaseView> = leases.collect();
+                let leases: Vec<LeaseView> = leases.map(|lease| live_lease(view, lease)).collect();
                 let position = view.positions().get(&id).copied();
                 JobDetail { job: show_to(who, job), position, leases }
             });
@@ -241,7 +234,7 @@ pub(super) async fn cancel(
             Err(ApiError::conflict("over", format!("job {job} is already over: {}", over.state)))
         }
         Err(error) => Err(error.into()),
-        Ok(_) => Err(ApiError::internal("a cancellation was answered with something else")),
+        Ok(_) => Err(ApiError::other_answer("a cancellation")),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::writer::View;
 use axum::Json;
 use axum::extract::State;
 use polder_engine::ENGINE_VERSION;
-use polder_model::{Lease, Mechanism, Micros, Permille, SYNC_PROTOCOL, TenantPath};
+use polder_model::{Lease, Mechanism, Micros, Permille, SYNC_PROTOCOL};
 
 fn ok() -> Json<Status> {
     Json(Status { status: "ok".to_owned() })
@@ -141,6 +141,15 @@ fn device_views(view: &View<'_>) -> Vec<DeviceView> {
     devices
 }
 
+/// A lease that has not ended, with its latest sample.
+pub(super) fn live_lease(view: &View<'_>, lease: &Lease) -> LeaseView {
+    LeaseView {
+        sample: view.nodes.sample(&lease.node, lease.id).cloned(),
+        lease: lease.clone(),
+        ending: None,
+    }
+}
+
 /// Live leases with their latest samples.
 #[utoipa::path(
     get, path = "/api/v1/leases", tag = "pool", params(LeaseQuery),
@@ -152,25 +161,18 @@ pub(super) async fn leases(
     Params(query): Params<LeaseQuery>,
 ) -> Result<Json<LeaseList>, ApiError> {
     let after = cursor(query.cursor.as_deref())?;
-    let rows = usize::try_from(limit(query.limit)).unwrap_or(usize::MAX);
+    let rows = limit(query.limit);
     let list = app.read(caller, move |view, who| {
-        let within = |lease: &Lease, tenant: &TenantPath| {
-            lease.tenant.lineage().any(|above| above == *tenant)
-        };
         let wanted = |lease: &&Lease| {
             after.is_none_or(|after| lease.id.0 > after)
                 && query.node.as_ref().is_none_or(|node| lease.node == *node)
-                && query.tenant.as_ref().is_none_or(|tenant| within(lease, tenant))
+                && query.tenant.as_ref().is_none_or(|tenant| lease.tenant.is_within(tenant))
                 && (lease.user == who.user || sees(who, &lease.tenant))
         };
-        let show = |lease: &Lease| LeaseView {
-            sample: view.nodes.sample(&lease.node, lease.id).cloned(),
-            lease: lease.clone(),
-            ending: None,
-        };
-        let leases: Vec<_> = view.engine.leases().filter(wanted).take(rows).map(show).collect();
-        let last = leases.last().filter(|_| leases.len() == rows);
-        let cursor = last.map(|last| cursor_after(last.lease.id.0));
+        let page = usize::try_from(rows).unwrap_or(usize::MAX);
+        let leases = view.engine.leases().filter(wanted).take(page);
+        let leases: Vec<LeaseView> = leases.map(|lease| live_lease(view, lease)).collect();
+        let cursor = cursor_after(&leases, rows, |shown| shown.lease.id.0);
         Ok(LeaseList { leases, now: view.at, cursor })
     });
     Ok(Json(list.await?))

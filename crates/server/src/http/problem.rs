@@ -69,6 +69,11 @@ impl ApiError {
             .help("the server's log says more; please report this")
     }
 
+    /// The writer gave what is no answer to `what`.
+    pub(crate) fn other_answer(what: &str) -> Self {
+        Self::internal(format!("{what} was answered with something else"))
+    }
+
     pub(crate) fn other_version(found: &str) -> Self {
         let detail = format!(
             "the client speaks version {found} of the API, this server (polder {}) version \

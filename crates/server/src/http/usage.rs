@@ -30,7 +30,7 @@ pub(super) async fn usage(
         .read(caller, move |view, who| {
             let within = |lease: &&Lease| {
                 sees(who, &lease.tenant)
-                    && wanted.as_ref().is_none_or(|t| lease.tenant.lineage().any(|a| a == *t))
+                    && wanted.as_ref().is_none_or(|tenant| lease.tenant.is_within(tenant))
             };
             let live = view.engine.leases().filter(within).filter_map(|lease| {
                 let ran = view.at.since(lease.started_at?);
