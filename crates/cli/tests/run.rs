@@ -217,6 +217,24 @@ fn top_draws_on_a_second_screen_and_leaves_the_first_as_it_was() {
 }
 
 #[test]
+fn q_ends_top_and_the_terminal_echoes_again() {
+    let Some(pool) = Pool::shared() else { return };
+    let (mut child, mut ours) = open_terminal(pool.polder(["top", "--interval", "1h"]));
+    let echoes = |terminal: &fs::File| {
+        let modes = rustix::termios::tcgetattr(terminal).unwrap().local_modes;
+        modes.contains(rustix::termios::LocalModes::ECHO)
+    };
+    assert!(echoes(&ours));
+    read_until(&mut ours, "q or Ctrl-C ends");
+    assert!(!echoes(&ours));
+    ours.write_all(b"xq").unwrap();
+    let read = read_until(&mut ours, "\x1b[?1049l");
+    assert!(read.ends_with("\x1b[?25h\x1b[?1049l") && !read.contains('x'), "{read:?}");
+    assert_eq!(ended(&mut child).code(), Some(0));
+    assert!(echoes(&ours));
+}
+
+#[test]
 fn much_output_arrives_whole() {
     let Some(pool) = Pool::shared() else { return };
     let (mut child, mut ours) = at_terminal(&pool, "seq 1 200000; echo the-end");

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Table;
 use crate::show;
 use clap::Args;
-use polder_model::{Job, JobId, JobState, LeaseState, Outcome, TenantPath};
+use polder_model::{Job, JobId, JobState, LeaseState, Outcome, TenantPath, When};
 use polder_server::api::{JobDetail, JobList, LeaseView};
 use std::fmt::Write;
 
@@ -112,7 +112,7 @@ fn facts(detail: &JobDetail) -> String {
     line("models", ask.devices.models.join(", "));
     line("features", ask.devices.features.iter().cloned().collect::<Vec<_>>().join(", "));
     line("limit", ask.when.time_limit.map_or_else(String::new, |limit| limit.to_string()));
-    line("priority", ask.when.priority.to_string());
+    line("priority", priority(&ask.when));
     line("try", format!("{} of {}", job.attempt, u64::from(ask.yields.retries) + 1));
     line("submitted", show::moment(job.submitted_at));
     line("started", job.started_at.map_or_else(String::new, show::moment));
@@ -122,6 +122,13 @@ fn facts(detail: &JobDetail) -> String {
         line("warning", limit);
     }
     text
+}
+
+fn priority(when: &When) -> String {
+    match when.priority_expiry {
+        Some(expiry) => format!("{} until {}", when.priority, show::moment(expiry)),
+        None => when.priority.to_string(),
+    }
 }
 
 fn state(detail: &JobDetail) -> String {

@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::client::Query;
 use crate::failure::Failure;
 use crate::output::{self, Paint, Screen, Table, bar};
+use crate::terminal::Keys;
 use clap::Args;
 use polder_model::{DeviceId, LeaseId, LeaseState, Micros, NodeId, Timestamp};
 use polder_server::api::{DeviceList, DeviceView, LIST_LIMIT_MAX, LeaseList, LeaseView, QueueView};
@@ -71,15 +72,18 @@ impl Top {
             watch(SignalKind::hangup())?,
         );
         let screen = Screen::open()?;
+        let mut keys = Keys::watch();
+        let ends = if keys.is_some() { "q or Ctrl-C ends" } else { "Ctrl-C ends" };
         let paint = output::paint_stdout();
         let mut shown = first;
         loop {
             let mut text = render(&shown, &history, paint);
-            let _ = write!(text, "\n{}", paint.dim("Ctrl-C ends"));
+            let _ = write!(text, "\n{}", paint.dim(ends));
             screen.draw(&text)?;
             let interval = self.interval.to_duration().max(Duration::from_millis(100));
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
+                () = quit(keys.as_mut()) => return Ok(()),
                 _ = interrupt.recv() => return Ok(()),
                 _ = terminate.recv() => return Ok(()),
                 _ = hangup.recv() => return Ok(()),
@@ -88,6 +92,12 @@ impl Top {
             history.keep(&shown);
         }
     }
+}
+
+/// Returns when somebody presses `q`.
+async fn quit(keys: Option<&mut Keys>) {
+    let Some(keys) = keys else { return std::future::pending().await };
+    while keys.next().await != b'q' {}
 }
 
 async fn look(client: &Client) -> Result<Look, Failure> {

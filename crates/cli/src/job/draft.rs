@@ -2,6 +2,7 @@
 
 use super::Tasks;
 use crate::failure::Failure;
+use crate::show;
 use polder_model::{
     Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, MilliCpu, Permille, PlaceAsk, Stdio,
     TenantPath, UserName, When, Work, Yields,
@@ -35,6 +36,7 @@ pub(crate) struct Draft {
     pub(crate) pids: Option<u32>,
     pub(crate) time_limit: Option<Micros>,
     pub(crate) priority: Option<i32>,
+    pub(crate) priority_for: Option<Micros>,
     pub(crate) grace: Option<Micros>,
     pub(crate) retries: Option<u32>,
 }
@@ -88,6 +90,7 @@ impl Draft {
             pids: over.pids.or(self.pids),
             time_limit: over.time_limit.or(self.time_limit),
             priority: over.priority.or(self.priority),
+            priority_for: over.priority_for.or(self.priority_for),
             grace: over.grace.or(self.grace),
             retries: over.retries.or(self.retries),
         }
@@ -95,6 +98,11 @@ impl Draft {
 
     /// The ask, complete and checked.
     pub(crate) fn finish(self, caller: Caller, stdio: Stdio) -> Result<Ask, Failure> {
+        if self.priority_for.is_some() && self.priority.is_none() {
+            return Err(Failure::usage(
+                "priority_for says how long a priority holds: set priority",
+            ));
+        }
         let devices = self.device_ask(caller.compute);
         let mut environment = caller.environment;
         environment.extend(self.environment);
@@ -121,6 +129,7 @@ impl Draft {
             when: When {
                 time_limit: self.time_limit,
                 priority: self.priority.unwrap_or(0),
+                priority_expiry: self.priority_for.map(|length| show::now().after(length)),
                 ..When::default()
             },
             yields: Yields {
@@ -255,6 +264,17 @@ mod tests {
         check(Draft { devices: Some(0), ..draft() }, "devices.count is 0");
         check(Draft { tasks: Some(Tasks { min: 0, max: 0 }), ..draft() }, "gang.min is 0");
         check(Draft { memory: Some(Bytes(0)), ..draft() }, "devices.memory is 0");
+        let holds = Some(Micros::from_secs(60));
+        check(Draft { priority_for: holds, ..draft() }, "set priority");
+    }
+
+    #[test]
+    fn a_priority_can_end() {
+        let hour = Micros::from_secs(3600);
+        let before = show::now();
+        let draft = Draft { priority: Some(5), priority_for: Some(hour), ..draft() };
+        let expiry = finish(draft).when.priority_expiry.unwrap();
+        assert!((before.after(hour)..=show::now().after(hour)).contains(&expiry), "{expiry:?}");
     }
 
     #[test]

@@ -118,6 +118,7 @@ struct HostTable {
 struct WhenTable {
     time_limit: Option<Spelled<Micros>>,
     priority: Option<i32>,
+    priority_for: Option<Spelled<Micros>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -151,6 +152,7 @@ impl JobFile {
             pids: self.host.pids,
             time_limit: value(self.when.time_limit),
             priority: self.when.priority,
+            priority_for: value(self.when.priority_for),
             grace: value(self.yields.grace),
             retries: self.yields.retries,
         }
@@ -176,6 +178,7 @@ cpu = 1.5
 [when]
 time_limit = \"2h\"
 priority = -5
+priority_for = \"10m\"
 [yields]
 retries = 2
 ";
@@ -195,6 +198,7 @@ host:
 when:
   time_limit: 2h
   priority: -5
+  priority_for: 10m
 yields:
   retries: 2
 ";
@@ -211,6 +215,7 @@ yields:
             cpu: Some(MilliCpu(1500)),
             time_limit: Some(Micros::from_secs(7200)),
             priority: Some(-5),
+            priority_for: Some(Micros::from_secs(600)),
             retries: Some(2),
             ..Draft::default()
         }

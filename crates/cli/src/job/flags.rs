@@ -41,6 +41,9 @@ pub(crate) struct JobFlags {
     /// Higher goes first: -1000 to 1000 [default: 0].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     priority: Option<i32>,
+    /// How long the priority holds from now; after it, it counts as 0 [default: for ever].
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    priority_for: Option<Micros>,
     /// End it after this long: `90s`, `15m`, `2h`.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     time_limit: Option<Micros>,
@@ -83,6 +86,7 @@ impl JobFlags {
             pids: self.pids,
             time_limit: self.time_limit,
             priority: self.priority,
+            priority_for: self.priority_for,
             grace: self.grace,
             retries: self.retries,
         }

@@ -1,8 +1,10 @@
 //! The caller's terminal, lent to a task: a pty pair, raw mode, window sizes, signals.
 
+mod keys;
 mod pty;
 mod signals;
 
+pub(crate) use keys::Keys;
 pub(crate) use pty::{Pty, Relay};
 pub(crate) use signals::{Signals, stop_self};
 

@@ -50,7 +50,7 @@ impl Pty {
 
     /// Joins the caller's terminal to this one until the result is dropped.
     pub(crate) fn relay(self, out: Output) -> io::Result<Relay> {
-        let raw = RawMode::enter()?;
+        let raw = RawMode::enter(Termios::make_raw)?;
         let moved = Arc::new(AtomicU64::new(0));
         let (input, output) = (Arc::clone(&self.ours), Arc::clone(&self.ours));
         let (end_of_input, no_more_input) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -108,23 +108,25 @@ impl Relay {
     }
 }
 
-/// The caller's terminal without line editing, as long as this lives.
+/// The caller's terminal in another mode, as long as this lives.
 #[derive(Debug)]
-struct RawMode {
+pub(super) struct RawMode {
     before: Termios,
+    raw: Termios,
 }
 
 impl RawMode {
-    fn enter() -> io::Result<Self> {
-        let mode = Self { before: tcgetattr(io::stdin())? };
+    pub(super) fn enter(change: impl FnOnce(&mut Termios)) -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        change(&mut raw);
+        let mode = Self { before, raw };
         mode.again();
         Ok(mode)
     }
 
     fn again(&self) {
-        let mut raw = self.before.clone();
-        raw.make_raw();
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &raw);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.raw);
     }
 
     fn leave(&self) {
