@@ -102,8 +102,11 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         "error: invalid value '5' for '--time-limit <TIME>': \"5\" is not a length of time: write \
          90s, 15m, 2h or 1d",
     );
-    flag(&["--devices", "0"], "error: devices.count is 0: it must lie between 1 and 16");
-    flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 1 and 16");
+    flag(
+        &["--devices", "0"],
+        "error: devices.count is 0 and yet something is asked of devices: leave it out, or ask for one",
+    );
+    flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 0 and 16");
     flag(&["--tasks", "0"], "error: gang.min is 0: it must lie between 1 and 4096");
     flag(&["--tasks", "5..2"], "error: gang.max is 2: it must lie between 5 and 4096");
     flag(
