@@ -29,13 +29,11 @@ pub use event::{Decision, EVENT_VERSION, Envelope, Event, Ground, ReturnReason, 
 pub use explain::{Explanation, Fit, Help, Reason, Resource};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
 pub use job::{Job, JobState, Outcome};
-pub use lease::{
-    HostLimit, Instance, Lease, LeaseState, NOT_ENFORCED_WHY_BYTES_MAX, NotEnforced, Slice,
-};
+pub use lease::{Instance, Lease, LeaseState, Slice};
 pub use policy::{
-    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, FairShare, ORDER_TERMS_MAX, Order,
-    PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX, Term,
-    TimeRule, WEIGHT_MAX,
+    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, DayTime, FairShare, ORDER_TERMS_MAX,
+    Order, PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX,
+    Term, TimeRule, WEIGHT_MAX, Weekday,
 };
 pub use reservation::{RESERVATION_NODES_MAX, Reservation, ReservationError};
 pub use sync::{

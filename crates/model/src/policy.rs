@@ -149,15 +149,67 @@ pub enum BlendTerm {
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TimeRule {
-    /// First minute of the day it holds.
-    pub from_minute: u32,
-    /// First minute it no longer holds; before `from_minute` means over midnight.
-    pub until_minute: u32,
-    /// Days on which it begins, Monday = 0; empty means every day.
+    /// When it begins to hold.
+    pub from: DayTime,
+    /// When it no longer holds; before `from` means over midnight.
+    pub until: DayTime,
+    /// Days on which it begins; empty means every day.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub days: BTreeSet<u8>,
+    pub days: BTreeSet<Weekday>,
     /// The order then.
     pub order: Order,
+}
+
+/// A minute of the day, 0 to 1440, where 1440 is midnight at its end. Spelled `08:30`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = String))]
+#[serde(try_from = "String", into = "String")]
+pub struct DayTime(u32);
+
+impl DayTime {
+    /// The minute of the day, at most 1440.
+    #[must_use]
+    pub const fn minute(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for DayTime {
+    type Error = PolicyError;
+
+    fn try_from(text: String) -> Result<Self, PolicyError> {
+        let minute = || {
+            let (hour, minute) = text.split_once(':')?;
+            let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+            let known = digits(hour) && digits(minute);
+            let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+            let at = hour * 60 + minute;
+            (known && minute < 60 && at <= MINUTES_OF_DAY).then_some(Self(at))
+        };
+        minute().ok_or(PolicyError::DayTime { text: text.chars().take(40).collect() })
+    }
+}
+
+impl From<DayTime> for String {
+    fn from(time: DayTime) -> Self {
+        format!("{:02}:{:02}", time.0 / 60, time.0 % 60)
+    }
+}
+
+/// A day of the week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Weekday {
+    Monday,
+    Tuesday,
+    Wednesday,
+    Thursday,
+    Friday,
+    Saturday,
+    Sunday,
 }
 
 /// What a tenant's usage means for its turn.
@@ -316,6 +368,12 @@ pub enum PolicyError {
         /// The term.
         term: String,
     },
+    /// Not a time of day.
+    #[error("{text:?} is not a time of day: write 08:30, from 00:00 to 24:00")]
+    DayTime {
+        /// What was given.
+        text: String,
+    },
     /// A setting that has no effect without another.
     #[error("{setting} has no effect without {needs}: add it, or leave {setting} out")]
     NoEffect {
@@ -452,18 +510,12 @@ impl Term {
 
 impl TimeRule {
     fn check(&self, field: &str) -> Result<(), PolicyError> {
-        let last = i128::from(MINUTES_OF_DAY) - 1;
-        range(format!("{field}.from_minute"), self.from_minute.into(), 0, last)?;
-        range(format!("{field}.until_minute"), self.until_minute.into(), 0, last + 1)?;
-        if self.from_minute == self.until_minute {
+        if self.from.0 % MINUTES_OF_DAY == self.until.0 % MINUTES_OF_DAY {
             return Err(PolicyError::Contradiction {
-                one: format!("{field}.from_minute"),
-                other: format!("{field}.until_minute"),
+                one: format!("{field}.from"),
+                other: format!("{field}.until"),
                 why: "they are the same minute, so the rule never holds".into(),
             });
-        }
-        for day in &self.days {
-            range(format!("{field}.days"), (*day).into(), 0, 6)?;
         }
         self.order.check(&format!("{field}.order"))
     }
@@ -531,14 +583,15 @@ mod tests {
         );
         check(|p| p.backfill.reserved = 5000, "backfill.reserved is 5000");
         check(|p| p.utc_offset_minutes = 9999, "utc_offset_minutes is 9999");
-        let rule = |from_minute, until_minute| TimeRule {
-            from_minute,
-            until_minute,
+        let at = |text: &str| DayTime::try_from(text.to_owned()).unwrap();
+        let rule = |from, until| TimeRule {
+            from: at(from),
+            until: at(until),
             days: BTreeSet::new(),
             order: Order::default(),
         };
-        check(|p| p.times = vec![rule(60, 60)], "the rule never holds");
-        check(|p| p.times = vec![rule(60, 2000)], "times[0].until_minute is 2000");
+        check(|p| p.times = vec![rule("01:00", "01:00")], "the rule never holds");
+        check(|p| p.times = vec![rule("00:00", "24:00")], "the rule never holds");
         check(
             |p| {
                 let pool = ClassPool { borrow: true, ..ClassPool::default() };
@@ -546,6 +599,29 @@ mod tests {
             },
             "classes.training.borrow has no effect without a partition",
         );
+    }
+
+    #[test]
+    fn people_can_write_one() {
+        let text = r#"{
+            "order": {"by": ["priority", "fair_share", {"blend": {"shortest": 700}}],
+                      "ageing": "1h", "wait_max": "2d"},
+            "times": [{"from": "08:00", "until": "20:00", "days": ["monday"],
+                       "order": {"by": ["class", "arrival"], "classes": ["interactive"]}}],
+            "fair_share": {"half_life": "7d", "model_weights": {"T4": 250}},
+            "place": {"rule": "layered"},
+            "backfill": {"reserved": 1, "believe": "predicted"},
+            "reclaim": {"priority": true, "runtime_min": "5m"},
+            "classes": {"training": {"partition": "train", "borrow": true}}
+        }"#;
+        let policy: Policy = serde_json::from_str(text).unwrap();
+        policy.check().unwrap();
+        assert_eq!(policy.order.ageing, Some(Micros::from_secs(3600)));
+        let again = serde_json::to_string(&policy).unwrap();
+        assert_eq!(serde_json::from_str::<Policy>(&again).unwrap(), policy);
+        for bad in ["8:00", "25:00", "24:01", "08:60", "noon", "+8:00", "é0:00"] {
+            assert!(DayTime::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 
     #[test]

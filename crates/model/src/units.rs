@@ -1,6 +1,7 @@
 //! Sizes, shares and times: one newtype each, integers only, with the spellings people use.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr};
 use thiserror::Error;
 
@@ -65,10 +66,40 @@ newtype!(
     /// Microseconds since 1970-01-01T00:00Z, always supplied by the server.
     Timestamp(u64)
 );
-newtype!(
-    /// A length of time in microseconds. Spelled `90s`, `15m`, `2h`, `1d`, `500ms`.
-    Micros(u64)
-);
+/// A length of time in microseconds. Spelled `90s`, `15m`, `2h`, `1d`, `500ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(transparent)]
+pub struct Micros(pub u64);
+
+/// People who write a file or a request may spell it; a number is microseconds.
+impl<'de> Deserialize<'de> for Micros {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Length;
+        impl Visitor<'_> for Length {
+            type Value = Micros;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a length of time: 90s, 15m, 2h or 1d, or a number of microseconds")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Micros, E> {
+                Ok(Micros(value))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Micros, E> {
+                let negative = |_| E::invalid_value(de::Unexpected::Signed(value), &self);
+                u64::try_from(value).map(Micros).map_err(negative)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Micros, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Length)
+    }
+}
+
 newtype!(
     /// Thousandths of a CPU. Spelled `0.5`, `2` or `1500m`.
     MilliCpu(u32)

@@ -1,7 +1,11 @@
 //! What one task needs, without names.
 
 use super::node::{Device, Node, Take};
-use super::{Bits, WHOLE};
+use super::{Bits, cut};
+use crate::mig::Wants;
+use crate::topology::{Together, Wish};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// What one task needs. Two asks with equal demands are placed alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,8 +18,11 @@ pub struct Demand {
     pub device_memory: i64,
     /// The devices are for it alone: untouched, with all their memory.
     pub whole: bool,
-    /// All devices from one island.
-    pub together: bool,
+    /// How the devices lie to each other.
+    pub wish: Wish,
+    /// What an instance on each device must have, where hardware cuts it; compute and memory of
+    /// devices do not count then.
+    pub cut: Option<Wants>,
     /// Host CPU in thousandths of a core.
     pub cpu: i64,
     /// Host memory in bytes.
@@ -32,11 +39,17 @@ impl Demand {
     /// Whether a device could serve it now.
     #[must_use]
     pub fn fits_on(&self, device: &Device) -> bool {
-        device.compute >= self.compute
-            && device.memory >= self.device_memory
-            && device.spec.healthy
-            && (!self.whole || (device.compute == WHOLE && device.memory == device.spec.memory))
-            && self.is_served_by(device.spec.cell.0)
+        let has = match &self.cut {
+            Some(wants) => cut::room(device, wants) > 0,
+            // A device that its hardware has cut is of no use to others.
+            None => {
+                device.cut == 0
+                    && device.compute >= self.compute
+                    && device.memory >= self.device_memory
+                    && (!self.whole || device.is_idle())
+            }
+        };
+        has && device.spec.healthy && self.is_served_by(device.spec.cell.0)
     }
 
     /// Whether devices of a cell would do.
@@ -61,6 +74,9 @@ impl Demand {
         if !self.fits_on(device) {
             return 0;
         }
+        if let Some(wants) = &self.cut {
+            return cut::room(device, wants).into();
+        }
         if self.whole {
             return 1;
         }
@@ -84,30 +100,80 @@ impl Demand {
         if self.count == 0 || beside == 0 {
             return beside;
         }
-        let of = |island: Option<u16>| {
-            let devices = node.devices.iter();
-            let of = devices.filter(|d| island.is_none_or(|island| d.spec.island == island));
-            let rooms: Vec<u64> = of.map(|device| self.tasks_on(device)).collect();
-            most_tasks(&rooms, self.count)
-        };
-        if !self.together {
-            return beside.min(of(None));
-        }
-        let mut islands: Vec<u16> = node.devices.iter().map(|d| d.spec.island).collect();
-        islands.sort_unstable();
-        islands.dedup();
-        islands.into_iter().map(|island| of(Some(island))).fold(0, u64::saturating_add).min(beside)
+        let of = |group: &Group| most_tasks(&group.rooms(), self.count);
+        groups(self, node).iter().map(of).fold(0, u64::saturating_add).min(beside)
     }
 
     /// What one task takes on these devices of a node.
     #[must_use]
     pub fn take(&self, node: &Node, devices: &[u16]) -> Take {
-        let on = |place: &u16| {
-            let all = node.devices.get(usize::from(*place)).map_or(0, |device| device.spec.memory);
-            (*place, self.compute, if self.whole { all } else { self.device_memory })
-        };
-        Take { cpu: self.cpu, memory: self.memory, devices: devices.iter().map(on).collect() }
+        let mut take = Take { cpu: self.cpu, memory: self.memory, ..Take::default() };
+        for place in devices {
+            let Some(device) = node.devices.get(usize::from(*place)) else { continue };
+            let (mut compute, mut memory) = (self.compute, self.device_memory);
+            if self.whole {
+                memory = device.spec.memory;
+            }
+            if let Some(part) = self.cut.as_ref().and_then(|wants| cut::next(device, wants)) {
+                (compute, memory) = (part.compute, part.memory);
+                take.cuts.push((*place, part.mask));
+            }
+            take.devices.push((*place, compute, memory));
+        }
+        take
     }
+}
+
+/// Devices among which the tasks of a demand may be put together, by what counts once for each
+/// task: rails where each device needs one of its own, else the devices.
+pub(super) struct Group(Vec<Unit>);
+
+/// Devices of which a task takes at most one: tasks that each could carry, and its place.
+type Unit = Vec<(u64, u16)>;
+
+impl Group {
+    /// Tasks that each unit could carry.
+    pub(super) fn rooms(&self) -> Vec<u64> {
+        let room = |unit: &Unit| unit.iter().map(|(tasks, _)| *tasks).fold(0, u64::saturating_add);
+        self.0.iter().map(room).collect()
+    }
+
+    /// Takes a device of each of the `count` units that could carry the most further tasks: this
+    /// misses no arrangement that exists.
+    pub(super) fn next(&mut self, count: usize) -> Vec<u16> {
+        let rooms = self.rooms();
+        let mut units: Vec<usize> = (0..self.0.len()).collect();
+        units.sort_by_key(|unit| Reverse(rooms.get(*unit).copied()));
+        let mut devices = Vec::with_capacity(count);
+        for unit in units.into_iter().take(count) {
+            let freest = |unit: &mut Unit| {
+                let device =
+                    unit.iter_mut().max_by_key(|(tasks, place)| (*tasks, Reverse(*place)))?;
+                device.0 = device.0.checked_sub(1)?;
+                Some(device.1)
+            };
+            devices.extend(self.0.get_mut(unit).and_then(freest));
+        }
+        devices.sort_unstable();
+        devices
+    }
+}
+
+/// The devices of a node that could serve a demand, apart where a task may not have both.
+pub(super) fn groups(demand: &Demand, node: &Node) -> Vec<Group> {
+    let mut groups: BTreeMap<(u16, u16), BTreeMap<u16, Unit>> = BTreeMap::new();
+    let required = |together, name| if together == Together::Required { name } else { 0 };
+    for (place, device) in (0u16..).zip(&node.devices) {
+        let tasks = demand.tasks_on(device);
+        if tasks > 0 {
+            let spec = &device.spec;
+            let island = required(demand.wish.island, spec.island);
+            let group = groups.entry((island, required(demand.wish.numa, spec.numa))).or_default();
+            let own_rail = demand.wish.rails == Together::Required;
+            group.entry(if own_rail { spec.rail } else { place }).or_default().push((tasks, place));
+        }
+    }
+    groups.into_values().map(|group| Group(group.into_values().collect())).collect()
 }
 
 /// How often `need` is in `free`; without end when nothing is needed.

@@ -7,13 +7,14 @@
 //! with the nodes that changed since it was last asked, and reads the best off its root.
 //!
 //! What must hold: the answer is always the one that a scan over every node would give (highest
-//! score, then lowest slot; in a node the highest score, then the lowest device), whatever was
-//! asked before; and a trial that is rolled back leaves every amount as it was. The tests hold it
+//! score, then lowest slot; in a node the highest score, then the device on the most broken island,
+//! then the lowest), whatever was asked before; and a trial that is rolled back leaves every amount as it was. The tests hold it
 //! against such a scan.
 //!
 //! It does not know tenants, quotas, jobs, names or time, and decides nothing.
 
 mod bits;
+mod cut;
 mod demand;
 mod log;
 mod node;

@@ -4,6 +4,7 @@
 //! taking and giving back stay exact opposites.
 
 use super::{Bits, WHOLE};
+use crate::mig::{Layouts, Table};
 
 /// A node's slot: the order in which nodes joined. Ties go to the lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +25,10 @@ pub struct DeviceSpec {
     pub island: u16,
     /// Its NUMA node.
     pub numa: u16,
+    /// The network rail it is nearest to.
+    pub rail: u16,
+    /// What its hardware cuts it into, if it does.
+    pub parts: Option<&'static Table>,
     /// Whether work may be placed on it.
     pub healthy: bool,
 }
@@ -48,6 +53,8 @@ pub struct Device {
     pub compute: i32,
     /// Free memory in bytes.
     pub memory: i64,
+    /// Where its hardware has cut instances from it: a mask of places of its table.
+    pub cut: u32,
     /// What it is.
     pub spec: DeviceSpec,
 }
@@ -80,13 +87,24 @@ pub struct Take {
     pub memory: i64,
     /// Place of the device in the node, compute in thousandths, memory in bytes.
     pub devices: Vec<(u16, i32, i64)>,
+    /// Place of the device in the node, and the mask of the instances cut from it.
+    pub cuts: Vec<(u16, u32)>,
+}
+
+impl Device {
+    /// Whether nobody is on it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.compute == WHOLE && self.memory == self.spec.memory && self.cut == 0
+    }
 }
 
 impl Node {
     /// A node with everything free.
     #[must_use]
     pub fn idle(spec: &NodeSpec) -> Self {
-        let idle = |spec: &DeviceSpec| Device { compute: WHOLE, memory: spec.memory, spec: *spec };
+        let idle =
+            |spec: &DeviceSpec| Device { compute: WHOLE, memory: spec.memory, cut: 0, spec: *spec };
         Self {
             present: true,
             cpu: spec.cpu,
@@ -119,6 +137,11 @@ impl Node {
                 device.memory -= sign * memory;
             }
         }
+        for (place, mask) in &take.cuts {
+            if let Some(device) = self.devices.get_mut(usize::from(*place)) {
+                device.cut = if sign < 0 { device.cut & !mask } else { device.cut | mask };
+            }
+        }
     }
 
     /// Whether all of `take` is free.
@@ -129,6 +152,14 @@ impl Node {
                 .get(usize::from(*place))
                 .is_some_and(|device| device.compute >= *compute && device.memory >= *memory)
         };
-        self.cpu >= take.cpu && self.memory >= take.memory && take.devices.iter().all(on)
+        let cut = |(place, mask): &(u16, u32)| {
+            self.devices.get(usize::from(*place)).is_some_and(|device| {
+                let layouts = device.spec.parts.map(Table::layouts);
+                let fits = |layouts: &Layouts| layouts.card_of(device.cut | mask).is_some();
+                device.cut & mask == 0 && layouts.is_some_and(fits)
+            })
+        };
+        let beside = self.cpu >= take.cpu && self.memory >= take.memory;
+        beside && take.devices.iter().all(on) && take.cuts.iter().all(cut)
     }
 }

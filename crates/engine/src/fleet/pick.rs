@@ -1,18 +1,18 @@
 //! In one node: which devices the next task gets, and how good that is.
 
-use super::NodeIx;
-use super::demand::{Demand, most_tasks};
+use super::demand::{Demand, groups, most_tasks};
 use super::node::{Device, Node};
 use super::score::{Memo, Placement, Rule};
+use super::{NodeIx, WHOLE, cut};
+use crate::topology::{Links, Spots, Together, Wish, choose};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 /// Room to work in, kept so that a look at a node allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     /// Devices that fit.
     fitting: Vec<u16>,
-    /// The devices looked at now.
-    picks: Vec<u16>,
     /// The best devices so far; what the look came to.
     pub(super) best: Vec<u16>,
 }
@@ -39,7 +39,7 @@ pub(super) fn evaluate(
     if !demand.fits_beside(node) {
         return 0;
     }
-    let Scratch { fitting, picks, best } = scratch;
+    let Scratch { fitting, best } = scratch;
     match demand.count {
         0 => rule.score(&Placement { sight, demand, picks: &[] }, memo),
         1 => one(sight, demand, rule, memo, best),
@@ -51,37 +51,90 @@ pub(super) fn evaluate(
             if fitting.len() < count {
                 return 0;
             }
-            order(node, rule, fitting);
-            let mut score = 0;
-            let mut consider = |picks: &[u16], memo: &mut Memo| {
-                let this = rule.score(&Placement { sight, demand, picks }, memo);
-                if this > score {
-                    score = this;
-                    best.clear();
-                    best.extend_from_slice(picks);
-                }
-            };
-            if !demand.together {
-                consider(fitting.get(..count).unwrap_or_default(), memo);
+            let mut met = 0;
+            if demand.wish == Wish::default() {
+                order(node, demand, rule, fitting);
+                best.extend(fitting.iter().take(count));
+            } else if let Some(choice) = choose_devices(node, demand, rule, fitting, count) {
+                met = choice.1;
+                best.extend(choice.0);
             } else {
-                let island = |place: &u16| of(node, *place).map(|device| device.spec.island);
-                let mut last = None;
-                while let Some(next) =
-                    fitting.iter().filter_map(island).filter(|i| Some(*i) > last).min()
-                {
-                    last = Some(next);
-                    picks.clear();
-                    let inside = fitting.iter().filter(|place| island(place) == last);
-                    picks.extend(inside.take(count));
-                    if picks.len() == count {
-                        consider(picks, memo);
-                    }
-                }
+                return 0;
             }
+            let score = judge(&Placement { sight, demand, picks: best }, rule, memo);
             best.sort_unstable();
-            score
+            score.min((1 << MET_SHIFT) - 1) | met << MET_SHIFT
         }
     }
+}
+
+/// Wishes that are met count before the score, in the two bits above it: there are three.
+const MET_SHIFT: u32 = 62;
+
+/// Devices of a node that lie as a task wishes, and how many of its wishes are met.
+fn choose_devices(
+    node: &Node,
+    demand: &Demand,
+    rule: &Rule,
+    fitting: &[u16],
+    count: usize,
+) -> Option<(Vec<u16>, u64)> {
+    let of = |name: fn(&Device) -> u16| node.devices.iter().map(name).collect::<Vec<u16>>();
+    let left = |(place, device): (u16, &Device)| {
+        let tight = if rule.prefers_free() { WHOLE - device.compute } else { device.compute };
+        let tight = || cost(device, demand).unwrap_or(u64::try_from(tight).unwrap_or(0));
+        fitting.binary_search(&place).ok().map(|_| tight())
+    };
+    let (numa, rails) = (of(|device| device.spec.numa), of(|device| device.spec.rail));
+    let spots = Spots {
+        links: &Links::of_islands(&of(|device| device.spec.island), INSIDE, ACROSS),
+        numa: &numa,
+        rails: &rails,
+        left: &(0u16..).zip(&node.devices).map(left).collect::<Vec<_>>(),
+        idle: &node.devices.iter().map(Device::is_idle).collect::<Vec<_>>(),
+    };
+    let choice = choose(&spots, count, &demand.wish)?;
+    let places = choice.devices.iter().filter_map(|place| u16::try_from(*place).ok());
+    let places: Vec<u16> = places.collect();
+    let own_rails = different(places.iter().filter_map(|place| rails.get(usize::from(*place))));
+    let wish = &demand.wish;
+    let met = [
+        wish.island == Together::Preferred && choice.islands == 1,
+        wish.numa == Together::Preferred && choice.numas == 1,
+        wish.rails == Together::Preferred && own_rails == count,
+    ];
+    Some((places, met.into_iter().map(u64::from).sum()))
+}
+
+/// Bandwidth inside an island and across, to compare: the one is much the greater.
+const INSIDE: u32 = 16;
+const ACROSS: u32 = 1;
+
+fn different<'a>(names: impl Iterator<Item = &'a u16>) -> usize {
+    names.collect::<BTreeSet<_>>().len()
+}
+
+/// What an instance on a device costs, for a task that has its devices cut.
+fn cost(device: &Device, demand: &Demand) -> Option<u64> {
+    Some(cut::next(device, demand.cut.as_ref()?)?.cost)
+}
+
+/// The score of devices. Where hardware cuts them, the least they lose by it is best, whatever
+/// the rule: it is about what else still fits.
+fn judge(at: &Placement<'_>, rule: &Rule, memo: &mut Memo) -> u64 {
+    if at.demand.cut.is_none() {
+        return rule.score(at, memo);
+    }
+    let devices = at.picks.iter().filter_map(|place| of(at.sight.node, *place));
+    let costs = devices.filter_map(|device| cost(device, at.demand));
+    let most = (1 << MET_SHIFT) - 1;
+    most - costs.fold(0, u64::saturating_add).min(most - 1)
+}
+
+/// Idle devices on the island of a device: one that is broken already is broken further first.
+fn crowd(node: &Node, device: &Device) -> usize {
+    let island = device.spec.island;
+    node.devices.iter().filter(|other| other.spec.island == island && other.is_idle()).count()
 }
 
 /// For a task of one device every device that fits is tried; equal ones once.
@@ -98,17 +151,20 @@ fn one(
         if !demand.fits_on(device) {
             continue;
         }
-        let same = |other: &Device| {
-            (other.compute, other.memory, other.spec.cell)
-                == (device.compute, device.memory, device.spec.cell)
-                && demand.fits_on(other)
-        };
+        let state = |d: &Device| (d.compute, d.memory, d.cut, d.spec.cell, d.spec.island);
+        let same = |other: &Device| state(other) == state(device) && demand.fits_on(other);
         if devices.iter().take(usize::from(place)).any(same) {
             continue;
         }
-        let this = rule.score(&Placement { sight, demand, picks: &[place] }, memo);
-        let freer = || taken.is_none_or(|(_, taken)| device.compute > taken.compute);
-        if this > score || (this == score && rule.prefers_free() && freer()) {
+        let this = judge(&Placement { sight, demand, picks: &[place] }, rule, memo);
+        let better = || {
+            let key = |device: &Device| {
+                let free = if rule.prefers_free() { device.compute } else { 0 };
+                (free, Reverse(crowd(sight.node, device)))
+            };
+            taken.is_none_or(|(_, taken)| key(device) > key(taken))
+        };
+        if this > score || (this == score && better()) {
             score = this;
             taken = Some((place, device));
         }
@@ -122,48 +178,47 @@ fn of(node: &Node, place: u16) -> Option<&Device> {
 }
 
 /// Devices in the order in which a task of several takes them.
-fn order(node: &Node, rule: &Rule, places: &mut [u16]) {
-    let free = |place: &u16| of(node, *place).map(|device| (device.compute, device.memory));
-    if rule.prefers_free() {
-        places.sort_unstable_by_key(|place| (Reverse(free(place)), *place));
-    } else {
-        places.sort_unstable_by_key(|place| (free(place), *place));
+fn order(node: &Node, demand: &Demand, rule: &Rule, places: &mut [u16]) {
+    let free = |place: u16| of(node, place).map(|device| (device.compute, device.memory));
+    let island = |device: &Device| device.spec.island;
+    let first = node.devices.first().map(island);
+    let one_island = node.devices.iter().all(|device| Some(island(device)) == first);
+    match (demand.cut, rule.prefers_free()) {
+        (None, true) if one_island => {
+            places.sort_unstable_by_key(|place| (Reverse(free(*place)), *place));
+        }
+        (None, false) if one_island => places.sort_unstable_by_key(|place| (free(*place), *place)),
+        (cut, prefers_free) => places.sort_by_cached_key(|place| {
+            let device = of(node, *place)?;
+            let cost = cut.and_then(|wants| cut::next(device, &wants)).map(|part| part.cost);
+            let (freest, tightest) = if prefers_free {
+                (Some(Reverse(free(*place))), None)
+            } else {
+                (None, Some(free(*place)))
+            };
+            Some((cost, freest, tightest, crowd(node, device), *place))
+        }),
     }
 }
 
+/// The same with all that is preferred required.
+fn strict(demand: &Demand) -> Demand {
+    let must = |wish: Together| if wish == Together::Preferred { Together::Required } else { wish };
+    let Wish { island, numa, rails } = demand.wish;
+    let wish = Wish { island: must(island), numa: must(numa), rails: must(rails) };
+    Demand { wish, ..demand.clone() }
+}
+
 /// Devices for `tasks` equal tasks of several devices each, as many as fit.
-///
-/// Each takes the devices that could carry the most further tasks: this misses no arrangement
-/// that exists.
 pub(super) fn fill(node: &Node, demand: &Demand, tasks: u64) -> Vec<Vec<u16>> {
     let mut left = tasks.min(demand.tasks_beside(node));
-    let mut open: Vec<(u64, u16)> = (0u16..)
-        .zip(&node.devices)
-        .map(|(place, device)| (demand.tasks_on(device), place))
-        .filter(|(tasks, _)| *tasks > 0)
-        .collect();
-    let island = |place: u16| of(node, place).map_or(0, |device| device.spec.island);
-    let mut islands: Vec<Option<u16>> = vec![None];
-    if demand.together {
-        islands = open.iter().map(|(_, place)| Some(island(*place))).collect();
-        islands.sort_unstable();
-        islands.dedup();
-    }
+    let strict = strict(demand);
+    let demand = if strict.tasks_in(node) >= left { &strict } else { demand };
     let count = usize::try_from(demand.count).unwrap_or(usize::MAX);
     let mut filled = Vec::new();
-    for here in islands {
-        let inside = |place: u16| here.is_none_or(|here| island(place) == here);
-        let rooms: Vec<u64> =
-            open.iter().filter(|(_, place)| inside(*place)).map(|(tasks, _)| *tasks).collect();
-        for _ in 0..most_tasks(&rooms, demand.count).min(left) {
-            open.sort_unstable_by_key(|(tasks, place)| (Reverse(*tasks), *place));
-            let mut devices = Vec::with_capacity(count);
-            for (tasks, place) in open.iter_mut().filter(|(_, place)| inside(*place)).take(count) {
-                *tasks -= 1;
-                devices.push(*place);
-            }
-            devices.sort_unstable();
-            filled.push(devices);
+    for mut group in groups(demand, node) {
+        for _ in 0..most_tasks(&group.rooms(), demand.count).min(left) {
+            filled.push(group.next(count));
             left -= 1;
         }
     }

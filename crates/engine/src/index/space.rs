@@ -17,9 +17,6 @@ use std::sync::Arc;
 /// A group of nodes and a class of devices in it.
 pub(crate) type CellKey = CellIx;
 
-/// Stands for the machines themselves, which jobs without devices need.
-pub(crate) const MACHINES: CellKey = CellIx(u32::MAX);
-
 /// Most needs of which is remembered what could serve them.
 const ANSWERS_MAX: usize = 8192;
 
@@ -174,6 +171,7 @@ impl Entry {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
             devices: take.devices.iter().filter_map(of).collect(),
+            cuts: Vec::new(),
         }
     }
 }
@@ -245,12 +243,7 @@ impl Space {
         self.groups.iter()
     }
 
-    /// Nodes that answer.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &NodeId> {
-        self.slots.keys()
-    }
-
-    /// How many cells there are, without [`MACHINES`].
+    /// How many cells there are.
     pub(crate) fn cells(&self) -> usize {
         self.groups.values().map(|group| group.cells.len()).sum()
     }
@@ -272,9 +265,8 @@ impl Space {
         let spec = |(_, class): &(DeviceId, usize)| DeviceSpec {
             cell: group.cells.get(*class).copied().unwrap_or_default(),
             memory: entry.shape.classes.get(*class).map_or(0, |(class, _)| signed(class.memory.0)),
-            island: 0,
-            numa: 0,
             healthy: true,
+            ..DeviceSpec::default()
         };
         let spec = NodeSpec {
             cpu: entry.host.cpu.0.into(),
@@ -353,9 +345,6 @@ impl Space {
                     cells.push(*cell);
                 }
             }
-        }
-        if need.count == 0 && room > 0 {
-            cells.push(MACHINES);
         }
         let answer = Arc::new(Answer { demand: demand(need, &cells), cells, room });
         let mut answers = self.answers.borrow_mut();

@@ -166,6 +166,23 @@ impl Layouts {
         self.step(card.0, at?).map(Card)
     }
 
+    /// The card with the instances in a mask, each bit one place that an instance may be at; `None`
+    /// if they cannot be on one card together.
+    #[must_use]
+    pub fn card_of(&self, places: u32) -> Option<Card> {
+        let bits = (0..u32::BITS).filter(|bit| places >> bit & 1 == 1);
+        let class = bits.map(|bit| usize::try_from(bit).unwrap_or(usize::MAX));
+        class.into_iter().try_fold(self.empty.0, |class, at| self.step(class, at)).map(Card)
+    }
+
+    /// The bit of an instance in such a mask; 0 if there is no such place.
+    #[must_use]
+    pub fn bit(&self, instance: Instance) -> u32 {
+        let mut places = self.places_of(instance.profile);
+        let at = places.find(|at| self.places.get(*at).is_some_and(|p| p.start == instance.start));
+        at.and_then(|at| u32::try_from(at).ok()).and_then(|at| 1_u32.checked_shl(at)).unwrap_or(0)
+    }
+
     /// Where one more of a profile goes, and the card after it; `None` when it fits nowhere.
     #[must_use]
     pub fn place(&self, card: Card, profile: usize) -> Option<(Instance, Card)> {
@@ -231,6 +248,9 @@ impl Layouts {
 
     fn step(&self, class: u16, place: usize) -> Option<u16> {
         let row = usize::from(class) * self.places.len();
+        if place >= self.places.len() {
+            return None;
+        }
         self.next.get(row + place).copied().filter(|next| *next != NONE)
     }
 

@@ -223,6 +223,31 @@ fn a_start_that_leaves_the_card_worth_most_is_taken() {
     }
 }
 
+/// A card's places are a mask of this many bits, and equal asks one after the other get as many
+/// instances as there is room for.
+#[test]
+fn one_at_a_time_gives_as_many_as_there_is_room_for() {
+    for table in Table::all() {
+        let layouts = table.layouts();
+        assert!(places(table).len() <= 32);
+        for here in arrangements(table) {
+            let mask = here.iter().fold(0, |mask, instance| mask | layouts.bit(*instance));
+            let card = layouts.card(here.iter().copied()).unwrap();
+            assert_eq!(layouts.card_of(mask), Some(card));
+            for row in table.profiles {
+                let wants = Wants::share(table.compute(row), row.memory);
+                let room = layouts.room_for(card, &wants).map_or(0, |(_, room)| room);
+                let next = |card: &Card| layouts.place_wants(*card, &wants).map(|(_, card)| card);
+                let placed = std::iter::successors(next(&card), next).count();
+                assert_eq!(u32::try_from(placed), Ok(room), "{} {here:?} {}", table.name, row.name);
+            }
+        }
+    }
+    let (a30, a100) = (Table::all()[0].layouts(), Table::all()[1].layouts());
+    assert_eq!(a30.card_of(u32::MAX), None);
+    assert_eq!(a100.bit(Instance { profile: 3, start: 1 }), 0);
+}
+
 #[test]
 fn careful_starts_keep_the_large_ones_possible() {
     let table = Table::all()[1];

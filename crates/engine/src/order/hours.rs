@@ -1,11 +1,19 @@
 //! Which order holds at which hour.
 
-use polder_model::{Micros, Order, Policy, TimeRule, Timestamp};
+use polder_model::{Micros, Order, Policy, TimeRule, Timestamp, Weekday};
 
 const MINUTE: u64 = 60_000_000;
 const DAY_MINUTES: u64 = 24 * 60;
-/// 1970-01-01 was a Thursday; Monday is 0.
-const FIRST_WEEKDAY: u64 = 3;
+/// Days from 1970-01-01 on, which was a Thursday.
+const WEEKDAYS: [Weekday; 7] = [
+    Weekday::Thursday,
+    Weekday::Friday,
+    Weekday::Saturday,
+    Weekday::Sunday,
+    Weekday::Monday,
+    Weekday::Tuesday,
+    Weekday::Wednesday,
+];
 
 /// The order that holds at a moment.
 pub(crate) fn order(policy: &Policy, at: Timestamp) -> &Order {
@@ -22,7 +30,7 @@ pub(crate) fn order(policy: &Policy, at: Timestamp) -> &Order {
 pub(crate) fn next_switch(policy: &Policy, after: Timestamp) -> Option<Timestamp> {
     let minute = after.0 / MINUTE;
     let local = local_minute(policy, after) % DAY_MINUTES;
-    let edges = policy.times.iter().flat_map(|rule| [rule.from_minute, rule.until_minute]);
+    let edges = policy.times.iter().flat_map(|rule| [rule.from.minute(), rule.until.minute()]);
     let waits = edges.map(|edge| {
         let wait = (u64::from(edge) + DAY_MINUTES - local) % DAY_MINUTES;
         if wait == 0 { DAY_MINUTES } else { wait }
@@ -38,10 +46,10 @@ fn local_minute(policy: &Policy, at: Timestamp) -> u64 {
 
 fn covers(rule: &TimeRule, local: u64) -> bool {
     let (minute, day) = (local % DAY_MINUTES, local / DAY_MINUTES);
-    let (from, until) = (u64::from(rule.from_minute), u64::from(rule.until_minute));
+    let (from, until) = (u64::from(rule.from.minute()), u64::from(rule.until.minute()));
     let begins_on = |day: u64| {
-        let weekday = u8::try_from((day + FIRST_WEEKDAY) % 7).unwrap_or(0);
-        rule.days.is_empty() || rule.days.contains(&weekday)
+        let weekday = WEEKDAYS.get(usize::try_from(day % 7).unwrap_or(0));
+        rule.days.is_empty() || weekday.is_some_and(|day| rule.days.contains(day))
     };
     if from < until {
         return (from..until).contains(&minute) && begins_on(day);
@@ -55,10 +63,13 @@ mod tests {
     use super::*;
     use polder_model::Term;
 
-    fn rule(from: u32, until: u32, days: &[u8], term: Term) -> TimeRule {
+    const WEEK: [Weekday; 5] =
+        [Weekday::Monday, Weekday::Tuesday, Weekday::Wednesday, Weekday::Thursday, Weekday::Friday];
+
+    fn rule(from: &str, until: &str, days: &[Weekday], term: Term) -> TimeRule {
         TimeRule {
-            from_minute: from,
-            until_minute: until,
+            from: from.to_owned().try_into().unwrap(),
+            until: until.to_owned().try_into().unwrap(),
             days: days.iter().copied().collect(),
             order: Order { by: vec![term], ..Order::default() },
         }
@@ -75,8 +86,8 @@ mod tests {
 
     #[test]
     fn by_day_and_by_night() {
-        let day = rule(8 * 60, 20 * 60, &[0, 1, 2, 3, 4], Term::Shortest);
-        let night = rule(22 * 60, 6 * 60, &[4], Term::LeastService);
+        let day = rule("08:00", "20:00", &WEEK, Term::Shortest);
+        let night = rule("22:00", "06:00", &[Weekday::Friday], Term::LeastService);
         let policy = Policy { times: vec![day, night], ..Policy::default() };
         check(&policy, moment(4, 7, 59), &Term::Priority);
         check(&policy, moment(4, 8, 0), &Term::Shortest);
@@ -94,8 +105,8 @@ mod tests {
     #[test]
     fn the_order_changes_only_at_its_switches() {
         let rules = vec![
-            rule(8 * 60, 20 * 60, &[0, 1, 2, 3, 4], Term::Shortest),
-            rule(23 * 60, 5 * 60, &[], Term::LeastService),
+            rule("08:00", "20:00", &WEEK, Term::Shortest),
+            rule("23:00", "05:00", &[], Term::LeastService),
         ];
         let policy = Policy { times: rules, utc_offset_minutes: -330, ..Policy::default() };
         let mut at = moment(4, 0, 0);

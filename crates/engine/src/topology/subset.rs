@@ -19,11 +19,9 @@ pub enum Together {
     Required,
 }
 
-/// What a task wants of its devices.
+/// How the devices of a task lie to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wish {
-    /// How many.
-    pub count: usize,
     /// All on one island of links.
     pub island: Together,
     /// All on one NUMA node.
@@ -73,15 +71,18 @@ type Key = (Reverse<usize>, u64, Reverse<usize>, usize, u64, Reverse<u64>);
 /// that are left, so that islands stay whole for those who want them; then the tightest devices,
 /// then the lowest.
 #[must_use]
-pub fn choose(spots: &Spots<'_>, wish: &Wish) -> Option<Choice> {
+pub fn choose(spots: &Spots<'_>, count: usize, wish: &Wish) -> Option<Choice> {
     let fits: Vec<usize> =
         (0..spots.links.devices()).filter(|at| spots.left(*at).is_some()).collect();
-    if wish.count == 0 || fits.len() < wish.count {
+    if count == 0 || fits.len() < count {
         return None;
     }
     let mut best: Option<(Key, Choice)> = None;
     for group in groups(spots, wish, fits) {
-        let mut search = Search::new(spots, wish, &group);
+        if group.len() < count {
+            continue;
+        }
+        let mut search = Search::new(spots, count, wish, &group);
         if spots.links.devices() <= DEVICES_EXACT_MAX {
             search.extend(0, Sums::default());
         } else {
@@ -107,8 +108,7 @@ fn groups(spots: &Spots<'_>, wish: &Wish, fits: Vec<usize>) -> Vec<Vec<usize>> {
     names.sort_unstable();
     names.dedup();
     let inside = |wanted| fits.iter().copied().filter(|at| name(*at) == wanted).collect::<Vec<_>>();
-    let groups = names.into_iter().map(inside);
-    groups.filter(|group| group.len() >= wish.count).collect()
+    names.into_iter().map(inside).collect()
 }
 
 impl Spots<'_> {
@@ -150,6 +150,7 @@ struct Sums {
 
 struct Search<'a> {
     spots: &'a Spots<'a>,
+    count: usize,
     wish: &'a Wish,
     open: &'a [usize],
     /// For each open device the one before it that is alike, by place in `open`.
@@ -164,7 +165,7 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(spots: &'a Spots<'a>, wish: &'a Wish, open: &'a [usize]) -> Self {
+    fn new(spots: &'a Spots<'a>, count: usize, wish: &'a Wish, open: &'a [usize]) -> Self {
         let idle: Vec<usize> = (0..spots.links.devices()).filter(|at| spots.idle(*at)).collect();
         let row = |at: &usize| idle.iter().map(|b| u64::from(spots.links.between(*at, *b))).sum();
         let twin = |(place, at): (usize, &usize)| {
@@ -173,19 +174,20 @@ impl<'a> Search<'a> {
         };
         Self {
             spots,
+            count,
             wish,
             open,
             twin: open.iter().enumerate().map(twin).collect(),
             idle_row: open.iter().map(row).collect(),
             idle_all: spots.links.within(&idle),
-            taken: Vec::with_capacity(wish.count),
+            taken: Vec::with_capacity(count),
             best: None,
         }
     }
 
     /// Tries every choice that goes on from the devices taken, with those from `from` on.
     fn extend(&mut self, from: usize, sums: Sums) {
-        let missing = self.wish.count - self.taken.len();
+        let missing = self.count - self.taken.len();
         if missing == 0 {
             self.judge(sums);
             return;
@@ -273,14 +275,14 @@ impl<'a> Search<'a> {
             let mut sums = Sums::default();
             self.taken.clear();
             for place in order {
-                if self.taken.len() < self.wish.count
+                if self.taken.len() < self.count
                     && let Some(next) = self.with(place, sums)
                 {
                     sums = next;
                     self.taken.push(place);
                 }
             }
-            if self.taken.len() == self.wish.count {
+            if self.taken.len() == self.count {
                 self.taken.sort_unstable();
                 self.judge(sums);
             }

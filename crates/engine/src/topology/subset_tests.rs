@@ -15,15 +15,15 @@ fn cube_mesh() -> Links {
     Links::of_matrix(&rows, 0).unwrap()
 }
 
-fn pick(links: &Links, idle: &[bool], wish: Wish) -> Option<Vec<usize>> {
+fn pick(links: &Links, idle: &[bool], wish: (usize, Wish)) -> Option<Vec<usize>> {
     let left: Vec<Option<u64>> = idle.iter().map(|idle| idle.then_some(0)).collect();
     let numa: Vec<u16> = (0..16).map(|at| at / 4).collect();
     let spots = Spots { links, numa: &numa, rails: &[], left: &left, idle };
-    choose(&spots, &wish).map(|choice| choice.devices)
+    choose(&spots, wish.0, &wish.1).map(|choice| choice.devices)
 }
 
-fn wish(count: usize, island: Together) -> Wish {
-    Wish { count, island, ..Wish::default() }
+fn wish(count: usize, island: Together) -> (usize, Wish) {
+    (count, Wish { island, ..Wish::default() })
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn what_is_required_is_refused_rather_than_broken() {
     let idle = [true, false, true, false];
     assert_eq!(pick(&links, &idle, wish(2, Together::Required)), None);
     assert_eq!(pick(&links, &idle, wish(2, Together::Preferred)), Some(vec![0, 2]));
-    let numa = Wish { count: 5, numa: Together::Required, ..Wish::default() };
+    let numa = (5, Wish { numa: Together::Required, ..Wish::default() });
     assert_eq!(pick(&Links::of_islands(&[0; 8], 1, 1), &[true; 8], numa), None);
 }
 
@@ -61,9 +61,10 @@ fn the_tightest_device_is_taken_when_nothing_else_tells() {
     let links = Links::of_islands(&[0, 1, 2], 0, 0);
     let left = [Some(5), Some(3), Some(3)];
     let spots = Spots { links: &links, numa: &[], rails: &[], left: &left, idle: &[false; 3] };
-    assert_eq!(choose(&spots, &wish(1, Together::Any)).unwrap().devices, [1]);
-    assert_eq!(choose(&spots, &wish(0, Together::Any)), None);
-    assert_eq!(choose(&spots, &wish(4, Together::Any)), None);
+    let wish = Wish::default();
+    assert_eq!(choose(&spots, 1, &wish).unwrap().devices, [1]);
+    assert_eq!(choose(&spots, 0, &wish), None);
+    assert_eq!(choose(&spots, 4, &wish), None);
 }
 
 #[test]
@@ -72,12 +73,13 @@ fn each_device_can_have_a_rail_of_its_own() {
     let rails = [0, 0, 1, 1, 2, 2];
     let left = [Some(0); 6];
     let spots = Spots { links: &links, numa: &[], rails: &rails, left: &left, idle: &[true; 6] };
-    let wish = |count, rails| Wish { count, rails, ..Wish::default() };
-    let pick = |wish| choose(&spots, &wish).map(|choice| choice.devices);
-    assert_eq!(pick(wish(3, Together::Required)), Some(vec![0, 2, 4]));
-    assert_eq!(pick(wish(4, Together::Required)), None);
-    assert_eq!(pick(wish(4, Together::Preferred)), Some(vec![0, 1, 2, 4]));
-    assert_eq!(pick(wish(3, Together::Any)), Some(vec![0, 1, 2]));
+    let pick = |count, rails| {
+        choose(&spots, count, &Wish { rails, ..Wish::default() }).map(|choice| choice.devices)
+    };
+    assert_eq!(pick(3, Together::Required), Some(vec![0, 2, 4]));
+    assert_eq!(pick(4, Together::Required), None);
+    assert_eq!(pick(4, Together::Preferred), Some(vec![0, 1, 2, 4]));
+    assert_eq!(pick(3, Together::Any), Some(vec![0, 1, 2]));
 }
 
 #[test]
@@ -145,14 +147,14 @@ proptest! {
             Links::of_matrix(&rows, 0).unwrap()
         };
         let spots = Spots { links: &links, numa: &numa, rails: &rails, left: &left, idle: &idle };
-        let wish = Wish { count, island, numa: on_numa, rails: on_rails };
+        let wish = Wish { island, numa: on_numa, rails: on_rails };
         let all = (0..1_usize << devices).map(|mask| {
             (0..devices).filter(|at| mask >> at & 1 == 1).collect::<Vec<_>>()
         });
         let best = all.filter(|devices| devices.len() == count)
             .filter_map(|devices| Some((key(&spots, &wish, &devices)?, devices)))
             .max();
-        let got = choose(&spots, &wish);
+        let got = choose(&spots, count, &wish);
         prop_assert_eq!(got.as_ref().map(|choice| &choice.devices), best.as_ref().map(|(_, d)| d));
         if let Some(choice) = got {
             let rest: Vec<usize> =

@@ -150,8 +150,8 @@ fn who_was_served_least_comes_first() {
 fn an_order_by_day_and_another_by_night() {
     let mut world = pool(by(&[Term::Arrival]), &[]);
     let night = TimeRule {
-        from_minute: 60,
-        until_minute: 120,
+        from: "01:00".to_owned().try_into().unwrap(),
+        until: "02:00".to_owned().try_into().unwrap(),
         days: [].into(),
         order: by(&[Term::Shortest]),
     };

@@ -1,8 +1,10 @@
 //! Gangs of equal tasks: placed whenever any arrangement exists, and as many as there can be.
 
 use crate::kit::{any_demand, any_node, every_rule};
-use polder_engine::fleet::{Demand, Fleet, Node, NodeIx};
+use polder_engine::fleet::{Demand, Device, Fleet, Node, NodeIx};
+use polder_engine::topology::Together;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// Most tasks in any arrangement at all, up to `want`.
 fn most(nodes: &mut Vec<Node>, demand: &Demand, want: u32) -> u32 {
@@ -19,10 +21,14 @@ fn most(nodes: &mut Vec<Node>, demand: &Demand, want: u32) -> u32 {
             let places = (0u16..).take(number).filter(|place| set >> place & 1 == 1);
             let places: Vec<u16> = places.collect();
             let devices = || places.iter().map(|place| nodes[at].devices[usize::from(*place)]);
-            let islands: std::collections::BTreeSet<u16> =
-                devices().map(|device| device.spec.island).collect();
+            let names = |name: fn(&Device) -> u16| {
+                devices().map(|device| name(&device)).collect::<BTreeSet<u16>>().len()
+            };
+            let wish = &demand.wish;
             if !devices().all(|device| demand.fits_on(&device))
-                || (demand.together && islands.len() > 1)
+                || (wish.island == Together::Required && names(|d| d.spec.island) > 1)
+                || (wish.numa == Together::Required && names(|d| d.spec.numa) > 1)
+                || (wish.rails == Together::Required && names(|d| d.spec.rail) < places.len())
             {
                 continue;
             }
@@ -33,6 +39,9 @@ fn most(nodes: &mut Vec<Node>, demand: &Demand, want: u32) -> u32 {
             for (place, compute, memory) in &take.devices {
                 nodes[at].devices[usize::from(*place)].compute -= compute;
                 nodes[at].devices[usize::from(*place)].memory -= memory;
+            }
+            for (place, mask) in &take.cuts {
+                nodes[at].devices[usize::from(*place)].cut |= mask;
             }
             best = best.max(1 + most(nodes, demand, want - 1));
             nodes[at] = before;

@@ -4,12 +4,15 @@ use polder_engine::fleet::{
     Bits, CellIx, Demand, DeviceSpec, Fleet, Knobs, NodeIx, NodeSpec, Outlook, Part, Rule, Supply,
     Typical, TypicalTask,
 };
+use polder_engine::mig::{Table, Wants};
+use polder_engine::topology::{Together, Wish};
+use polder_model::{Bytes, Permille};
 use proptest::prelude::*;
 use std::sync::Arc;
 
 /// A device of cell 0 with 8 bytes of memory in island 0.
 pub(crate) fn device() -> DeviceSpec {
-    DeviceSpec { cell: CellIx(0), memory: 8, island: 0, numa: 0, healthy: true }
+    DeviceSpec { memory: 8, healthy: true, ..DeviceSpec::default() }
 }
 
 /// A node of 16 cores and 64 bytes with so many devices.
@@ -32,13 +35,37 @@ pub(crate) fn task(count: u32, compute: i32) -> Demand {
     Demand { count, compute, ..Demand::default() }
 }
 
+/// What the smallest card that its hardware cuts is cut into.
+pub(crate) fn a30() -> &'static Table {
+    Table::of("NVIDIA A30", Bytes(24 << 30)).unwrap()
+}
+
+fn any_wish() -> impl Strategy<Value = Wish> {
+    let together = || {
+        prop_oneof![
+            3 => Just(Together::Any),
+            1 => Just(Together::Preferred),
+            2 => Just(Together::Required),
+        ]
+    };
+    (together(), together(), together()).prop_map(|(island, numa, rails)| Wish {
+        island,
+        numa,
+        rails,
+    })
+}
+
 pub(crate) fn any_node() -> impl Strategy<Value = NodeSpec> {
-    let device = (0u32..3, 1i64..=8, 0u16..2, prop::bool::weighted(0.9)).prop_map(
-        |(cell, memory, island, healthy)| DeviceSpec {
+    let lies = (0u16..2, 0u16..2, 0u16..3);
+    let (healthy, parts) = (prop::bool::weighted(0.9), prop::bool::weighted(0.3));
+    let device = (0u32..3, 1i64..=8, lies, healthy, parts).prop_map(
+        |(cell, memory, (island, numa, rail), healthy, parts)| DeviceSpec {
             cell: CellIx(cell),
-            memory,
+            memory: if parts { 24 << 30 } else { memory },
             island,
-            numa: 0,
+            numa,
+            rail,
+            parts: parts.then(a30),
             healthy,
         },
     );
@@ -53,21 +80,32 @@ pub(crate) fn any_node() -> impl Strategy<Value = NodeSpec> {
 }
 
 pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
-    let devices = (0u32..4, 1i32..=10, 0i64..=4, prop::bool::weighted(0.3), any::<bool>());
-    let host = (0i64..=6, 0i64..=4);
+    let devices = (0u32..4, 1i32..=10, 0i64..=4, prop::bool::weighted(0.3), any_wish());
+    let part = (1u32..=1000, 1u64..=24, prop::bool::weighted(0.2));
+    let part = part.prop_map(|(compute, gib, media)| Wants {
+        media,
+        ..Wants::share(Permille(compute), Bytes(gib << 30))
+    });
+    let host = (0i64..=6, 0i64..=4, prop::option::weighted(0.3, part));
     let sets = (
         prop::option::of(prop::collection::vec(0u32..3, 1..3)),
         prop::collection::vec(0u32..3, 0..2),
         prop::option::weighted(0.2, 0u32..3),
     );
     (devices, host, sets).prop_map(
-        |((count, tenths, device_memory, whole, together), (cpu, memory), (cells, must, never))| {
+        |(
+            (count, tenths, device_memory, whole, wish),
+            (cpu, memory, cut),
+            (cells, must, never),
+        )| {
+            let whole = whole && cut.is_none();
             Demand {
                 count,
                 compute: if whole { 1000 } else { tenths * 100 },
                 device_memory: if whole { 0 } else { device_memory },
                 whole,
-                together,
+                wish,
+                cut,
                 cpu: cpu * 1000,
                 memory,
                 cells: cells.map(|cells| cells.into_iter().collect()),

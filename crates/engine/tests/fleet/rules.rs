@@ -4,6 +4,7 @@ use crate::kit::{any_demand, any_node, device, every_rule, node, outlook, pool, 
 use polder_engine::fleet::{
     CellIx, Demand, Device, Fleet, NodeIx, NodeSpec, Part, Rule, Take, Typical,
 };
+use polder_engine::topology::{Together, Wish};
 use proptest::prelude::*;
 
 /// Where a task goes, as `node:device+device`.
@@ -17,7 +18,8 @@ fn spot(fleet: &mut Fleet, rule: Rule, demand: &Demand) -> String {
 
 /// Holds so much of a device.
 fn hold(fleet: &mut Fleet, node: u32, device: u16, compute: i32) {
-    let take = Take { cpu: 1000, memory: 0, devices: vec![(device, compute, 0)] };
+    let take =
+        Take { cpu: 1000, memory: 0, devices: vec![(device, compute, 0)], ..Take::default() };
     fleet.take(NodeIx(node), &take);
 }
 
@@ -47,11 +49,11 @@ fn spread_takes_the_freest_device_of_the_freest_node() {
 #[test]
 fn load_balance_looks_at_whatever_is_busiest() {
     let mut fleet = pool(2, 2);
-    fleet.take(NodeIx(0), &Take { cpu: 12_000, memory: 0, devices: vec![] });
+    fleet.take(NodeIx(0), &Take { cpu: 12_000, ..Take::default() });
     hold(&mut fleet, 1, 0, 1000);
     let rule = || Rule::Sum(vec![(1, Part::LoadBalance)]);
     assert_eq!(spot(&mut fleet, rule(), &task(1, 300)), "1:1");
-    fleet.take(NodeIx(1), &Take { cpu: 14_500, memory: 0, devices: vec![] });
+    fleet.take(NodeIx(1), &Take { cpu: 14_500, ..Take::default() });
     assert_eq!(spot(&mut fleet, rule(), &task(1, 300)), "0:0");
 }
 
@@ -105,7 +107,7 @@ fn a_rule_in_anothers_place_is_followed_at_once() {
 #[test]
 fn tasks_without_devices_go_where_the_least_cpu_is_left() {
     let mut fleet = pool(2, 1);
-    fleet.take(NodeIx(1), &Take { cpu: 8000, memory: 0, devices: vec![] });
+    fleet.take(NodeIx(1), &Take { cpu: 8000, ..Take::default() });
     let demand = |cpu| Demand { cpu, ..Demand::default() };
     assert_eq!(spot(&mut fleet, Rule::Tightest, &demand(4000)), "1:");
     assert_eq!(spot(&mut fleet, Rule::Tightest, &demand(12_000)), "0:");
@@ -132,7 +134,8 @@ fn cells_traits_and_islands_filter() {
     let never = Demand { never: [0].into_iter().collect(), ..task(1, 10) };
     assert_eq!(spot(&mut fleet, Rule::Tightest, &never), "1:0");
     hold(&mut fleet, 2, 1, 900);
-    let together = Demand { together: true, never: [0, 7].into_iter().collect(), ..task(2, 200) };
+    let wish = Wish { island: Together::Required, ..Wish::default() };
+    let together = Demand { wish, never: [0, 7].into_iter().collect(), ..task(2, 200) };
     assert_eq!(spot(&mut fleet, Rule::Tightest, &together), "2:0+2");
 }
 
@@ -141,9 +144,13 @@ fn tightest(fleet: &Fleet, demand: &Demand) -> Option<(u32, u16)> {
     let all = fleet.nodes().filter(|(_, node)| demand.fits_beside(node)).flat_map(|(ix, node)| {
         let fits = |(_, device): &(u16, &Device)| demand.fits_on(device);
         let devices = (0u16..).zip(&node.devices).filter(fits);
-        devices.map(move |(place, device)| (device.compute, device.memory, ix.0, place))
+        devices.map(move |(place, device)| {
+            let idle = |other: &&Device| other.spec.island == device.spec.island && other.is_idle();
+            let crowd = node.devices.iter().filter(idle).count();
+            (device.compute, device.memory, ix.0, crowd, place)
+        })
     });
-    all.min().map(|(_, _, node, place)| (node, place))
+    all.min().map(|(_, _, node, _, place)| (node, place))
 }
 
 /// `int(100 * sigmoid((before - after) / 1000))` with the fragmentation of the paper, in floats.
@@ -203,7 +210,7 @@ proptest! {
         for demand in held {
             fleet.place(&demand, rule, 1);
         }
-        let demand = Demand { count: 1, ..demand };
+        let demand = Demand { count: 1, cut: None, ..demand };
         let best = fleet.best(&demand, rule).map(|spot| (spot.node.0, spot.devices[0]));
         prop_assert_eq!(best, tightest(&fleet, &demand));
     }
@@ -220,6 +227,7 @@ proptest! {
         for demand in held {
             fleet.place(&demand, tightest, 1);
         }
+        let demand = Demand { cut: None, wish: Wish::default(), ..demand };
         let typical = typical();
         let rule = fleet.rule(Rule::Sum(vec![(1, Part::Fgd(std::sync::Arc::clone(&typical)))]));
         if let Some(spot) = fleet.best(&demand, rule) {
