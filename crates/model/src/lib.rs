@@ -29,7 +29,9 @@ pub use event::{Decision, EVENT_VERSION, Envelope, Event, Ground, ReturnReason, 
 pub use explain::{Explanation, Fit, Help, Reason, Resource};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
 pub use job::{Job, JobState, Outcome};
-pub use lease::{Instance, Lease, LeaseState, Slice};
+pub use lease::{
+    HostLimit, Instance, Lease, LeaseState, NOT_ENFORCED_WHY_BYTES_MAX, NotEnforced, Slice,
+};
 pub use policy::{
     BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, DayTime, FairShare, ORDER_TERMS_MAX,
     Order, PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX,

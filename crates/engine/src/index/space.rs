@@ -17,6 +17,9 @@ use std::sync::Arc;
 /// A group of nodes and a class of devices in it.
 pub(crate) type CellKey = CellIx;
 
+/// Stands for the machines themselves, which jobs without devices need.
+pub(crate) const MACHINES: CellKey = CellIx(u32::MAX);
+
 /// Most needs of which is remembered what could serve them.
 const ANSWERS_MAX: usize = 8192;
 
@@ -243,7 +246,12 @@ impl Space {
         self.groups.iter()
     }
 
-    /// How many cells there are.
+    /// Nodes that answer.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.slots.keys()
+    }
+
+    /// How many cells there are, without [`MACHINES`].
     pub(crate) fn cells(&self) -> usize {
         self.groups.values().map(|group| group.cells.len()).sum()
     }
@@ -345,6 +353,9 @@ impl Space {
                     cells.push(*cell);
                 }
             }
+        }
+        if need.count == 0 && room > 0 {
+            cells.push(MACHINES);
         }
         let answer = Arc::new(Answer { demand: demand(need, &cells), cells, room });
         let mut answers = self.answers.borrow_mut();
