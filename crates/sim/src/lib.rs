@@ -10,6 +10,7 @@ mod num;
 pub mod packing;
 pub mod pool;
 pub mod random;
+pub mod report;
 pub mod traces;
 pub mod workload;
 pub mod world;

@@ -1,6 +1,13 @@
 //! What is replayed: jobs with the times they came and, hidden from the engine, how long each
 //! really runs. Every reader ends here.
 
+pub mod journal;
+pub mod openb;
+mod row;
+pub mod slurm;
+
+pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
+
 use polder_model::{
     Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, Outcome, Permille, PlaceAsk, Stdio,
     TenantPath, UserName, When, Work, Yields,
@@ -53,6 +60,12 @@ impl Workload {
     /// Puts jobs in the order of their arrival; of equals, the one first in the list goes first.
     pub fn sort(&mut self) {
         self.jobs.sort_by_key(|job| job.arrives);
+    }
+
+    /// Counts times from the arrival of the first job.
+    pub fn start_at_zero(&mut self) {
+        let first = self.jobs.iter().map(|job| job.arrives).min().unwrap_or_default();
+        self.jobs.iter_mut().for_each(|job| job.arrives = Micros(job.arrives.0 - first.0));
     }
 
     /// Every tenant that its jobs name, and all above them.

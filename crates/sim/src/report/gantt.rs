@@ -1,0 +1,131 @@
+//! Which lease held which device when: a row for each device, as high in a row as its share.
+
+use super::chart::{escape, time};
+use crate::world::{LeaseRecord, Records};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Most devices shown.
+const ROWS_MAX: usize = 64;
+/// Most leases shown: a browser draws so many with ease.
+const BARS_MAX: usize = 8_000;
+const WIDTH: f64 = 1480.0;
+const LEFT: f64 = 150.0;
+const ROW: f64 = 20.0;
+const GAP: f64 = 4.0;
+const TOP: f64 = 22.0;
+
+/// The figure. `colour_of` gives the colour of a tenant.
+pub(super) fn html(records: &Records, colour_of: impl Fn(&str) -> usize) -> String {
+    let mut of: BTreeMap<usize, Vec<&LeaseRecord>> = BTreeMap::new();
+    for lease in &records.leases {
+        for device in lease.devices.iter().filter(|device| **device < ROWS_MAX) {
+            of.entry(*device).or_default().push(lease);
+        }
+    }
+    let mut rows = 0;
+    let mut bars = 0;
+    for device in 0..records.places.len().min(ROWS_MAX) {
+        bars += of.get(&device).map_or(0, Vec::len);
+        if bars > BARS_MAX && rows > 0 {
+            break;
+        }
+        rows = device + 1;
+    }
+    let all = records.places.len();
+    let note = if rows < all {
+        format!("the first {rows} of {all} devices are shown; leases.csv has every lease")
+    } else {
+        format!("all {all} devices; a share is as high as its part of the device")
+    };
+    let span = records.series.span().0 as f64 / 1e6;
+    let height = TOP + ROW * rows as f64 + GAP;
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "<figure class=\"card wide\"><figcaption><h2>Devices</h2><p>{note}</p></figcaption>\
+         <div class=\"scroll\"><svg class=\"gantt\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+         aria-label=\"which lease held which device when\">"
+    );
+    for mark in 0..=8u32 {
+        let part = f64::from(mark) / 8.0;
+        let x = LEFT + part * (WIDTH - LEFT - 30.0);
+        let _ = write!(
+            out,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{height}\"/>\
+             <text class=\"mark\" x=\"{x:.1}\" y=\"14\" text-anchor=\"middle\">{}</text>",
+            time(span * part)
+        );
+    }
+    for (device, place) in records.places.iter().take(rows).enumerate() {
+        let y = TOP + ROW * device as f64;
+        let name = escape(&format!("{}/{}", place.node, place.device));
+        let _ = write!(
+            out,
+            "<text class=\"mark\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
+             <rect class=\"lane\" x=\"{LEFT}\" y=\"{y:.1}\" width=\"{}\" height=\"{}\"/>",
+            LEFT - 8.0,
+            y + 13.0,
+            WIDTH - LEFT - 30.0,
+            ROW - GAP
+        );
+        row(records, of.get(&device).map_or(&[][..], Vec::as_slice), y, span, &colour_of, &mut out);
+    }
+    out.push_str("</svg></div></figure>");
+    out
+}
+
+/// The leases of one device.
+fn row(
+    records: &Records,
+    leases: &[&LeaseRecord],
+    y: f64,
+    span: f64,
+    colour_of: &impl Fn(&str) -> usize,
+    out: &mut String,
+) {
+    // Parts of the height in use, and until when.
+    let mut used: Vec<(u32, u32, u64)> = Vec::new();
+    for lease in leases {
+        let end = lease.ended.unwrap_or(records.end);
+        used.retain(|(_, _, until)| *until > lease.granted.0);
+        let compute = lease.compute.0.clamp(1, 1000);
+        let offset = gap(&used, compute);
+        used.push((offset, compute, end.0));
+        let seconds = |at: polder_model::Timestamp| at.since(records.begin).0 as f64 / 1e6;
+        let scale = (WIDTH - LEFT - 30.0) / span.max(1e-6);
+        let (from, to) = (seconds(lease.granted), seconds(end));
+        let part = |permille: u32| f64::from(permille) / 1000.0 * (ROW - GAP);
+        let _ = write!(
+            out,
+            "<rect class=\"c{}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\">\
+             <title>job {}, {}, {}: {} to {}, {}</title></rect>",
+            colour_of(lease.tenant.as_str()),
+            LEFT + from * scale,
+            y + (ROW - GAP) - part(offset + compute).min(ROW - GAP),
+            ((to - from) * scale).max(0.4),
+            part(compute).max(0.8),
+            lease.job,
+            escape(lease.tenant.as_str()),
+            lease.compute,
+            time(from),
+            time(to),
+            escape(&lease.state),
+        );
+    }
+}
+
+/// The lowest place where a share fits beside those that are there.
+fn gap(used: &[(u32, u32, u64)], compute: u32) -> u32 {
+    let mut parts: Vec<(u32, u32)> = used.iter().map(|(at, size, _)| (*at, *size)).collect();
+    parts.sort_unstable();
+    let mut offset = 0;
+    for (at, size) in parts {
+        if offset + compute <= at {
+            break;
+        }
+        offset = offset.max(at + size);
+    }
+    // What is left may lie in pieces: then it is drawn over another.
+    if offset + compute > 1000 { 1000 - compute.min(1000) } else { offset }
+}

@@ -1,0 +1,264 @@
+//! Polder's own history: the journal, one envelope as JSON a line, oldest first.
+//!
+//! Every job comes again as it came and runs as long as it ran in its last try; what the agents
+//! metered says how busy it kept its devices and how much memory it held. Nodes, tenants and policy
+//! are those at the end of the journal.
+
+use super::row::{LINE_BYTES_MAX, ReadError, Wrong, shown};
+use super::{JOBS_MAX, WorkJob, Workload};
+use crate::pool::Pool;
+use polder_model::{
+    Ask, Bytes, Decision, Envelope, Event, Inventory, JobId, LeaseEnd, LeaseId, Micros, NodeId,
+    Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
+};
+use std::collections::BTreeMap;
+
+/// What a journal tells.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    /// Its jobs.
+    pub workload: Workload,
+    /// Its nodes as last reported.
+    pub pool: Pool,
+    /// Its tenants as last set.
+    pub tenants: Vec<Tenant>,
+    /// The settings as last set, if they ever were.
+    pub policy: Option<Policy>,
+}
+
+/// Takes envelopes in, one after the other.
+#[derive(Debug, Default)]
+pub struct Reader {
+    seq: u64,
+    at: Timestamp,
+    nodes: BTreeMap<NodeId, Inventory>,
+    tenants: BTreeMap<TenantPath, Tenant>,
+    policy: Option<Policy>,
+    jobs: BTreeMap<JobId, Past>,
+    job_of: BTreeMap<LeaseId, JobId>,
+}
+
+/// What is known of one job.
+#[derive(Debug)]
+struct Past {
+    at: Timestamp,
+    ask: Ask,
+    started: Option<Timestamp>,
+    ran: Micros,
+    uses: Option<u32>,
+    memory_peak: Option<Bytes>,
+    outcome: Option<Outcome>,
+}
+
+impl Reader {
+    /// Takes one envelope in.
+    ///
+    /// # Errors
+    /// It does not follow the one before, or there are too many jobs.
+    pub fn take(&mut self, envelope: &Envelope) -> Result<(), ReadError> {
+        let (line, value) = (self.seq + 1, envelope.seq.to_string());
+        let wrong = |field, value: String, before: String| {
+            let wrong = Wrong::Backwards { value, other: "that of the line before", before };
+            Err(ReadError::Row { line, field, wrong })
+        };
+        if envelope.seq <= self.seq {
+            return wrong("seq", value, self.seq.to_string());
+        }
+        if envelope.at < self.at {
+            return wrong("at", envelope.at.0.to_string(), self.at.0.to_string());
+        }
+        (self.seq, self.at) = (envelope.seq, envelope.at);
+        self.event(envelope.at, &envelope.event);
+        if self.jobs.len() > JOBS_MAX {
+            return Err(ReadError::TooMany { max: JOBS_MAX });
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, at: Timestamp, event: &Event) {
+        match event {
+            Event::TenantSet { tenant } => {
+                self.tenants.insert(tenant.path.clone(), tenant.clone());
+            }
+            Event::TenantRemoved { tenant } => drop(self.tenants.remove(tenant)),
+            Event::PolicySet { policy } => self.policy = Some((**policy).clone()),
+            Event::NodeReported { node, inventory, .. } => {
+                self.nodes.insert(node.clone(), inventory.clone());
+            }
+            Event::JobSubmitted { job, ask, .. } => {
+                let past = Past {
+                    at,
+                    ask: ask.clone(),
+                    started: None,
+                    ran: Micros(0),
+                    uses: None,
+                    memory_peak: None,
+                    outcome: None,
+                };
+                self.jobs.insert(*job, past);
+            }
+            Event::LeaseStarted { lease } => {
+                if let Some(past) = self.of_lease(*lease) {
+                    past.started.get_or_insert(at);
+                }
+            }
+            Event::LeaseEnded { lease, end } => {
+                if let Some(past) = self.of_lease(*lease) {
+                    past.ended(end);
+                }
+                self.job_of.remove(lease);
+            }
+            Event::Decided { decision: Decision::Grant { job, leases } } => {
+                self.job_of.extend(leases.iter().map(|lease| (lease.id, *job)));
+                if let Some(past) = self.jobs.get_mut(job) {
+                    // What counts is the last try.
+                    (past.started, past.ran) = (None, Micros(0));
+                }
+            }
+            Event::Decided { decision: Decision::Finish { job, outcome } } => {
+                if let Some(past) = self.jobs.get_mut(job) {
+                    past.outcome = Some(outcome.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn of_lease(&mut self, lease: LeaseId) -> Option<&mut Past> {
+        self.jobs.get_mut(self.job_of.get(&lease)?)
+    }
+
+    /// What was told.
+    #[must_use]
+    pub fn finish(self) -> History {
+        let end = self.at;
+        let begin = self.jobs.values().map(|past| past.at).min().unwrap_or(end);
+        let (mut never, mut running) = (0u64, 0u64);
+        let mut jobs = Vec::new();
+        for past in self.jobs.into_values() {
+            let mut runs = past.ran;
+            if past.outcome.is_none()
+                && let Some(started) = past.started
+            {
+                running += 1;
+                runs = runs.max(end.since(started));
+            }
+            if runs.0 == 0 {
+                never += 1;
+                continue;
+            }
+            let mut job = WorkJob::new(past.at.since(begin), past.ask, runs);
+            job.uses = past.uses.map_or(job.uses, Permille);
+            job.memory_peak = past.memory_peak;
+            job.outcome = past.outcome.unwrap_or(Outcome::Succeeded);
+            jobs.push(job);
+        }
+        let mut notes = Vec::new();
+        if never > 0 {
+            notes.push(format!("left out {never} jobs that never ran"));
+        }
+        if running > 0 {
+            notes.push(format!("{running} jobs still ran: they end where the journal does"));
+        }
+        let mut workload = Workload { name: "journal".into(), jobs, notes };
+        workload.sort();
+        History {
+            workload,
+            pool: self.nodes.into_iter().collect(),
+            tenants: self.tenants.into_values().collect(),
+            policy: self.policy,
+        }
+    }
+}
+
+impl Past {
+    fn ended(&mut self, end: &LeaseEnd) {
+        self.ran = self.ran.max(end.ran);
+        for device in &end.sample.devices {
+            let busy = u128::from(device.device_time.0) * 1000;
+            if let Some(part) = busy.checked_div(end.ran.0.into()) {
+                let part = u32::try_from(part.min(1000)).unwrap_or(1000).max(1);
+                self.uses = Some(self.uses.map_or(part, |uses| uses.max(part)));
+            }
+            self.memory_peak = self.memory_peak.max(Some(device.memory_peak));
+        }
+    }
+}
+
+/// Reads an exported journal: one envelope as JSON a line.
+///
+/// # Errors
+/// Names the line.
+pub fn read(text: &str) -> Result<History, ReadError> {
+    let mut reader = Reader::default();
+    for (line, row) in (1u64..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
+        let wrong = |what| {
+            let wrong = Wrong::Not { value: shown(row), what };
+            ReadError::Row { line, field: "envelope", wrong }
+        };
+        if row.len() > LINE_BYTES_MAX {
+            return Err(wrong("short enough to be an event"));
+        }
+        let envelope: Envelope =
+            serde_json::from_str(row).map_err(|_| wrong("an envelope of the journal"))?;
+        reader.take(&envelope)?;
+    }
+    Ok(reader.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool;
+    use crate::workload::ask_whole;
+    use crate::world::{Setup, World};
+    use polder_model::EVENT_VERSION;
+    use proptest::prelude::*;
+
+    /// A journal as a server would have written it.
+    fn journal() -> String {
+        let mut setup = Setup::new(pool::preset("1x2").unwrap(), Policy::default());
+        setup.journal = true;
+        let mut world = World::new(setup).unwrap();
+        let ask = |devices| ask_whole("lab".parse().unwrap(), "ada".parse().unwrap(), devices);
+        let job = |at, devices, runs| {
+            WorkJob::new(Micros::from_secs(at), ask(devices), Micros::from_secs(runs))
+        };
+        let jobs = vec![job(0, 1, 60), job(10, 2, 30), job(20, 1, 5)];
+        world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+        world.run_until(world.begin().after(Micros::from_secs(3600))).unwrap();
+        let events = world.take_journal().into_iter();
+        let line = |(seq, (at, event))| {
+            let envelope = Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event };
+            serde_json::to_string(&envelope).unwrap() + "\n"
+        };
+        (1u64..).zip(events).map(line).collect()
+    }
+
+    #[test]
+    fn a_journal_becomes_its_workload_again() {
+        let history = read(&journal()).unwrap();
+        let seconds = |job: &WorkJob| ((job.arrives.0 + 1000) / 1_000_000, job.runs.0 / 1_000_000);
+        let times: Vec<_> = history.workload.jobs.iter().map(seconds).collect();
+        assert_eq!(times, [(0, 60), (10, 30), (20, 5)]);
+        assert_eq!((history.pool.len(), history.tenants.len()), (1, 1));
+        assert_eq!(history.workload.notes, [""; 0]);
+    }
+
+    #[test]
+    fn a_journal_out_of_order_is_named() {
+        let text = journal();
+        let lines: Vec<&str> = text.lines().collect();
+        let error = read(&format!("{}\n{}", lines[1], lines[0])).unwrap_err().to_string();
+        assert!(error.contains("seq: \"1\" is before"), "{error}");
+        let error = read("{\"seq\":1}").unwrap_err().to_string();
+        assert!(error.starts_with("line 1, envelope"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,200}") {
+            let _ = read(&text);
+        }
+    }
+}

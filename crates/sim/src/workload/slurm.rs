@@ -1,0 +1,346 @@
+//! What `sacct --parsable2` prints: a cluster's own history from Slurm.
+//!
+//! Ask it for at least `JobID,Submit,ElapsedRaw,State,AllocTRES`, better also
+//! `JobName,User,Account,TimelimitRaw,ReqTRES,Priority`. Steps (`12.batch`) are passed over, as are
+//! jobs that never ran. GPUs come from TRES; a job over several nodes becomes a gang of one task a
+//! node. Times without a zone count as UTC. CPU-only jobs ask for no device.
+
+use super::row::{BadRows, Columns, ReadError, Sieve, Wrong, number, shown};
+use super::{JOBS_MAX, SPAN_MAX, WorkJob, Workload, ask_share, ask_whole, name_from};
+use polder_model::{Ask, Bytes, Gang, Micros, MilliCpu, Outcome, Permille};
+use std::collections::BTreeMap;
+
+/// Most devices of one task; a job with more on a node becomes a gang of single devices.
+const TASK_DEVICES_MAX: u64 = 16;
+const HELP: &str = "run sacct --parsable2 --allusers --format \
+                    JobID,JobName,User,Account,Submit,ElapsedRaw,TimelimitRaw,State,AllocTRES";
+
+/// Reads what sacct printed.
+///
+/// # Errors
+/// Names the line and the field.
+pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
+    let mut lines = (1u64..).zip(text.lines());
+    let (_, heading) = lines.next().ok_or(ReadError::UnknownFormat)?;
+    let columns = Columns::new(heading.split('|'));
+    let places = Places {
+        id: columns.need("JobID", HELP)?,
+        submit: columns.need("Submit", HELP)?,
+        state: columns.need("State", HELP)?,
+        raw: columns.find("ElapsedRaw"),
+        elapsed: columns.find("Elapsed"),
+        allocated: columns.find("AllocTRES"),
+        requested: columns.find("ReqTRES"),
+        name: columns.find("JobName"),
+        user: columns.find("User"),
+        account: columns.find("Account"),
+        limit_raw: columns.find("TimelimitRaw"),
+        limit: columns.find("Timelimit"),
+    };
+    if places.raw.or(places.elapsed).is_none() {
+        return Err(ReadError::NoColumn { field: "ElapsedRaw", help: HELP });
+    }
+    if places.allocated.or(places.requested).is_none() {
+        return Err(ReadError::NoColumn { field: "AllocTRES", help: HELP });
+    }
+    let mut sieve = Sieve::new(bad);
+    let mut jobs: Vec<WorkJob> = Vec::new();
+    let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+    for (line, row) in lines.filter(|(_, row)| !row.trim().is_empty()) {
+        let cells: Vec<&str> = row.split('|').collect();
+        let cell = |at: usize| cells.get(at).map_or("", |cell| cell.trim());
+        let id = cell(places.id);
+        if id.contains('.') {
+            continue; // a step of a job
+        }
+        let job = match seen.get(id) {
+            Some(first) => Err(("JobID", Wrong::Duplicate { value: shown(id), first: *first })),
+            None => job(&places, cell),
+        };
+        match sieve.keep(line, job)? {
+            Some(Some(job)) => {
+                seen.insert(id.to_owned(), line);
+                jobs.push(job);
+            }
+            Some(None) => sieve.pass_over(line, "ElapsedRaw", "zero: it never ran"),
+            None => {}
+        }
+        if jobs.len() > JOBS_MAX {
+            return Err(ReadError::TooMany { max: JOBS_MAX });
+        }
+    }
+    if jobs.is_empty() {
+        return Err(ReadError::Empty { help: HELP });
+    }
+    let mut workload = Workload { name: "slurm".into(), jobs, notes: sieve.notes() };
+    workload.sort();
+    workload.start_at_zero();
+    Ok(workload)
+}
+
+struct Places {
+    id: usize,
+    submit: usize,
+    state: usize,
+    raw: Option<usize>,
+    elapsed: Option<usize>,
+    allocated: Option<usize>,
+    requested: Option<usize>,
+    name: Option<usize>,
+    user: Option<usize>,
+    account: Option<usize>,
+    limit_raw: Option<usize>,
+    limit: Option<usize>,
+}
+
+/// A row's job; nothing when it never ran.
+fn job<'a>(
+    places: &Places,
+    cell: impl Fn(usize) -> &'a str,
+) -> Result<Option<WorkJob>, (&'static str, Wrong)> {
+    let span = SPAN_MAX.0 / 1_000_000;
+    let may = |at: Option<usize>| at.map_or("", &cell);
+    if cell(places.id).is_empty() {
+        return Err(("JobID", Wrong::Missing));
+    }
+    let submit = moment(cell(places.submit)).map_err(|wrong| ("Submit", wrong))?;
+    let runs = match (places.raw, places.elapsed) {
+        (Some(at), _) => number(cell(at), 0, span).map_err(|wrong| ("ElapsedRaw", wrong))?,
+        (None, at) => length(may(at)).map_err(|wrong| ("Elapsed", wrong))?,
+    };
+    if runs == 0 {
+        return Ok(None);
+    }
+    let tres = [may(places.allocated), may(places.requested)];
+    let tres = tres.into_iter().find(|text| !text.is_empty()).unwrap_or("");
+    let wanted = wanted(tres).map_err(|wrong| ("AllocTRES", wrong))?;
+    let bad_name = |_| ("Account", Wrong::Not { value: String::new(), what: "a name" });
+    let tenant = name_from(may(places.account), "slurm").parse().map_err(bad_name)?;
+    let user = name_from(may(places.user), "nobody").parse().map_err(bad_name)?;
+    let mut ask = wanted.ask(ask_whole(tenant, user, 1));
+    let name = may(places.name);
+    ask.name = (!name.is_empty()).then(|| shown(name));
+    let minutes = may(places.limit_raw);
+    let limit = match minutes.parse::<u64>() {
+        Ok(minutes) if minutes <= span / 60 => Some(minutes * 60),
+        _ => length(may(places.limit)).ok(),
+    };
+    // A limit that it ran past was raised meanwhile, or was never meant.
+    let limit = limit.filter(|limit| *limit > 0 && *limit >= runs);
+    ask.when.time_limit = limit.map(Micros::from_secs);
+    let mut job = WorkJob::new(Micros::from_secs(submit), ask, Micros::from_secs(runs));
+    job.outcome = match cell(places.state).split_whitespace().next().unwrap_or("") {
+        "FAILED" | "OUT_OF_MEMORY" | "NODE_FAIL" | "BOOT_FAIL" => Outcome::Failed { code: 1 },
+        "CANCELLED" | "PREEMPTED" | "REVOKED" => Outcome::Cancelled,
+        "TIMEOUT" | "DEADLINE" => Outcome::TimedOut,
+        _ => Outcome::Succeeded,
+    };
+    Ok(Some(job))
+}
+
+/// What a job had.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    gpus: u64,
+    nodes: u64,
+    cpus: u64,
+    memory: u64,
+}
+
+impl Wanted {
+    fn ask(&self, mut ask: Ask) -> Ask {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let nodes = self.nodes.max(1);
+        let even = self.gpus.is_multiple_of(nodes) && self.gpus / nodes <= TASK_DEVICES_MAX;
+        let (tasks, devices) = match self.gpus {
+            0 => (nodes, 0),
+            gpus if even => (nodes, gpus / nodes),
+            gpus => (gpus, 1),
+        };
+        let tasks = tasks.clamp(1, polder_model::GANG_MAX.into());
+        ask.gang = Gang { min: small(tasks), max: small(tasks) };
+        ask.devices.count = small(devices);
+        if devices == 0 {
+            ask = ask_share(ask, Permille(0), Bytes(0));
+        }
+        let cpus = self.cpus.saturating_mul(1000) / tasks;
+        ask.host.cpu = (10..=10_000_000).contains(&cpus).then(|| MilliCpu(small(cpus)));
+        let memory = self.memory / tasks;
+        ask.host.memory = (1 << 20..=u64::MAX >> 12).contains(&memory).then_some(Bytes(memory));
+        ask
+    }
+}
+
+/// What `billing=8,cpu=8,gres/gpu=4,mem=64G,node=2` says.
+fn wanted(tres: &str) -> Result<Wanted, Wrong> {
+    let mut wanted = Wanted::default();
+    let mut typed = 0;
+    for entry in tres.split(',') {
+        let Some((key, value)) = entry.split_once('=') else { continue };
+        match key {
+            "cpu" => wanted.cpus = number(value, 0, 10_000_000)?,
+            "node" => wanted.nodes = number(value, 0, 100_000)?,
+            "gres/gpu" => wanted.gpus = number(value, 0, 100_000)?,
+            "mem" => wanted.memory = size(value)?,
+            _ if key.starts_with("gres/gpu:") => typed += number(value, 0, 100_000)?,
+            _ => {}
+        }
+    }
+    wanted.gpus = wanted.gpus.max(typed);
+    Ok(wanted)
+}
+
+/// `64G`, `512000M`, `1.5T`: Slurm's sizes, powers of 1024.
+fn size(text: &str) -> Result<u64, Wrong> {
+    const BYTES_MAX: u64 = 1 << 52;
+    let wrong = || Wrong::Not { value: shown(text), what: "a size such as 64G" };
+    let unit = text.chars().last().ok_or(Wrong::Missing)?;
+    let shift = match unit {
+        'K' => 10,
+        'M' | '0'..='9' => 20,
+        'G' => 30,
+        'T' => 40,
+        'P' => 50,
+        _ => return Err(wrong()),
+    };
+    let digits = text.trim_end_matches(unit_letters);
+    let value: f64 = digits.parse().map_err(|_| wrong())?;
+    if value < 0.0 {
+        return Err(Wrong::Negative { value: shown(text) });
+    }
+    let bytes = value * (1u64 << shift) as f64;
+    if bytes > BYTES_MAX as f64 {
+        return Err(Wrong::Absurd { value: shown(text), min: 0, max: BYTES_MAX });
+    }
+    Ok(crate::num::count(bytes))
+}
+
+fn unit_letters(c: char) -> bool {
+    c.is_ascii_alphabetic()
+}
+
+/// Seconds since 1970 of `2024-05-01T12:00:00`.
+fn moment(text: &str) -> Result<u64, Wrong> {
+    let wrong = || Wrong::Not { value: shown(text), what: "a time such as 2024-05-01T12:00:00" };
+    if text.is_empty() || text == "Unknown" || text == "None" {
+        return Err(Wrong::Missing);
+    }
+    let (date, time) = text.split_once('T').ok_or_else(wrong)?;
+    let three = |text: &str, by: char| -> Option<[i64; 3]> {
+        let mut parts = text.split(by).map(|part| part.parse::<u32>().ok().map(i64::from));
+        let parts = [parts.next()??, parts.next()??, parts.next()??];
+        Some(parts)
+    };
+    let [year, month, day] = three(date, '-').ok_or_else(wrong)?;
+    let [hour, minute, second] = three(time, ':').ok_or_else(wrong)?;
+    let plain = (1970..=2200).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 61;
+    if !plain {
+        return Err(wrong());
+    }
+    // Days from the civil calendar, with years that begin in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(days * 86_400 + hour * 3600 + minute * 60 + second).map_err(|_| wrong())
+}
+
+/// Seconds of `1-02:03:04`, `02:03:04` or `03:04`.
+fn length(text: &str) -> Result<u64, Wrong> {
+    let wrong = || Wrong::Not { value: shown(text), what: "a length such as 1-02:03:04" };
+    if text.is_empty() {
+        return Err(Wrong::Missing);
+    }
+    let (days, rest) = text.split_once('-').unwrap_or(("0", text));
+    let mut total: u64 = days.parse::<u32>().map_err(|_| wrong())?.into();
+    let parts: Vec<&str> = rest.split(':').collect();
+    let [hours, minutes, seconds] = match parts.as_slice() {
+        [hours, minutes, seconds] => [*hours, *minutes, *seconds],
+        [minutes, seconds] => ["0", *minutes, *seconds],
+        _ => return Err(wrong()),
+    };
+    for (part, scale) in [(hours, 24), (minutes, 60), (seconds, 60)] {
+        let part = part.split('.').next().unwrap_or("");
+        total = total * scale + u64::from(part.parse::<u32>().map_err(|_| wrong())?);
+    }
+    if total > SPAN_MAX.0 / 1_000_000 {
+        return Err(Wrong::Absurd { value: shown(text), min: 0, max: SPAN_MAX.0 / 1_000_000 });
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEAD: &str = "JobID|JobName|User|Account|Submit|ElapsedRaw|TimelimitRaw|State|AllocTRES";
+    const GOOD: &str = "1|train|ada|lab|2024-05-01T12:00:00|600|60|COMPLETED|\
+                        billing=8,cpu=8,gres/gpu=4,mem=64G,node=2";
+
+    fn check(row: &str, expect: &str) {
+        let text = format!("{HEAD}\n{GOOD}\n{row}\n");
+        let error = read(&text, BadRows::Refuse).unwrap_err().to_string();
+        assert!(error.starts_with(expect), "{error}");
+        assert_eq!(read(&text, BadRows::LeaveOut).unwrap().jobs.len(), 1);
+    }
+
+    #[test]
+    fn bad_rows_are_named() {
+        check("2|x|a|l|yesterday|600|60|COMPLETED|cpu=1", "line 3, Submit: \"yesterday\" is not");
+        check("2|x|a|l|Unknown|600|60|COMPLETED|cpu=1", "line 3, Submit: is missing");
+        check(
+            "2|x|a|l|2024-05-01T12:00:00|-6|60|COMPLETED|cpu=1",
+            "line 3, ElapsedRaw: \"-6\" is neg",
+        );
+        check("1|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|cpu=1", "line 3, JobID: \"1\" is also");
+        check(
+            "2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|gres/gpu=lots",
+            "line 3, AllocTRES: \"lots\" is not",
+        );
+        let error = read("JobID|Submit|State\n", BadRows::Refuse).unwrap_err().to_string();
+        assert!(error.contains("no column ElapsedRaw: run sacct"), "{error}");
+    }
+
+    #[test]
+    fn rows_become_jobs() {
+        let text = format!(
+            "{HEAD}\n{GOOD}\n1.batch||||2024-05-01T12:00:00|600||COMPLETED|cpu=8\n\
+             2|wait|ada|lab|2024-05-01T11:59:00|0|60|CANCELLED by 1000|\n\
+             3|small|eve|lab|2024-05-01T11:58:00|30||FAILED|cpu=2,mem=512M,node=1\n"
+        );
+        let workload = read(&text, BadRows::Refuse).unwrap();
+        assert_eq!(workload.jobs.len(), 2);
+        let (small, train) = (&workload.jobs[0], &workload.jobs[1]);
+        assert_eq!(train.arrives, Micros::from_secs(120));
+        assert_eq!((train.ask.gang.min, train.ask.devices.count), (2, 2));
+        assert_eq!(train.ask.host.memory, Some(Bytes(32 << 30)));
+        assert_eq!(train.ask.when.time_limit, Some(Micros::from_secs(3600)));
+        assert_eq!((small.ask.devices.count, small.ask.devices.whole), (0, false));
+        assert!(small.ask.check().is_ok() && train.ask.check().is_ok());
+        assert_eq!(small.outcome, Outcome::Failed { code: 1 });
+    }
+
+    #[test]
+    fn times_are_understood() {
+        assert_eq!(moment("1970-01-01T00:00:00"), Ok(0));
+        assert_eq!(moment("2024-02-29T01:02:03"), Ok(1_709_168_523));
+        assert_eq!(length("1-02:03:04"), Ok(93_784));
+        assert_eq!(length("03:04.5"), Ok(184));
+        assert_eq!(size("1.5G"), Ok(3 << 29));
+        assert!(length("UNLIMITED").is_err() && size("G").is_err() && size("-1G").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[ -~\\n]{0,300}", unicode in ".{0,60}") {
+            let _ = read(&text, BadRows::LeaveOut);
+            let _ = read(&format!("{HEAD}\n{text}"), BadRows::LeaveOut);
+            let _ = read(&format!("{HEAD}\n{unicode}|{unicode}"), BadRows::Refuse);
+            let _ = (moment(&unicode), length(&unicode), size(&unicode));
+        }
+    }
+}
