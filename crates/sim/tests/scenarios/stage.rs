@@ -233,7 +233,9 @@ impl Stage {
         let tenant = named("tenant", "lab").parse().map_err(text)?;
         let user = named("user", "ada").parse().map_err(text)?;
         let mut ask = ask_whole(tenant, user, value(command, "devices")?.unwrap_or(1));
-        if !command.words.iter().any(|word| word == "whole") {
+        if ask.devices.count == 0 {
+            ask = ask_share(ask, Permille(0), Bytes(0));
+        } else if !command.words.iter().any(|word| word == "whole") {
             let share: Permille = value(command, "share")?.unwrap_or(Permille(300));
             let memory: Bytes = value(command, "memory")?.unwrap_or(Bytes(1 << 30));
             ask = ask_share(ask, share, memory);
