@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod guides;
 mod packing;
 mod speed;
 
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 /// A part's name and what measures it. `quick` asks for a smoke run.
 type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 
-const PARTS: &[Part] = &[("packing", packing::run), ("speed", speed::run)];
+const PARTS: &[Part] =
+    &[("packing", packing::run), ("guides", guides::run), ("speed", speed::run)];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);

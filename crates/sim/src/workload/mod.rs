@@ -1,7 +1,9 @@
 //! What is replayed: jobs with the times they came and, hidden from the engine, how long each
 //! really runs. Every reader ends here.
 
+pub mod any;
 pub mod journal;
+pub mod muri;
 pub mod openb;
 mod row;
 pub mod slurm;

@@ -28,8 +28,8 @@ use faults::{Fate, Kind};
 use node::{Node, Task};
 use polder_engine::{Engine, Policy, Refusal, Report};
 use polder_model::{
-    Decision, Device, DeviceId, Event, Inventory, JobId, LeaseId, Micros, NodeId, Reservation,
-    Tenant, TenantPath, Timestamp, UserName,
+    Ask, Decision, Device, DeviceId, Event, Inventory, JobId, LeaseEnd, LeaseId, Micros, NodeId,
+    Reservation, Tenant, TenantPath, Timestamp, UserName,
 };
 use run::Run;
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,6 +117,15 @@ impl Setup {
     }
 }
 
+/// Changes asks before they are submitted, and learns from what was metered: what a user would do
+/// who looks at the history of their jobs.
+pub trait Advisor {
+    /// Changes an ask that is about to be submitted.
+    fn advise(&mut self, ask: &mut Ask);
+    /// A lease has ended of a job whose ask was this before it was changed.
+    fn learn(&mut self, ask: &Ask, end: &LeaseEnd);
+}
+
 /// Why a world ended. Each is a defect of the engine or of the simulator, never of its input.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WorldError {
@@ -191,8 +200,11 @@ pub struct World {
     touched: BTreeSet<usize>,
     workload: std::vec::IntoIter<WorkJob>,
     next_job: Option<WorkJob>,
+    /// Jobs that the workload brings, and jobs that are over.
+    progress: (usize, usize),
     levels: Levels,
     records: Records,
+    advisor: Option<Box<dyn Advisor>>,
     report: Report,
     journal: Vec<(Timestamp, Event)>,
     wake: Option<Timestamp>,
@@ -224,8 +236,10 @@ impl World {
             touched: BTreeSet::new(),
             workload: Vec::new().into_iter(),
             next_job: None,
+            progress: (0, 0),
             levels: Levels::default(),
             records: Records::new(setup.begin),
+            advisor: None,
             report: Report::default(),
             journal: Vec::new(),
             wake: None,
@@ -266,11 +280,17 @@ impl World {
         Ok(())
     }
 
+    /// Lets every job of the workload be shaped before it is submitted.
+    pub fn advise_by(&mut self, advisor: Box<dyn Advisor>) {
+        self.advisor = Some(advisor);
+    }
+
     /// Lets the jobs of a workload come, each at its time from now on.
     pub fn load(&mut self, workload: Workload) {
         let mut jobs = workload.jobs;
         let now = self.now.since(self.setup.begin);
         jobs.iter_mut().for_each(|job| job.arrives = Micros(job.arrives.0.saturating_add(now.0)));
+        self.progress.0 += jobs.len();
         self.workload = jobs.into_iter();
         self.next_arrival();
     }
@@ -305,6 +325,12 @@ impl World {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// How many jobs are over, and how many the workload brings.
+    #[must_use]
+    pub fn progress(&self) -> (usize, usize) {
+        (self.progress.1, self.progress.0)
     }
 
     /// What has been recorded so far.
@@ -614,6 +640,7 @@ impl World {
             Decision::Finish { job, outcome } => {
                 self.dequeue(*job);
                 self.touch(*job);
+                self.progress.1 += 1;
                 if let Some(run) = self.runs.remove(job)
                     && let Some(record) = self.records.jobs.get_mut(run.record)
                 {
@@ -667,9 +694,18 @@ impl World {
     // Users and administrators.
 
     /// A job comes; one that is refused is recorded as such.
-    fn arrive(&mut self, job: WorkJob) -> Result<(), WorldError> {
+    fn arrive(&mut self, mut job: WorkJob) -> Result<(), WorldError> {
+        let asked = self.advisor.is_some().then(|| job.ask.clone());
+        if let Some(advisor) = &mut self.advisor {
+            advisor.advise(&mut job.ask);
+        }
         self.welcome(&job.ask.tenant)?;
-        self.submit(job).map(drop)
+        if let Ok(id) = self.submit(job)?
+            && let Some(run) = self.runs.get_mut(&id)
+        {
+            run.asked = asked;
+        }
+        Ok(())
     }
 
     /// Adds a tenant, and those above it, unless they are known.
@@ -714,6 +750,7 @@ impl World {
         if let Err(refusal) = self.record(event)? {
             (record.state, record.ended) = (format!("refused: {refusal}"), Some(self.now));
             self.records.jobs.push(record);
+            self.progress.1 += 1;
             return Ok(Err(refusal));
         }
         (record.job, record.state) = (Some(id), "queued".to_owned());

@@ -269,6 +269,10 @@ impl World {
         let ran = task.started.map_or(Micros(0), |started| self.now.since(started));
         let sample = self.sample_of(&task, ran);
         let end = LeaseEnd { outcome, ran, sample };
+        let asked = self.runs.get(&task.job).and_then(|run| run.asked.as_ref());
+        if let (Some(advisor), Some(asked)) = (&mut self.advisor, asked) {
+            advisor.learn(asked, &end);
+        }
         self.say(task.node, Event::LeaseEnded { lease: id, end })
     }
 

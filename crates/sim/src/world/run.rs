@@ -7,7 +7,7 @@ use super::{World, WorldError};
 use crate::num::count;
 use crate::workload::WorkJob;
 use polder_model::{
-    Bytes, DeviceSample, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex, Timestamp,
+    Ask, Bytes, DeviceSample, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex, Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -17,6 +17,8 @@ pub(super) struct Run {
     job: WorkJob,
     /// Its place among the records.
     pub(super) record: usize,
+    /// What it asked for before an advisor changed it.
+    pub(super) asked: Option<Ask>,
     /// Leases of its present try that have not ended.
     pub(super) leases: Vec<LeaseId>,
     /// It holds nothing: the engine may have queued it again.
@@ -46,6 +48,7 @@ impl Run {
         Self {
             job,
             record,
+            asked: None,
             leases: Vec::new(),
             may_wait: false,
             kept: 0.0,

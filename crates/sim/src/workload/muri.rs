@@ -1,0 +1,65 @@
+//! Logs in the format of the Muri simulator, as a workload of whole devices.
+//!
+//! What a job runs is what it trains; a gang of more than eight devices has tasks of eight.
+
+use super::{BadRows, ReadError, WorkJob, Workload, ask_whole};
+use crate::jct::trace;
+use crate::num::count;
+use polder_model::{Gang, Micros, TenantPath, UserName};
+
+/// Devices of one node there, and so of one task.
+const TASK_DEVICES: u32 = 8;
+
+/// Reads a log.
+///
+/// # Errors
+/// Names the line and what is wrong with it. Rows are never left out: the model of a log divides
+/// by what they say.
+pub fn read(text: &str, _bad: BadRows) -> Result<Workload, ReadError> {
+    let other = |why: String| ReadError::Other { why };
+    let rows =
+        trace::parse("the log", text.as_bytes()).map_err(|error| other(error.to_string()))?;
+    let tenant: TenantPath = "muri".parse().map_err(|error| other(format!("{error}")))?;
+    let user: UserName = "muri".parse().map_err(|error| other(format!("{error}")))?;
+    let micros = |seconds: f64| Micros(count(seconds * 1e6));
+    let job = |row: &trace::Job| {
+        let devices = row.seen.devices;
+        let (tasks, each) = match devices {
+            wide if wide > TASK_DEVICES && wide.is_multiple_of(TASK_DEVICES) => {
+                (wide / TASK_DEVICES, TASK_DEVICES)
+            }
+            wide if wide > TASK_DEVICES => (wide, 1),
+            narrow => (1, narrow),
+        };
+        let mut ask = ask_whole(tenant.clone(), user.clone(), each);
+        ask.gang = Gang { min: tasks, max: tasks };
+        ask.name = Some(row.seen.model.chars().take(100).collect());
+        let runs = micros(row.iterations * row.seen.iteration);
+        WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))
+    };
+    let jobs = rows.iter().map(job).collect();
+    let mut workload = Workload { name: "muri".into(), jobs, notes: Vec::new() };
+    workload.sort();
+    workload.start_at_zero();
+    Ok(workload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_become_gangs_of_nodes() {
+        let text = "job_id,num_gpu,submit_time,iterations,model_name,batch_size,duration,interval,\
+                    iteration_time,resource_time_0,resource_time_1,resource_time_2,priority\n\
+                    0,1,0,1000,dqn,128,1,1,490,446,8,0,1\n1,16,2000,500,bert,4,1,1,1000,435,8,1,0\n";
+        let workload = read(text, BadRows::Refuse).unwrap();
+        let [one, wide] = workload.jobs.as_slice() else { panic!("{workload:?}") };
+        assert_eq!((one.runs, one.ask.devices.count), (Micros::from_secs(490), 1));
+        assert_eq!((wide.ask.gang.min, wide.ask.devices.count), (2, 8));
+        assert_eq!(wide.arrives, Micros::from_secs(2));
+        assert!(wide.ask.check().is_ok());
+        let error = read(&text.replace("2000", "-2"), BadRows::Refuse).unwrap_err().to_string();
+        assert!(error.contains("line 3"), "{error}");
+    }
+}
