@@ -9,7 +9,8 @@ use crate::order::decay::Faded;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
     Decision, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState,
-    NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath, Timestamp,
+    Move, NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath,
+    Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +42,9 @@ impl Engine {
         }
         self.index.queue.pass_time(&self.facts, now, at);
         self.facts.now = at;
+        for id in self.index.live.expired(at) {
+            self.relink_live(id);
+        }
         self.commit(at, event);
         Ok(())
     }
@@ -51,7 +55,10 @@ impl Engine {
             Event::Fenced { .. } => self.fenced(at),
             Event::ClockStepped { .. } => {}
             Event::TenantSet { tenant } => self.tenant_set(at, tenant),
-            Event::TenantRemoved { tenant } => drop(self.facts.tenants.remove(tenant)),
+            Event::TenantRemoved { tenant } => {
+                self.facts.tenants.remove(tenant);
+                self.index.live.unlink_tenant(tenant);
+            }
             Event::PolicySet { policy } => self.policy_set(at, policy),
             Event::ReservationSet { reservation } => {
                 let name = reservation.name.clone();
@@ -137,9 +144,44 @@ impl Engine {
             used: before.map_or(Faded::default().from(at), |before| before.used),
         };
         self.facts.tenants.insert(tenant.path.clone(), facts);
+        self.index.live.link_tenant(&self.facts, tenant);
+        // What was promised was within other quotas.
+        let inside = |id: &JobId| {
+            let job = self.facts.jobs.get(id);
+            job.is_some_and(|job| job.ask.tenant.lineage().any(|above| above == tenant.path))
+        };
+        let promised: Vec<JobId> =
+            self.index.promises.jobs().iter().copied().filter(inside).collect();
+        for id in promised {
+            self.change_job(id, |job| job.claim = None);
+        }
         if limited != self.facts.limits_users_itself(&tenant.path) {
             // Whether users stand in line each for themselves is derived from it.
             self.index = Index::build(&self.facts);
+        }
+    }
+
+    /// Takes in anew how a job could yield.
+    fn relink_live(&mut self, id: JobId) {
+        if let Some(job) = self.facts.jobs.get(&id) {
+            self.index.live.link_job(&self.facts, id, job);
+        }
+    }
+
+    /// Room on a node that is no longer there is promised to nobody.
+    fn break_promises(&mut self, id: &NodeId) {
+        for job in self.index.promises.on(id) {
+            let node = self.index.space.node(id);
+            let has = |spot: &Spot| {
+                spot.devices
+                    .iter()
+                    .all(|device| node.as_ref().is_some_and(|node| node.room(device).is_some()))
+            };
+            let claim = self.facts.jobs.get(&job).and_then(|job| job.claim.as_ref());
+            let spots = claim.map_or(&[][..], |claim| &claim.spots);
+            if node.is_none() || !spots.iter().filter(|spot| spot.node == *id).all(has) {
+                self.change_job(job, |job| job.claim = None);
+            }
         }
     }
 
@@ -205,6 +247,7 @@ impl Engine {
             self.index.link_node(&self.facts, id, &state);
             self.facts.nodes.insert(id.clone(), state);
         }
+        self.break_promises(id);
         for (job, why) in self.lost_on(id, inventory) {
             let away = Away { node: id.clone(), why };
             self.change_hold(job, |hold| {
@@ -240,6 +283,7 @@ impl Engine {
 
     fn node_silent(&mut self, id: &NodeId) {
         self.change_node(id, |state| state.silent = true);
+        self.break_promises(id);
         let jobs: BTreeSet<JobId> = self.leases_of_node(id).map(|lease| lease.job).collect();
         for job in jobs {
             let away = Away { node: id.clone(), why: format!("node {id} does not answer") };
@@ -337,8 +381,11 @@ impl Engine {
                 self.change_hold(*job, |hold| hold.stop = Some(reason.clone()));
                 self.bump_job(*job);
             }
-            Decision::Preempt { job, victims, ground, spots } => {
-                self.preempted(*job, victims, *ground, spots);
+            Decision::Preempt { job, victims, ground, spots, moves } => {
+                self.preempted(*job, victims, *ground, moves);
+                let claim =
+                    Claim { victims: victims.clone(), ground: *ground, spots: spots.clone() };
+                self.change_job(*job, |job| job.claim = Some(claim));
             }
             Decision::Release { job } => self.change_job(*job, |job| job.claim = None),
             Decision::Retry { job, attempt } => self.change_job(*job, |job| {
@@ -348,20 +395,27 @@ impl Engine {
             Decision::Finish { job, .. } => {
                 if let Some(facts) = self.facts.jobs.remove(job) {
                     self.index.unlink_job(&self.facts, *job, &facts);
+                    self.index.live.remove_job(*job);
                 }
             }
         }
     }
 
-    fn preempted(&mut self, id: JobId, victims: &[JobId], ground: Ground, spots: &[Spot]) {
+    fn preempted(&mut self, id: JobId, victims: &[JobId], ground: Ground, moves: &[Move]) {
         for victim in victims {
-            self.change_hold(*victim, |hold| {
-                hold.stop = Some(StopReason::Preempted { job: id, ground });
+            let moved = moves.iter().find(|moved| moved.job == *victim);
+            self.change_job(*victim, |job| {
+                if let Some(hold) = &mut job.hold {
+                    hold.stop = Some(StopReason::Preempted { job: id, ground });
+                }
+                job.claim = moved.map(|moved| Claim {
+                    victims: Vec::new(),
+                    ground,
+                    spots: moved.spots.clone(),
+                });
             });
             self.bump_job(*victim);
         }
-        let claim = Claim { victims: victims.to_vec(), ground, spots: spots.to_vec() };
-        self.change_job(id, |job| job.claim = Some(claim));
     }
 
     fn granted(&mut self, id: JobId, leases: &[Lease]) {
@@ -405,6 +459,7 @@ impl Engine {
             self.facts.leases.insert(lease.id, facts);
             self.facts.next_lease = LeaseId(lease.id.0 + 1);
         }
+        self.relink_live(id);
         self.bump_job(id);
     }
 

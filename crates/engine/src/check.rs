@@ -6,7 +6,7 @@ use crate::index::Index;
 use crate::{Engine, Held};
 use polder_model::{Bytes, DeviceId, Lease, Mechanism, NodeId, Resource, TenantPath, UserName};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that must never be true, found by [`Engine::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,7 @@ impl Engine {
         devices(&self.facts, &mut found);
         quotas(&self.facts, &mut found);
         gangs(&self.facts, &mut found);
+        promises(&self.facts, &mut found);
         if Index::build(&self.facts) != self.index {
             found.push("the index differs from the facts it is derived from".to_owned());
         }
@@ -129,6 +130,39 @@ fn users<'a>(
             if limit.is_some_and(|limit| amount > limit) {
                 found.push(format!("user {user} holds {amount} of {resource} in {path}, too much"));
             }
+        }
+    }
+}
+
+/// Nothing is promised twice: what goes on and what was promised fit together.
+fn promises(facts: &Facts, found: &mut Vec<String>) {
+    let mut compute: BTreeMap<(&NodeId, &DeviceId), u64> = BTreeMap::new();
+    let mut promised: BTreeSet<(&NodeId, &DeviceId)> = BTreeSet::new();
+    for (id, job) in &facts.jobs {
+        let Some(claim) = &job.claim else { continue };
+        if job.cancelled_by.is_some() || job.hold.as_ref().is_some_and(|hold| !hold.is_stopping()) {
+            found.push(format!("job {id} does not wait and yet was promised room"));
+        }
+        let each = u64::from(job.ask.devices.compute.0);
+        for spot in &claim.spots {
+            for device in &spot.devices {
+                promised.insert((&spot.node, device));
+                *compute.entry((&spot.node, device)).or_default() += each;
+            }
+        }
+    }
+    for lease in facts.leases.values().map(|lease| &lease.lease) {
+        if !is_ending(facts, lease) {
+            for slice in &lease.slices {
+                *compute.entry((&lease.node, &slice.device)).or_default() +=
+                    u64::from(slice.compute.0);
+            }
+        }
+    }
+    for (node, device) in promised {
+        let sum = compute.get(&(node, device)).copied().unwrap_or(0);
+        if sum > 1000 {
+            found.push(format!("{sum} thousandths of {device} of {node} are granted or promised"));
         }
     }
 }

@@ -5,10 +5,11 @@ use crate::facts::{Facts, Hold, JobFacts};
 use crate::index::space::NodeSpace;
 use crate::index::{Index, held_of, take_of};
 use crate::need::{Need, WHOLE};
-use crate::quota::{self, More};
+use crate::quota;
+use crate::reclaim::promise;
 use crate::{DecisionError, Held};
 use polder_model::{
-    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, NodeId, Slice, Spot, Timestamp,
+    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, Move, NodeId, Slice, Spot, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,8 +48,10 @@ pub(crate) fn possible(
             let late = hold.is_stopping() || hold.live == 0;
             if late { Err(DecisionError::TooLate) } else { Ok(()) }
         }
-        Decision::Preempt { victims, ground, spots, .. } => {
-            preempted(facts, job, victims, *ground, spots)
+        Decision::Preempt { victims, ground, spots, moves, .. } => {
+            preempted(facts, job, victims, *ground, spots)?;
+            moved(facts, index, victims, *ground, moves)?;
+            spots.iter().try_for_each(|spot| there(index, spot))
         }
         Decision::Release { .. } => {
             if job.claim.is_some() {
@@ -126,6 +129,39 @@ fn preempted(
     if victims.is_empty() { Err(DecisionError::NotQueued) } else { Ok(()) }
 }
 
+/// Whether jobs can go on where they are moved to.
+fn moved(
+    facts: &Facts,
+    index: &Index,
+    victims: &[JobId],
+    ground: Ground,
+    moves: &[Move],
+) -> Result<(), DecisionError> {
+    for moved in moves {
+        let refuse = |why| Err(DecisionError::NoVictim { victim: moved.job, why });
+        if !victims.contains(&moved.job) || ground != Ground::Move {
+            return refuse("it is not moved");
+        }
+        let gang = facts.jobs.get(&moved.job).map(|job| job.ask.gang);
+        let tasks = u32::try_from(moved.spots.len()).unwrap_or(u32::MAX);
+        if !gang.is_some_and(|gang| (gang.min..=gang.max).contains(&tasks)) {
+            return refuse("its gang would be of another size");
+        }
+        moved.spots.iter().try_for_each(|spot| there(index, spot))?;
+    }
+    Ok(())
+}
+
+/// Whether a place that is promised is one.
+fn there(index: &Index, spot: &Spot) -> Result<(), DecisionError> {
+    let node = index.space.node(&spot.node);
+    let has = |node: &NodeSpace| spot.devices.iter().all(|device| node.room(device).is_some());
+    if node.as_ref().is_some_and(has) {
+        return Ok(());
+    }
+    Err(DecisionError::NoPlace { node: spot.node.clone() })
+}
+
 /// Whether a job agreed to yield on this ground.
 pub(crate) fn may_yield(ask: &Ask, ground: Ground) -> bool {
     let spot = ask.when.market == Market::Spot;
@@ -150,6 +186,7 @@ fn granted(
     if !(min..=max).contains(&tasks) {
         return Err(DecisionError::GangSize { size, min, max });
     }
+    promise_kept(job, leases)?;
     let need = Need::of(&job.ask);
     let mut next = facts.next_lease;
     let mut nodes: BTreeMap<&NodeId, NodeSpace> = BTreeMap::new();
@@ -168,7 +205,9 @@ fn granted(
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let (id, node) = (lease.id, lease.node.clone());
                 let space = index.space.node(&lease.node);
-                entry.insert(space.ok_or(DecisionError::NodeAway { lease: id, node })?)
+                let mut space = space.ok_or(DecisionError::NodeAway { lease: id, node })?;
+                promise::give_own(job, &lease.node, &mut space);
+                entry.insert(space)
             }
         };
         carries(space, &need, lease)?;
@@ -179,12 +218,32 @@ fn granted(
         space.take(&take);
         sum.add(held_of(lease));
     }
-    let (room, short) =
-        quota::room(facts, index, &More::default(), (&job.ask.tenant, &job.ask.user), sum);
+    let promised = promise::to_others(index, job);
+    let (room, short) = quota::room(facts, index, &promised, (&job.ask.tenant, &job.ask.user), sum);
     match short.filter(|_| room == 0) {
         Some(short) => {
             Err(DecisionError::PastQuota { tenant: short.holder.tenant, resource: short.resource })
         }
+        None => Ok(()),
+    }
+}
+
+/// Whether a job that was promised room gets just that.
+fn promise_kept(job: &JobFacts, leases: &[Lease]) -> Result<(), DecisionError> {
+    let Some(claim) = &job.claim else { return Ok(()) };
+    let is = |(lease, spot): (&Lease, &Spot)| {
+        let devices = lease.slices.iter().map(|slice| &slice.device);
+        lease.node == spot.node && devices.eq(&spot.devices)
+    };
+    match leases.iter().zip(&claim.spots).find(|pair| !is(*pair)) {
+        Some((lease, _)) => {
+            Err(DecisionError::ForeignLease { lease: lease.id, field: "its place" })
+        }
+        None if leases.len() != claim.spots.len() => Err(DecisionError::GangSize {
+            size: leases.len(),
+            min: u32::try_from(claim.spots.len()).unwrap_or(u32::MAX),
+            max: u32::try_from(claim.spots.len()).unwrap_or(u32::MAX),
+        }),
         None => Ok(()),
     }
 }

@@ -232,6 +232,12 @@ pub enum ApplyError {
 /// What is wrong with a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum DecisionError {
+    /// Room is promised where there is none.
+    #[error("node {node}, or a device of it, that is promised is not there or faulty")]
+    NoPlace {
+        /// Which node.
+        node: NodeId,
+    },
     /// A job cannot yield.
     #[error("job {victim} cannot yield: {why}")]
     NoVictim {

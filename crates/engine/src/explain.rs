@@ -46,6 +46,11 @@ impl Engine {
             help: Vec::new(),
         };
         match explanation.state {
+            JobState::Queued if facts.claim.is_some() => {
+                let leaving = self.index.promises.leaving_for(job);
+                explanation.position = Some(1);
+                explanation.reasons = vec![Reason::Promised { leaving }];
+            }
             JobState::Queued => {
                 let mut account = self.account(at, job)?;
                 account.tell();

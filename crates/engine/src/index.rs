@@ -9,6 +9,9 @@ pub(crate) mod space;
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
 use crate::fleet::NodeIx;
+use crate::quota::More;
+use crate::reclaim::live::Live;
+use crate::reclaim::promise::{self, Promises};
 use crate::shape::{Class, Host, Hosts, Shape};
 use crate::step::step;
 use polder_model::{
@@ -35,6 +38,12 @@ pub(crate) struct Index {
     /// Jobs that are not over, by tenant.
     pub(crate) jobs_of: BTreeMap<TenantPath, u64>,
     pub(crate) leases_of: BTreeMap<NodeId, BTreeSet<LeaseId>>,
+    /// Who was promised room that others are leaving.
+    pub(crate) promises: Promises,
+    /// What was promised, by whose quota it counts against.
+    pub(crate) promised: More,
+    /// Who could yield.
+    pub(crate) live: Live,
     /// Jobs for which a next step is due whatever the time.
     pub(crate) due: BTreeSet<JobId>,
     /// By when a gang must be prepared.
@@ -93,6 +102,9 @@ impl Index {
     /// The index of these facts, from nothing.
     pub(crate) fn build(facts: &Facts) -> Self {
         let mut index = Self::default();
+        for tenant in facts.tenants.values() {
+            index.live.link_tenant(facts, &tenant.tenant);
+        }
         for (id, lease) in &facts.leases {
             index.link_lease(facts, *id, lease);
         }
@@ -107,7 +119,7 @@ impl Index {
 
     pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
         *self.jobs_of.entry(job.ask.tenant.clone()).or_default() += 1;
-        if job.is_queued() {
+        if job.is_queued() && job.claim.is_none() {
             self.queue.insert(facts, id, job, facts.now);
         }
         if step(&facts.policy, id, job).is_some() {
@@ -116,6 +128,14 @@ impl Index {
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.insert((deadline, id));
         }
+        self.promises.link_job(id, job);
+        if job.claim.is_some() {
+            for (node, take) in promise::takes(job) {
+                self.space.take(node, &take);
+            }
+            self.promised.add(&job.ask.tenant, &job.ask.user, promise::held(job));
+        }
+        self.live.link_job(facts, id, job);
     }
 
     pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
@@ -125,12 +145,19 @@ impl Index {
                 self.jobs_of.remove(&job.ask.tenant);
             }
         }
-        if job.is_queued() {
+        if job.is_queued() && job.claim.is_none() {
             self.queue.remove(facts, id, job, facts.now);
         }
         self.due.remove(&id);
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.remove(&(deadline, id));
+        }
+        self.promises.unlink_job(facts, id, job);
+        if job.claim.is_some() {
+            for (node, take) in promise::takes(job) {
+                self.space.give(node, &take);
+            }
+            self.promised.remove(&job.ask.tenant, &job.ask.user, promise::held(job));
         }
     }
 
@@ -185,6 +212,7 @@ impl Index {
         }
         if let Some(job) = facts.jobs.get(&lease.job) {
             self.space.give(&lease.node, &take_of(lease, &job.ask));
+            self.live.unlink_lease(lease.job, job, lease);
         }
     }
 
@@ -200,7 +228,13 @@ impl Index {
                     self.space.take(id, &take_of(lease, &job.ask));
                 }
             }
+            for job in self.promises.on(id).iter().filter_map(|job| facts.jobs.get(job)) {
+                for (_, take) in promise::takes(job).iter().filter(|(node, _)| *node == id) {
+                    self.space.take(id, take);
+                }
+            }
         }
+        self.live.link_node(facts, id, node);
     }
 
     pub(crate) fn unlink_node(&mut self, id: &NodeId, node: &NodeState) {

@@ -35,7 +35,6 @@ mod place;
 mod plan;
 pub mod predict;
 mod quota;
-#[expect(dead_code, reason = "carried out by the pass in the next step")]
 mod reclaim;
 mod report;
 mod scratch;

@@ -16,6 +16,7 @@ use crate::order::fair::{self, Pool, Standing};
 use crate::order::{self, Rank};
 use crate::place::{Overlay, Spot};
 use crate::quota::{More, Shortage};
+use crate::reclaim::promise;
 use crate::{Held, Report, Waiting, WaitingOn, admit, quota};
 use polder_model::{
     Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Permille, Slice, TaskIndex,
@@ -32,13 +33,13 @@ pub const REPORT_WAITING_MAX: usize = 64;
 
 /// One walk through the queue.
 pub(crate) struct Pass<'a> {
-    facts: &'a Facts,
-    index: &'a Index,
+    pub(crate) facts: &'a Facts,
+    pub(crate) index: &'a Index,
     pub(crate) at: Timestamp,
     pub(crate) space: Overlay<'a>,
     /// Cells held, and by whom first.
     pub(crate) held: BTreeMap<CellKey, JobId>,
-    /// What this pass granted, by tenant and all above it.
+    /// What was promised, and what this pass granted.
     more: More,
     next_lease: LeaseId,
     pool: Pool,
@@ -62,7 +63,7 @@ impl<'a> Pass<'a> {
             at,
             space: Overlay::new(&index.space),
             held: BTreeMap::new(),
-            more: More::default(),
+            more: index.promised.clone(),
             next_lease: facts.next_lease,
             pool: Pool::of(index),
             decisions: Vec::new(),
@@ -124,6 +125,38 @@ impl<'a> Pass<'a> {
             }
         }
         self.report.steps += self.space.steps();
+    }
+
+    /// Starts those who were promised room that is now free, and takes promises back that nobody
+    /// can keep any more.
+    pub(crate) fn keep_promises(&mut self) {
+        for id in self.index.promises.ready() {
+            let Some(job) = self.facts.jobs.get(id) else { continue };
+            let Some(claim) = &job.claim else { continue };
+            self.report.steps += 1;
+            if self.is_full() {
+                self.report.more = true;
+                break;
+            }
+            let leases = self.leases(*id, job, &claim.spots);
+            let sum = leases.iter().map(held_of).fold(Held::default(), |mut sum, held| {
+                sum.add(held);
+                sum
+            });
+            let whose = (&job.ask.tenant, &job.ask.user);
+            self.more.remove(whose.0, whose.1, promise::held(job));
+            let (room, _) = quota::room(self.facts, self.index, &self.more, whose, sum);
+            let starts = room > 0 && promise::is_free(self.index, job);
+            self.more.add(whose.0, whose.1, if starts { sum } else { promise::held(job) });
+            if starts {
+                self.report.leases += u32::try_from(leases.len()).unwrap_or(u32::MAX);
+                let next = leases.last().map_or(self.next_lease.0, |lease| lease.id.0 + 1);
+                self.next_lease = LeaseId(next);
+                self.decisions.push(Decision::Grant { job: *id, leases });
+            } else if !self.index.promises.is_anybody_leaving() {
+                self.decisions.push(Decision::Release { job: *id });
+            }
+        }
     }
 
     /// A tenant's standing among the others, with what this pass granted.

@@ -17,12 +17,7 @@ pub(crate) struct Overlay<'a> {
     before: u64,
 }
 
-/// A node and devices on it for one task.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Spot {
-    pub(crate) node: NodeId,
-    pub(crate) devices: Vec<DeviceId>,
-}
+pub(crate) use polder_model::Spot;
 
 /// A device and what is free on it.
 pub(crate) type Candidate<'a> = (u32, u64, &'a NodeId, &'a DeviceId);

@@ -5,7 +5,7 @@ use crate::index::queue::Queue;
 use crate::order::{self, hours};
 use crate::pass::Pass;
 use crate::step::step;
-use crate::{Engine, Report};
+use crate::{Engine, Report, reclaim};
 use polder_model::{Decision, JobId, ReturnReason, Timestamp};
 use std::borrow::Cow;
 
@@ -17,8 +17,14 @@ impl Engine {
         let at = at.max(self.facts.now);
         let mut decisions: Vec<Decision> = self.steps(at).collect();
         let mut pass = Pass::new(&self.facts, &self.index, at);
-        pass.walk(&self.queue_at(at), None);
+        pass.keep_promises();
+        let queue = self.queue_at(at);
+        pass.walk(&queue, None);
         decisions.append(&mut pass.decisions);
+        // Who could start without anybody ending does so first.
+        if decisions.is_empty() && !pass.report.more {
+            decisions = reclaim::decide::decide(&mut pass, &queue);
+        }
         (decisions, pass.report)
     }
 
@@ -55,7 +61,8 @@ impl Engine {
         let change = self.index.queue.next_change(after);
         let waits = !self.index.queue.order().is_empty();
         let switch = hours::next_switch(&self.facts.policy, after).filter(|_| waits);
-        deadline.into_iter().chain(change).chain(switch).min()
+        let ripe = self.index.live.next_ripe(after).filter(|_| waits);
+        deadline.into_iter().chain(change).chain(switch).chain(ripe).min()
     }
 
     /// The jobs that wait for their turn, in order.

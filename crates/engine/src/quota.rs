@@ -25,8 +25,8 @@ pub(crate) struct Shortage {
     pub(crate) used: u64,
 }
 
-/// What a pass granted so far, by whose quota it counts against.
-#[derive(Clone, Debug, Default)]
+/// What was promised, or a pass granted so far, by whose quota it counts against.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct More(BTreeMap<Holder, Held>);
 
 impl More {
@@ -36,6 +36,21 @@ impl More {
             let user = Some(user.clone());
             self.0.entry(Holder { tenant: tenant.clone(), user }).or_default().add(held);
             self.0.entry(Holder { tenant, user: None }).or_default().add(held);
+        }
+    }
+
+    /// The reverse of [`More::add`].
+    pub(crate) fn remove(&mut self, tenant: &TenantPath, user: &UserName, held: Held) {
+        for tenant in tenant.lineage() {
+            let of_user = Holder { tenant: tenant.clone(), user: Some(user.clone()) };
+            for holder in [of_user, Holder { tenant, user: None }] {
+                if let Some(sum) = self.0.get_mut(&holder) {
+                    sum.subtract(held);
+                    if *sum == Held::default() {
+                        self.0.remove(&holder);
+                    }
+                }
+            }
         }
     }
 

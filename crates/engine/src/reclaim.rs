@@ -42,10 +42,15 @@
 mod chosen;
 pub(crate) mod cost;
 pub(crate) mod cover;
+pub(crate) mod decide;
+#[cfg_attr(not(test), expect(dead_code, reason = "no ask can grow or shrink while it runs yet"))]
 pub(crate) mod elastic;
 mod improve;
+pub(crate) mod kinds;
+pub(crate) mod live;
 pub(crate) mod moves;
 pub(crate) mod node;
+pub(crate) mod promise;
 pub(crate) mod right;
 pub(crate) mod room;
 pub(crate) mod running;
@@ -66,17 +71,4 @@ pub(crate) struct Standing {
     pub(crate) priority: Reverse<i32>,
     /// Number of its job.
     pub(crate) job: u64,
-}
-
-/// Why a gang yields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reason {
-    /// It is of the spot market and what comes is not.
-    Spot,
-    /// What comes has a higher priority.
-    Priority,
-    /// Its tenant holds more than it deserves and what comes is within what its own deserves.
-    Quota,
-    /// It restarts elsewhere at once.
-    Move,
 }

@@ -197,6 +197,9 @@ pub enum Decision {
         ground: Ground,
         /// Where the gang will go, by rank.
         spots: Vec<Spot>,
+        /// Of those that are moved: where they go on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        moves: Vec<Move>,
     },
     /// A job for which others yielded needs what was kept for it no longer.
     Release {
@@ -232,6 +235,15 @@ pub enum Ground {
     Spot,
     /// They fit elsewhere and are moved.
     Move,
+}
+
+/// A job that goes on elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// Which.
+    pub job: JobId,
+    /// Where its gang will go, by rank. The room is kept for it.
+    pub spots: Vec<Spot>,
 }
 
 /// Devices of one node for one task.

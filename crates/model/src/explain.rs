@@ -110,6 +110,11 @@ pub enum Reason {
     },
     /// Nothing: the pass that comes next starts it.
     Next,
+    /// Others are leaving room for it.
+    Promised {
+        /// Jobs that have not left yet.
+        leaving: u32,
+    },
     /// Its leases are being prepared.
     Preparing {
         /// Members ready.
@@ -267,6 +272,12 @@ impl fmt::Display for Reason {
                 }
             }
             Self::Next => write!(f, "nothing keeps it: it is next"),
+            Self::Promised { leaving: 0 } => {
+                write!(f, "the room that was made for it is nearly free")
+            }
+            Self::Promised { leaving } => {
+                write!(f, "{leaving} jobs are leaving room for it")
+            }
             Self::Preparing { prepared, members } => {
                 write!(f, "its node prepares it: {prepared} of {members} tasks ready")
             }

@@ -25,7 +25,9 @@ pub use ask::{
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
 };
-pub use event::{Decision, EVENT_VERSION, Envelope, Event, Ground, ReturnReason, Spot, StopReason};
+pub use event::{
+    Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Spot, StopReason,
+};
 pub use explain::{Explanation, Fit, Help, Reason, Resource};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
 pub use job::{Job, JobState, Outcome};

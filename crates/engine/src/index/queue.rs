@@ -1,12 +1,13 @@
 //! Those who wait, in order.
 //!
-//! Jobs of one tenant with equal needs share a bucket: when its first must wait, so must all of
+//! Jobs of one tenant with equal needs, and equal rights where work yields, share a bucket: when its first must wait, so must all of
 //! it. A pass looks at the first of each bucket only.
 
 use crate::facts::{Facts, JobFacts};
 use crate::need::Need;
-use crate::order::{Rank, hours, next_change, rank};
-use polder_model::{Ask, JobId, Policy, TenantPath, Timestamp, UserName};
+use crate::order::{self, Rank, hours, next_change, rank};
+use crate::reclaim::live;
+use polder_model::{Ask, JobId, Market, Policy, TenantPath, Timestamp, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,6 +17,9 @@ pub(crate) struct BucketKey {
     pub(crate) tenant: TenantPath,
     /// Where a tenant limits each of its users: one user's wait is not another's.
     pub(crate) user: Option<UserName>,
+    /// Where work yields: whether it is spot, and its priority, since those differ in what they
+    /// may make others do.
+    pub(crate) rights: Option<(bool, i32)>,
     pub(crate) need: Need,
 }
 
@@ -32,16 +36,18 @@ pub(crate) struct Queue {
     changing: BTreeSet<(Timestamp, JobId)>,
 }
 
-fn bucket_key(facts: &Facts, job: &JobFacts) -> BucketKey {
+fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
     let Ask { tenant, user, .. } = &job.ask;
     let user = facts.limits_users(tenant).then(|| user.clone());
-    BucketKey { tenant: tenant.clone(), user, need: Need::of(&job.ask) }
+    let rights = live::is_on(facts)
+        .then(|| (job.ask.when.market == Market::Spot, order::priority(job, now)));
+    BucketKey { tenant: tenant.clone(), user, rights, need: Need::of(&job.ask) }
 }
 
 impl Queue {
     pub(crate) fn insert(&mut self, facts: &Facts, id: JobId, job: &JobFacts, now: Timestamp) {
         let rank = rank(&facts.policy, id, job, now);
-        let key = Arc::new(bucket_key(facts, job));
+        let key = Arc::new(bucket_key(facts, job, now));
         let bucket = self.buckets.entry(Arc::clone(&key)).or_default();
         let first = bucket.first().copied();
         bucket.insert(rank);
@@ -57,7 +63,7 @@ impl Queue {
 
     pub(crate) fn remove(&mut self, facts: &Facts, id: JobId, job: &JobFacts, now: Timestamp) {
         let rank = rank(&facts.policy, id, job, now);
-        let key = bucket_key(facts, job);
+        let key = bucket_key(facts, job, now);
         if let Some(bucket) = self.buckets.get_mut(&key) {
             bucket.remove(&rank);
             let first = bucket.first().copied();

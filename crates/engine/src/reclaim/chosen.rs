@@ -154,7 +154,7 @@ impl Chosen {
             Some(Victim {
                 gang: *place,
                 job: gang.facts.job,
-                reason: right.reason(trial.running, *place, gang)?,
+                ground: right.ground(trial.running, *place, gang)?,
                 members: taken.members.clone(),
                 whole: taken.whole,
             })

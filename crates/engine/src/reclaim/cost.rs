@@ -5,7 +5,7 @@ use std::ops::{Add, AddAssign};
 /// What a set of victims comes to; smaller is better, compared field by field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Value {
-    /// Work lost since the start or the last checkpoint, plus the checkpoint, times the share of
+    /// Work lost since the start or the last checkpoint, plus the restart, times the share of
     /// devices that did it: thousandths of a device times microseconds.
     pub(crate) cost: u128,
     /// Members that end.
@@ -19,8 +19,8 @@ impl Value {
     pub(crate) const NOTHING: Self = Self { cost: 0, members: 0, ran: 0 };
 
     /// One member that did `lost` microseconds of work on `weight` thousandths of a device.
-    pub(crate) fn of(lost: u64, checkpoint: u64, weight: u64, ran: u64) -> Self {
-        let each = u128::from(lost) + u128::from(checkpoint);
+    pub(crate) fn of(lost: u64, restart: u64, weight: u64, ran: u64) -> Self {
+        let each = u128::from(lost) + u128::from(restart);
         Self { cost: each * u128::from(weight.max(1)), members: 1, ran: ran.into() }
     }
 }

@@ -97,7 +97,7 @@ impl Front {
         }
         let yields = |place: &usize| {
             let gang = running.gang(*place);
-            gang.is_some_and(|g| g.is_spread && self.right.reason(running, *place, g).is_some())
+            gang.is_some_and(|g| g.is_spread && self.right.ground(running, *place, g).is_some())
         };
         let mut gangs: Vec<(Reverse<u32>, usize)> =
             gangs.into_iter().map(|(gang, members)| (Reverse(members), gang)).collect();

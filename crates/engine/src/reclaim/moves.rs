@@ -29,12 +29,13 @@ pub(crate) fn find(
     trial: &mut Trial<'_>,
     demand: &Demand,
     to: &impl Constraint,
+    most: usize,
 ) -> Option<Moves> {
     let mut moves = None;
     let mut spared = Vec::new();
     for _ in 0..TRIES_MAX {
         let Found::Fits(ending) = front.find(trial, to) else { break };
-        if ending.victims.is_empty() || ending.victims.len() > MOVED_GANGS_MAX {
+        if ending.victims.is_empty() || ending.victims.len() > most.min(MOVED_GANGS_MAX) {
             break;
         }
         match again(trial, demand, to, &ending) {

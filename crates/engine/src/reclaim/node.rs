@@ -113,7 +113,7 @@ fn candidates<'a>(
     for members in here.chunk_by(|a, b| a.0 == b.0) {
         let Some((place, _)) = members.first() else { continue };
         let Some(gang) = running.gang(*place) else { continue };
-        if right.reason(running, *place, gang).is_none() {
+        if right.ground(running, *place, gang).is_none() {
             continue;
         }
         let facts = |member: usize| running.member(member).map(|member| &member.facts);
@@ -121,7 +121,7 @@ fn candidates<'a>(
         let live = u32::try_from(gang.members.len()).unwrap_or(u32::MAX);
         let live = live.saturating_sub(trial.lost(*place));
         let spare = match right.manner {
-            Manner::End => live.saturating_sub(gang.facts.min),
+            Manner::End(_) => live.saturating_sub(gang.facts.min),
             Manner::Move => 0,
         };
         // The first member is where the gang meets: it goes last.

@@ -1,9 +1,10 @@
 //! Who may end whom. The rules are those that [`super`] proves to end.
 
+use super::Standing;
 use super::running::{Gang, Running};
 use super::trial::Trial;
-use super::{Reason, Standing};
 use crate::Held;
+use polder_model::Ground;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +20,19 @@ pub(crate) struct Claimant {
     pub(crate) held: Held,
 }
 
+/// The grounds that count. Any of them alone, and all together, end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grounds {
+    pub(crate) spot: bool,
+    pub(crate) priority: bool,
+    pub(crate) quota: bool,
+}
+
 /// What a claimant may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// What its reasons let it end.
-    End,
+    /// What these grounds let it end.
+    End(Grounds),
     /// Whatever can restart: it will run elsewhere at once.
     Move,
 }
@@ -80,8 +89,20 @@ impl Right {
             && self.spared == other.spared
     }
 
+    /// Whether there may be anybody over whom it has a right: a quick look that never says no
+    /// wrongly.
+    pub(crate) fn could(&self, running: &Running) -> bool {
+        let Manner::End(grounds) = self.manner else { return !running.tiers.is_empty() };
+        let Claimant { spot, priority, .. } = self.claimant;
+        let is_entitled = grounds.quota && self.entitled.iter().any(|(_, entitled)| *entitled);
+        running.tiers.keys().any(|(theirs, of)| {
+            grounds.spot && *theirs && !spot
+                || (*theirs || !spot) && (is_entitled || grounds.priority && *of < priority)
+        })
+    }
+
     /// Why a gang yields, if it does.
-    pub(crate) fn reason(&self, running: &Running, place: usize, gang: &Gang) -> Option<Reason> {
+    pub(crate) fn ground(&self, running: &Running, place: usize, gang: &Gang) -> Option<Ground> {
         let facts = &gang.facts;
         let yields = facts.yields?;
         let ran = self.now.saturating_sub(facts.started_at);
@@ -91,11 +112,11 @@ impl Right {
         {
             return None;
         }
-        if self.manner == Manner::Move {
-            return Some(Reason::Move);
-        }
-        if facts.spot && !self.claimant.spot {
-            return Some(Reason::Spot);
+        let Manner::End(grounds) = self.manner else {
+            return facts.is_complete.then_some(Ground::Move);
+        };
+        if grounds.spot && facts.spot && !self.claimant.spot {
+            return Some(Ground::Spot);
         }
         if self.claimant.spot && !facts.spot {
             return None;
@@ -105,10 +126,11 @@ impl Right {
         if is_kept || reach.barred {
             return None;
         }
-        if facts.priority < self.claimant.priority {
-            return Some(Reason::Priority);
+        if grounds.priority && facts.priority < self.claimant.priority {
+            return Some(Ground::Priority);
         }
-        (reach.entitled && !self.claimant.spot).then_some(Reason::Quota)
+        let entitled = grounds.quota && reach.entitled && !self.claimant.spot;
+        entitled.then_some(Ground::Quota)
     }
 
     fn reach(&self, running: &Running, tenant: usize) -> Reach {

@@ -46,6 +46,11 @@ pub(crate) trait Constraint {
     /// wants room may not go.
     fn island(&self, node: usize, device: usize) -> Option<u32>;
 
+    /// Whether a node takes tasks at all, those without devices too.
+    fn takes(&self, _node: usize) -> bool {
+        true
+    }
+
     /// The part of the pool that a node is in, if the whole gang must be in one part.
     fn part(&self, _node: usize) -> Option<u32> {
         None

@@ -21,6 +21,8 @@ pub(crate) struct Running {
     gangs: Slots<Gang>,
     members: Slots<Member>,
     by_job: BTreeMap<u64, usize>,
+    /// How many gangs that yield there are, by whether they are spot and by priority.
+    pub(crate) tiers: BTreeMap<(bool, i32), u32>,
 }
 
 /// One node.
@@ -55,8 +57,10 @@ pub(crate) struct Tenant {
 pub(crate) struct Yields {
     /// Microseconds it runs before it has to.
     pub(crate) runtime_min: u64,
-    /// Microseconds of work that a checkpoint costs.
-    pub(crate) checkpoint: u64,
+    /// Microseconds between its checkpoints; absent when what it did is lost.
+    pub(crate) interval: Option<u64>,
+    /// Microseconds that a restart costs beside the work lost.
+    pub(crate) restart: u64,
 }
 
 /// What a gang is.
@@ -70,10 +74,10 @@ pub(crate) struct GangFacts {
     pub(crate) yields: Option<Yields>,
     /// Microseconds since 1970 when it started, or was granted if it has not.
     pub(crate) started_at: u64,
-    /// When what it did was last kept: its last checkpoint, else its start.
-    pub(crate) kept_at: u64,
     /// Fewest members that make sense.
     pub(crate) min: u32,
+    /// All its members are still there: it can go on elsewhere as it is.
+    pub(crate) is_complete: bool,
 }
 
 /// What one member of a gang holds.
@@ -157,14 +161,11 @@ impl GangFacts {
         let compute: u64 = member.slices.iter().map(|(_, compute, _)| u64::from(*compute)).sum();
         // Work without devices weighs as much as the CPU it has.
         let weight = if member.slices.is_empty() { member.cpu } else { compute };
-        let checkpoint = self.yields.map_or(0, |yields| yields.checkpoint);
-        let since = |then: u64| now.saturating_sub(then);
-        Value::of(
-            since(self.kept_at.max(self.started_at)),
-            checkpoint,
-            weight,
-            since(self.started_at),
-        )
+        let ran = now.saturating_sub(self.started_at);
+        let interval = self.yields.and_then(|yields| yields.interval);
+        let lost = interval.map_or(ran, |interval| ran % interval.max(1));
+        let restart = self.yields.map_or(0, |yields| yields.restart);
+        Value::of(lost, restart, weight, ran)
     }
 }
 
@@ -221,6 +222,35 @@ impl Node {
 }
 
 impl Running {
+    /// Removes one member that holds this.
+    pub(crate) fn remove_member(&mut self, job: u64, like: &MemberFacts) {
+        let Some(place) = self.gang_of(job) else { return };
+        let Some(Some(gang)) = self.gangs.slots.get_mut(place) else { return };
+        let is = |member: &usize| self.members.get(*member).is_some_and(|m| m.facts == *like);
+        let Some(at) = gang.members.iter().position(is) else { return };
+        let member = gang.members.remove(at);
+        let Some(facts) = self.members.remove(member) else { return };
+        let standing = gang.facts.standing();
+        let held = facts.facts.held();
+        gang.facts.is_complete = false;
+        gang.held.subtract(held);
+        let (tenant, left) = (gang.facts.tenant, gang.held);
+        if let Some(node) = self.nodes.get_mut(facts.facts.node) {
+            node.used.take(&facts.facts);
+            node.members.retain(|other| *other != member);
+        }
+        let lineage: Vec<usize> = self.lineage(tenant).collect();
+        for tenant in lineage {
+            if let Some(tenant) = self.tenants.get_mut(tenant) {
+                tenant.held.subtract(held);
+                if !standing.spot {
+                    tenant.cover.remove(standing);
+                    tenant.cover.insert(standing, left);
+                }
+            }
+        }
+    }
+
     /// Adds a node that has this much.
     pub(crate) fn add_node(&mut self, has: Rooms) -> usize {
         let used = Rooms { devices: vec![Room::default(); has.devices.len()], cpu: 0, memory: 0 };
@@ -231,8 +261,18 @@ impl Running {
     /// Changes what a node has. Devices keep their places.
     pub(crate) fn set_node(&mut self, node: usize, has: Rooms) {
         if let Some(node) = self.nodes.get_mut(node) {
-            node.used.devices.resize(has.devices.len(), Room::default());
+            let wanted = has.devices.len().max(node.used.devices.len());
+            node.used.devices.resize(wanted, Room::default());
             node.has = has;
+        }
+    }
+
+    /// Makes a node have places for so many devices.
+    pub(crate) fn grow_node(&mut self, node: usize, devices: usize) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            let wanted = devices.max(node.has.devices.len());
+            node.has.devices.resize(wanted, Room::default());
+            node.used.devices.resize(wanted, Room::default());
         }
     }
 
@@ -279,6 +319,9 @@ impl Running {
     /// Adds a gang of a job that is not in here.
     pub(crate) fn add_gang(&mut self, facts: GangFacts, members: Vec<MemberFacts>) {
         let (job, tenant, standing) = (facts.job, facts.tenant, facts.standing());
+        if facts.yields.is_some() {
+            *self.tiers.entry((facts.spot, facts.priority)).or_default() += 1;
+        }
         let mut held = Held::default();
         members.iter().for_each(|member| held.add(member.held()));
         let first = members.first().map(|member| member.node);
@@ -319,6 +362,15 @@ impl Running {
     pub(crate) fn remove_gang(&mut self, job: u64) -> Option<GangFacts> {
         let place = self.by_job.remove(&job)?;
         let gang = self.gangs.remove(place)?;
+        let tier = (gang.facts.spot, gang.facts.priority);
+        if gang.facts.yields.is_some()
+            && let Some(gangs) = self.tiers.get_mut(&tier)
+        {
+            *gangs -= 1;
+            if *gangs == 0 {
+                self.tiers.remove(&tier);
+            }
+        }
         for place in &gang.members {
             let Some(member) = self.members.remove(*place) else { continue };
             if let Some(node) = self.nodes.get_mut(member.facts.node) {

@@ -7,17 +7,18 @@ mod naive;
 mod oracle;
 mod parts;
 
-use super::Reason;
 use super::cover::Share;
-use super::right::{Claimant, Manner, Right};
+use super::right::{Claimant, Grounds, Manner, Right};
 use super::room::{Demand, Room, Rooms};
 use super::running::{GangFacts, MemberFacts, Running, Yields};
 use super::select::{Ending, Found, Front, Place};
 use super::trial::Trial;
 use crate::Held;
-use polder_model::Bytes;
+use polder_model::{Bytes, Ground};
 use proptest::prelude::*;
 
+/// All grounds count.
+const ALL: Grounds = Grounds { spot: true, priority: true, quota: true };
 /// Memory of every device in these tests.
 const MEMORY: u64 = 16;
 /// The tenants: the parent of each, which comes before it.
@@ -107,7 +108,7 @@ impl Pool {
     fn find(&self, job: &Job) -> Found {
         let running = self.running();
         let mut trial = Trial::new(&running);
-        let right = Right::new(&trial, job.claimant(), Manner::End, self.now);
+        let right = Right::new(&trial, job.claimant(), Manner::End(ALL), self.now);
         let mut front = Front::new(&trial, right, job.demand, &(), None);
         let found = front.find(&mut trial, &());
         let free: Vec<Rooms> = (0..self.nodes.len()).map(|node| trial.free(node)).collect();
@@ -148,12 +149,12 @@ prop_compose! {
         tenant in 0..PARENTS.len(),
         priority in 0i32..3,
         spot in prop::bool::weighted(0.25),
-        yields in prop::option::weighted(0.85, (0u64..60, 0u64..40)),
+        yields in prop::option::weighted(0.85, (0u64..60, prop::option::of(1u64..80), 0u64..40)),
         started_at in 0u64..100,
-        kept in prop::option::of(0u64..100),
         fewer in 0u32..3,
     ) -> Job {
-        let yields = yields.map(|(runtime_min, checkpoint)| Yields { runtime_min, checkpoint });
+        let of = |(runtime_min, interval, restart)| Yields { runtime_min, interval, restart };
+        let yields = yields.map(of);
         let min = demand.tasks.saturating_sub(fewer).max(1);
         let facts = GangFacts {
             job: 0,
@@ -162,8 +163,8 @@ prop_compose! {
             spot,
             yields,
             started_at,
-            kept_at: kept.map_or(started_at, |kept| kept.max(started_at)),
             min,
+            is_complete: true,
         };
         Job { facts, demand, members: Vec::new() }
     }
@@ -212,7 +213,7 @@ fn place(pool: &Pool, job: &mut Job, start: usize) {
     }
 }
 
-/// The reasons in an ending.
-fn reasons(ending: &Ending) -> Vec<(u64, Reason)> {
-    ending.victims.iter().map(|victim| (victim.job, victim.reason)).collect()
+/// The grounds in an ending.
+fn grounds(ending: &Ending) -> Vec<(u64, Ground)> {
+    ending.victims.iter().map(|victim| (victim.job, victim.ground)).collect()
 }

@@ -13,3 +13,4 @@ mod placement;
 mod properties;
 mod scale;
 mod world;
+mod yields;

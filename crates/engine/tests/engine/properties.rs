@@ -5,7 +5,7 @@ use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
     Ask, Decision, Event, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
-    Micros, Outcome, Quota, TenantPath, Timestamp,
+    Market, Micros, Outcome, Quota, Reclaim, Share, TenantPath, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -38,6 +38,9 @@ enum Op {
     /// Reports a node with a device missing, faulty, smaller, or as it was.
     Report(usize, u32),
     Quota(usize, Option<u64>),
+    Share(usize, u64),
+    /// Who yields to whom, as bits.
+    Yields(u32),
     Wait(u64),
     TakeOver,
     /// A fact that may make no sense.
@@ -62,6 +65,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..3).prop_map(Op::Back),
         1 => (0usize..3, 0u32..5).prop_map(|(node, how)| Op::Report(node, how)),
         1 => (0usize..3, prop::option::of(0u64..3000)).prop_map(|(t, q)| Op::Quota(t, q)),
+        1 => (0usize..3, 0u64..4000).prop_map(|(t, share)| Op::Share(t, share)),
+        1 => (0u32..32).prop_map(Op::Yields),
         1 => (0u64..40).prop_map(Op::Wait),
         1 => Just(Op::TakeOver),
         1 => (0u64..40).prop_map(Op::Nonsense),
@@ -73,6 +78,14 @@ fn pool() -> World {
     for node in NODES {
         world = world.device(node, "d0").device(node, "d1");
     }
+    world
+}
+
+fn pool_that_yields() -> World {
+    let mut world = pool();
+    do_op(&mut world, &Op::Yields(0b10111));
+    do_op(&mut world, &Op::Share(1, 3000));
+    do_op(&mut world, &Op::Share(2, 2000));
     world
 }
 
@@ -119,7 +132,11 @@ fn do_op(world: &mut World, op: &Op) {
             let ask = ask().of(TENANTS[*tenant]).share(*compute, gib(*memory)).devices(*count);
             let ask = ask.gang(gang.0, gang.1).retries(more % 2);
             let expiry = (*more > 6).then_some(u64::from(*more) * 10);
-            let _ = world.try_submit(ask.priority(i32::try_from(more / 4).unwrap(), expiry));
+            let mut ask = ask.priority(i32::try_from(more / 4).unwrap(), expiry);
+            ask.yields.preemptible = more % 3 > 0;
+            ask.yields.runtime_min = Micros::from_secs(u64::from(more % 2) * 5);
+            ask.when.market = if more % 5 == 1 { Market::Spot } else { Market::OnDemand };
+            let _ = world.try_submit(ask);
         }
         Op::Whole { tenant, gang } => {
             let _ = world.try_submit(ask().of(TENANTS[*tenant]).whole().gang(*gang, *gang));
@@ -152,6 +169,20 @@ fn do_op(world: &mut World, op: &Op) {
         Op::Report(node, how) => report(world, NODES[*node], *how),
         Op::Quota(tenant, compute) => {
             world.set_tenant(TENANTS[*tenant], Quota { compute: *compute, ..Quota::default() });
+        }
+        Op::Share(tenant, deserved) => {
+            world.set_share(TENANTS[*tenant], Share { deserved: *deserved, weight: 1 });
+        }
+        Op::Yields(bits) => {
+            let mut policy = world.engine.policy().clone();
+            policy.reclaim = Reclaim {
+                priority: bits & 1 > 0,
+                quota: bits & 2 > 0,
+                spot: bits & 4 > 0,
+                runtime_min: Micros::from_secs(u64::from(bits & 8)),
+                moves_max: bits & 16,
+            };
+            world.apply(Event::PolicySet { policy: Box::new(policy) });
         }
         Op::TakeOver => world.apply(Event::Fenced { writer: "next".into(), engine: 1 }),
         Op::Wait(seconds) => world.pass_seconds(*seconds),
@@ -227,8 +258,11 @@ fn drains(world: &mut World) {
 
 proptest! {
     #[test]
-    fn any_history_keeps_every_promise(ops in prop::collection::vec(op(), 1..120)) {
-        let mut world = pool();
+    fn any_history_keeps_every_promise(
+        ops in prop::collection::vec(op(), 1..120),
+        yields in any::<bool>(),
+    ) {
+        let mut world = if yields { pool_that_yields() } else { pool() };
         for op in &ops {
             do_op(&mut world, op);
         }

@@ -1,11 +1,12 @@
 //! Nothing is taken back: every step makes the potential grow, so every sequence ends.
 
+use super::super::moves;
 use super::super::right::{Manner, Right};
 use super::super::running::MemberFacts;
 use super::super::select::{Ending, Found, Front};
 use super::super::trial::Trial;
-use super::super::{Reason, moves};
 use super::{Job, Pool, naive, pool};
+use polder_model::Ground;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -54,7 +55,6 @@ fn start(pool: &mut Pool, place: usize, ending: &Ending) {
     let job = &mut pool.jobs[place];
     job.members = ending.places.iter().map(|place| place.member(&job.demand)).collect();
     job.facts.started_at = pool.now;
-    job.facts.kept_at = pool.now;
 }
 
 /// One step of a job that waits: it starts, perhaps in somebody's place; whether it did.
@@ -67,11 +67,11 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
             for victim in &ending.victims {
                 let expected = match only {
                     Only::Any => continue,
-                    Only::Spot => Reason::Spot,
-                    Only::Priority => Reason::Priority,
-                    Only::Quota => Reason::Quota,
+                    Only::Spot => Ground::Spot,
+                    Only::Priority => Ground::Priority,
+                    Only::Quota => Ground::Quota,
                 };
-                assert_eq!(victim.reason, expected);
+                assert_eq!(victim.ground, expected);
             }
             carry_out(pool, place, &ending);
             for (tenant, held) in held.iter().enumerate().filter(|(t, _)| !claimant.contains(t)) {
@@ -87,7 +87,6 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
                     assert_eq!(of.members.len(), members.len(), "a move lost a member");
                     of.members.clone_from(members);
                     of.facts.started_at = pool.now;
-                    of.facts.kept_at = pool.now;
                 }
                 start(pool, place, &moves.ending);
             }
@@ -118,7 +117,7 @@ fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, job.claimant(), Manner::Move, pool.now);
     let mut front = Front::new(&trial, right, job.demand, &(), None);
-    let moves = moves::find(&mut front, &mut trial, &job.demand, &());
+    let moves = moves::find(&mut front, &mut trial, &job.demand, &(), 16);
     for (node, rooms) in
         pool.free(pool.jobs.iter().map(|job| job.members.as_slice())).iter().enumerate()
     {

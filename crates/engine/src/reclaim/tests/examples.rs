@@ -1,13 +1,13 @@
 //! One example of each rule.
 
-use super::super::Reason;
 use super::super::right::{Manner, Right};
 use super::super::room::{Constraint, Demand};
 use super::super::running::{GangFacts, MemberFacts, Yields};
 use super::super::select::{Found, Front};
 use super::super::trial::Trial;
 use super::super::{moves, select};
-use super::{Job, Pool, fits, reasons};
+use super::{Job, Pool, fits, grounds};
+use polder_model::Ground;
 
 const NODE: (usize, u64, u64) = (4, 64, 64);
 // Tenants as in `super::PARENTS`.
@@ -22,10 +22,10 @@ fn job(number: u64, tenant: usize, tasks: u32, devices: u32) -> Job {
         tenant,
         priority: 0,
         spot: false,
-        yields: Some(Yields { runtime_min: 0, checkpoint: 0 }),
+        yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
         started_at: 50,
-        kept_at: 50,
         min: tasks,
+        is_complete: true,
     };
     let demand =
         Demand { tasks, devices, compute: 1000, memory: 0, whole: true, cpu: 0, host_memory: 0 };
@@ -42,7 +42,7 @@ impl Job {
         self
     }
     fn since(mut self, at: u64) -> Self {
-        (self.facts.started_at, self.facts.kept_at) = (at, at);
+        self.facts.started_at = at;
         self
     }
     fn on(mut self, places: &[(usize, &[usize])]) -> Self {
@@ -66,20 +66,20 @@ fn a_higher_priority_ends_the_work_that_costs_least() {
     ];
     let pool = pool_of(2, jobs);
     let found = fits(pool.find(&job(9, OTHER, 1, 2).priority(1)));
-    assert_eq!(reasons(&found), [(2, Reason::Priority)]);
+    assert_eq!(grounds(&found), [(2, Ground::Priority)]);
     assert_eq!(found.places[0].node, 1);
     assert_eq!(pool.find(&job(9, OTHER, 1, 2)), Found::NoRoom, "equals do not end each other");
 }
 
 #[test]
-fn the_cost_of_a_checkpoint_counts() {
+fn checkpoints_and_restarts_count() {
     let mut old = job(1, A, 1, 4).on(&[(0, &[0, 1, 2, 3])]).since(10);
-    old.facts.kept_at = 95;
+    old.facts.yields = Some(Yields { runtime_min: 0, interval: Some(17), restart: 0 });
     let mut young = job(2, B, 1, 4).on(&[(1, &[0, 1, 2, 3])]).since(90);
-    young.facts.yields = Some(Yields { runtime_min: 0, checkpoint: 1 });
+    young.facts.yields = Some(Yields { runtime_min: 0, interval: None, restart: 1 });
     let pool = pool_of(2, vec![old, young]);
     let found = fits(pool.find(&job(9, OTHER, 1, 1).priority(1)));
-    assert_eq!(reasons(&found), [(1, Reason::Priority)], "5 of work against 10 and a checkpoint");
+    assert_eq!(grounds(&found), [(1, Ground::Priority)], "5 of work against 10 and a restart");
     assert_eq!(found.value.cost, 5 * 4000);
 }
 
@@ -113,12 +113,12 @@ fn spot_yields_to_any_tenant_and_nothing_yields_to_spot() {
     let mut pool = pool_of(1, jobs);
     pool.tenants[A].0 = Some(100);
     let found = fits(pool.find(&job(9, B, 1, 2)));
-    assert_eq!(reasons(&found), [(1, Reason::Spot)], "what a tenant deserves does not cover spot");
+    assert_eq!(grounds(&found), [(1, Ground::Spot)], "what a tenant deserves does not cover spot");
     assert_eq!(pool.find(&job(9, B, 1, 4)), Found::NoRoom);
     assert_eq!(pool.find(&job(9, A, 1, 2).priority(5).spot()), Found::NoRoom);
     assert_eq!(
-        reasons(&fits(pool.find(&job(9, A, 1, 2).priority(6).spot()))),
-        [(1, Reason::Priority)]
+        grounds(&fits(pool.find(&job(9, A, 1, 2).priority(6).spot()))),
+        [(1, Ground::Priority)]
     );
 }
 
@@ -130,8 +130,8 @@ fn a_tenant_takes_back_what_it_deserves_and_no_more() {
     pool.tenants[B].0 = Some(2);
     let found = fits(pool.find(&job(9, B, 2, 1)));
     assert_eq!(
-        reasons(&found),
-        [(3, Reason::Quota), (4, Reason::Quota)],
+        grounds(&found),
+        [(3, Ground::Quota), (4, Ground::Quota)],
         "the oldest jobs are kept"
     );
     assert_eq!(pool.find(&job(9, B, 3, 1)), Found::NoRoom, "it deserves two");
@@ -146,7 +146,7 @@ fn what_is_deserved_counts_at_every_level_below_the_common_tenant() {
     let mut pool = pool_of(1, jobs);
     pool.tenants[A].0 = Some(2);
     assert_eq!(
-        reasons(&fits(pool.find(&job(9, A_X, 2, 1)))).len(),
+        grounds(&fits(pool.find(&job(9, A_X, 2, 1)))).len(),
         2,
         "its parent's share is its own"
     );
@@ -165,7 +165,7 @@ fn a_limit_is_made_room_under_by_the_tenants_own_work() {
     let mut pool = pool_of(1, jobs);
     pool.tenants[A].1 = Some(2);
     let found = fits(pool.find(&job(9, A, 1, 1).priority(1)));
-    assert_eq!(reasons(&found), [(1, Reason::Priority)], "a device is free, the limit is not");
+    assert_eq!(grounds(&found), [(1, Ground::Priority)], "a device is free, the limit is not");
     let past = Found::PastLimit { tenant: A, resource: polder_model::Resource::Devices };
     assert_eq!(pool.find(&job(9, A, 1, 1)), past);
 }
@@ -173,7 +173,7 @@ fn a_limit_is_made_room_under_by_the_tenants_own_work() {
 #[test]
 fn work_that_just_began_or_never_yields_is_left_alone() {
     let mut young = job(1, A, 1, 4).on(&[(0, &[0, 1, 2, 3])]).since(90);
-    young.facts.yields = Some(Yields { runtime_min: 11, checkpoint: 0 });
+    young.facts.yields = Some(Yields { runtime_min: 11, interval: None, restart: 0 });
     let mut pool = pool_of(1, vec![young]);
     let high = job(9, B, 1, 1).priority(1);
     assert_eq!(pool.find(&high), Found::NoRoom);
@@ -211,10 +211,11 @@ fn a_gang_bound_to_one_rack_ends_work_of_one_rack() {
     let running = pool.running();
     let mut trial = Trial::new(&running);
     let gang = job(9, B, 2, 3).priority(1);
-    let right = |trial: &Trial<'_>| Right::new(trial, gang.claimant(), Manner::End, pool.now);
+    let right =
+        |trial: &Trial<'_>| Right::new(trial, gang.claimant(), Manner::End(super::ALL), pool.now);
     let found = select::find_in_one_part(&mut trial, &right, &gang.demand, &Racks);
     let found = fits(found);
-    assert_eq!(reasons(&found), [(3, Reason::Priority), (4, Reason::Priority)]);
+    assert_eq!(grounds(&found), [(3, Ground::Priority), (4, Ground::Priority)]);
     assert!(found.places.iter().all(|place| place.devices == [0, 1, 2]));
 }
 
@@ -228,10 +229,10 @@ fn work_moves_only_where_it_fits_at_once() {
         let mut trial = Trial::new(&running);
         let right = Right::new(&trial, wanted.claimant(), Manner::Move, pool.now);
         let mut front = Front::new(&trial, right, wanted.demand, &(), None);
-        moves::find(&mut front, &mut trial, &wanted.demand, &())
+        moves::find(&mut front, &mut trial, &wanted.demand, &(), 16)
     };
     let moves = with(jobs.clone(), job(9, B, 1, 4)).unwrap();
-    assert_eq!(reasons(&moves.ending), [(2, Reason::Move)]);
+    assert_eq!(grounds(&moves.ending), [(2, Ground::Move)]);
     let place = |member: &MemberFacts| (member.node, member.slices.len());
     assert_eq!(moves.again[0].iter().map(place).collect::<Vec<_>>(), [(0, 2)]);
     assert_eq!(moves.ending.places[0].node, 1);
@@ -249,7 +250,7 @@ fn two_claimants_of_one_pass_do_not_count_on_the_same_room() {
     let running = pool.running();
     let mut trial = Trial::new(&running);
     let first = job(9, B, 1, 1).priority(1);
-    let right = Right::new(&trial, first.claimant(), Manner::End, pool.now);
+    let right = Right::new(&trial, first.claimant(), Manner::End(super::ALL), pool.now);
     let mut front = Front::new(&trial, right, first.demand, &(), None);
     let mut ended = Vec::new();
     for number in 9..14 {
@@ -257,7 +258,7 @@ fn two_claimants_of_one_pass_do_not_count_on_the_same_room() {
         assert!(front.renew(&trial, claimant));
         let Found::Fits(ending) = front.find(&mut trial, &()) else { break };
         select::commit(&mut trial, &front.right, &first.demand, &ending);
-        ended.extend(reasons(&ending).into_iter().map(|(job, _)| job));
+        ended.extend(grounds(&ending).into_iter().map(|(job, _)| job));
     }
     ended.sort_unstable();
     assert_eq!(ended, [1, 2, 3, 4]);

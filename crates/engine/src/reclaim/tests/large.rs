@@ -25,10 +25,10 @@ fn full(nodes: usize) -> Running {
                 tenant: 0,
                 priority: 0,
                 spot: false,
-                yields: Some(Yields { runtime_min: 0, checkpoint: 0 }),
+                yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
                 started_at: (node * 7 % 13) as u64,
-                kept_at: 0,
                 min: 1,
+                is_complete: true,
             };
             let slices = vec![(device, 1000, 80)];
             running.add_gang(facts, vec![MemberFacts { node, slices, cpu: 1, host_memory: 1 }]);
@@ -52,7 +52,7 @@ fn steps_for_a_gang(nodes: usize) -> u64 {
     let running = full(nodes);
     let demand = whole(u32::try_from(nodes / 2).unwrap(), 8);
     let mut trial = Trial::new(&running);
-    let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End, 100);
+    let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End(super::ALL), 100);
     let mut front = Front::new(&trial, right, demand, &(), None);
     let Found::Fits(ending) = front.find(&mut trial, &()) else { panic!("it fits") };
     assert_eq!(ending.victims.len(), nodes * 4);
@@ -71,7 +71,7 @@ fn steps_for_many(nodes: usize) -> u64 {
     let running = full(nodes);
     let demand = whole(1, 1);
     let mut trial = Trial::new(&running);
-    let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End, 100);
+    let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End(super::ALL), 100);
     let mut front = Front::new(&trial, right, demand, &(), None);
     for job in 0..nodes as u64 * 8 {
         assert!(front.renew(&trial, claimant(1_000_000 + job, &demand)));

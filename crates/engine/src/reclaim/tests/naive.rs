@@ -1,10 +1,11 @@
 //! The rules once more, straight from their words: slow and without anything kept.
 
+use super::super::Standing;
 use super::super::cost::Value;
 use super::super::room::{Demand, Rooms};
 use super::super::running::MemberFacts;
-use super::super::{Reason, Standing};
 use super::{Job, PARENTS, Pool};
+use polder_model::Ground;
 use std::collections::BTreeSet;
 
 pub(super) fn lineage(tenant: usize) -> Vec<usize> {
@@ -41,13 +42,13 @@ pub(super) fn holds(pool: &Pool, tenant: usize, spot: bool) -> u64 {
 }
 
 /// Why `victim` yields to `job`, if it does.
-pub(super) fn reason(pool: &Pool, job: &Job, victim: &Job) -> Option<Reason> {
+pub(super) fn ground(pool: &Pool, job: &Job, victim: &Job) -> Option<Ground> {
     let yields = victim.facts.yields?;
     if pool.now < victim.facts.started_at + yields.runtime_min {
         return None;
     }
     if victim.facts.spot && !job.facts.spot {
-        return Some(Reason::Spot);
+        return Some(Ground::Spot);
     }
     if job.facts.spot && !victim.facts.spot {
         return None;
@@ -61,7 +62,7 @@ pub(super) fn reason(pool: &Pool, job: &Job, victim: &Job) -> Option<Reason> {
         return None;
     }
     if victim.facts.priority < job.facts.priority {
-        return Some(Reason::Priority);
+        return Some(Ground::Priority);
     }
     let deserving: Vec<(usize, u64)> = apart(&ours, &theirs)
         .into_iter()
@@ -72,7 +73,7 @@ pub(super) fn reason(pool: &Pool, job: &Job, victim: &Job) -> Option<Reason> {
         |(tenant, deserved): &(usize, u64)| holds(pool, *tenant, false) + wants <= *deserved;
     let entitled =
         wants > 0 && !deserving.is_empty() && deserving.iter().all(within) && !job.facts.spot;
-    entitled.then_some(Reason::Quota)
+    entitled.then_some(Ground::Quota)
 }
 
 /// What ending these members of a job comes to.
@@ -81,11 +82,16 @@ pub(super) fn value(pool: &Pool, job: &Job, ended: &[MemberFacts]) -> Value {
     for member in ended {
         let compute: u64 = member.slices.iter().map(|slice| u64::from(slice.1)).sum();
         let weight = if member.slices.is_empty() { member.cpu } else { compute };
-        let checkpoint = job.facts.yields.map_or(0, |yields| yields.checkpoint);
-        let lost = pool.now - job.facts.kept_at.min(pool.now);
+        let restart = job.facts.yields.map_or(0, |yields| yields.restart);
         let ran = pool.now - job.facts.started_at;
+        let mut lost = ran;
+        while let Some(interval) = job.facts.yields.and_then(|yields| yields.interval)
+            && lost >= interval
+        {
+            lost -= interval;
+        }
         value += Value {
-            cost: u128::from((lost + checkpoint) * weight.max(1)),
+            cost: u128::from((lost + restart) * weight.max(1)),
             members: 1,
             ran: ran.into(),
         };

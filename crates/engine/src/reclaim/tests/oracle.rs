@@ -28,7 +28,7 @@ fn cheapest(pool: &Pool, job: &Job) -> Option<Value> {
         .jobs
         .iter()
         .map(|victim| {
-            if !victim.runs() || naive::reason(pool, job, victim).is_none() {
+            if !victim.runs() || naive::ground(pool, job, victim).is_none() {
                 return vec![(Value::NOTHING, victim.members.clone())];
             }
             let priced = |remain: Vec<MemberFacts>| {
@@ -94,7 +94,7 @@ proptest! {
         // Everybody who yields has to, and as a gang may.
         for victim in &ending.victims {
             let of = pool.jobs.iter().position(|job| job.facts.job == victim.job).unwrap();
-            prop_assert_eq!(Some(victim.reason), naive::reason(&pool, job, &pool.jobs[of]));
+            prop_assert_eq!(Some(victim.ground), naive::ground(&pool, job, &pool.jobs[of]));
             prop_assert!(naive::ways(&pool.jobs[of]).contains(&remain[of]), "half a gang stays");
             prop_assert_eq!(victim.whole, remain[of].is_empty());
         }

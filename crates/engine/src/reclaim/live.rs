@@ -1,0 +1,400 @@
+//! Keeps [`Running`] equal to the facts: which job, node and tenant is which number.
+//!
+//! A job is in here while it holds leases and nothing ends them; while others leave room for it, or
+//! room is kept for it, what it was promised is in here instead. Numbers depend on history; two
+//! values are equal when they say the same of the same names.
+
+use super::cover::{Cover, Share};
+use super::room::{Room, Rooms};
+use super::running::{GangFacts, MemberFacts, Running, Yields};
+use crate::Held;
+use crate::facts::{Facts, Hold, JobFacts, NodeState};
+use crate::index::is_healthy;
+use crate::need::{Need, WHOLE};
+use crate::order::priority;
+use crate::shape::Class;
+use polder_model::{
+    DeviceId, JobId, Lease, LeaseId, Market, NodeId, Spot, Tenant, TenantPath, Timestamp,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who could yield, by name and number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    pub(crate) running: Running,
+    /// Numbers of nodes.
+    nodes: BTreeMap<NodeId, usize>,
+    /// By number.
+    seen: Vec<Seen>,
+    tenants: BTreeMap<TenantPath, usize>,
+    /// Kinds of device, by number.
+    pub(crate) classes: Vec<Class>,
+    class_of: BTreeMap<Class, usize>,
+    /// What is in `running` of each job.
+    jobs: BTreeMap<JobId, Entry>,
+    /// When jobs that yield have run as long as they may at least.
+    ripening: BTreeSet<(Timestamp, JobId)>,
+    /// When the priority of jobs in here ends.
+    expiring: BTreeSet<(Timestamp, JobId)>,
+}
+
+/// A node's name and what its devices are.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    node: Option<NodeId>,
+    /// It answers.
+    is_open: bool,
+    /// Places of devices, never used again for another.
+    places: BTreeMap<DeviceId, usize>,
+    /// By place: name and class, the class where work may be placed.
+    devices: Vec<(DeviceId, Option<usize>)>,
+}
+
+/// What is known of a job, so that only what changes is linked anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    first: Option<LeaseId>,
+    started_at: Option<Timestamp>,
+    priority: i32,
+    ripe: Option<Timestamp>,
+    expiry: Option<Timestamp>,
+}
+
+/// Whether anybody ever yields: what is in here is needed by nobody else.
+pub(crate) fn is_on(facts: &Facts) -> bool {
+    let reclaim = &facts.policy.reclaim;
+    reclaim.priority || reclaim.quota || reclaim.spot || reclaim.moves_max > 0
+}
+
+/// Whether a job holds leases that nothing ends.
+fn is_at_work(job: &JobFacts) -> Option<&Hold> {
+    let goes_on = |hold: &&Hold| {
+        hold.live > 0 && !hold.is_stopping() && hold.failed.is_none() && hold.away.is_none()
+    };
+    job.hold.as_ref().filter(goes_on).filter(|_| job.cancelled_by.is_none())
+}
+
+impl Live {
+    pub(crate) fn link_node(&mut self, facts: &Facts, id: &NodeId, node: &NodeState) {
+        if !is_on(facts) {
+            return;
+        }
+        let place = self.node_of(id);
+        let mut has = Rooms {
+            devices: Vec::new(),
+            cpu: node.inventory.node.cpu.0.into(),
+            memory: node.inventory.node.memory.0,
+        };
+        let Some(seen) = self.seen.get_mut(place) else { return };
+        seen.is_open = !node.silent;
+        seen.devices.iter_mut().for_each(|(_, class)| *class = None);
+        for device in &node.inventory.devices {
+            let at = *seen.places.entry(device.id.clone()).or_insert_with(|| {
+                seen.devices.push((device.id.clone(), None));
+                seen.devices.len() - 1
+            });
+            if !node.silent && is_healthy(device) {
+                let class = Class::of(device);
+                let number = self.class_of.get(&class).copied().unwrap_or_else(|| {
+                    self.classes.push(class.clone());
+                    self.class_of.insert(class, self.classes.len() - 1);
+                    self.classes.len() - 1
+                });
+                if let Some((_, slot)) = seen.devices.get_mut(at) {
+                    *slot = Some(number);
+                }
+                has.devices.resize(has.devices.len().max(at + 1), Room::default());
+                if let Some(room) = has.devices.get_mut(at) {
+                    *room = Room { compute: WHOLE, memory: device.memory.0 };
+                }
+            }
+        }
+        has.devices.resize(seen.devices.len(), Room::default());
+        self.running.set_node(place, has);
+    }
+
+    /// The number of a node, given to it when it is first met.
+    fn node_of(&mut self, id: &NodeId) -> usize {
+        if let Some(place) = self.nodes.get(id) {
+            return *place;
+        }
+        let place = self.running.add_node(Rooms::default());
+        self.nodes.insert(id.clone(), place);
+        self.seen.push(Seen { node: Some(id.clone()), ..Seen::default() });
+        place
+    }
+
+    /// The number of a tenant, given to it and all above it when it is first met.
+    fn tenant_of(&mut self, path: &TenantPath) -> usize {
+        if let Some(place) = self.tenants.get(path) {
+            return *place;
+        }
+        let mut parent = None;
+        let mut lineage: Vec<TenantPath> = path.lineage().collect();
+        lineage.reverse();
+        for path in lineage {
+            let known = self.tenants.get(&path).copied();
+            let place = known.unwrap_or_else(|| self.running.add_tenant(parent));
+            self.tenants.insert(path, place);
+            parent = Some(place);
+        }
+        parent.unwrap_or_default()
+    }
+
+    pub(crate) fn link_tenant(&mut self, facts: &Facts, tenant: &Tenant) {
+        if !is_on(facts) {
+            return;
+        }
+        let place = self.tenant_of(&tenant.path);
+        let deserved = Some(tenant.share.deserved).filter(|deserved| *deserved > 0);
+        let deserved = Share { compute: deserved, ..Share::default() };
+        let quota = &tenant.quota;
+        let limit = Share {
+            devices: quota.devices.map(u64::from),
+            compute: quota.compute,
+            memory: quota.memory.map(|memory| memory.0),
+        };
+        self.running.set_tenant(place, deserved, limit);
+    }
+
+    pub(crate) fn unlink_tenant(&mut self, path: &TenantPath) {
+        if let Some(place) = self.tenants.get(path) {
+            self.running.set_tenant(*place, Share::default(), Share::default());
+        }
+    }
+
+    /// Takes in what changed of a job; its leases must be among the facts already.
+    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+        if !is_on(facts) {
+            return;
+        }
+        let work = is_at_work(job);
+        let claim = job.claim.as_ref().filter(|_| work.is_none());
+        let leases = || {
+            let leases = work.map_or(&[][..], |hold| &hold.leases);
+            leases.iter().filter_map(|lease| facts.leases.get(lease))
+        };
+        let first = work.and_then(|hold| hold.leases.first()).copied();
+        // A grant is told of before its leases are there.
+        if claim.is_none() && leases().next().is_none() {
+            self.remove_job(id);
+            return;
+        }
+        let priority = priority(job, facts.now);
+        let started_at = work.and_then(|hold| hold.started_at);
+        let facts_of = self.gang_facts(facts, (id, job), work, priority);
+        let ripe = facts_of
+            .yields
+            .map(|yields| Timestamp(facts_of.started_at.saturating_add(yields.runtime_min)));
+        let when = &job.ask.when;
+        let expiry =
+            when.priority_expiry.filter(|expiry| when.priority != 0 && *expiry > facts.now);
+        let entry = Entry { first, started_at, priority, ripe, expiry };
+        if self.jobs.get(&id) == Some(&entry) {
+            return;
+        }
+        self.remove_job(id);
+        let members = match claim {
+            Some(claim) => claim.spots.iter().map(|spot| self.promised(job, spot)).collect(),
+            None => leases().map(|lease| self.member(job, &lease.lease)).collect(),
+        };
+        self.running.add_gang(facts_of, members);
+        self.ripening.extend(ripe.map(|ripe| (ripe, id)));
+        self.expiring.extend(expiry.map(|expiry| (expiry, id)));
+        self.jobs.insert(id, entry);
+    }
+
+    fn gang_facts(
+        &mut self,
+        facts: &Facts,
+        (id, job): (JobId, &JobFacts),
+        work: Option<&Hold>,
+        priority: i32,
+    ) -> GangFacts {
+        let spot = job.ask.when.market == Market::Spot;
+        let ask = &job.ask.yields;
+        let runtime_min = ask.runtime_min.0.max(facts.policy.reclaim.runtime_min.0);
+        let yields = Yields {
+            runtime_min,
+            interval: ask.checkpoint_interval.map(|interval| interval.0),
+            restart: ask.restart_cost.0,
+        };
+        let began = |hold: &Hold| hold.started_at.unwrap_or(hold.granted_at).0;
+        GangFacts {
+            job: id.0,
+            tenant: self.tenant_of(&job.ask.tenant),
+            priority,
+            spot,
+            yields: Some(yields).filter(|_| work.is_some() && (spot || ask.preemptible)),
+            started_at: work.map_or(0, began),
+            // A gang that runs cannot shrink yet: it yields as a whole.
+            min: work.map_or(0, |hold| u32::try_from(hold.leases.len()).unwrap_or(u32::MAX)),
+            is_complete: work
+                .is_some_and(|hold| usize::try_from(hold.live) == Ok(hold.leases.len())),
+        }
+    }
+
+    fn member(&mut self, job: &JobFacts, lease: &Lease) -> MemberFacts {
+        let node = self.node_of(&lease.node);
+        let slices = lease.slices.iter();
+        let slices = slices.map(|s| (self.device_of(node, &s.device), s.compute.0, s.memory.0));
+        let slices = slices.collect();
+        self.beside(job, node, slices)
+    }
+
+    /// What a task that was promised room will hold.
+    fn promised(&mut self, job: &JobFacts, spot: &Spot) -> MemberFacts {
+        let node = self.node_of(&spot.node);
+        let need = Need::of(&job.ask);
+        let devices = spot.devices.iter();
+        let slices = devices.map(|d| (self.device_of(node, d), need.compute, need.memory));
+        let slices = slices.collect();
+        self.beside(job, node, slices)
+    }
+
+    #[allow(clippy::unused_self, reason = "reads as one of a kind with the others")]
+    fn beside(&self, job: &JobFacts, node: usize, slices: Vec<(usize, u32, u64)>) -> MemberFacts {
+        let host = &job.ask.host;
+        MemberFacts {
+            node,
+            slices,
+            cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
+            host_memory: host.memory.map_or(0, |memory| memory.0),
+        }
+    }
+
+    /// The place of a device, given to it when it is first met.
+    fn device_of(&mut self, node: usize, device: &DeviceId) -> usize {
+        let Some(seen) = self.seen.get_mut(node) else { return 0 };
+        if let Some(place) = seen.places.get(device) {
+            return *place;
+        }
+        let place = seen.devices.len();
+        seen.places.insert(device.clone(), place);
+        seen.devices.push((device.clone(), None));
+        self.running.grow_node(node, place + 1);
+        place
+    }
+
+    /// A lease ended; its job's other members, if any, go on.
+    pub(crate) fn unlink_lease(&mut self, job: JobId, facts: &JobFacts, lease: &Lease) {
+        if self.jobs.get(&job).is_some_and(|entry| entry.first.is_some()) {
+            let member = self.member(facts, lease);
+            self.running.remove_member(job.0, &member);
+        }
+    }
+
+    pub(crate) fn remove_job(&mut self, id: JobId) {
+        if let Some(entry) = self.jobs.remove(&id) {
+            self.running.remove_gang(id.0);
+            entry.ripe.map(|ripe| self.ripening.remove(&(ripe, id)));
+            entry.expiry.map(|expiry| self.expiring.remove(&(expiry, id)));
+        }
+    }
+
+    /// Jobs whose priority has ended by `at`.
+    pub(crate) fn expired(&self, at: Timestamp) -> Vec<JobId> {
+        let due = self.expiring.range(..=(at, JobId(u64::MAX)));
+        due.map(|(_, id)| *id).collect()
+    }
+
+    /// The first moment after `after` at which work may yield that might not before.
+    pub(crate) fn next_ripe(&self, after: Timestamp) -> Option<Timestamp> {
+        let later = Timestamp(after.0.saturating_add(1));
+        self.ripening.range((later, JobId(0))..).next().map(|(at, _)| *at)
+    }
+
+    /// Whether there is work that ever yields.
+    pub(crate) fn could_anybody_yield(&self) -> bool {
+        !self.running.tiers.is_empty()
+    }
+
+    /// The number of a tenant that was met.
+    pub(crate) fn tenant(&self, path: &TenantPath) -> Option<usize> {
+        self.tenants.get(path).copied()
+    }
+
+    /// The name of a node.
+    pub(crate) fn node_name(&self, node: usize) -> Option<&NodeId> {
+        self.seen.get(node)?.node.as_ref()
+    }
+
+    /// The name of a device.
+    pub(crate) fn device_name(&self, node: usize, device: usize) -> Option<&DeviceId> {
+        self.seen.get(node)?.devices.get(device).map(|(id, _)| id)
+    }
+
+    /// Whether a node answers.
+    pub(crate) fn is_open(&self, node: usize) -> bool {
+        self.seen.get(node).is_some_and(|seen| seen.is_open)
+    }
+
+    /// The kind of a device on which work may be placed.
+    pub(crate) fn class(&self, node: usize, device: usize) -> Option<usize> {
+        self.seen.get(node)?.devices.get(device)?.1
+    }
+
+    /// Everything by name.
+    fn said(&self) -> Said<'_> {
+        let running = &self.running;
+        let mut said = Said::default();
+        for (name, place) in &self.nodes {
+            let (Some(node), Some(seen)) = (running.nodes.get(*place), self.seen.get(*place))
+            else {
+                continue;
+            };
+            let free = node.free();
+            let devices = seen.devices.iter().zip(&free.devices);
+            let devices = devices.filter(|((_, class), _)| class.is_some());
+            let devices = devices.map(|((id, class), room)| {
+                let class = class.and_then(|class| self.classes.get(class));
+                (id, (class, room.compute, room.memory))
+            });
+            said.nodes.insert(name, (seen.is_open, devices.collect(), free.cpu, free.memory));
+        }
+        for (path, place) in &self.tenants {
+            let Some(tenant) = running.tenants.get(*place) else { continue };
+            let is_set = tenant.cover.deserved().is_set() || tenant.limit.is_set();
+            if is_set || !tenant.gangs.is_empty() {
+                let gangs = tenant.gangs.keys().map(|standing| standing.job).collect();
+                said.tenants.insert(path, (&tenant.limit, &tenant.cover, &tenant.held, gangs));
+            }
+        }
+        for (id, entry) in &self.jobs {
+            let gang = running.gang_of(id.0).and_then(|gang| running.gang(gang));
+            let Some(gang) = gang else { continue };
+            let members = gang.members.iter().filter_map(|member| running.member(*member));
+            let members = members.filter_map(|member| {
+                let node = member.facts.node;
+                let slices = member.facts.slices.iter();
+                let of = |slice: &(usize, u32, u64)| {
+                    Some((self.device_name(node, slice.0)?, slice.1, slice.2))
+                };
+                Some((self.node_name(node)?, slices.filter_map(of).collect()))
+            });
+            let mut members: Vec<_> = members.collect();
+            members.sort();
+            said.jobs.insert(*id, (*entry, &gang.facts.yields, gang.facts.is_complete, members));
+        }
+        said
+    }
+}
+
+type Devices<'l> = BTreeMap<&'l DeviceId, (Option<&'l Class>, u32, u64)>;
+type Members<'l> = Vec<(&'l NodeId, Vec<(&'l DeviceId, u32, u64)>)>;
+
+/// The same by name, to compare.
+#[derive(Debug, Default, PartialEq)]
+struct Said<'l> {
+    nodes: BTreeMap<&'l NodeId, (bool, Devices<'l>, u64, u64)>,
+    tenants: BTreeMap<&'l TenantPath, (&'l Share, &'l Cover, &'l Held, Vec<u64>)>,
+    jobs: BTreeMap<JobId, (Entry, &'l Option<Yields>, bool, Members<'l>)>,
+}
+
+impl PartialEq for Live {
+    fn eq(&self, other: &Self) -> bool {
+        self.said() == other.said()
+            && self.ripening == other.ripening
+            && self.expiring == other.expiring
+    }
+}

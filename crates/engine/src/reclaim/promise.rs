@@ -1,0 +1,165 @@
+//! Room that is kept for a job until those who leave it have left.
+//!
+//! What is promised counts as taken for everybody else, in space and in quota, from the moment
+//! others were told to leave. The job that has the promise stands in no queue: it starts as soon as
+//! they are gone, or gives the promise back when what was promised is no longer there.
+
+use crate::Held;
+use crate::facts::{Claim, Facts, JobFacts};
+use crate::index::Index;
+use crate::index::space::{NodeSpace, Take};
+use crate::need::Need;
+use crate::quota::More;
+use polder_model::{Bytes, JobId, NodeId, Spot, StopReason};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Who was promised room, and who is leaving it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Promises {
+    /// Jobs still leaving, by whom they leave for.
+    leaving: BTreeMap<JobId, u32>,
+    /// Jobs for which nobody is still leaving.
+    ready: BTreeSet<JobId>,
+    /// Jobs that were promised room, by node.
+    on: BTreeMap<NodeId, BTreeSet<JobId>>,
+    /// All jobs that were promised room.
+    jobs: BTreeSet<JobId>,
+}
+
+/// For whom a job is leaving.
+fn leaves_for(job: &JobFacts) -> Option<JobId> {
+    let hold = job.hold.as_ref().filter(|hold| hold.live > 0)?;
+    match hold.stop {
+        Some(StopReason::Preempted { job, .. }) => Some(job),
+        _ => None,
+    }
+}
+
+fn waits_on(job: &JobFacts) -> Option<&Claim> {
+    job.claim.as_ref().filter(|_| job.is_queued())
+}
+
+/// What a job was promised, node by node.
+pub(crate) fn takes(job: &JobFacts) -> Vec<(&NodeId, Take)> {
+    let Some(claim) = &job.claim else { return Vec::new() };
+    let (need, host) = (Need::of(&job.ask), &job.ask.host);
+    let take = |spot: &Spot| Take {
+        cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
+        memory: host.memory.map_or(0, |memory| memory.0),
+        devices: spot.devices.iter().map(|d| (d.clone(), need.compute, need.memory)).collect(),
+    };
+    claim.spots.iter().map(|spot| (&spot.node, take(spot))).collect()
+}
+
+/// What a promise will add to what its tenants hold. A whole device's memory counts when it is
+/// granted.
+pub(crate) fn held(job: &JobFacts) -> Held {
+    let Some(claim) = &job.claim else { return Held::default() };
+    let need = Need::of(&job.ask);
+    let each =
+        Held { devices: 1, compute: need.compute.into(), memory: Bytes(need.memory), leases: 0 };
+    let slices = claim.spots.iter().map(|spot| spot.devices.len()).sum::<usize>();
+    each.times(u64::try_from(slices).unwrap_or(u64::MAX))
+}
+
+/// Frees what a job itself was promised on a node.
+pub(crate) fn give_own(job: &JobFacts, node: &NodeId, space: &mut NodeSpace) {
+    let takes = takes(job);
+    takes.iter().filter(|(on, _)| *on == node).for_each(|(_, take)| space.give(take));
+}
+
+/// Whether all that a job was promised is free.
+pub(crate) fn is_free(index: &Index, job: &JobFacts) -> bool {
+    let mut spaces: BTreeMap<&NodeId, NodeSpace> = BTreeMap::new();
+    takes(job).iter().all(|(node, take)| {
+        if !spaces.contains_key(node)
+            && let Some(mut space) = index.space.node(node)
+        {
+            give_own(job, node, &mut space);
+            spaces.insert(node, space);
+        }
+        spaces.get_mut(node).is_some_and(|space| {
+            let has = space.has(take);
+            space.take(take);
+            has
+        })
+    })
+}
+
+/// What was promised to others than this job.
+pub(crate) fn to_others(index: &Index, job: &JobFacts) -> More {
+    let mut promised = index.promised.clone();
+    if job.claim.is_some() {
+        promised.remove(&job.ask.tenant, &job.ask.user, held(job));
+    }
+    promised
+}
+
+impl Promises {
+    pub(crate) fn link_job(&mut self, id: JobId, job: &JobFacts) {
+        if let Some(other) = leaves_for(job) {
+            *self.leaving.entry(other).or_default() += 1;
+            self.ready.remove(&other);
+        }
+        if let Some(claim) = &job.claim {
+            self.jobs.insert(id);
+            for spot in &claim.spots {
+                self.on.entry(spot.node.clone()).or_default().insert(id);
+            }
+        }
+        if waits_on(job).is_some() && !self.leaving.contains_key(&id) {
+            self.ready.insert(id);
+        }
+    }
+
+    pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+        if let Some(other) = leaves_for(job)
+            && let Some(leaving) = self.leaving.get_mut(&other)
+        {
+            *leaving -= 1;
+            if *leaving == 0 {
+                self.leaving.remove(&other);
+                if facts.jobs.get(&other).is_some_and(|other| waits_on(other).is_some()) {
+                    self.ready.insert(other);
+                }
+            }
+        }
+        if let Some(claim) = &job.claim {
+            self.jobs.remove(&id);
+            for spot in &claim.spots {
+                if let Some(jobs) = self.on.get_mut(&spot.node) {
+                    jobs.remove(&id);
+                    if jobs.is_empty() {
+                        self.on.remove(&spot.node);
+                    }
+                }
+            }
+        }
+        self.ready.remove(&id);
+    }
+
+    /// Jobs still leaving for a job.
+    pub(crate) fn leaving_for(&self, job: JobId) -> u32 {
+        self.leaving.get(&job).copied().unwrap_or(0)
+    }
+
+    /// Whether anybody is still leaving for anybody.
+    pub(crate) fn is_anybody_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Jobs for which all have left.
+    pub(crate) fn ready(&self) -> &BTreeSet<JobId> {
+        &self.ready
+    }
+
+    /// Jobs that were promised room on a node.
+    pub(crate) fn on(&self, node: &NodeId) -> Vec<JobId> {
+        self.on.get(node).into_iter().flatten().copied().collect()
+    }
+
+    /// Jobs that were promised room.
+    pub(crate) fn jobs(&self) -> &BTreeSet<JobId> {
+        &self.jobs
+    }
+}
