@@ -46,6 +46,7 @@ pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, RESERVATIONS_MAX, TENANTS
 pub use check::Violation;
 pub use engine::{Engine, JobView, NodeView};
 pub use error::{ApplyError, DecisionError, Refusal};
+pub use order::service;
 pub use pass::{PASS_GRANTS_MAX, PASS_LEASES_MAX, REPORT_WAITING_MAX};
 pub use polder_model::Policy;
 pub use report::{Held, Report, Waiting, WaitingOn};

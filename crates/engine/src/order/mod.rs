@@ -8,6 +8,7 @@
 pub(crate) mod decay;
 pub(crate) mod fair;
 pub(crate) mod hours;
+pub mod service;
 
 use crate::facts::JobFacts;
 use polder_model::{
