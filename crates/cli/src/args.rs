@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Top(commands::top::Top),
     /// Say why a job is where it is, and what would help
     Explain(commands::explain::Explain),
+    /// Say what would happen if something were asked or changed; nothing is
+    WhatIf(commands::what_if::WhatIfFlags),
     /// Sum what was leased and used
     Usage(commands::usage::Usage),
     /// Tenants, users, quotas and backups

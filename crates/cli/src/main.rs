@@ -13,6 +13,7 @@ mod failure;
 mod job;
 mod output;
 mod place;
+mod policy;
 mod show;
 mod terminal;
 

@@ -41,6 +41,7 @@ mod scratch;
 mod shape;
 mod step;
 pub mod topology;
+mod what_if;
 
 pub use admit::{JOBS_MAX, NODE_DEVICES_MAX, NODES_MAX, RESERVATIONS_MAX, TENANTS_MAX, USERS_MAX};
 pub use check::Violation;
@@ -50,6 +51,7 @@ pub use order::service;
 pub use pass::{PASS_GRANTS_MAX, PASS_LEASES_MAX, REPORT_WAITING_MAX};
 pub use polder_model::Policy;
 pub use report::{Held, Report, Waiting, WaitingOn};
+pub use what_if::{Outlook, WHAT_IF_PLANS_MAX};
 
 /// The version whose replay gives the same decisions. It grows with every change of behaviour.
 pub const ENGINE_VERSION: u32 = 2;

@@ -248,6 +248,7 @@ pub struct Move {
 
 /// Devices of one node for one task.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Spot {
     /// Which node.
     pub node: NodeId,

@@ -16,6 +16,7 @@ pub(crate) mod top;
 pub(crate) mod up;
 pub(crate) mod usage;
 pub(crate) mod wait;
+pub(crate) mod what_if;
 
 mod ask;
 
@@ -89,6 +90,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Done {
         Command::Devices(devices) => devices.execute(context).await,
         Command::Top(top) => top.execute(context).await,
         Command::Explain(explain) => explain.execute(context).await,
+        Command::WhatIf(question) => question.execute(context).await,
         Command::Usage(usage) => usage.execute(context).await,
         Command::Admin(admin) => admin.execute(context).await,
         Command::Completions(completions) => completions.execute(context),

@@ -35,6 +35,13 @@ A job file is TOML or YAML with these keys, all optional; flags win over it:
   [yields]
   grace = \"10s\"
   retries = 2
+  [terms]                       # the flags of the same names
+  class = \"training\"
+  preemptible = true
+  checkpoint_interval = \"10m\"
+  estimate = \"2h\"
+  partition = \"train\"
+  island = \"prefer\"
 
 The job starts in your working directory with your environment (POLDER_TOKEN excepted), unless
 --directory, --env or the file say otherwise. Each of several tasks finds RANK, WORLD_SIZE,

@@ -1,6 +1,6 @@
 //! An ask in the making: what was said so far, from wherever.
 
-use super::Tasks;
+use super::{Tasks, Terms};
 use crate::failure::Failure;
 use crate::show;
 use polder_model::{
@@ -39,6 +39,7 @@ pub(crate) struct Draft {
     pub(crate) priority_for: Option<Micros>,
     pub(crate) grace: Option<Micros>,
     pub(crate) retries: Option<u32>,
+    pub(crate) terms: Terms,
 }
 
 /// What the daemon and the process of the caller add to a draft.
@@ -93,6 +94,7 @@ impl Draft {
             priority_for: over.priority_for.or(self.priority_for),
             grace: over.grace.or(self.grace),
             retries: over.retries.or(self.retries),
+            terms: self.terms.with(over.terms),
         }
     }
 
@@ -113,7 +115,7 @@ impl Draft {
         };
         let tasks = self.tasks.unwrap_or_default();
         let usual = Yields::default();
-        let ask = Ask {
+        let mut ask = Ask {
             tenant: self.tenant.unwrap_or(caller.tenant),
             user: caller.user,
             name: self.name,
@@ -140,6 +142,7 @@ impl Draft {
             place: PlaceAsk::default(),
             hints: Hints::default(),
         };
+        self.terms.apply(&mut ask, show::now());
         ask.check().map_err(Failure::usage)?;
         Ok(ask)
     }
@@ -158,7 +161,9 @@ impl Draft {
 
     fn device_ask(&self, tenant_default: Option<Permille>) -> DeviceAsk {
         let whole = self.whole.unwrap_or(false);
-        let (compute, memory) = if whole {
+        let (compute, memory) = if self.devices == Some(0) {
+            (self.compute.unwrap_or(Permille(0)), self.memory.unwrap_or(Bytes(0)))
+        } else if whole {
             // What was said beside `whole` stays, so that the check can name the contradiction.
             (self.compute.unwrap_or(Permille::WHOLE), self.memory.unwrap_or(Bytes(0)))
         } else {

@@ -1,7 +1,7 @@
 //! Job files: TOML or YAML, the same keys in both.
 
 use super::scalar::{Plain, Spelled};
-use super::{Draft, Tasks};
+use super::{Draft, Tasks, Terms};
 use crate::failure::Failure;
 use polder_model::{Bytes, Micros, MilliCpu, Permille, TenantPath};
 use serde::Deserialize;
@@ -91,6 +91,7 @@ struct JobFile {
     host: HostTable,
     when: WhenTable,
     yields: YieldsTable,
+    terms: Terms,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,6 +156,7 @@ impl JobFile {
             priority_for: value(self.when.priority_for),
             grace: value(self.yields.grace),
             retries: self.yields.retries,
+            terms: self.terms,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The flags that `run` and `submit` share.
 
-use super::Draft;
+use super::{Draft, Terms};
 use clap::Args;
 use polder_model::{Bytes, Micros, MilliCpu, Permille, TenantPath};
 use std::str::FromStr;
@@ -23,7 +23,7 @@ pub(crate) struct JobFlags {
     /// Whole devices: nobody else on them, no interception, native speed.
     #[arg(long, conflicts_with_all = ["compute", "compute_max", "memory"])]
     whole: bool,
-    /// Devices for each task [default: 1].
+    /// Devices for each task; 0 for a job of CPU and memory alone [default: 1].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     devices: Option<u32>,
     /// A device model that will do, or a part of its name; may be given again.
@@ -62,6 +62,8 @@ pub(crate) struct JobFlags {
     /// Try again this often when it fails [default: 0].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     retries: Option<u32>,
+    #[command(flatten)]
+    terms: Terms,
 }
 
 impl JobFlags {
@@ -89,6 +91,7 @@ impl JobFlags {
             priority_for: self.priority_for,
             grace: self.grace,
             retries: self.retries,
+            terms: self.terms,
         }
     }
 }

@@ -7,7 +7,9 @@ mod draft;
 mod file;
 mod flags;
 mod scalar;
+mod terms;
 
 pub(crate) use draft::{Caller, Draft};
 pub(crate) use file::read;
 pub(crate) use flags::{JobFlags, Tasks};
+pub(crate) use terms::Terms;

@@ -12,5 +12,6 @@ mod orders;
 mod placement;
 mod properties;
 mod scale;
+mod what_if;
 mod world;
 mod yields;

@@ -1,6 +1,8 @@
 //! Tenants, users, backups, the audit log and the end of the server.
 
-use polder_model::{Bytes, Permille, Quota, Role, Tenant, TenantPath, Timestamp, User, UserName};
+use polder_model::{
+    Bytes, Permille, Quota, Role, Share, Tenant, TenantPath, Timestamp, User, UserName,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -34,6 +36,12 @@ pub struct TenantChange {
     /// Share used when an ask names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_compute: Option<Permille>,
+    /// What it is due, and how it shares what others leave.
+    #[serde(default)]
+    pub share: Share,
+    /// The most each of its users may hold at once.
+    #[serde(default)]
+    pub user_quota: Quota,
 }
 
 /// The users, by name.

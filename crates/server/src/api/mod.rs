@@ -5,6 +5,7 @@
 
 mod admin;
 mod jobs;
+mod policy;
 mod pool;
 mod problem;
 mod usage;
@@ -16,6 +17,9 @@ pub use admin::{
 pub use jobs::{
     Change, JobDetail, JobList, JobQuery, LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView,
     StateFilter, Stream, WaitAnswer, WaitQuery, WaitUntil,
+};
+pub use policy::{
+    ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,
 };
 pub use pool::{
     DeviceList, DeviceView, LeaseList, LeaseQuery, NodeList, NodeView, Status, VersionInfo, WhoAmI,

@@ -27,6 +27,10 @@ pub(crate) enum Action<'a> {
     RemoveUser(&'a User),
     /// Read the audit log.
     SeeAudit,
+    /// Change the settings that decisions depend on.
+    ChangePolicy,
+    /// Reserve nodes, or give a reservation up.
+    Reserve,
     /// Copy the journal.
     Backup,
     /// Stop the server.
@@ -103,6 +107,8 @@ pub(crate) fn decide(who: &Principal, what: Action<'_>) -> Result<(), Denied> {
             let allowed = role == Role::Admin || may_change(who, user.role, &user.tenants);
             (allowed, "admins, and tenant admins within their tenants")
         }
+        Action::ChangePolicy => (role == Role::Admin, "admins"),
+        Action::Reserve => (role >= Role::Operator, "operators and admins"),
         Action::SeeAudit => (role >= Role::Operator, "operators and admins"),
         Action::Backup | Action::Shutdown => (role == Role::Admin, "admins"),
     };
@@ -133,6 +139,8 @@ impl fmt::Display for Action<'_> {
             Self::SetUser { .. } => f.write_str("give a user this role and these tenants"),
             Self::RemoveUser(user) => write!(f, "remove user {}", user.name),
             Self::SeeAudit => f.write_str("read the audit log"),
+            Self::ChangePolicy => f.write_str("change the policy"),
+            Self::Reserve => f.write_str("reserve nodes"),
             Self::Backup => f.write_str("take a backup"),
             Self::Shutdown => f.write_str("stop the server"),
         }
@@ -164,7 +172,7 @@ mod tests {
         let stranger = user("eve", Role::User, "lab");
         let set = |before, role, tenants| Action::SetUser { before, role, tenants };
         let (ours, theirs) = (std::slice::from_ref(&below), std::slice::from_ref(&other));
-        let actions: [(&str, Action<'_>); 24] = [
+        let actions: [(&str, Action<'_>); 26] = [
             ("see the pool", Action::SeePool),
             ("see own tenant", Action::SeeTenant(&own)),
             ("see tenant below", Action::SeeTenant(&below)),
@@ -188,6 +196,8 @@ mod tests {
             ("demote operator", set(Some(&chief), Role::User, ours)),
             ("remove member below", Action::RemoveUser(&member)),
             ("read the audit log", Action::SeeAudit),
+            ("change the policy", Action::ChangePolicy),
+            ("reserve nodes", Action::Reserve),
             ("stop the server", Action::Shutdown),
         ];
         let roles = [Role::Viewer, Role::User, Role::TenantAdmin, Role::Operator, Role::Admin];

@@ -84,8 +84,8 @@ pub(super) async fn set_tenant(
     Path(path): Path<String>,
     Body(change): Body<TenantChange>,
 ) -> Result<Json<TenantView>, ApiError> {
-    let TenantChange { quota, default_compute } = change;
-    let tenant = Tenant { quota, default_compute, ..Tenant::new(parse(&path)?) };
+    let TenantChange { quota, default_compute, share, user_quota } = change;
+    let tenant = Tenant { path: parse(&path)?, quota, default_compute, share, user_quota };
     app.handle.write(caller, Write::TenantSet { tenant: tenant.clone() }).await?;
     Ok(Json(app.handle.query(move |view| tenant_view(view, &tenant)).await?))
 }

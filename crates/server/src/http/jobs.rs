@@ -57,7 +57,7 @@ pub(super) async fn submit(
     }
 }
 
-async fn read_ask(app: &App, caller: &Caller, mut body: Value) -> Result<Ask, ApiError> {
+pub(super) async fn read_ask(app: &App, caller: &Caller, mut body: Value) -> Result<Ask, ApiError> {
     let Some(members) = body.as_object_mut() else {
         return Err(ApiError::bad_request("in the body: a job is a JSON object"));
     };

@@ -8,6 +8,7 @@ mod jobs;
 mod listen;
 mod logs;
 mod openapi;
+mod policy;
 mod pool;
 mod problem;
 mod usage;
@@ -27,7 +28,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Router, http::StatusCode};
 use futures_util::FutureExt as _;
 use polder_model::TenantPath;
@@ -88,6 +89,7 @@ pub(crate) fn router(app: App) -> Router {
     let sync = post(agent::sync).layer(DefaultBodyLimit::max(SYNC_BODY_BYTES_MAX));
     let tenant = get(admin::tenant).put(admin::set_tenant).delete(admin::remove_tenant);
     let user = get(admin::user).put(admin::set_user).delete(admin::remove_user);
+    let reservation = put(policy::set_reservation).delete(policy::remove_reservation);
     Router::new()
         .route("/healthz", get(pool::healthz))
         .route("/readyz", get(pool::readyz))
@@ -111,6 +113,10 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/tenants/{*path}", tenant)
         .route("/api/v1/users", get(admin::users))
         .route("/api/v1/users/{name}", user)
+        .route("/api/v1/policy", get(policy::policy).put(policy::set_policy))
+        .route("/api/v1/reservations", get(policy::reservations))
+        .route("/api/v1/reservations/{name}", reservation)
+        .route("/api/v1/what-if", post(policy::what_if))
         .route("/api/v1/backup", post(admin::backup))
         .route("/api/v1/shutdown", post(admin::shutdown))
         .route("/api/v1/agent/sync", sync)

@@ -178,9 +178,12 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
         R::TenantHasJobs { .. } | R::TenantHasChildren { .. } | R::TenantHasUsers { .. } => {
             ApiError::conflict("in-use", detail)
         }
-        R::UnknownUser { .. } | R::UnknownJob { .. } | R::UnknownNode { .. } => {
-            ApiError::not_found(detail)
-        }
+        R::Policy(_) => unprocessable("policy"),
+        R::Reservation(_) | R::ReservedTwice { .. } => unprocessable("reservation"),
+        R::UnknownReservation { .. }
+        | R::UnknownUser { .. }
+        | R::UnknownJob { .. }
+        | R::UnknownNode { .. } => ApiError::not_found(detail),
         _ => unprocessable("refused"),
     }
 }

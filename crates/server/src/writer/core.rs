@@ -253,6 +253,18 @@ impl Core {
                 let allowed = may(Action::ChangeTenant(&path));
                 self.change(allowed, Event::TenantRemoved { tenant: path }, Written::Removed)
             }
+            Write::PolicySet { policy } => {
+                let allowed = may(Action::ChangePolicy);
+                self.change(allowed, Event::PolicySet { policy }, Written::Noted)
+            }
+            Write::ReservationSet { reservation } => {
+                let allowed = may(Action::Reserve);
+                self.change(allowed, Event::ReservationSet { reservation }, Written::Noted)
+            }
+            Write::ReservationRemove { name } => {
+                let allowed = may(Action::Reserve);
+                self.change(allowed, Event::ReservationRemoved { name }, Written::Removed)
+            }
             Write::UserSet { name, change } => {
                 let before = self.engine.users().find(|user| user.name == name);
                 let added_at = before.map_or_else(|| self.time.peek(), |user| user.added_at);
@@ -379,6 +391,9 @@ fn describe(write: &Write) -> (&'static str, String) {
         Write::Cancel { job } => ("job.cancel", job.to_string()),
         Write::TenantSet { tenant } => ("tenant.set", tenant.path.to_string()),
         Write::TenantRemove { path } => ("tenant.remove", path.to_string()),
+        Write::PolicySet { .. } => ("policy.set", "the policy".to_owned()),
+        Write::ReservationSet { reservation } => ("reservation.set", reservation.name.clone()),
+        Write::ReservationRemove { name } => ("reservation.remove", name.clone()),
         Write::UserSet { name, .. } => ("user.set", name.to_string()),
         Write::UserRemove { name } => ("user.remove", name.to_string()),
         Write::Backup { path } => ("backup", path.clone()),

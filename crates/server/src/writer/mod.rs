@@ -21,8 +21,8 @@ use crate::auth::{Caller, Denied, UnknownUser};
 use crate::journal::AppendError;
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, JobId, PoolId, SyncRefusal, SyncRequest, SyncResponse, Tenant, TenantPath, Timestamp,
-    UserName,
+    Ask, JobId, Policy, PoolId, Reservation, SyncRefusal, SyncRequest, SyncResponse, Tenant,
+    TenantPath, Timestamp, UserName,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -62,6 +62,9 @@ pub(crate) enum Write {
     Cancel { job: JobId },
     TenantSet { tenant: Tenant },
     TenantRemove { path: TenantPath },
+    PolicySet { policy: Box<Policy> },
+    ReservationSet { reservation: Reservation },
+    ReservationRemove { name: String },
     UserSet { name: UserName, change: UserChange },
     UserRemove { name: UserName },
     Backup { path: String },

@@ -1,7 +1,9 @@
-//! `polder admin`: tenants, quotas, users and backups.
+//! `polder admin`: tenants, quotas, the policy, reservations, users and backups.
 
 mod backup;
+mod policy;
 mod quota;
+mod reservation;
 mod tenant;
 mod user;
 
@@ -23,6 +25,12 @@ enum AdminCommand {
     /// What tenants may hold at once
     #[command(subcommand)]
     Quota(quota::QuotaCommand),
+    /// Who is next, where, who yields: the settings that decisions depend on
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Nodes kept for a tenant, or for maintenance, at times known ahead
+    #[command(subcommand)]
+    Reservation(reservation::ReservationCommand),
     /// People and what they may do
     #[command(subcommand)]
     User(user::UserCommand),
@@ -35,6 +43,8 @@ impl Admin {
         match self.command {
             AdminCommand::Tenant(command) => command.execute(context).await,
             AdminCommand::Quota(command) => command.execute(context).await,
+            AdminCommand::Policy(command) => command.execute(context).await,
+            AdminCommand::Reservation(command) => command.execute(context).await,
             AdminCommand::User(command) => command.execute(context).await,
             AdminCommand::Backup(backup) => backup.execute(context).await,
         }

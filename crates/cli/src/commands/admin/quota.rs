@@ -29,6 +29,9 @@ pub(crate) struct QuotaSet {
     /// Most device memory at once: `40GiB`, or `none`.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = memory)]
     memory: Option<Limit<Bytes>>,
+    /// What each user of the tenant may hold, instead of what all of it may.
+    #[arg(long)]
+    per_user: bool,
 }
 
 /// A limit that is set, or taken away.
@@ -43,7 +46,8 @@ impl QuotaCommand {
             return Err(Failure::new(Exit::NotFound, format!("no tenant {}", set.tenant))
                 .help(format!("add it with `polder admin tenant set {}`", set.tenant)));
         };
-        change.quota = set.over(change.quota);
+        let quota = if set.per_user { &mut change.user_quota } else { &mut change.quota };
+        *quota = set.over(quota.clone());
         let tenant = put(&client, &set.tenant, &change).await?;
         told(context, &tenant, &format!("quota of {} is set", set.tenant))?;
         Ok(0)
@@ -73,6 +77,11 @@ fn memory(text: &str) -> Result<Limit<Bytes>, String> {
 }
 
 /// Compute over several devices, in thousandths of one.
+pub(super) fn amount(text: &str) -> Result<u64, String> {
+    compute(text)?.0.ok_or_else(|| "write 250% or 2.5".to_owned())
+}
+
+/// The same, or no limit.
 fn compute(text: &str) -> Result<Limit<u64>, String> {
     const DEVICES_MAX: u64 = 1_000_000;
     limit(text, |text| {
@@ -124,6 +133,7 @@ mod tests {
             devices: Some(Limit(None)),
             compute: None,
             memory: Some(Limit(Some(Bytes(7)))),
+            per_user: false,
         };
         let now = Quota { devices: Some(1), compute: Some(2), memory: None };
         assert_eq!(

@@ -1,12 +1,13 @@
 //! `polder admin tenant`: organisations, teams and projects.
 
+use super::quota::amount;
 use super::{Context, Done};
 use crate::client::{Client, Query};
 use crate::failure::{Exit, Failure};
 use crate::output::Table;
 use clap::Subcommand;
 use hyper::Method;
-use polder_model::{Permille, Resource, TenantPath};
+use polder_model::{Permille, Resource, Tenant, TenantPath};
 use polder_server::api::{Removed, TenantChange, TenantList, TenantView};
 use serde_json::json;
 
@@ -22,6 +23,12 @@ pub(crate) enum TenantCommand {
         /// Share of jobs that name none.
         #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
         default_compute: Option<Permille>,
+        /// Compute it is due before anybody gets more than theirs: `250%` or `2.5`.
+        #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = amount)]
+        deserved: Option<u64>,
+        /// Its part of what is left, relative to its siblings' [default: 1].
+        #[arg(long, value_name = "N", allow_hyphen_values = true)]
+        weight: Option<u32>,
     },
     /// Remove a tenant that has no jobs and no tenants below it
     Remove {
@@ -35,9 +42,11 @@ impl TenantCommand {
         let client = context.client()?;
         match self {
             Self::List => list(context, &client).await?,
-            Self::Set { tenant, default_compute } => {
+            Self::Set { tenant, default_compute, deserved, weight } => {
                 let mut change = current(&client, &tenant).await?.unwrap_or_default();
                 change.default_compute = default_compute.or(change.default_compute);
+                change.share.deserved = deserved.unwrap_or(change.share.deserved);
+                change.share.weight = weight.unwrap_or(change.share.weight);
                 let set = put(&client, &tenant, &change).await?;
                 told(context, &set, &format!("tenant {tenant} is set"))?;
             }
@@ -71,7 +80,8 @@ pub(super) async fn current(
 ) -> Result<Option<TenantChange>, Failure> {
     match client.get::<TenantView>(Query::new(&["tenants", tenant.as_str()])).await {
         Ok(TenantView { tenant, .. }) => {
-            Ok(Some(TenantChange { quota: tenant.quota, default_compute: tenant.default_compute }))
+            let Tenant { quota, default_compute, share, user_quota, .. } = tenant;
+            Ok(Some(TenantChange { quota, default_compute, share, user_quota }))
         }
         Err(failure) if failure.exit == Exit::NotFound => Ok(None),
         Err(failure) => Err(failure),

@@ -1,0 +1,88 @@
+//! `polder admin policy`: the settings that decisions depend on.
+
+use super::tenant::told;
+use super::{Context, Done};
+use crate::failure::Failure;
+use crate::policy;
+use clap::Subcommand;
+use hyper::Method;
+use polder_model::Policy;
+use std::path::PathBuf;
+
+const FILE_HELP: &str = "\
+A policy file is TOML; every key may be left out:
+  [order]
+  by = [\"priority\", \"fair_share\", \"arrival\"]  # the first that tells two jobs apart decides
+  ageing = \"1h\"                  # waiting so long counts as one point of priority
+  wait_max = \"2d\"                # who waited so long goes first
+  classes = [\"interactive\"]      # for the term `class`
+  # other terms: shortest, smallest_area, deadline, least_service, gittins, class, or a weighted
+  # sum in thousandths: { blend = { shortest = 700, arrival = 300 } }
+  [[times]]                       # another order at some hours
+  from = \"08:00\"
+  until = \"20:00\"
+  days = [\"monday\", \"tuesday\"]
+  order = { by = [\"class\"], classes = [\"interactive\"] }
+  [fair_share]
+  half_life = \"7d\"               # after this long, past use counts half
+  model_weights = { T4 = 250 }    # thousandths
+  [place]
+  rule = \"layered\"               # tightest, best_fit, spread, balance, fragmentation, layered
+  [backfill]
+  reserved = 1                    # 0 none, 1 EASY, many conservative
+  believe = \"predicted\"          # limit, estimate, predicted
+  [reclaim]
+  priority = true                 # lower priority yields to higher
+  quota = true                    # who holds more than deserved yields to who holds less
+  spot = true                     # spot yields to whatever is not
+  runtime_min = \"5m\"
+  moves_max = 2
+  [classes.training]
+  partition = \"train\"
+  borrow = true";
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Print it
+    Show,
+    /// Replace it by a file's; decisions follow it from then on
+    #[command(after_long_help = FILE_HELP)]
+    Set {
+        /// The file, TOML.
+        file: PathBuf,
+    },
+    /// Say whether a file is a policy, and change nothing
+    #[command(after_long_help = FILE_HELP)]
+    Check {
+        /// The file, TOML.
+        file: PathBuf,
+    },
+}
+
+impl PolicyCommand {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        match self {
+            Self::Show => {
+                let now: Policy = context.client()?.get("policy").await?;
+                if context.out.json_wanted() {
+                    context.out.json(&now)?;
+                } else {
+                    let text = toml::to_string(&now)
+                        .map_err(|error| Failure::failed(format!("the policy: {error}")))?;
+                    context.out.text(text.trim_end())?;
+                }
+            }
+            Self::Set { file } => {
+                let wanted = policy::read(&file)?;
+                let set: Policy = context.client()?.send(Method::PUT, "policy", &wanted).await?;
+                told(context, &set, "the policy is set")?;
+            }
+            Self::Check { file } => {
+                let checked = policy::read(&file)?;
+                told(context, &checked, &format!("{} is a policy", file.display()))?;
+            }
+        }
+        Ok(0)
+    }
+}

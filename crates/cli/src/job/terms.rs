@@ -1,0 +1,160 @@
+//! The terms on which a job runs and where: class, market, estimate, deadline, how it yields, which
+//! nodes, and what helps to predict it.
+
+use clap::{Args, ValueEnum};
+use polder_model::{Ask, Market, Micros, NodeId, Timestamp, Wish, WorkClass};
+use serde::Deserialize;
+
+/// What was said of a job's terms. A member that is `None`, false or empty was not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
+#[command(next_help_heading = "On which terms, and where")]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Terms {
+    /// What kind of work it is: policies may serve kinds differently [default: batch].
+    #[arg(long, value_enum, value_name = "KIND")]
+    class: Option<Class>,
+    /// Runs on spot terms: it yields to whatever does not.
+    #[arg(long)]
+    spot: bool,
+    /// How long you think it runs; nothing is ended by it, but it may start earlier.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    estimate: Option<Micros>,
+    /// By when it should be over, from now.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    deadline_in: Option<Micros>,
+    /// It may be ended to make room for others, and is queued again then.
+    #[arg(long)]
+    preemptible: bool,
+    /// How long it runs before it may be ended for others.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    runtime_min: Option<Micros>,
+    /// How often it saves its work by itself; what came after is lost when it yields.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    checkpoint_interval: Option<Micros>,
+    /// What a restart costs it beside the work lost.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    restart_cost: Option<Micros>,
+    /// Only in this partition.
+    #[arg(long, value_name = "NAME")]
+    partition: Option<String>,
+    /// Only on this node; may be given again.
+    #[arg(long = "node", value_name = "NODE")]
+    nodes: Vec<NodeId>,
+    /// Not on this node; may be given again.
+    #[arg(long = "avoid-node", value_name = "NODE")]
+    nodes_avoided: Vec<NodeId>,
+    /// Only on nodes with this label; may be given again.
+    #[arg(long = "label", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// No node is shared with other tasks of the tenant that name the same word.
+    #[arg(long, value_name = "WORD")]
+    apart: Option<String>,
+    /// A task's devices on one island of fast links.
+    #[arg(long, value_enum, value_name = "HOW")]
+    island: Option<How>,
+    /// A task's devices on one NUMA node.
+    #[arg(long, value_enum, value_name = "HOW")]
+    numa: Option<How>,
+    /// A task's devices each on a NIC rail of its own.
+    #[arg(long, value_enum, value_name = "HOW")]
+    rail: Option<How>,
+    /// A digest of the script it runs, to predict it by.
+    #[arg(long, value_name = "TEXT")]
+    script: Option<String>,
+    /// Parameters of the model, to predict it by.
+    #[arg(long, value_name = "N")]
+    model_parameters: Option<u64>,
+    /// The data set's name, to predict it by.
+    #[arg(long, value_name = "TEXT")]
+    data_set: Option<String>,
+}
+
+/// A kind of work, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Class {
+    /// Runs to its end with nobody waiting for it
+    Batch,
+    /// Trains a model
+    Training,
+    /// Serves requests
+    Inference,
+    /// Somebody sits before it
+    Interactive,
+}
+
+/// How much a placement matters, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum How {
+    /// Better so
+    Prefer,
+    /// Only so
+    Require,
+}
+
+impl Terms {
+    /// `over` on top of this: what it says wins, and lists replace lists.
+    pub(crate) fn with(self, over: Self) -> Self {
+        fn list<T>(under: Vec<T>, over: Vec<T>) -> Vec<T> {
+            if over.is_empty() { under } else { over }
+        }
+        Self {
+            class: over.class.or(self.class),
+            spot: over.spot || self.spot,
+            estimate: over.estimate.or(self.estimate),
+            deadline_in: over.deadline_in.or(self.deadline_in),
+            preemptible: over.preemptible || self.preemptible,
+            runtime_min: over.runtime_min.or(self.runtime_min),
+            checkpoint_interval: over.checkpoint_interval.or(self.checkpoint_interval),
+            restart_cost: over.restart_cost.or(self.restart_cost),
+            partition: over.partition.or(self.partition),
+            nodes: list(self.nodes, over.nodes),
+            nodes_avoided: list(self.nodes_avoided, over.nodes_avoided),
+            labels: list(self.labels, over.labels),
+            apart: over.apart.or(self.apart),
+            island: over.island.or(self.island),
+            numa: over.numa.or(self.numa),
+            rail: over.rail.or(self.rail),
+            script: over.script.or(self.script),
+            model_parameters: over.model_parameters.or(self.model_parameters),
+            data_set: over.data_set.or(self.data_set),
+        }
+    }
+
+    /// Writes what was said into an ask. `now` is what a deadline counts from.
+    pub(crate) fn apply(self, ask: &mut Ask, now: Timestamp) {
+        let when = &mut ask.when;
+        when.class = self.class.map_or(WorkClass::Batch, |class| match class {
+            Class::Batch => WorkClass::Batch,
+            Class::Training => WorkClass::Training,
+            Class::Inference => WorkClass::Inference,
+            Class::Interactive => WorkClass::Interactive,
+        });
+        when.market = if self.spot { Market::Spot } else { Market::OnDemand };
+        when.estimate = self.estimate;
+        when.deadline = self.deadline_in.map(|length| now.after(length));
+        let yields = &mut ask.yields;
+        yields.preemptible = self.preemptible;
+        yields.runtime_min = self.runtime_min.unwrap_or(yields.runtime_min);
+        yields.checkpoint_interval = self.checkpoint_interval;
+        yields.restart_cost = self.restart_cost.unwrap_or(yields.restart_cost);
+        let place = &mut ask.place;
+        place.partition = self.partition;
+        place.nodes = self.nodes.into_iter().collect();
+        place.nodes_avoided = self.nodes_avoided.into_iter().collect();
+        place.labels = self.labels.into_iter().collect();
+        place.apart = self.apart;
+        let wish = |how: Option<How>| match how {
+            None => Wish::Any,
+            Some(How::Prefer) => Wish::Prefer,
+            Some(How::Require) => Wish::Require,
+        };
+        place.island = wish(self.island);
+        place.numa = wish(self.numa);
+        place.rail = wish(self.rail);
+        ask.hints.script = self.script;
+        ask.hints.model_parameters = self.model_parameters;
+        ask.hints.data_set = self.data_set;
+    }
+}

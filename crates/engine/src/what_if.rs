@@ -1,0 +1,78 @@
+//! What would happen if: on a copy, so that nothing of it is left behind.
+
+use crate::{Engine, Refusal};
+use polder_model::{Decision, Event, Explanation, Ground, JobId, Spot, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Most plans of one question: what would follow after them is left open.
+pub const WHAT_IF_PLANS_MAX: u32 = 64;
+
+/// What would happen at once.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outlook {
+    /// Jobs that would start, in order, and where.
+    pub starts: Vec<(JobId, Vec<Spot>)>,
+    /// Jobs that would yield, for whom, and on what ground.
+    pub yields: Vec<(JobId, JobId, Ground)>,
+    /// How the jobs that were asked about would stand, if they still wait then.
+    pub waits: Vec<Explanation>,
+    /// More would follow than was looked at.
+    pub more: bool,
+}
+
+impl Engine {
+    /// What would happen at once if these events came now. Nothing is changed.
+    ///
+    /// # Errors
+    /// The first event that would not be accepted.
+    pub fn what_if(&self, at: Timestamp, events: &[Event]) -> Result<Outlook, Refusal> {
+        let mut copy = self.clone();
+        let at = at.max(copy.now());
+        let mut asked: Vec<JobId> = Vec::new();
+        for event in events {
+            copy.admit(at, event)?;
+            if copy.apply(at, event).is_ok()
+                && let Event::JobSubmitted { job, .. } = event
+            {
+                asked.push(*job);
+            }
+        }
+        let mut outlook = Outlook::default();
+        for plan in 0.. {
+            let (decisions, _) = copy.plan(at);
+            outlook.more = plan == WHAT_IF_PLANS_MAX && !decisions.is_empty();
+            if decisions.is_empty() || outlook.more {
+                break;
+            }
+            for decision in decisions {
+                outlook.note(&decision);
+                // What a plan says is acceptable in the state it was made in.
+                let _ = copy.apply(at, &Event::Decided { decision });
+            }
+        }
+        let waits = |job: &JobId| {
+            let explanation = copy.explain(at, *job)?;
+            explanation.position.is_some().then_some(explanation)
+        };
+        outlook.waits = asked.iter().filter_map(waits).collect();
+        Ok(outlook)
+    }
+}
+
+impl Outlook {
+    fn note(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Grant { job, leases } => {
+                let spots = leases.iter().map(|lease| Spot {
+                    node: lease.node.clone(),
+                    devices: lease.slices.iter().map(|slice| slice.device.clone()).collect(),
+                });
+                self.starts.push((*job, spots.collect()));
+            }
+            Decision::Preempt { job, victims, ground, .. } => {
+                self.yields.extend(victims.iter().map(|victim| (*victim, *job, *ground)));
+            }
+            _ => {}
+        }
+    }
+}
