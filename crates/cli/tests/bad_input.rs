@@ -103,7 +103,7 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
          90s, 15m, 2h or 1d",
     );
     flag(
-        &["--devices", "0"],
+        &["--devices", "0", "--compute", "30%"],
         "error: devices.count is 0 and yet something is asked of devices: leave it out, or ask for one",
     );
     flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 0 and 16");

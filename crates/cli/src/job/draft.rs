@@ -266,11 +266,18 @@ mod tests {
         let whole = Draft { whole: Some(true), ..draft() };
         check(Draft { compute: Some(Permille(10)), ..whole.clone() }, "leave out devices.compute");
         check(Draft { memory: Some(Bytes(1)), ..whole }, "leave out devices.memory");
-        check(Draft { devices: Some(0), ..draft() }, "devices.count is 0");
+        let none = Draft { devices: Some(0), compute: Some(Permille(10)), ..draft() };
+        check(none, "devices.count is 0");
         check(Draft { tasks: Some(Tasks { min: 0, max: 0 }), ..draft() }, "gang.min is 0");
         check(Draft { memory: Some(Bytes(0)), ..draft() }, "devices.memory is 0");
         let holds = Some(Micros::from_secs(60));
         check(Draft { priority_for: holds, ..draft() }, "set priority");
+    }
+
+    #[test]
+    fn a_job_may_need_no_device() {
+        let ask = finish(Draft { devices: Some(0), ..draft() });
+        assert_eq!((ask.devices.compute, ask.devices.memory), (Permille(0), Bytes(0)));
     }
 
     #[test]
