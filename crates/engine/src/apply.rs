@@ -4,6 +4,7 @@
 //! error leaves the state as it was.
 
 use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
+use crate::history::Shown;
 use crate::index::Index;
 use crate::order::decay::Faded;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
@@ -78,11 +79,12 @@ impl Engine {
                     cancelled_by: None,
                     preempted: 0,
                     served: 0,
-                    expected: None,
+                    outlook: self.facts.history.expect(ask),
                     index: 0,
                     claim: None,
                     hold: None,
                 };
+                self.facts.history.came(at, ask);
                 self.facts.next_job = JobId(job.0 + 1);
                 self.index.link_job(&self.facts, *job, &facts);
                 self.facts.jobs.insert(*job, facts);
@@ -338,6 +340,7 @@ impl Engine {
             let cancelled = job.cancelled_by.is_some();
             let Some(hold) = &mut job.hold else { return };
             hold.live = hold.live.saturating_sub(1);
+            hold.shown.see(end);
             let outcome = meaning(hold, &end.outcome);
             if outcome != Outcome::Succeeded {
                 hold.all_succeeded = false;
@@ -392,8 +395,9 @@ impl Engine {
                 job.attempt = *attempt;
                 job.hold = None;
             }),
-            Decision::Finish { job, .. } => {
+            Decision::Finish { job, outcome } => {
                 if let Some(facts) = self.facts.jobs.remove(job) {
+                    self.facts.history.ended(&facts, outcome);
                     self.index.unlink_job(&self.facts, *job, &facts);
                     self.index.live.remove_job(*job);
                 }
@@ -434,6 +438,7 @@ impl Engine {
             away: None,
             stop: None,
             returned: None,
+            shown: Shown::default(),
         };
         self.change_job(id, |job| {
             job.hold = Some(hold);

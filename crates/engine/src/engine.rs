@@ -148,6 +148,12 @@ impl Engine {
         self.facts.reservations.values()
     }
 
+    /// Thousandths of a device that jobs will probably ask for in each of the hours ahead.
+    #[must_use]
+    pub fn demand_ahead(&self, at: Timestamp, hours: usize) -> Vec<u64> {
+        self.facts.history.ahead(at, hours)
+    }
+
     /// Tenants, by path.
     pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
         self.facts.tenants.values().map(|facts| &facts.tenant)

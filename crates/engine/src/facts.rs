@@ -3,11 +3,13 @@
 //! A snapshot is exactly this. Whatever makes decisions fast is derived in [`crate::index`].
 
 use crate::Policy;
+use crate::history::{History, Shown};
 use crate::order::decay::Faded;
+use crate::predict::Outlook;
 use polder_model::{
-    Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, Micros, NodeId, Outcome, PoolId,
-    Quota, Reservation, ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp,
-    User, UserName,
+    Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, Quota,
+    Reservation, ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,9 @@ pub(crate) struct Facts {
     /// Nodes kept for somebody or nobody at times, by name.
     #[serde(default)]
     pub(crate) reservations: BTreeMap<String, Reservation>,
+    /// What was seen of jobs.
+    #[serde(default)]
+    pub(crate) history: History,
     /// Jobs that are not over.
     pub(crate) jobs: BTreeMap<JobId, JobFacts>,
     /// Leases that have not ended.
@@ -74,9 +79,9 @@ pub(crate) struct JobFacts {
     /// Device-time it had in leases that ended, in microseconds times devices.
     #[serde(default)]
     pub(crate) served: u64,
-    /// What is believed of its run time since it was queued, from the history of such jobs.
+    /// What history said of it when it was submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) expected: Option<Micros>,
+    pub(crate) outlook: Option<Outlook>,
     /// Its index since it was queued, from the history of such jobs; less is sooner.
     #[serde(default)]
     pub(crate) index: u64,
@@ -120,6 +125,9 @@ pub(crate) struct Hold {
     pub(crate) away: Option<Away>,
     pub(crate) stop: Option<StopReason>,
     pub(crate) returned: Option<ReturnReason>,
+    /// What its members showed of it so far.
+    #[serde(default)]
+    pub(crate) shown: Shown,
 }
 
 /// A node or device that went away under a lease.
@@ -176,6 +184,7 @@ impl Facts {
             users: BTreeMap::new(),
             nodes: BTreeMap::new(),
             reservations: BTreeMap::new(),
+            history: History::default(),
             jobs: BTreeMap::new(),
             leases: BTreeMap::new(),
         }

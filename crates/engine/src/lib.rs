@@ -25,6 +25,7 @@ mod error;
 mod explain;
 mod facts;
 pub mod fleet;
+mod history;
 mod index;
 mod line;
 pub mod mig;

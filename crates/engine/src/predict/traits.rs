@@ -71,7 +71,7 @@ fn stem(name: &str) -> u64 {
 }
 
 impl<'a> Traits<'a> {
-    /// What an ask tells. It has no fields for model size and data set.
+    /// What an ask tells.
     #[must_use]
     pub fn of(ask: &'a Ask) -> Self {
         let (devices, gang) = (&ask.devices, ask.gang);
@@ -89,9 +89,12 @@ impl<'a> Traits<'a> {
             name: ask.name.as_deref(),
             shape: digest(shape.into_iter().chain(models)),
             limit: ask.when.time_limit,
-            script: Some(digest(ask.work.command.iter().map(|word| text(word)))),
-            model_size: None,
-            data_set: None,
+            script: Some(match &ask.hints.script {
+                Some(script) => text(script),
+                None => digest(ask.work.command.iter().map(|word| text(word))),
+            }),
+            model_size: ask.hints.model_parameters,
+            data_set: ask.hints.data_set.as_deref(),
         }
     }
 
