@@ -2,6 +2,7 @@
 
 use crate::closest::Closest;
 use crate::facts::Facts;
+use crate::history;
 use crate::index::Index;
 use crate::index::queue::Queue;
 use crate::index::space::CellKey;
@@ -44,6 +45,7 @@ impl Engine {
             reasons: Vec::new(),
             predicted_start: None,
             help: Vec::new(),
+            expected: history::expected(facts),
         };
         match explanation.state {
             JobState::Queued if facts.claim.is_some() => {
@@ -58,6 +60,7 @@ impl Engine {
                 explanation.reasons = account.reasons;
                 explanation.help = account.help;
                 explanation.predicted_start = account.predicted_start;
+                explanation.help.extend(history::rightsize(facts));
             }
             JobState::Starting => {
                 let hold = facts.hold.as_ref()?;

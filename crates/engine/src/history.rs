@@ -5,8 +5,11 @@
 
 use crate::facts::JobFacts;
 use crate::predict::{Demand, Outlook, Outturn, Predictor, Traits};
-use polder_model::{Ask, Bytes, LeaseEnd, Micros, Outcome, Timestamp};
+use polder_model::{Ask, Bytes, Expected, Help, LeaseEnd, Micros, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// Fewest runs seen before less memory is proposed.
+const RIGHTSIZE_RUNS_MIN: u32 = 5;
 
 /// What the pool has seen of jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,15 +72,31 @@ impl History {
         self.runs.observe(&subject, job.outlook.as_ref(), outturn);
     }
 
-    /// What a job that has run this long is expected to run in all.
-    pub(crate) fn longer(&self, ask: &Ask, elapsed: Micros) -> Micros {
-        self.runs.longer(&Traits::of(ask).subject(), ask.when.time_limit, elapsed)
-    }
-
     /// Thousandths of a device that each of the next hours will probably bring.
     pub(crate) fn ahead(&self, at: Timestamp, hours: usize) -> Vec<u64> {
         let mut demand = self.demand.clone();
         demand.advance(at);
         demand.ahead(at, hours)
     }
+}
+
+/// What history said of a job, for people.
+pub(crate) fn expected(job: &JobFacts) -> Option<Expected> {
+    let Outlook { time, memory } = job.outlook?;
+    Some(Expected {
+        run_time_p50: Micros(time.p50),
+        run_time_p90: Micros(time.p90),
+        memory_p90: memory.level.map(|_| Bytes(memory.p90)),
+        observations: time.observations,
+        doubt: time.doubt,
+    })
+}
+
+/// Less memory that would do, when history is sure enough of it.
+pub(crate) fn rightsize(job: &JobFacts) -> Option<Help> {
+    let memory = job.outlook?.memory;
+    let enough = Bytes(memory.p90.saturating_add(memory.p90 / 5));
+    let known = memory.level.is_some() && memory.observations >= RIGHTSIZE_RUNS_MIN;
+    let less = enough < job.ask.devices.memory && !job.ask.devices.whole;
+    (known && less).then_some(Help::Rightsize { memory: enough })
 }

@@ -1,7 +1,8 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
 use crate::{
-    Bytes, DeviceId, JobId, JobState, MilliCpu, NodeId, Permille, TenantPath, Timestamp, UserName,
+    Bytes, DeviceId, JobId, JobState, Micros, MilliCpu, NodeId, Permille, TenantPath, Timestamp,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -139,6 +140,11 @@ pub enum Help {
         /// What fits now.
         fits: Permille,
     },
+    /// Ask for the memory that such jobs hold.
+    Rightsize {
+        /// Nine of ten held no more, with a fifth on top.
+        memory: Bytes,
+    },
     /// Wait for, or end, this job.
     JobEnds {
         /// Which.
@@ -177,6 +183,26 @@ pub struct Explanation {
     pub predicted_start: Option<Timestamp>,
     /// What would help.
     pub help: Vec<Help>,
+    /// What such jobs did before, where any is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<Expected>,
+}
+
+/// What history says of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Expected {
+    /// Half of such jobs run no longer.
+    pub run_time_p50: Micros,
+    /// Nine of ten such jobs run no longer.
+    pub run_time_p90: Micros,
+    /// Nine of ten such jobs hold no more memory on one device; absent where none was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_p90: Option<Bytes>,
+    /// How many of the most alike were seen.
+    pub observations: u32,
+    /// From 0 (it has always been the same) to 1000 (nothing is known).
+    pub doubt: u32,
 }
 
 impl fmt::Display for Resource {
@@ -290,6 +316,9 @@ impl fmt::Display for Help {
         match self {
             Self::LessMemory { fits } => write!(f, "asking for at most {fits} would fit now"),
             Self::LessCompute { fits } => write!(f, "asking for at most {fits} would fit now"),
+            Self::Rightsize { memory } => {
+                write!(f, "such jobs hold less: asking for {memory} would do for nine of ten")
+            }
             Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
             Self::RaiseQuota { tenant, user, resource, at_least } => write!(
                 f,

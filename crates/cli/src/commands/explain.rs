@@ -4,7 +4,7 @@ use super::{Context, Done};
 use crate::client::Query;
 use crate::show;
 use clap::Args;
-use polder_model::{Explanation, JobId, JobState, Outcome};
+use polder_model::{Expected, Explanation, JobId, JobState, Outcome};
 use std::fmt::Write;
 
 /// Flags of `polder explain`.
@@ -46,6 +46,13 @@ fn text(explanation: &Explanation) -> String {
         let left = start.since(show::now());
         let _ = writeln!(text, "  when  by {} at the latest, in {left}", show::moment(start));
     }
+    if let Some(expected) = &explanation.expected {
+        let Expected { run_time_p50, run_time_p90, observations, .. } = expected;
+        let _ = writeln!(
+            text,
+            "  runs  {run_time_p50}, nine of ten no longer than {run_time_p90} ({observations} seen)"
+        );
+    }
     for help in &explanation.help {
         let _ = writeln!(text, "  help  {}", show::plain(&help.to_string()));
     }
@@ -55,7 +62,7 @@ fn text(explanation: &Explanation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polder_model::{Help, Reason};
+    use polder_model::{Help, Micros, Reason};
 
     #[test]
     fn a_job_that_could_not_start_says_why() {
@@ -68,6 +75,7 @@ mod tests {
             reasons: vec![],
             predicted_start: None,
             help: vec![],
+            expected: None,
         };
         assert_eq!(text(&explanation), "job 7: not started\n  why   no such file\n");
     }
@@ -81,11 +89,19 @@ mod tests {
             reasons: vec![Reason::Behind { ahead: 1, first: JobId(5), fit: None }],
             predicted_start: None,
             help: vec![Help::JobEnds { job: JobId(5) }],
+            expected: Some(Expected {
+                run_time_p50: Micros::from_secs(60),
+                run_time_p90: Micros::from_secs(90),
+                memory_p90: None,
+                observations: 12,
+                doubt: 333,
+            }),
         };
         assert_eq!(
             text(&explanation),
             "job 7: queued, place 2 in the queue\n  \
              why   1 job is ahead in the queue; the first is job 5\n  \
+             runs  1m00s, nine of ten no longer than 1m30s (12 seen)\n  \
              help  it can start when job 5 ends\n"
         );
     }

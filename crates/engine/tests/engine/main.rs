@@ -5,6 +5,7 @@
 mod admission;
 mod explanations;
 mod gangs;
+mod history;
 mod lives;
 mod oracle;
 mod order;

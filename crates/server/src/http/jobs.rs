@@ -261,9 +261,15 @@ pub(super) async fn explain(
         return Ok(Json(explanation));
     }
     let state = finished(&app, &who, id).await?.state;
-    let (position, predicted_start) = (None, None);
-    let (reasons, help) = (Vec::new(), Vec::new());
-    Ok(Json(Explanation { job: id, state, position, reasons, predicted_start, help }))
+    Ok(Json(Explanation {
+        job: id,
+        state,
+        position: None,
+        reasons: Vec::new(),
+        predicted_start: None,
+        help: Vec::new(),
+        expected: None,
+    }))
 }
 
 /// The queue, from its head.
