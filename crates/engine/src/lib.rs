@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_types, reason = "what is banned in clippy.toml would break replays")]
 
 mod admit;
+mod ahead;
 mod apply;
 pub mod backfill;
 mod check;

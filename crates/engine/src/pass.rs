@@ -6,6 +6,7 @@
 //! of each bucket (see [`Queue`]). Once every device is held it looks at jobs that need none only,
 //! so that it does not grow with the length of the queue.
 
+use crate::ahead::{self, Ahead, Ends, Gang, Laid};
 use crate::facts::{Facts, JobFacts};
 use crate::index::queue::Queue;
 use crate::index::space::{CellKey, MACHINES};
@@ -43,6 +44,10 @@ pub(crate) struct Pass<'a> {
     more: More,
     next_lease: LeaseId,
     pool: Pool,
+    /// When what runs is believed to end, if the policy lets jobs start before those that wait.
+    ends: Option<&'a Ends>,
+    /// The future, once a job must wait.
+    ahead: Option<Ahead<'a>>,
     pub(crate) decisions: Vec<Decision>,
     pub(crate) report: Report,
 }
@@ -66,9 +71,17 @@ impl<'a> Pass<'a> {
             more: index.promised.clone(),
             next_lease: facts.next_lease,
             pool: Pool::of(index),
+            ends: None,
+            ahead: None,
             decisions: Vec::new(),
             report: Report::default(),
         }
+    }
+
+    /// The same, looking ahead: a job that fits may start before one that waits, if it does not
+    /// delay it as far as anybody knows.
+    pub(crate) fn looking(self, ends: Option<&'a Ends>) -> Self {
+        Self { ends, ..self }
     }
 
     /// Forgets what it granted.
@@ -106,6 +119,9 @@ impl<'a> Pass<'a> {
                 line.is_before((&rank, &key.tenant), until, |tenant| self.standing(tenant))
             };
             if until.is_some_and(|until| !is_before(until)) {
+                break;
+            }
+            if self.ahead.as_ref().is_some_and(Ahead::is_done) {
                 break;
             }
             if self.is_full() {
@@ -190,6 +206,12 @@ impl<'a> Pass<'a> {
         if room < u64::from(need.min) {
             return Err(Wait::Devices);
         }
+        if let Some(ends) = self.ends
+            && ahead::minds(job)
+        {
+            let spots = self.beside(ends, (id, job), need, &cells, want).ok_or(Wait::Room)?;
+            return self.grant(id, job, need, &spots);
+        }
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
         let Some(spots) = self.space.place(need, &open, need.min, want) else {
@@ -198,7 +220,50 @@ impl<'a> Pass<'a> {
             }
             return Err(Wait::Room);
         };
-        let mut leases = self.leases(id, job, &spots);
+        self.grant(id, job, need, &spots)
+    }
+
+    /// Room for a gang now, if that delays nobody who was promised a start; else promises it one.
+    fn beside(
+        &mut self,
+        ends: &'a Ends,
+        (id, job): (JobId, &JobFacts),
+        need: &Need,
+        cells: &[CellKey],
+        want: u32,
+    ) -> Option<Vec<Spot>> {
+        let span = ahead::span(self.facts, job);
+        if self.ahead.is_none() {
+            if let Some(spots) = self.space.place(need, cells, need.min, want) {
+                return Some(spots);
+            }
+            let (fleet, rule) = self.space.copy();
+            self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
+        }
+        let gang = Gang { demand: self.space.demand(need, cells), min: need.min, want };
+        let ahead = self.ahead.as_mut()?;
+        let Some(laid) = ahead.start(&gang, span) else {
+            ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
+            return None;
+        };
+        let named = |laid: &Laid| self.space.named(laid.spot.node, &laid.spot.devices);
+        let mut spots: Vec<Spot> = laid.iter().filter_map(named).collect();
+        spots.sort();
+        for lease in self.leases(id, job, &spots) {
+            self.space.take(&lease.node, &take_of(&lease, &job.ask));
+        }
+        Some(spots)
+    }
+
+    /// The leases that these spots, which are taken already, become.
+    fn grant(
+        &mut self,
+        id: JobId,
+        job: &JobFacts,
+        need: &Need,
+        spots: &[Spot],
+    ) -> Result<Vec<Lease>, Wait> {
+        let mut leases = self.leases(id, job, spots);
         let within = self.within_quota(need, job, &mut leases);
         if within.is_err() {
             self.give(job, &leases);

@@ -2,7 +2,7 @@
 //!
 //! What must hold: when an overlay is dropped, what is free is what it was before.
 
-use crate::fleet::{Fleet, Mark, NodeIx};
+use crate::fleet::{Demand, Fleet, Mark, NodeIx, RuleIx};
 use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
 use crate::need::Need;
 use polder_model::{DeviceId, NodeId};
@@ -151,7 +151,18 @@ impl<'a> Overlay<'a> {
         last
     }
 
-    fn named(&self, node: NodeIx, devices: &[u16]) -> Option<Spot> {
+    /// What is free now, as a value of its own, and the rule that places go by.
+    pub(crate) fn copy(&self) -> (Fleet, RuleIx) {
+        (self.base.fleet().borrow().clone(), self.base.rule())
+    }
+
+    /// A need that these cells may serve, as the kernel knows it.
+    pub(crate) fn demand(&self, need: &Need, cells: &[CellKey]) -> Demand {
+        self.base.demand(need, cells)
+    }
+
+    /// A place by name.
+    pub(crate) fn named(&self, node: NodeIx, devices: &[u16]) -> Option<Spot> {
         let entry = self.base.entry(node)?;
         let name = |place: &u16| Some(entry.devices.get(usize::from(*place))?.0.clone());
         let devices: Option<Vec<DeviceId>> = devices.iter().map(name).collect();

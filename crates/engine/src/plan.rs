@@ -5,7 +5,7 @@ use crate::index::queue::Queue;
 use crate::order::{self, hours};
 use crate::pass::Pass;
 use crate::step::step;
-use crate::{Engine, Report, reclaim};
+use crate::{Engine, Report, ahead, reclaim};
 use polder_model::{Decision, JobId, ReturnReason, Timestamp};
 use std::borrow::Cow;
 
@@ -16,7 +16,10 @@ impl Engine {
     pub fn plan(&self, at: Timestamp) -> (Vec<Decision>, Report) {
         let at = at.max(self.facts.now);
         let mut decisions: Vec<Decision> = self.steps(at).collect();
-        let mut pass = Pass::new(&self.facts, &self.index, at);
+        let backfills = self.facts.policy.backfill.reserved > 0;
+        let waits = backfills && !self.index.queue.order().is_empty();
+        let ends = waits.then(|| ahead::ends(&self.facts, &self.index, at));
+        let mut pass = Pass::new(&self.facts, &self.index, at).looking(ends.as_ref());
         pass.keep_promises();
         let queue = self.queue_at(at);
         pass.walk(&queue, None);

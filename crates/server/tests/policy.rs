@@ -42,7 +42,6 @@ async fn a_policy_is_changed_live_and_survives_a_restart() {
     fine(client.put("/api/v1/policy", wanted).await);
     let queue = fine(client.get("/api/v1/queue").await);
     assert_eq!(queue["entries"][0]["job"], 3);
-    fixture.stop().await;
     fixture.restart().await;
     let after = fine(fixture.client().get("/api/v1/policy").await);
     assert_eq!(after["order"]["by"], json!(["shortest"]));

@@ -1,8 +1,10 @@
 //! Those who wait, in order.
 //!
-//! Jobs of one tenant with equal needs, and equal rights where work yields, share a bucket: when its first must wait, so must all of
+//! Jobs of one tenant with equal needs, and equal rights where work yields, share a bucket: when
+//! its first must wait, so must all of
 //! it. A pass looks at the first of each bucket only.
 
+use crate::ahead;
 use crate::facts::{Facts, JobFacts};
 use crate::need::Need;
 use crate::order::{self, Rank, hours, next_change, rank};
@@ -21,6 +23,9 @@ pub(crate) struct BucketKey {
     /// may make others do.
     pub(crate) rights: Option<(bool, i32)>,
     pub(crate) need: Need,
+    /// Where the policy looks ahead: how long it is believed to run, up to an eighth of an octave.
+    /// A shorter job may start where an equal but longer one must wait.
+    pub(crate) span: u64,
 }
 
 /// The jobs that wait, in order.
@@ -36,12 +41,23 @@ pub(crate) struct Queue {
     changing: BTreeSet<(Timestamp, JobId)>,
 }
 
+/// A number's place among the eighths of octaves.
+fn eighths(value: u64) -> u64 {
+    match value.checked_ilog2() {
+        Some(octave @ 3..) => u64::from(octave) * 8 + ((value >> (octave - 3)) & 7),
+        _ => value,
+    }
+}
+
 fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
     let Ask { tenant, user, .. } = &job.ask;
     let user = facts.limits_users(tenant).then(|| user.clone());
     let rights = live::is_on(facts)
         .then(|| (job.ask.when.market == Market::Spot, order::priority(job, now)));
-    BucketKey { tenant: tenant.clone(), user, rights, need: Need::of(&job.ask) }
+    let looks_ahead = facts.policy.backfill.reserved > 0;
+    let span =
+        if looks_ahead { eighths(ahead::span(facts, job).expected.0) } else { 0 };
+    BucketKey { tenant: tenant.clone(), user, rights, need: Need::of(&job.ask), span }
 }
 
 impl Queue {

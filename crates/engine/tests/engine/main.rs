@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod admission;
+mod backfills;
 mod explanations;
 mod gangs;
 mod history;

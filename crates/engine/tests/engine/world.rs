@@ -222,6 +222,10 @@ impl World {
         self.at = self.at.after(Micros::from_secs(seconds));
     }
 
+    pub(crate) fn pass_until(&mut self, at: Timestamp) {
+        self.at = self.at.max(at);
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.at
     }

@@ -1,0 +1,126 @@
+//! Backfill through the whole engine: who starts before a job that waits, and who does not.
+
+use crate::world::{With, World, ask, gib};
+use polder_model::{Ask, Backfill, Believe, Event, JobId, Micros, Outcome, Policy};
+use proptest::prelude::*;
+
+/// Two devices, and this many promises.
+fn pool(reserved: u32, believe: Believe) -> World {
+    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    let backfill = Backfill { reserved, believe };
+    let policy = Policy { backfill, ..Policy::default() };
+    world.apply(Event::PolicySet { policy: Box::new(policy) });
+    world
+}
+
+fn whole(devices: u32, seconds: u64) -> Ask {
+    let mut ask = ask().whole().devices(devices).time_limit(seconds);
+    ask.yields.grace = Micros(0);
+    ask
+}
+
+/// Submits all while the first runs, and gives their states.
+fn states(mut world: World, asks: &[Ask]) -> String {
+    let running = world.submit(whole(1, 100));
+    world.run();
+    let jobs: Vec<JobId> = asks.iter().map(|ask| world.submit(ask.clone())).collect();
+    world.run();
+    assert_eq!(world.state(running), "running");
+    world.states(&jobs)
+}
+
+#[test]
+fn who_is_over_in_time_starts_beside_who_waits() {
+    let asks = [whole(2, 50), whole(1, 99), whole(1, 60)];
+    assert_eq!(states(pool(1, Believe::Limit), &asks), "queued running queued");
+    // Too long: it would still run when the first could start.
+    let asks = [whole(2, 50), whole(1, 101)];
+    assert_eq!(states(pool(1, Believe::Limit), &asks), "queued queued");
+    // Without backfill nobody overtakes on devices that the first could use.
+    let asks = [whole(2, 50), whole(1, 60)];
+    assert_eq!(states(pool(0, Believe::Limit), &asks), "queued queued");
+}
+
+#[test]
+fn the_estimate_is_believed_where_the_policy_says_so() {
+    let mut long = whole(1, 1000);
+    long.when.estimate = Some(Micros::from_secs(60));
+    let asks = [whole(2, 50), long];
+    assert_eq!(states(pool(1, Believe::Limit), &asks), "queued queued");
+    assert_eq!(states(pool(1, Believe::Estimate), &asks), "queued running");
+}
+
+#[test]
+fn a_job_without_a_limit_is_not_believed_to_end() {
+    let mut endless = whole(1, 1);
+    endless.when.time_limit = None;
+    assert_eq!(states(pool(1, Believe::Limit), &[whole(2, 50), endless]), "queued queued");
+}
+
+#[test]
+fn a_shorter_job_of_equal_need_is_not_kept_by_a_longer_one() {
+    let asks = [whole(2, 50), whole(1, 900), whole(1, 30)];
+    assert_eq!(states(pool(1, Believe::Limit), &asks), "queued queued running");
+}
+
+#[test]
+fn shares_fill_up_beside_a_promise() {
+    let share = |seconds| ask().share(400, gib(1)).time_limit(seconds);
+    let asks = [whole(2, 50), share(60), share(60), share(60)];
+    assert_eq!(states(pool(1, Believe::Limit), &asks), "queued running running queued");
+}
+
+#[test]
+fn one_promise_or_many() {
+    // The second waits for one device, from when the first is over; a long third delays it only
+    // if it is promised nothing.
+    let asks = |last| [whole(2, 50), whole(2, 50), whole(1, last)];
+    assert_eq!(states(pool(1, Believe::Limit), &asks(90)), "queued queued running");
+    assert_eq!(states(pool(16, Believe::Limit), &asks(90)), "queued queued running");
+    assert_eq!(states(pool(16, Believe::Limit), &asks(101)), "queued queued queued");
+}
+
+proptest! {
+    /// With true limits, nobody who comes later delays the head beyond when it could have started
+    /// had nobody come later.
+    #[test]
+    fn nobody_delays_the_head(
+        running in prop::collection::vec((1u32..=2, 10u64..200), 1..3),
+        head in (1u32..=2, 10u64..100),
+        later in prop::collection::vec((1u32..=2, 5u64..300), 0..6),
+    ) {
+        let start = |later: &[(u32, u64)]| {
+            let mut world = pool(1, Believe::Limit);
+            world.checks = false;
+            for (devices, seconds) in &running {
+                let job = world.submit(whole(*devices, *seconds));
+                world.run();
+                // Whoever waits before it would be the head.
+                if world.state(job) == "queued" {
+                    world.cancel(job);
+                    world.settle();
+                }
+            }
+            let head = world.submit(whole(head.0, head.1));
+            for (devices, seconds) in later {
+                world.submit(whole(*devices, *seconds));
+            }
+            world.run();
+            while world.state(head) == "queued" {
+                let end = |lease: &polder_model::Lease| {
+                    let limit = world.engine.job(lease.job)?.ask.when.time_limit?;
+                    Some((lease.started_at?.after(limit), lease.job))
+                };
+                let (at, job) = world.engine.leases().filter_map(end).min()?;
+                world.pass_until(at);
+                world.end(job, Outcome::Succeeded);
+                world.run();
+            }
+            Some(world.now().0 / 1_000_000)
+        };
+        let (alone, beside) = (start(&[]), start(&later));
+        prop_assert!(alone.is_some());
+        // A second for the microseconds that events take.
+        prop_assert!(beside <= alone.map(|at| at + 1), "{alone:?} {beside:?}");
+    }
+}
