@@ -1,8 +1,7 @@
 //! Those who wait, in order.
 //!
 //! Jobs of one tenant with equal needs, and equal rights where work yields, share a bucket: when
-//! its first must wait, so must all of
-//! it. A pass looks at the first of each bucket only.
+//! its first must wait, so must all of it. A pass looks at the first of each bucket only.
 
 use crate::ahead;
 use crate::facts::{Facts, JobFacts};
@@ -55,8 +54,7 @@ fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
     let rights = live::is_on(facts)
         .then(|| (job.ask.when.market == Market::Spot, order::priority(job, now)));
     let looks_ahead = facts.policy.backfill.reserved > 0;
-    let span =
-        if looks_ahead { eighths(ahead::span(facts, job).expected.0) } else { 0 };
+    let span = if looks_ahead { eighths(ahead::span(facts, job).expected.0) } else { 0 };
     BucketKey { tenant: tenant.clone(), user, rights, need: Need::of(&job.ask), span }
 }
 
