@@ -6,6 +6,7 @@
 
 mod guides;
 mod packing;
+mod reclaim;
 mod speed;
 
 use polder_sim::figure::Figure;
@@ -14,7 +15,12 @@ use std::process::ExitCode;
 /// A part's name and what measures it. `quick` asks for a smoke run.
 type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 
-const PARTS: &[Part] = &[("packing", packing::run), ("guides", guides::run), ("speed", speed::run)];
+const PARTS: &[Part] = &[
+    ("packing", packing::run),
+    ("guides", guides::run),
+    ("speed", speed::run),
+    ("reclaim", reclaim::run),
+];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);

@@ -42,7 +42,7 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>, String> {
     Ok(figures)
 }
 
-fn number(word: &str) -> Result<u32, String> {
+pub(crate) fn number(word: &str) -> Result<u32, String> {
     word.parse().map_err(|_| format!("{word:?} is no number"))
 }
 
@@ -139,10 +139,10 @@ impl Kind {
 }
 
 /// Time that this thread had a processor, from some moment on.
-struct Watch(Duration);
+pub(crate) struct Watch(Duration);
 
 impl Watch {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self(Self::now())
     }
 
@@ -152,7 +152,7 @@ impl Watch {
         Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
     }
 
-    fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         Self::now().saturating_sub(self.0)
     }
 }
@@ -480,7 +480,8 @@ fn instructions(quick: bool) -> Result<Vec<Figure>, String> {
         let mut each = Vec::new();
         for nodes in [small, large] {
             eprintln!("instructions of {case} with {nodes} nodes");
-            let (half, all) = (counted(case, nodes, jobs)?, counted(case, nodes, 2 * jobs)?);
+            let (half, all) =
+                (counted("speed", case, nodes, jobs)?, counted("speed", case, nodes, 2 * jobs)?);
             each.push((all - half) / f64::from(jobs));
         }
         if let [one, other] = each[..] {
@@ -492,13 +493,13 @@ fn instructions(quick: bool) -> Result<Vec<Figure>, String> {
     Ok(figures)
 }
 
-/// Instructions of one case, as valgrind counts them.
-fn counted(case: &str, nodes: u32, jobs: u32) -> Result<f64, String> {
+/// Instructions of one case of a part, as valgrind counts them.
+pub(crate) fn counted(part: &str, case: &str, nodes: u32, jobs: u32) -> Result<f64, String> {
     let this = std::env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
         .arg(this)
-        .args(["speed", "--case", case, &nodes.to_string(), &jobs.to_string()])
+        .args([part, "--case", case, &nodes.to_string(), &jobs.to_string()])
         .output()
         .map_err(|error| format!("valgrind: {error}: install it to count instructions"))?;
     let text = String::from_utf8_lossy(&output.stderr);
