@@ -85,6 +85,8 @@ pub(crate) enum Command {
     WhatIf(commands::what_if::WhatIfFlags),
     /// Sum what was leased and used
     Usage(commands::usage::Usage),
+    /// Replay a trace or a pool's own journal: what would have happened
+    Sim(Box<commands::sim::Sim>),
     /// Tenants, users, quotas and backups
     Admin(commands::admin::Admin),
     /// Print a completion script for a shell

@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod show;
+pub(crate) mod sim;
 pub(crate) mod submit;
 pub(crate) mod top;
 pub(crate) mod up;
@@ -92,6 +93,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Done {
         Command::Explain(explain) => explain.execute(context).await,
         Command::WhatIf(question) => question.execute(context).await,
         Command::Usage(usage) => usage.execute(context).await,
+        Command::Sim(sim) => sim.execute(context).await,
         Command::Admin(admin) => admin.execute(context).await,
         Command::Completions(completions) => completions.execute(context),
         // `main` takes these two before anything else is set up.

@@ -5,6 +5,7 @@
 
 mod chain;
 mod error;
+mod export;
 mod query;
 mod read;
 mod rows;
@@ -13,6 +14,7 @@ mod tests;
 
 pub(crate) use chain::{Digest, of as digest_of};
 pub use error::{AppendError, JournalError};
+pub use export::read_journal;
 pub(crate) use query::{Archive, JobFilter, UsageSum};
 pub(crate) use read::{Head, Reader, unsigned};
 pub(crate) use rows::{EndRow, Row};
