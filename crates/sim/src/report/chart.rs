@@ -106,7 +106,7 @@ fn step(span: f64) -> f64 {
 }
 
 /// The step between marks of time: what clocks and calendars have.
-fn time_step(span: f64) -> f64 {
+pub(super) fn time_step(span: f64) -> f64 {
     const STEPS: [f64; 14] = [
         1.0,
         5.0,

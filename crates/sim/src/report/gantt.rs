@@ -1,6 +1,6 @@
 //! Which lease held which device when: a row for each device, as high in a row as its share.
 
-use super::chart::{escape, time};
+use super::chart::{escape, time, time_step};
 use crate::world::{LeaseRecord, Records};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,8 +15,8 @@ const ROW: f64 = 20.0;
 const GAP: f64 = 4.0;
 const TOP: f64 = 22.0;
 
-/// The figure. `colour_of` gives the colour of a tenant.
-pub(super) fn html(records: &Records, colour_of: impl Fn(&str) -> usize) -> String {
+/// The figure. `colour_of` gives the colour of a lease.
+pub(super) fn html(records: &Records, colour_of: impl Fn(&LeaseRecord) -> usize) -> String {
     let mut of: BTreeMap<usize, Vec<&LeaseRecord>> = BTreeMap::new();
     for lease in &records.leases {
         for device in lease.devices.iter().filter(|device| **device < ROWS_MAX) {
@@ -47,14 +47,14 @@ pub(super) fn html(records: &Records, colour_of: impl Fn(&str) -> usize) -> Stri
          <div class=\"scroll\"><svg class=\"gantt\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
          aria-label=\"which lease held which device when\">"
     );
-    for mark in 0..=8u32 {
-        let part = f64::from(mark) / 8.0;
-        let x = LEFT + part * (WIDTH - LEFT - 30.0);
+    let step = time_step(span);
+    for mark in (0..32u32).map(|n| f64::from(n) * step).take_while(|mark| *mark <= span) {
+        let x = LEFT + mark / span.max(1e-6) * (WIDTH - LEFT - 30.0);
         let _ = write!(
             out,
             "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{height}\"/>\
              <text class=\"mark\" x=\"{x:.1}\" y=\"14\" text-anchor=\"middle\">{}</text>",
-            time(span * part)
+            time(mark)
         );
     }
     for (device, place) in records.places.iter().take(rows).enumerate() {
@@ -81,7 +81,7 @@ fn row(
     leases: &[&LeaseRecord],
     y: f64,
     span: f64,
-    colour_of: &impl Fn(&str) -> usize,
+    colour_of: &impl Fn(&LeaseRecord) -> usize,
     out: &mut String,
 ) {
     // Parts of the height in use, and until when.
@@ -100,7 +100,7 @@ fn row(
             out,
             "<rect class=\"c{}\" x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\">\
              <title>job {}, {}, {}: {} to {}, {}</title></rect>",
-            colour_of(lease.tenant.as_str()),
+            colour_of(lease),
             LEFT + from * scale,
             y + (ROW - GAP) - part(offset + compute).min(ROW - GAP),
             ((to - from) * scale).max(0.4),

@@ -3,7 +3,8 @@
 use super::chart::{Across, Chart, Line, bar, escape, short, spread, time};
 use super::gantt;
 use super::summary::{Summary, cost, seconds};
-use crate::world::{JobRecord, Levels, Records};
+use crate::num::{len, place};
+use crate::world::{JobRecord, LeaseRecord, Levels, Records};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -51,7 +52,12 @@ pub(super) fn page(summary: &Summary, records: &Records) -> String {
     }
     out.push_str("</section>");
     tenants(summary, &colour_of, &mut out);
-    out.push_str(&gantt::html(records, colour_of));
+    // One tenant alone has nobody to be told from: then jobs are.
+    let alone = summary.tenants.len() == 1;
+    let by_job = |lease: &LeaseRecord| place(lease.job.0 % (len(COLOURS) - 1)) + 1;
+    out.push_str(&gantt::html(records, |lease| {
+        if alone { by_job(lease) } else { colour_of(lease.tenant.as_str()) }
+    }));
     notes(summary, &mut out);
     let _ =
         write!(out, "</main><div id=\"tip\" hidden></div><script>{SCRIPT}</script></body></html>");

@@ -1,0 +1,85 @@
+//! `polder sim`, from the command line to the folder it leaves.
+
+mod common;
+
+use common::{Said, polder, say};
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Four jobs as sacct prints them, one of which never ran.
+const TRACE: &str = "JobID|JobName|User|Account|Submit|ElapsedRaw|TimelimitRaw|State|AllocTRES\n\
+    1|train|ada|lab|2024-05-01T12:00:00|600|60|COMPLETED|cpu=8,gres/gpu=4,node=2\n\
+    2|probe|ada|lab|2024-05-01T12:00:30|60|10|FAILED|cpu=2,gres/gpu=1,node=1\n\
+    3|none|eve|shop|2024-05-01T12:01:00|0|10|CANCELLED by 1|\n\
+    4|big|eve|shop|2024-05-01T12:01:00|300|10|COMPLETED|cpu=8,gres/gpu=4,node=1\n";
+
+fn sim(folder: &Path, words: &[&str]) -> Said {
+    let mut command = polder(["sim"]);
+    command.args(words).current_dir(folder);
+    say(command)
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("trace.txt"), TRACE).expect("the trace is written");
+    folder
+}
+
+#[test]
+fn a_trace_becomes_a_table_and_a_folder_that_repeats_itself() {
+    let folder = folder();
+    let run = |out: &str| {
+        let words = ["trace.txt", "--nodes", "2x2", "--faults", "--seed", "7", "--out", out];
+        let said = sim(folder.path(), &words);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        said.stdout
+    };
+    let table = run("one");
+    assert!(table.contains("wait, p95") && table.contains("fairness (Jain)"), "{table}");
+    assert_eq!(table, run("two"));
+    for name in ["jobs.csv", "leases.csv", "series.csv", "summary.json", "report.html"] {
+        let of = |out: &str| fs::read(folder.path().join(out).join(name)).expect("it was written");
+        assert_eq!(of("one"), of("two"), "{name}");
+    }
+    let said = sim(folder.path(), &["trace.txt", "--nodes", "2x2", "--output", "json"]);
+    let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(summary["jobs"], 3);
+    assert_eq!(summary["states"]["failed"], 1, "{summary}");
+    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is zero"), "{}", said.stderr);
+}
+
+#[test]
+fn two_policies_stand_side_by_side() {
+    let folder = folder();
+    fs::write(folder.path().join("now.toml"), "").expect("written");
+    fs::write(folder.path().join("new.toml"), "order.by = [\"shortest\"]\n").expect("written");
+    let words = ["trace.txt", "--nodes", "1x4", "--compare", "now.toml", "new.toml"];
+    let said = sim(folder.path(), &words);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains("now") && said.stdout.contains("B TO A"), "{}", said.stdout);
+}
+
+#[test]
+fn what_cannot_be_replayed_is_named() {
+    let folder = folder();
+    let bad = TRACE.replace("|60|10|FAILED", "|-60|10|FAILED");
+    fs::write(folder.path().join("bad.txt"), bad).expect("written");
+    fs::write(folder.path().join("policy.toml"), "order.by = [\"priority\", \"priority\"]")
+        .expect("written");
+    let check = |words: &[&str], expect: &str| {
+        let said = sim(folder.path(), words);
+        assert_ne!(said.code, 0, "{words:?}");
+        assert!(said.stderr.contains(expect), "{words:?}: {}", said.stderr);
+    };
+    check(&["bad.txt", "--nodes", "2x2"], "bad.txt: line 3, ElapsedRaw: \"-60\" is negative");
+    check(&["trace.txt"], "which nodes?");
+    check(&["trace.txt", "--nodes", "lots"], "write guides, muri, NxM");
+    check(&["none.txt", "--nodes", "2x2"], "none.txt: ");
+    check(&["policy.toml", "--nodes", "2x2"], "no trace that Polder knows");
+    check(&["trace.txt", "--nodes", "2x2", "--policy", "policy.toml"], "names priority twice");
+    check(&["trace.txt", "--nodes", "2x2", "--stretch=-1"], "--stretch is -1");
+    let said = sim(folder.path(), &["bad.txt", "--nodes", "2x2", "--skip-bad"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is negative"), "{}", said.stderr);
+}
