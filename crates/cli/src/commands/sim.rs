@@ -290,14 +290,16 @@ fn show(context: &Context, runs: &[Ran]) -> Done {
 }
 
 /// One line of the table: a name, a value, and how it is written.
-type Row = (String, f64, fn(f64) -> String);
+type Row = (String, f64, Written);
+/// How a value is written.
+type Written = fn(f64) -> String;
 
 fn rows(summary: &Summary) -> Vec<Row> {
-    let percent: fn(f64) -> String = |part| format!("{:.1}%", part * 100.0);
-    let time: fn(f64) -> String = |seconds| scaled(Micros(1_000_000), seconds.max(0.0)).to_string();
-    let number: fn(f64) -> String = |value| format!("{value:.0}");
-    let hours: fn(f64) -> String = |value| format!("{value:.1} h");
-    let fine: fn(f64) -> String = |value| format!("{value:.3}");
+    let percent: Written = |part| format!("{:.1}%", part * 100.0);
+    let time: Written = |seconds| scaled(Micros(1_000_000), seconds.max(0.0)).to_string();
+    let number: Written = |value| format!("{value:.0}");
+    let hours: Written = |value| format!("{value:.1} h");
+    let fine: Written = |value| format!("{value:.3}");
     let whole = |value: u64| value as f64;
     let row = |name: &str, value, written| (name.to_owned(), value, written);
     let mut rows = vec![row("jobs", whole(summary.jobs), number)];
@@ -339,8 +341,7 @@ fn compared(a: &Summary, b: &Summary) -> Table {
     table.row(["policy".into(), a.about.policy.clone(), b.about.policy.clone(), String::new()]);
     let (of_a, of_b) = (rows(a), rows(b));
     let find = |rows: &[Row], name: &str| rows.iter().find(|row| row.0 == name).map(|row| row.1);
-    let mut names: Vec<(&String, fn(f64) -> String)> =
-        of_a.iter().map(|row| (&row.0, row.2)).collect();
+    let mut names: Vec<(&String, Written)> = of_a.iter().map(|row| (&row.0, row.2)).collect();
     // A state that only one run has stands with the others.
     for row in &of_b {
         if find(&of_a, &row.0).is_none() {
