@@ -6,11 +6,14 @@
     reason = "a test: it says when it is skipped, and may panic"
 )]
 
-use polder_engine::fleet::{Knobs, Rule};
+use polder_engine::fleet::{Knobs, Rule, Spot};
+use polder_sim::packing::bound;
+use polder_sim::packing::moves::{self, Act, Limits, Replayed};
 use polder_sim::packing::openb::{self, Cluster, NodeRow, OpenbError, Pod, Wrong};
 use polder_sim::packing::replay::{Outcome, Workload};
 use polder_sim::traces;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -114,11 +117,10 @@ impl Left {
     }
 }
 
-/// Walks through what happened and holds each step against the plain bookkeeping. The nodes of the
-/// fleet lie in a drawn order, so they are taken from the fleet itself.
-fn check(workload: &Workload, order: &[usize], outcome: &Outcome, seed: u64) {
+/// The nodes, all idle. Those of the fleet lie in a drawn order, so they are taken from it.
+fn idle(workload: &Workload, seed: u64) -> Vec<Left> {
     let fleet = workload.fleet(seed);
-    let mut left: Vec<Left> = fleet
+    fleet
         .nodes()
         .map(|(_, node)| Left {
             cpu: node.cpu_all,
@@ -126,7 +128,12 @@ fn check(workload: &Workload, order: &[usize], outcome: &Outcome, seed: u64) {
             devices: vec![1000; node.devices.len()],
             model: node.devices.first().map_or(usize::MAX, |d| d.spec.cell.0 as usize),
         })
-        .collect();
+        .collect()
+}
+
+/// Walks through what happened and holds each step against the plain bookkeeping.
+fn check(workload: &Workload, order: &[usize], outcome: &Outcome, seed: u64) {
+    let mut left = idle(workload, seed);
     let (mut placed, mut dropped) = (outcome.placed.iter(), outcome.dropped.iter().peekable());
     for row in order {
         let pod = &workload.pods[*row];
@@ -136,23 +143,68 @@ fn check(workload: &Workload, order: &[usize], outcome: &Outcome, seed: u64) {
         }
         let placed = placed.next().expect("a pod that fits is placed");
         assert_eq!(placed.row, *row, "a pod that fits is placed on arrival");
-        let node = &mut left[placed.spot.node.0 as usize];
-        assert!(node.fits(pod) && placed.spot.devices.len() == pod.devices as usize);
-        node.cpu -= pod.cpu_milli;
-        node.memory -= pod.memory_mib;
-        for device in &placed.spot.devices {
-            let free = &mut node.devices[usize::from(*device)];
-            *free -= pod.milli;
-            assert!(*free >= 0, "a device is given out once");
-        }
+        assert!(left[placed.spot.node.0 as usize].fits(pod));
+        put(&mut left, pod, &placed.spot, 1);
     }
     assert!(placed.next().is_none() && dropped.next().is_none());
     let milli: i64 = outcome.placed.iter().map(|p| workload.pods[p.row].milli_all()).sum();
     assert_eq!(outcome.milli, milli);
 }
 
+/// Takes (`1`) what a pod holds, or gives it back (`-1`); nothing is given out twice.
+fn put(left: &mut [Left], pod: &Pod, spot: &Spot, sign: i32) {
+    assert_eq!(spot.devices.len(), pod.devices as usize);
+    let node = &mut left[spot.node.0 as usize];
+    node.cpu -= i64::from(sign) * pod.cpu_milli;
+    node.memory -= i64::from(sign) * pod.memory_mib;
+    for device in &spot.devices {
+        node.devices[usize::from(*device)] -= sign * pod.milli;
+    }
+    assert!(node.cpu >= 0 && node.memory >= 0 && node.devices.iter().all(|free| *free >= 0));
+}
+
+/// The same with moves: nobody is evicted, and nothing is moved for a pod that fits.
+fn check_moves(workload: &Workload, order: &[usize], replayed: &Replayed, seed: u64) {
+    let mut left = idle(workload, seed);
+    let mut spots: Vec<(usize, Spot)> = Vec::new();
+    let (mut arrivals, mut moving) = (order.iter(), Vec::new());
+    for act in &replayed.acts {
+        if let Act::Moved { at, to } = act {
+            moving.push((*at, to.clone()));
+            continue;
+        }
+        let row = *arrivals.next().unwrap();
+        let pod = &workload.pods[row];
+        let fits = left.iter().any(|node| node.fits(pod));
+        assert!(!fits || moving.is_empty(), "nothing is moved for a pod that fits");
+        let moved = std::mem::take(&mut moving);
+        moved
+            .iter()
+            .for_each(|(at, _)| put(&mut left, &workload.pods[spots[*at].0], &spots[*at].1, -1));
+        match act {
+            Act::Placed(placed) => {
+                assert_eq!(placed.row, row);
+                put(&mut left, pod, &placed.spot, 1);
+                spots.push((row, placed.spot.clone()));
+            }
+            Act::Dropped(dropped) => assert!(*dropped == row && !fits && moved.is_empty()),
+            Act::Moved { .. } => unreachable!("was dealt with"),
+        }
+        for (at, to) in moved {
+            put(&mut left, &workload.pods[spots[at].0], &to, 1);
+            spots[at].1 = to;
+        }
+    }
+    assert!(arrivals.next().is_none() && moving.is_empty());
+    let placed = &replayed.outcome.placed;
+    assert!(placed.iter().map(|placed| (placed.row, placed.spot.clone())).eq(spots));
+    let milli: i64 = placed.iter().map(|placed| workload.pods[placed.row].milli_all()).sum();
+    assert_eq!(milli, replayed.outcome.milli);
+}
+
 fn rules(workload: &Workload) -> [Rule; 3] {
-    [workload.fgd(), workload.best_fit(), workload.outlook(Knobs::default())]
+    let outlook = Rule::Outlook(workload.outlook(Knobs::default()));
+    [workload.fgd(), workload.best_fit(), outlook]
 }
 
 fn any_workload() -> impl Strategy<Value = (Cluster, Vec<Pod>, Vec<usize>)> {
@@ -185,6 +237,69 @@ proptest! {
             check(&workload, &order, &workload.replay(&order, rule, seed), seed);
         }
     }
+
+    #[test]
+    fn moves_evict_nobody_and_are_made_for_none_that_fits(
+        (cluster, pods, order) in any_workload(),
+        seed in 0u64..4,
+    ) {
+        let workload = Workload::new(Arc::new(cluster), pods);
+        let limits = Limits { gain_milli: -1000, ..Limits::default() };
+        let outlook = workload.outlook(Knobs::default());
+        check_moves(&workload, &order, &moves::replay(&workload, &order, outlook, seed, limits), seed);
+    }
+
+}
+
+proptest! {
+    // A bound is searched for in thousands of steps.
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn no_rule_passes_the_bounds_nor_drops_what_it_must_place(
+        (cluster, pods, order) in any_workload(),
+        seed in 0u64..4,
+    ) {
+        let workload = Workload::new(Arc::new(cluster), pods);
+        let must = bound::forced(&workload, &order);
+        let bounds = [&BTreeMap::new(), &must].map(|must| bound::bound(&workload, &order, must));
+        let outlook = workload.outlook(Knobs::default());
+        let moved = moves::replay(&workload, &order, outlook, seed, Limits::default()).outcome;
+        let all = rules(&workload).map(|rule| workload.replay(&order, rule, seed));
+        for outcome in all.into_iter().chain([moved]) {
+            for bound in bounds {
+                prop_assert!(outcome.milli as f64 <= bound + 1e-6, "{} > {bound}", outcome.milli);
+            }
+            let mut times: BTreeMap<&Pod, u64> = BTreeMap::new();
+            for placed in &outcome.placed {
+                *times.entry(&workload.pods[placed.row]).or_default() += 1;
+            }
+            for (pod, least) in &must {
+                prop_assert!(times.get(pod).copied().unwrap_or(0) >= *least, "{pod:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pod_is_moved_out_of_the_way_when_that_pays() {
+    let node = |model| NodeRow { cpu_milli: 16_000, memory_mib: 16, devices: 1, model };
+    let models = vec!["A".to_owned(), "B".to_owned()];
+    let cluster = Arc::new(Cluster { nodes: vec![node(0), node(1)], models });
+    let pod = |milli, models| Pod { cpu_milli: 2000, memory_mib: 1, devices: 1, milli, models };
+    // The whole A is too rare to be typical, so the half may well lie on the only A.
+    let mut pods = vec![pod(500, None); 24];
+    pods.push(pod(1000, Some(1)));
+    let workload = Workload::new(cluster, pods);
+    let mut moved = 0;
+    for seed in 0..8 {
+        let outlook = workload.outlook(Knobs::default());
+        let replayed = moves::replay(&workload, &[0, 24], outlook, seed, Limits::default());
+        check_moves(&workload, &[0, 24], &replayed, seed);
+        assert_eq!(replayed.outcome.milli, 1500);
+        moved += replayed.moved.moves;
+    }
+    assert!(moved > 0, "on no seed was the half in the way");
 }
 
 #[test]

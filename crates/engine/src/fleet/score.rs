@@ -8,6 +8,7 @@ mod fgd;
 mod outlook;
 mod parts;
 mod prices;
+mod promise;
 
 pub use fgd::{Typical, TypicalTask};
 pub use outlook::{Knobs, Outlook, Supply};

@@ -8,7 +8,7 @@ use polder_engine::mig::{Table, Wants};
 use polder_engine::topology::{Together, Wish};
 use polder_model::{Bytes, Permille};
 use proptest::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A device of cell 0 with 8 bytes of memory in island 0.
 pub(crate) fn device() -> DeviceSpec {
@@ -141,6 +141,9 @@ pub(crate) fn outlook(cpu: i64) -> Rule {
     Rule::Outlook(Arc::new(Outlook::new(&typical(), supply, Knobs::default())))
 }
 
+/// One outlook for all draws: its tables take a while.
+static OUTLOOK: LazyLock<Rule> = LazyLock::new(|| outlook(20_000));
+
 /// Every kind of rule.
 pub(crate) fn every_rule() -> Vec<Rule> {
     let best_fit = Part::BestFit { cpu: 16_000, compute: 4000 };
@@ -151,6 +154,6 @@ pub(crate) fn every_rule() -> Vec<Rule> {
         Rule::Sum(vec![(1, Part::LoadBalance)]),
         Rule::Sum(vec![(1, Part::Fgd(typical()))]),
         Rule::Sum(vec![(3, Part::Fgd(typical())), (2, best_fit), (1, Part::Spread)]),
-        outlook(20_000),
+        OUTLOOK.clone(),
     ]
 }

@@ -6,6 +6,8 @@
 //! would pay here, and no rule may. What is Polder's own is `polder_engine::fleet`; this room reads,
 //! replays, moves and bounds.
 
+pub mod bound;
+pub mod moves;
 pub mod openb;
 pub mod published;
 pub mod replay;

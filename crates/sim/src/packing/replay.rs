@@ -80,11 +80,11 @@ impl Workload {
 
     /// Polder's own rule, from what the gradient knows: the typical pods and the machines.
     #[must_use]
-    pub fn outlook(&self, knobs: Knobs) -> Rule {
+    pub fn outlook(&self, knobs: Knobs) -> Arc<Outlook> {
         let nodes = &self.cluster.nodes;
         let cpu = nodes.iter().map(|node| node.cpu_milli).sum();
         let supply = Supply { cpu, compute: self.cluster.milli() };
-        Rule::Outlook(Arc::new(Outlook::new(&self.typical, supply, knobs)))
+        Arc::new(Outlook::new(&self.typical, supply, knobs))
     }
 
     /// The empty cluster, its machines in a fixed order drawn by `seed`: ties go to the first.

@@ -142,11 +142,6 @@ impl Typical {
         self.total
     }
 
-    /// Whether no task cares for the class of device.
-    pub(super) fn any_cell(&self) -> bool {
-        self.any_cell
-    }
-
     pub(super) fn level(&self, at: &Placement<'_>, memo: &mut Memo) -> i64 {
         let after = self.sum(at.sight.node, at.cpu_after(), at.picks, at.demand.compute, memo);
         level_of(self.before(at, memo).saturating_sub(after), self.total)

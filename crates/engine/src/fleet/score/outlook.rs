@@ -20,17 +20,11 @@
 //!
 //! All of it is integers: compute in millionths of a device, weights in millionths of all.
 
-use super::{Placement, Typical, TypicalTask, prices};
+use super::promise::Promises;
+use super::{Placement, Typical};
 use crate::fleet::WHOLE;
-use crate::fleet::demand::Demand;
 use crate::fleet::node::Node;
 
-/// Free compute is looked up in steps of so many thousandths of a device.
-const GRAIN: i32 = 10;
-/// Steps of a device, and one for nothing.
-pub(super) const GRAINS: usize = 101;
-/// Most amounts of CPU that are told apart when a typical task is said to fit beside or not.
-const CPU_LEVELS_MAX: usize = 128;
 /// Thousandths of a device, in its millionths.
 const MILLI: i64 = 1000;
 /// Most that one node may promise, in millionths of a device; more counts as so much.
@@ -111,25 +105,18 @@ impl Default for Knobs {
 /// What is typical of a pool's work, as this rule sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outlook {
-    typical: Typical,
-    /// Sum of the weights.
-    total: i64,
+    /// What devices promise.
+    devices: Promises,
     knobs: Knobs,
     /// CPU that a device is taken to need, in thousandths of a core.
     cpu_per_device: i64,
     /// A step in millionths of a device.
     step: i64,
-    /// What shares are worth, by grain, in millionths of a device.
-    prices: [i64; GRAINS],
-    /// Amounts of free CPU at which one more typical task fits beside, ascending; the first is 0.
-    levels: Vec<i64>,
 }
 
 /// What is kept between looks.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Memo {
-    /// By cell: by level of CPU, then by grain of free compute, the promise of a device.
-    cells: Vec<Option<Box<[i64]>>>,
     /// By node: the state it was computed for (plus 1; 0 is none) and its promise then.
     before: Vec<(u64, i64)>,
 }
@@ -138,7 +125,6 @@ impl Outlook {
     /// The rule for a pool with these typical tasks and this supply.
     #[must_use]
     pub fn new(typical: &Typical, supply: Supply, knobs: Knobs) -> Self {
-        let total = typical.total().max(1);
         let (mut beside, mut devices, mut alone) = (0i128, 0i128, 0i128);
         for task in typical.tasks() {
             let cpu = i128::from(task.weight) * i128::from(task.demand.cpu.max(0));
@@ -157,19 +143,22 @@ impl Outlook {
         let cpu_per_device = typical_cpu * i128::from(need) / 1000;
         let step = knobs.step_milli * MILLI + knobs.step_scarce_milli * scarce.max(0);
         Self {
-            typical: typical.clone(),
-            total,
+            devices: Promises::new(typical, &knobs),
             knobs,
             cpu_per_device: i64::try_from(cpu_per_device).unwrap_or(i64::MAX).max(1),
             step: step.max(1),
-            prices: prices::prices(&shares(typical, |_| true, |task| task.demand.count)),
-            levels: levels(typical),
         }
+    }
+
+    /// What a node may still carry, in millionths of a device.
+    #[must_use]
+    pub fn promise_of(&self, node: &Node) -> i64 {
+        self.promise(node, node.cpu, (&[], 0))
     }
 
     pub(super) fn score(&self, at: &Placement<'_>, memo: &mut Memo) -> u64 {
         let taken = (at.picks, at.demand.compute);
-        let after = self.promise(at.sight.node, at.cpu_after(), taken, memo);
+        let after = self.promise(at.sight.node, at.cpu_after(), taken);
         let kept = after - self.before(at, memo);
         u64::try_from(NOTHING_LOST + kept.div_euclid(self.step)).unwrap_or(0)
     }
@@ -182,7 +171,7 @@ impl Outlook {
         {
             return *promise;
         }
-        let promise = self.promise(at.sight.node, at.sight.node.cpu, (&[], 0), memo);
+        let promise = self.promise_of(at.sight.node);
         if memo.before.len() <= place {
             memo.before.resize(place + 1, (0, 0));
         }
@@ -193,18 +182,16 @@ impl Outlook {
     }
 
     /// What a node promises with so much CPU free and some compute taken of some of its devices.
-    fn promise(&self, node: &Node, cpu: i64, taken: (&[u16], i32), memo: &mut Memo) -> i64 {
+    fn promise(&self, node: &Node, cpu: i64, taken: (&[u16], i32)) -> i64 {
         let (picks, compute) = taken;
-        let level = self.levels.partition_point(|level| *level <= cpu).saturating_sub(1);
+        let level = self.devices.level(cpu);
         let mut devices = 0i64;
         for (place, device) in (0u16..).zip(&node.devices) {
             if !device.spec.healthy {
                 continue;
             }
-            let cell = if self.typical.any_cell() { 0 } else { device.spec.cell.0 };
             let free = device.compute - if picks.contains(&place) { compute } else { 0 };
-            let grain = usize::try_from(free.clamp(0, WHOLE) / GRAIN).unwrap_or(0);
-            devices += self.cell(cell, memo).get(level * GRAINS + grain).copied().unwrap_or(0);
+            devices += self.devices.of(device.spec.cell.0, level, free);
         }
         let by_cpu = i128::from(cpu.max(0)) * 1_000_000 / i128::from(self.cpu_per_device);
         let by_cpu = i64::try_from(by_cpu).unwrap_or(PROMISE_MAX).min(PROMISE_MAX);
@@ -220,120 +207,15 @@ impl Outlook {
         let square = surplus.unsigned_abs().pow(2) + blur.unsigned_abs().pow(2);
         devices - (square.isqrt().cast_signed() - surplus) / 2
     }
-
-    /// What devices of a cell promise, by level of CPU and grain of free compute.
-    fn cell<'a>(&self, cell: u32, memo: &'a mut Memo) -> &'a [i64] {
-        let place = usize::try_from(cell).unwrap_or(usize::MAX);
-        if memo.cells.len() <= place {
-            memo.cells.resize(place + 1, None);
-        }
-        let Some(table) = memo.cells.get_mut(place) else { return &[] };
-        table.get_or_insert_with(|| {
-            self.levels.iter().flat_map(|cpu| self.fill(cell, *cpu)).collect()
-        })
-    }
-
-    /// What a device of a cell promises by grain of free compute, with so much CPU beside it.
-    fn fill(&self, cell: u32, cpu: i64) -> [i64; GRAINS] {
-        let runs = |demand: &Demand| demand.cpu <= cpu && demand.is_served_by(cell);
-        let mut weights = shares(&self.typical, runs, |_| 1);
-        let worth = prices::worth(&self.prices, &weights);
-        let micro = |weight: &mut i128| *weight = *weight * 1_000_000 / i128::from(self.total);
-        weights.iter_mut().for_each(micro);
-        let mut promise = [0i64; GRAINS];
-        for free in 1..GRAINS {
-            let (mut sum, mut all) = (0i128, 1000 * i128::from(self.knobs.doubt_micro.max(1)));
-            for task in (1..=free).filter(|task| weights[*task] > 0) {
-                let filled = grain_of(task) + promise[free - task];
-                let full = filled * 1000 / grain_of(free);
-                let neat = (full * full / 1000).pow(2) / 1000;
-                let weight = weights[task] * i128::from(1000 + self.knobs.neat * neat);
-                sum += weight * i128::from(filled);
-                all += weight;
-            }
-            promise[free] = i64::try_from(sum / all).unwrap_or(0);
-        }
-        let by_price = self.knobs.price_permille.clamp(0, 1000);
-        for (promise, worth) in promise.iter_mut().zip(worth) {
-            *promise = (*promise * (1000 - by_price) + worth * by_price) / 1000;
-        }
-        promise
-    }
-}
-
-/// How often typical tasks ask for each share of a device, by grain.
-fn shares(
-    typical: &Typical,
-    only: impl Fn(&Demand) -> bool,
-    times: impl Fn(&TypicalTask) -> u32,
-) -> [i128; GRAINS] {
-    let mut shares = [0i128; GRAINS];
-    let tasks = typical.tasks().iter().filter(|task| task.demand.count > 0 && only(&task.demand));
-    for task in tasks {
-        if let Some(share) = shares.get_mut(grains_for(task.demand.compute)) {
-            *share += i128::from(task.weight) * i128::from(times(task));
-        }
-    }
-    shares
-}
-
-/// Compute of so many grains in millionths of a device.
-pub(super) fn grain_of(grains: usize) -> i64 {
-    i64::try_from(grains).unwrap_or(0) * i64::from(GRAIN) * MILLI
-}
-
-/// Grains that so much compute takes up.
-fn grains_for(compute: i32) -> usize {
-    let compute = compute.clamp(1, WHOLE);
-    usize::try_from((compute + GRAIN - 1) / GRAIN).unwrap_or(0)
-}
-
-/// Amounts of CPU at which one more typical task fits beside, from 0; of too many, some.
-fn levels(typical: &Typical) -> Vec<i64> {
-    let tasks = typical.tasks().iter().filter(|task| task.demand.count > 0);
-    let mut levels: Vec<i64> = tasks.map(|task| task.demand.cpu).filter(|cpu| *cpu > 0).collect();
-    levels.sort_unstable();
-    levels.dedup();
-    let each = levels.len().div_ceil(CPU_LEVELS_MAX - 1).max(1);
-    // Of neighbours the greatest stays, so that no task is thought to fit where it does not.
-    let kept = levels.chunks(each).filter_map(|chunk| chunk.last().copied());
-    std::iter::once(0).chain(kept).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn outlook(tasks: &[(u32, i32, i64)], doubt_micro: i64) -> Outlook {
-        let task = |(weight, compute, cpu): &(u32, i32, i64)| TypicalTask {
-            weight: *weight,
-            demand: Demand { count: 1, compute: *compute, cpu: *cpu, ..Demand::default() },
-        };
-        let typical = Typical::new(tasks.iter().map(task).collect());
-        let supply = Supply { cpu: 2000, compute: 1000 };
-        Outlook::new(&typical, supply, Knobs { doubt_micro, price_permille: 0, ..Knobs::default() })
-    }
-
-    #[test]
-    fn a_device_promises_what_will_be_filled() {
-        let one = outlook(&[(1, 400, 1000)], 1).fill(0, 1000);
-        assert_eq!([one[39], one[40], one[79]], [0, 399_999, 399_999]);
-        assert!((799_000..=800_000).contains(&one[100]), "{}", one[100]);
-        assert_eq!(outlook(&[(1, 400, 1000)], 1).fill(0, 999), [0; GRAINS], "no CPU beside it");
-        // 300 or 600 or 600 and 300, or 300 and 600, or three times 300: 900 of 1000 either way.
-        let two = outlook(&[(1, 300, 1000), (5, 600, 1000)], 1).fill(0, 1000);
-        assert!((899_000..=900_000).contains(&two[100]), "{}", two[100]);
-    }
-
-    #[test]
-    fn a_hole_for_what_is_rare_promises_less_than_its_size() {
-        let rare = outlook(&[(1, 200, 1000), (999, 800, 1000)], 9000).fill(0, 1000);
-        assert!(rare[20] < 100_000 && rare[80] > 750_000, "{} {}", rare[20], rare[80]);
-    }
-
     #[test]
     fn the_smaller_promise_counts_and_doubt_takes_off_of_both() {
-        let outlook = outlook(&[(1, 1000, 1000)], 1);
+        let outlook = Outlook::new(&Typical::new(Vec::new()), Supply::default(), Knobs::default());
         let far = outlook.smaller(1_000_000, 100_000_000);
         assert!((990_000..=1_000_000).contains(&far), "{far}");
         let far = outlook.smaller(8_000_000, 1_000_000);

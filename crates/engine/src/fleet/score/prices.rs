@@ -9,9 +9,9 @@
 //!
 //! The search takes steps along the subgradient, each shorter than the one before, and answers with
 //! the mean of the later ones; it is integers in a fixed order. Prices that are not quite the best
-//! are no error: they are one opinion of two (see `outlook`).
+//! are no error: they are one opinion of two (see `promise`).
 
-use super::outlook::{GRAINS, grain_of};
+use super::promise::{GRAINS, grain_of};
 
 /// Steps of the search.
 const STEPS: i64 = 1500;
