@@ -80,7 +80,8 @@ impl Engine {
                     preempted: 0,
                     served: 0,
                     outlook: self.facts.history.expect(ask),
-                    index: 0,
+                    index: self.facts.history.index(ask, at, 0),
+                    served_before: 0,
                     claim: None,
                     hold: None,
                 };
@@ -362,7 +363,23 @@ impl Engine {
                 job.hold = None;
             }
         });
+        self.requeued(lease.job);
         self.bump(&lease.node);
+    }
+
+    /// A job that waits again stands where its device-time so far puts it.
+    fn requeued(&mut self, id: JobId) {
+        let Some(job) = self.facts.jobs.get(&id).filter(|job| job.is_queued()) else { return };
+        let (from, to) = (job.served_before, job.served);
+        if from == to {
+            return;
+        }
+        self.facts.history.served(job, from, to);
+        let index = self.facts.history.index(&job.ask, job.submitted_at, to);
+        self.change_job(id, |job| {
+            job.index = index;
+            job.served_before = to;
+        });
     }
 
     fn decided(&mut self, decision: &Decision) {
@@ -391,10 +408,13 @@ impl Engine {
                 self.change_job(*job, |job| job.claim = Some(claim));
             }
             Decision::Release { job } => self.change_job(*job, |job| job.claim = None),
-            Decision::Retry { job, attempt } => self.change_job(*job, |job| {
-                job.attempt = *attempt;
-                job.hold = None;
-            }),
+            Decision::Retry { job, attempt } => {
+                self.change_job(*job, |job| {
+                    job.attempt = *attempt;
+                    job.hold = None;
+                });
+                self.requeued(*job);
+            }
             Decision::Finish { job, outcome } => {
                 if let Some(facts) = self.facts.jobs.remove(job) {
                     self.facts.history.ended(&facts, outcome);

@@ -79,6 +79,9 @@ pub(crate) struct JobFacts {
     /// Device-time it had in leases that ended, in microseconds times devices.
     #[serde(default)]
     pub(crate) served: u64,
+    /// Of that, what it had had when it was last queued.
+    #[serde(default)]
+    pub(crate) served_before: u64,
     /// What history said of it when it was submitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outlook: Option<Outlook>,

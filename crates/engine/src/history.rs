@@ -4,6 +4,7 @@
 //! told what is expected of it when it is submitted, and that stays what was expected of it.
 
 use crate::facts::JobFacts;
+use crate::order::service::{ServiceClass, ServiceHistory};
 use crate::predict::{Demand, Outlook, Outturn, Predictor, Traits};
 use polder_model::{Ask, Bytes, Expected, Help, LeaseEnd, Micros, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,13 +16,18 @@ const RIGHTSIZE_RUNS_MIN: u32 = 5;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct History {
     runs: Predictor,
+    service: ServiceHistory,
     /// Thousandths of a device asked for, by the hour.
     demand: Demand,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { runs: Predictor::default(), demand: Demand::new(Micros(0)) }
+        Self {
+            runs: Predictor::default(),
+            service: ServiceHistory::default(),
+            demand: Demand::new(Micros(0)),
+        }
     }
 }
 
@@ -50,6 +56,16 @@ impl History {
         outlook.time.level.map(|_| outlook)
     }
 
+    /// The index of a job that waits, having had this much device-time.
+    pub(crate) fn index(&self, ask: &Ask, submitted_at: Timestamp, served: u64) -> u64 {
+        self.service.index(&service_class(ask, submitted_at), served)
+    }
+
+    /// A job that goes on waiting had device-time from `from` to `to` in all.
+    pub(crate) fn served(&mut self, job: &JobFacts, from: u64, to: u64) {
+        self.service.observe(&service_class(&job.ask, job.submitted_at), from, to, false);
+    }
+
     /// A job that came.
     pub(crate) fn came(&mut self, at: Timestamp, ask: &Ask) {
         let each = u64::from(ask.devices.count).saturating_mul(ask.devices.compute.0.into());
@@ -66,6 +82,8 @@ impl History {
             Outcome::Cancelled | Outcome::TimedOut | Outcome::Lost { .. } => true,
             Outcome::NotStarted { .. } | Outcome::Returned => return,
         };
+        let class = service_class(&job.ask, job.submitted_at);
+        self.service.observe(&class, job.served_before, job.served, !was_cut);
         let outturn =
             Outturn { ran: shown.ran, was_cut, memory_peak: shown.peak, was_starved: false };
         let subject = Traits::of(&job.ask).subject();
@@ -77,6 +95,15 @@ impl History {
         let mut demand = self.demand.clone();
         demand.advance(at);
         demand.ahead(at, hours)
+    }
+}
+
+/// What tells the service of jobs apart before they run.
+fn service_class(ask: &Ask, submitted_at: Timestamp) -> ServiceClass {
+    ServiceClass {
+        devices: ask.devices.count.saturating_mul(ask.gang.max),
+        kind: Traits::of(ask).kind(),
+        submitted_at,
     }
 }
 

@@ -98,6 +98,14 @@ impl<'a> Traits<'a> {
         }
     }
 
+    /// What it runs, whoever runs it, as one number.
+    #[must_use]
+    pub fn kind(&self) -> u64 {
+        let some = |value: Option<u64>| value.map_or(0, |value| value.wrapping_add(1));
+        let parts = [self.script, self.model_size, self.data_set.map(text)];
+        digest(parts.map(some))
+    }
+
     /// The histories that this job belongs to.
     #[must_use]
     pub fn subject(&self) -> Subject {

@@ -88,3 +88,20 @@ fn the_hours_ahead_are_like_those_before() {
     let (day, night): (u64, u64) = (ahead[1..10].iter().sum(), ahead[13..22].iter().sum());
     assert!(day > 2 * night, "{ahead:?}");
 }
+
+#[test]
+fn who_is_near_the_end_of_such_jobs_comes_first() {
+    let mut world = World::new().device("n1", "d0");
+    let order = Order { by: vec![Term::Gittins], ..Order::default() };
+    let policy = Policy { order, ..Policy::default() };
+    world.apply(Event::PolicySet { policy: Box::new(policy) });
+    for _ in 0..20 {
+        lived(&mut world, named("short"), 100, gib(1));
+        lived(&mut world, named("long"), 50_000, gib(1));
+    }
+    world.submit(named("other"));
+    world.settle();
+    let jobs = [world.submit(named("long")), world.submit(named("short"))];
+    let queue: Vec<JobId> = world.engine.queue(world.now()).collect();
+    assert_eq!(queue, [jobs[1], jobs[0]]);
+}
