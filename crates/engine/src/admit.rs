@@ -3,7 +3,7 @@
 use crate::facts::{Facts, LeaseFacts};
 use crate::index::Index;
 use crate::need::Need;
-use crate::shape::{Hosts, Shape};
+use crate::shape::{Class, Hosts, Shape};
 use crate::{Held, Refusal, quota};
 use polder_model::{
     Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Reservation,
@@ -200,16 +200,32 @@ fn lease_started(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// What one task adds to what its tenants hold. A whole device's memory is known only once it
-/// is chosen, so the smallest that would do counts.
+/// What one task adds to what its tenants hold. What a whole device or an instance has is known
+/// only once it is chosen, so the smallest that would do counts.
 pub(crate) fn each(index: &Index, need: &Need) -> Held {
     let whole = || {
         let classes = index.known.keys().flat_map(|shape| &shape.classes);
         let fitting = classes.filter(|(class, _)| need.misses(class).is_empty());
         fitting.map(|(class, _)| class.memory.0).min().unwrap_or(0)
     };
-    let memory = if need.is_whole() { whole() } else { need.memory };
-    Held { devices: 1, compute: need.compute.into(), memory: Bytes(memory), leases: 0 }
+    let (mut compute, mut memory) = (need.compute, need.memory);
+    if need.is_whole() {
+        memory = whole();
+    }
+    if let Some(wants) = need.wants() {
+        let tables = index.known.keys().flat_map(|shape| &shape.classes);
+        let fitting = tables.filter(|(class, _)| need.misses(class).is_empty());
+        let least = |(class, _): &(Class, u32)| {
+            let table = class.parts?;
+            let profile = table.profiles.get(*table.sufficient(&wants).first()?)?;
+            Some((table.compute(profile).0, profile.memory.0))
+        };
+        let least = fitting.filter_map(least);
+        (compute, memory) = least
+            .reduce(|(compute, memory), (other, bytes)| (compute.min(other), memory.min(bytes)))
+            .unwrap_or((compute, memory));
+    }
+    Held { devices: 1, compute: compute.into(), memory: Bytes(memory), leases: 0 }
         .times(need.count.into())
 }
 

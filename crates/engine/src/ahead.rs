@@ -36,7 +36,6 @@ pub(crate) struct Gang {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Laid {
     pub(crate) spot: Spot,
-    amounts: Amounts,
 }
 
 /// What runs, by when it is believed to end.
@@ -62,35 +61,33 @@ impl backfill::Space for Room {
         if u32::try_from(found.len()).unwrap_or(u32::MAX) < gang.min {
             return None;
         }
-        let laid = |spot: Spot| {
-            let amounts = gang.demand.take(fleet.node(spot.node)?, &spot.devices);
-            Some(Laid { spot, amounts })
-        };
-        found.into_iter().map(laid).collect()
+        Some(found.into_iter().map(|spot| Laid { spot }).collect())
     }
 
     fn take(&mut self, spots: &Arc<[Laid]>) {
         let fleet = self.fleet.get_mut();
-        spots.iter().for_each(|laid| fleet.take(laid.spot.node, &laid.amounts));
+        spots.iter().for_each(|laid| fleet.take(laid.spot.node, &laid.spot.take));
     }
 
     fn give(&mut self, spots: &Arc<[Laid]>) {
         let fleet = self.fleet.get_mut();
-        spots.iter().for_each(|laid| fleet.give(laid.spot.node, &laid.amounts));
+        spots.iter().for_each(|laid| fleet.give(laid.spot.node, &laid.spot.take));
     }
 
     fn copy(&mut self, other: &Self, spots: &Arc<[Laid]>) {
-        self.align(other, spots, |more| more);
+        self.align(other, spots, true);
     }
 
     fn meet(&mut self, other: &Self, spots: &Arc<[Laid]>) {
-        self.align(other, spots, |more| more.max(0));
+        self.align(other, spots, false);
     }
 }
 
 impl Room {
-    /// At these nodes: takes as much of what is freer here than there as `of` says.
-    fn align(&mut self, other: &Self, spots: &[Laid], of: impl Fn(i64) -> i64) {
+    /// At these nodes: takes what is freer here than there and, if they are to be equal, gives what
+    /// is less free here.
+    fn align(&mut self, other: &Self, spots: &[Laid], equal: bool) {
+        let of = |more: i64| if equal { more } else { more.max(0) };
         let other = other.fleet.borrow();
         let fleet = self.fleet.get_mut();
         for node in spots.iter().map(|laid| laid.spot.node) {
@@ -101,13 +98,23 @@ impl Room {
                 let compute = i32::try_from(compute).unwrap_or(i32::MAX);
                 (place, compute, of(here.memory - there.memory))
             });
+            // Instances that are there and not here, and those that are here alone.
+            let cuts = |both: fn((u32, u32)) -> u32| {
+                let pairs = here.devices.iter().zip(&there.devices);
+                let cut = pairs.map(|(here, there)| both((here.cut, there.cut)));
+                (0u16..).zip(cut).filter(|(_, mask)| *mask != 0).collect::<Vec<_>>()
+            };
             let more = Amounts {
                 cpu: of(here.cpu - there.cpu),
                 memory: of(here.memory - there.memory),
                 devices: devices.collect(),
-                ..Amounts::default()
+                cuts: cuts(|(here, there)| there & !here),
             };
+            let less = Amounts { cuts: cuts(|(here, there)| here & !there), ..Amounts::default() };
             fleet.take(node, &more);
+            if equal {
+                fleet.give(node, &less);
+            }
         }
     }
 }
@@ -147,9 +154,9 @@ pub(crate) fn ends(facts: &Facts, index: &Index, at: Timestamp) -> Ends {
 }
 
 fn laid(index: &Index, lease: &Lease, job: &JobFacts) -> Option<Laid> {
-    let (node, amounts): (NodeIx, Amounts) =
+    let (node, take): (NodeIx, Amounts) =
         index.space.amounts(&lease.node, &take_of(lease, &job.ask))?;
-    Some(Laid { spot: Spot { node, devices: Vec::new(), score: 0 }, amounts })
+    Some(Laid { spot: Spot { node, devices: Vec::new(), score: 0, take } })
 }
 
 /// Whether a job can be looked ahead for.

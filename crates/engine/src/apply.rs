@@ -7,11 +7,12 @@ use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFac
 use crate::history::Shown;
 use crate::index::Index;
 use crate::order::decay::Faded;
+use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
-    Decision, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId, LeaseState,
-    Move, NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant, TenantPath,
-    Timestamp,
+    Decision, Device, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId,
+    LeaseState, Move, NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant,
+    TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -261,8 +262,8 @@ impl Engine {
 
     /// Jobs whose slices a node no longer has, and why.
     fn lost_on(&self, id: &NodeId, inventory: &Inventory) -> BTreeMap<JobId, String> {
-        let memory: BTreeMap<_, _> =
-            inventory.devices.iter().map(|device| (&device.id, device.memory.0)).collect();
+        let devices: BTreeMap<_, _> =
+            inventory.devices.iter().map(|device| (&device.id, device)).collect();
         let leases = || self.leases_of_node(id);
         let mut held: BTreeMap<_, u64> = BTreeMap::new();
         for slice in leases().flat_map(|lease| &lease.slices) {
@@ -272,9 +273,10 @@ impl Engine {
         let mut lost = BTreeMap::new();
         for lease in leases() {
             for slice in &lease.slices {
-                let why = match memory.get(&slice.device) {
+                let why = match devices.get(&slice.device) {
                     None => "is gone",
-                    Some(now) if held.get(&slice.device) > Some(now) => "lost memory",
+                    Some(now) if held.get(&slice.device) > Some(&now.memory.0) => "lost memory",
+                    Some(now) if !can_have(now, slice) => "is no longer cut so",
                     Some(_) => continue,
                 };
                 let why = || format!("device {} of node {id} {why}", slice.device);
@@ -529,6 +531,16 @@ impl Engine {
 
 fn is_not_started(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::NotStarted { .. })
+}
+
+/// Whether a device can have the instance of a slice, if it is one.
+fn can_have(device: &Device, slice: &Slice) -> bool {
+    let Some(instance) = &slice.instance else { return true };
+    let parts = Class::of(device).parts;
+    parts.is_some_and(|table| {
+        let profile = table.profile(&instance.profile).and_then(|at| table.profiles.get(at));
+        profile.is_some_and(|profile| profile.starts.contains(&instance.start))
+    })
 }
 
 /// What a lease's end says of its job, given what the job was told.

@@ -3,8 +3,11 @@
 
 use crate::facts::{Facts, JobFacts, TenantFacts};
 use crate::index::Index;
+use crate::mig::Table;
 use crate::{Engine, Held};
-use polder_model::{Bytes, DeviceId, Lease, Mechanism, NodeId, Resource, TenantPath, UserName};
+use polder_model::{
+    Bytes, DeviceId, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath, UserName,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +24,7 @@ impl Engine {
     pub fn check(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         devices(&self.facts, &mut found);
+        instances(&self.facts, &mut found);
         quotas(&self.facts, &mut found);
         gangs(&self.facts, &mut found);
         promises(&self.facts, &mut found);
@@ -56,6 +60,10 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
         if whole && number > 1 {
             found.push(format!("{device} of {node} is granted whole and {number} times"));
         }
+        let cut = slices().filter(|slice| slice.instance.is_some()).count();
+        if cut > 0 && cut < number {
+            found.push(format!("{device} of {node} is cut into instances and shared otherwise"));
+        }
         let state = facts.nodes.get(node);
         let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
         let memory: u128 = slices().map(|slice| u128::from(slice.memory.0)).sum();
@@ -68,6 +76,38 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
                     has.unwrap_or(Bytes(0)).0,
                     lease.id
                 ));
+            }
+        }
+    }
+}
+
+/// No two instances of a card cover one of its memory slots, and none is one that it cannot have.
+fn instances(facts: &Facts, found: &mut Vec<String>) {
+    let mut taken: BTreeMap<(&NodeId, &DeviceId, u8), LeaseId> = BTreeMap::new();
+    for lease in facts.leases.values().map(|facts| &facts.lease) {
+        for slice in &lease.slices {
+            let Some(instance) = &slice.instance else { continue };
+            let state = facts.nodes.get(&lease.node);
+            let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
+            let device = inventory.iter().find(|device| device.id == slice.device);
+            let table = device.and_then(|device| Table::of(&device.model, device.memory));
+            let profiles = table.map_or(&[][..], |table| table.profiles);
+            let profile = profiles.iter().find(|profile| profile.name == instance.profile);
+            let Some(profile) = profile.filter(|p| p.starts.contains(&instance.start)) else {
+                if !is_ending(facts, lease) {
+                    let (size, start) = (&instance.profile, instance.start);
+                    found.push(format!("lease {} holds a {size} at {start}: no such", lease.id));
+                }
+                continue;
+            };
+            for slot in instance.start..instance.start.saturating_add(profile.slots) {
+                let place = (&lease.node, &slice.device, slot);
+                if let Some(other) = taken.insert(place, lease.id) {
+                    found.push(format!(
+                        "leases {other} and {} both hold slot {slot} of {} of {}",
+                        lease.id, slice.device, lease.node
+                    ));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::index::space::CellKey;
 use crate::index::take_of;
+use crate::nearest;
 use crate::need::Need;
 use crate::place::Overlay;
 use polder_model::{
@@ -100,6 +101,9 @@ impl<'a> Closest<'a> {
         if self.need.count == 0 {
             return self.machine().map(|node| self.no_host_room(node));
         }
+        if let Some(reason) = nearest::reason(self.space, self.need, self.cells) {
+            return Some(reason);
+        }
         let (node, lack) = self.node()?;
         if lack.compute == 0 && lack.memory == 0 {
             return Some(self.no_host_room(node));
@@ -135,7 +139,7 @@ impl<'a> Closest<'a> {
             fitting.take(EXPLAIN_DEVICES_MAX).filter(|(_, _, node, _)| beside(node))
         };
         let mut help = Vec::new();
-        if !self.need.is_whole() {
+        if !self.need.is_whole() && self.need.wants().is_none() {
             let memory = fitting(self.need.compute, 1).map(|(_, memory, _, _)| memory).max();
             help.extend(memory.map(|memory| Help::LessMemory { fits: Bytes(memory) }));
             let compute = fitting(1, self.need.memory).map(|(compute, _, _, _)| compute).max();
@@ -154,6 +158,9 @@ impl<'a> Closest<'a> {
             let Some(job) = self.engine.facts.jobs.get(&lease.job) else { return false };
             let mut space = space.clone();
             space.give(&take_of(lease, &job.ask));
+            if self.need.wants().is_some() {
+                return space.tasks(self.need) > 0;
+            }
             let room = space.room(lack.device);
             let (cpu, memory) = space.beside();
             self.need.tasks_beside(cpu, memory) > 0

@@ -7,6 +7,7 @@ use crate::index::{Index, held_of, take_of};
 use crate::need::{Need, WHOLE};
 use crate::quota;
 use crate::reclaim::promise;
+use crate::shape::Class;
 use crate::{DecisionError, Held};
 use polder_model::{
     Ask, Decision, Ground, JobId, Lease, LeaseState, Market, Move, NodeId, Slice, Spot, Timestamp,
@@ -280,13 +281,14 @@ fn carries(space: &NodeSpace, need: &Need, lease: &Lease) -> Result<(), Decision
         if !class.is_some_and(|class| need.misses(class).is_empty()) {
             return Err(no_room(lease, slice, "it is not what was asked"));
         }
-        let whole_memory = class.map_or(0, |class| class.memory.0);
-        let memory = if need.is_whole() { whole_memory } else { need.memory };
-        if slice.compute.0 != need.compute
-            || slice.memory.0 != memory
-            || slice.mechanism != need.mechanism
-        {
+        if !class.is_some_and(|class| is_asked(class, need, slice)) {
             return Err(no_room(lease, slice, "the slice is not what was asked"));
+        }
+        if room.is_cut && slice.instance.is_none() {
+            return Err(no_room(lease, slice, "it is cut into instances"));
+        }
+        if !room.is_cut && slice.instance.is_some() && room.compute != WHOLE {
+            return Err(no_room(lease, slice, "it is shared and cannot be cut"));
         }
         if need.is_whole() && room.compute != WHOLE {
             return Err(no_room(lease, slice, "it is shared"));
@@ -298,10 +300,32 @@ fn carries(space: &NodeSpace, need: &Need, lease: &Lease) -> Result<(), Decision
             return Err(no_room(lease, slice, "too little memory is free"));
         }
     }
+    let differs = Err(DecisionError::ForeignLease { lease: lease.id, field: "its devices" });
     if u32::try_from(lease.slices.len()) != Ok(need.count) {
-        return Err(DecisionError::ForeignLease { lease: lease.id, field: "its devices" });
+        return differs;
     }
-    Ok(())
+    let devices = lease.slices.iter().map(|slice| &slice.device);
+    if space.lie_as_required(devices, &need.wish) { Ok(()) } else { differs }
+}
+
+/// Whether a slice of such a device is what a need asks for.
+fn is_asked(class: &Class, need: &Need, slice: &Slice) -> bool {
+    if slice.mechanism != need.mechanism {
+        return false;
+    }
+    let Some(wants) = need.wants() else {
+        let memory = if need.is_whole() { class.memory.0 } else { need.memory };
+        let amounts = slice.compute.0 == need.compute && slice.memory.0 == memory;
+        return amounts && slice.instance.is_none();
+    };
+    let profile = class.parts.zip(slice.instance.as_ref()).and_then(|(table, instance)| {
+        Some((table, table.profiles.get(table.profile(&instance.profile)?)?))
+    });
+    profile.is_some_and(|(table, profile)| {
+        wants.carried_by(table, profile)
+            && slice.compute == table.compute(profile)
+            && slice.memory == profile.memory
+    })
 }
 
 fn no_room(lease: &Lease, slice: &Slice, lacks: &'static str) -> DecisionError {

@@ -12,10 +12,11 @@ use crate::fleet::NodeIx;
 use crate::quota::More;
 use crate::reclaim::live::Live;
 use crate::reclaim::promise::{self, Promises};
-use crate::shape::{Class, Host, Hosts, Shape};
+use crate::shape::{Host, Hosts, Shape};
 use crate::step::step;
 use polder_model::{
-    Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, TenantPath, Timestamp, UserName,
+    Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, Slice, TenantPath, Timestamp,
+    UserName,
 };
 use queue::Queue;
 use space::{Entry, Space, Take};
@@ -59,10 +60,12 @@ pub(crate) fn is_healthy(device: &Device) -> bool {
 pub(crate) fn take_of(lease: &Lease, ask: &Ask) -> Take {
     let devices =
         lease.slices.iter().map(|s| (s.device.clone(), s.compute.0, s.memory.0)).collect();
+    let cut = |slice: &Slice| Some((slice.device.clone(), slice.instance.clone()?));
     Take {
         cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: ask.host.memory.map_or(0, |memory| memory.0),
         devices,
+        cuts: lease.slices.iter().filter_map(cut).collect(),
     }
 }
 
@@ -87,14 +90,7 @@ fn deadline(facts: &Facts, job: &JobFacts) -> Option<Timestamp> {
 /// A node as placement knows it: its healthy devices.
 fn entry(id: &NodeId, node: &NodeState) -> Entry {
     let inventory = &node.inventory;
-    let shape = Shape::of(inventory, is_healthy);
-    let class = |device: &Device| {
-        let class = Class::of(device);
-        let place = shape.classes.binary_search_by(|(other, _)| other.cmp(&class)).ok()?;
-        Some((device.id.clone(), place))
-    };
-    let healthy = inventory.devices.iter().filter(|device| is_healthy(device));
-    let devices = healthy.filter_map(class).collect();
+    let (shape, devices) = Shape::with_devices(inventory, is_healthy);
     Entry::new(id.clone(), Arc::new(shape), Host::of(&inventory.node), devices)
 }
 

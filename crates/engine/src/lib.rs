@@ -30,6 +30,7 @@ mod history;
 mod index;
 mod line;
 pub mod mig;
+mod nearest;
 mod need;
 mod order;
 mod pass;

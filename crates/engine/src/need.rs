@@ -2,14 +2,21 @@
 //!
 //! Asks with equal needs are placed alike: this is what makes one look serve many jobs.
 
-use crate::shape::{Class, Host, Hosts, Shape};
-use polder_model::{Ask, Bytes, Isolation, Mechanism, MilliCpu, Permille};
+use crate::fleet::{CellIx, Demand, DeviceSpec, Node, NodeSpec};
+use crate::mig::Wants;
+use crate::shape::{Class, Host, Hosts, Lie, Shape};
+use crate::topology::{Together, Wish};
+use polder_model::{Ask, Bytes, Isolation, Mechanism, MilliCpu, Permille, PlaceAsk};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// All of a device's compute.
 pub(crate) const WHOLE: u32 = Permille::WHOLE.0;
+
+/// Features that an instance of a device may have, and not the device.
+const MEDIA: &str = "media";
+const GRAPHICS: &str = "graphics";
 
 /// Everything in an ask that placement looks at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +32,10 @@ pub(crate) struct Need {
     models: BTreeSet<String>,
     features: BTreeSet<String>,
     isolation: Option<Isolation>,
+    /// Bytes a second between memory and compute.
+    bandwidth: u64,
+    /// How the devices of a task lie to each other.
+    pub(crate) wish: Wish,
     pub(crate) cpu: u64,
     pub(crate) host_memory: u64,
     /// Fewest and most tasks.
@@ -40,6 +51,9 @@ pub(crate) enum Miss {
     Mechanism { wanted: Mechanism },
     Isolation { wanted: Isolation, has: Isolation },
     Memory { wanted: Bytes, has: Bytes },
+    Bandwidth { wanted: Bytes, has: Bytes },
+    Instance { wants: Wants },
+    Together { wanted: u32 },
     Devices { wanted: u32, has: u64 },
     Cpu { wanted: u64, has: MilliCpu },
     HostMemory { wanted: Bytes, has: Bytes },
@@ -56,6 +70,8 @@ impl Need {
             models: devices.models.iter().map(|model| model.to_lowercase()).collect(),
             features: devices.features.clone(),
             isolation: devices.isolation,
+            bandwidth: devices.bandwidth.map_or(0, |bandwidth| bandwidth.0),
+            wish: if devices.count > 1 { wish(&ask.place) } else { Wish::default() },
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
             host_memory: ask.host.memory.map_or(0, |memory| memory.0),
             min: ask.gang.min,
@@ -67,15 +83,28 @@ impl Need {
         self.mechanism == Mechanism::Whole
     }
 
+    /// What an instance must have, if hardware is to cut the devices. The words `media` and
+    /// `graphics` then select an instance that has them.
+    pub(crate) fn wants(&self) -> Option<Wants> {
+        (self.mechanism == Mechanism::Mig).then(|| Wants {
+            compute: Permille(self.compute),
+            memory: Bytes(self.memory),
+            media: self.features.contains(MEDIA),
+            graphics: self.features.contains(GRAPHICS),
+        })
+    }
+
     /// Everything about a kind of device that rules it out.
     pub(crate) fn misses(&self, class: &Class) -> Vec<Miss> {
         let mut misses = Vec::new();
+        let wants = self.wants();
         let is_model = |wanted: &String| class.model_lower.contains(wanted);
         if !self.models.is_empty() && !self.models.iter().any(is_model) {
             let wanted = self.models.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
             misses.push(Miss::Model { wanted });
         }
-        let lacks = |feature: &&String| !class.features.contains(*feature);
+        let of_instance = |feature: &str| wants.is_some() && [MEDIA, GRAPHICS].contains(&feature);
+        let lacks = |feature: &&String| !class.features.contains(*feature) && !of_instance(feature);
         if let Some(feature) = self.features.iter().find(lacks) {
             misses.push(Miss::Feature { wanted: feature.clone() });
         }
@@ -90,6 +119,15 @@ impl Need {
         }
         if class.memory.0 < self.memory {
             misses.push(Miss::Memory { wanted: Bytes(self.memory), has: class.memory });
+        } else if let Some(wants) = wants
+            && class.mechanisms.contains(&self.mechanism)
+            && class.parts.is_none_or(|table| table.sufficient(&wants).is_empty())
+        {
+            misses.push(Miss::Instance { wants });
+        }
+        let has = class.bandwidth.unwrap_or(Bytes(0));
+        if has.0 < self.bandwidth {
+            misses.push(Miss::Bandwidth { wanted: Bytes(self.bandwidth), has });
         }
         misses
     }
@@ -114,11 +152,43 @@ impl Need {
         if self.count == 0 {
             return self.max.into();
         }
+        if self.wants().is_some() || self.wish != Wish::default() {
+            return self.tasks_lying(shape).min(self.max.into());
+        }
         let fitting = shape.classes.iter().filter(|(class, _)| self.misses(class).is_empty());
         let rooms: Vec<(u64, u64)> = fitting
             .map(|(class, number)| (self.tasks_on(WHOLE, class.memory.0), u64::from(*number)))
             .collect();
         most_tasks(&rooms, self.count).min(self.max.into())
+    }
+
+    /// The same where it matters how devices lie or what they are cut into.
+    fn tasks_lying(&self, shape: &Shape) -> u64 {
+        let device = |lie: &Lie| {
+            let class = &shape.classes.get(lie.class)?.0;
+            self.misses(class).is_empty().then(|| class.spec(lie))
+        };
+        let devices = shape.lies.iter().filter_map(device).collect();
+        let node = Node::idle(&NodeSpec { devices, ..NodeSpec::default() });
+        let alone = Demand { cells: None, cpu: 0, memory: 0, ..self.demand(&[]) };
+        alone.tasks_in(&node)
+    }
+
+    /// What one task needs, as the kernel knows it, when these cells are open to it.
+    pub(crate) fn demand(&self, cells: &[CellIx]) -> Demand {
+        let amount = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+        Demand {
+            count: self.count,
+            compute: i32::try_from(self.compute).unwrap_or(i32::MAX),
+            device_memory: amount(self.memory),
+            whole: self.is_whole(),
+            wish: self.wish,
+            cut: self.wants(),
+            cpu: amount(self.cpu),
+            memory: amount(self.host_memory),
+            cells: (self.count > 0).then(|| cells.iter().map(|cell| cell.0).collect()),
+            ..Demand::default()
+        }
     }
 
     /// Tasks that empty nodes of one shape on these machines could carry. Exact up to what the
@@ -142,10 +212,12 @@ impl Need {
     }
 
     /// Everything about a node that rules it out although it has such devices.
-    fn node_misses(&self, host: &Host, fitting: u64) -> Vec<Miss> {
-        let mut misses = Vec::new();
+    fn node_misses(&self, host: &Host, shape: &Shape) -> Vec<Miss> {
+        let (mut misses, fitting) = (Vec::new(), self.fitting(shape));
         if fitting < u64::from(self.count) {
             misses.push(Miss::Devices { wanted: self.count, has: fitting });
+        } else if self.tasks_in(shape) == 0 {
+            misses.push(Miss::Together { wanted: self.count });
         }
         if u64::from(host.cpu.0) < self.cpu {
             misses.push(Miss::Cpu { wanted: self.cpu, has: host.cpu });
@@ -163,9 +235,8 @@ impl Need {
         known: impl Iterator<Item = (&'a Shape, &'a Hosts)>,
     ) -> String {
         let misses = known.flat_map(|(shape, hosts)| {
-            let fitting = self.fitting(shape);
             // Of equally good machines the largest: it is the one to compare with.
-            let beside = hosts.iter().map(|(host, _)| (self.node_misses(host, fitting), host));
+            let beside = hosts.iter().map(|(host, _)| (self.node_misses(host, shape), host));
             let beside = beside.min_by_key(|(misses, host)| (misses.len(), Reverse(**host)));
             let beside = beside.map(|(misses, _)| misses).unwrap_or_default();
             shape.classes.iter().map(move |(class, _)| {
@@ -181,6 +252,16 @@ impl Need {
         let misses: Vec<String> = misses.iter().map(ToString::to_string).collect();
         format!("the nearest, {} ({}), {}", class.model, class.memory, misses.join(" and "))
     }
+}
+
+/// How the devices of a task are to lie to each other. One device lies alone.
+fn wish(place: &PlaceAsk) -> Wish {
+    let together = |wish| match wish {
+        polder_model::Wish::Any => Together::Any,
+        polder_model::Wish::Prefer => Together::Preferred,
+        polder_model::Wish::Require => Together::Required,
+    };
+    Wish { island: together(place.island), numa: together(place.numa), rails: together(place.rail) }
 }
 
 /// Most tasks of `count` distinct devices each, given how many tasks each device could carry
@@ -204,6 +285,21 @@ fn most_tasks(rooms: &[(u64, u64)], count: u32) -> u64 {
     u64::try_from(low).unwrap_or(u64::MAX)
 }
 
+impl Class {
+    /// A device of this kind, as the kernel knows it; its cell is for the caller to say.
+    pub(crate) fn spec(&self, lie: &Lie) -> DeviceSpec {
+        DeviceSpec {
+            memory: i64::try_from(self.memory.0).unwrap_or(i64::MAX),
+            island: lie.island,
+            numa: lie.numa,
+            rail: lie.rail,
+            parts: self.parts,
+            healthy: true,
+            ..DeviceSpec::default()
+        }
+    }
+}
+
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -215,6 +311,22 @@ impl fmt::Display for Miss {
             }
             Self::Memory { wanted, has } => {
                 write!(f, "has {has} of memory where {wanted} is wanted")
+            }
+            Self::Bandwidth { wanted, has } => {
+                write!(f, "moves {has} a second where {wanted} is wanted")
+            }
+            Self::Instance { wants } => {
+                write!(f, "is cut into no part of {} and {}", wants.compute, wants.memory)?;
+                if wants.media {
+                    write!(f, " with media engines")?;
+                }
+                if wants.graphics {
+                    write!(f, " with graphics")?;
+                }
+                Ok(())
+            }
+            Self::Together { wanted } => {
+                write!(f, "does not lie together with {} others as asked", wanted - 1)
             }
             Self::Devices { wanted, has } => {
                 write!(f, "is one of {has} on its node where {wanted} are wanted")

@@ -246,7 +246,7 @@ impl<'a> Pass<'a> {
             ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
             return None;
         };
-        let named = |laid: &Laid| self.space.named(laid.spot.node, &laid.spot.devices);
+        let named = |laid: &Laid| self.space.named(&laid.spot);
         let mut spots: Vec<Spot> = laid.iter().filter_map(named).collect();
         spots.sort();
         for lease in self.leases(id, job, &spots) {
@@ -282,15 +282,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Drops members of a gang until its tenants' quotas hold. Only whole devices need it: how
-    /// much memory they add is known once they are chosen.
+    /// Drops members of a gang until its tenants' quotas hold. Only whole devices and instances need
+    /// it: how much they add is known once they are chosen.
     fn within_quota(
         &mut self,
         need: &Need,
         job: &JobFacts,
         leases: &mut Vec<Lease>,
     ) -> Result<(), Shortage> {
-        while need.is_whole()
+        while (need.is_whole() || need.wants().is_some())
             && let Some(first) = leases.first()
         {
             let sum = leases.iter().map(held_of).fold(Held::default(), |mut sum, held| {
@@ -326,7 +326,7 @@ impl<'a> Pass<'a> {
             tenant: job.ask.tenant.clone(),
             user: job.ask.user.clone(),
             node: spot.node.clone(),
-            slices: spot.devices.iter().map(|device| self.slice(job, spot, device)).collect(),
+            slices: (0..spot.devices.len()).filter_map(|at| self.slice(job, spot, at)).collect(),
             state: LeaseState::Granted,
             isolation: None,
             not_enforced: Vec::new(),
@@ -337,20 +337,25 @@ impl<'a> Pass<'a> {
         spots.iter().enumerate().map(lease).collect()
     }
 
-    fn slice(&self, job: &JobFacts, spot: &Spot, device: &polder_model::DeviceId) -> Slice {
-        let ask = &job.ask.devices;
+    fn slice(&self, job: &JobFacts, spot: &Spot, at: usize) -> Option<Slice> {
+        let (ask, device) = (&job.ask.devices, spot.devices.get(at)?);
         let whole = || {
             let node = self.space.node(&spot.node);
             node.and_then(|node| node.memory_of(device)).unwrap_or(Bytes(0))
         };
-        Slice {
+        let slice = Slice {
             instance: None,
             device: device.clone(),
             mechanism: ask.mechanism(),
             compute: ask.compute,
             compute_max: ask.compute_max.unwrap_or(Permille::WHOLE),
             memory: if ask.whole { whole() } else { ask.memory },
-        }
+        };
+        // What hardware cuts is as large as it is, and no larger when others are idle.
+        let Some(instance) = spot.instances.get(at) else { return Some(slice) };
+        let (compute, memory) = self.space.node(&spot.node)?.entry.amounts_of(device, instance)?;
+        let instance = Some(instance.clone());
+        Some(Slice { instance, compute, compute_max: compute, memory, ..slice })
     }
 
     fn commit(&mut self, leases: &[Lease]) {

@@ -2,11 +2,16 @@
 //!
 //! What must hold: when an overlay is dropped, what is free is what it was before.
 
-use crate::fleet::{Demand, Fleet, Mark, NodeIx, RuleIx};
+use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
 use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
+use crate::nearest::Seen;
 use crate::need::Need;
+use crate::shape::Lie;
 use polder_model::{DeviceId, NodeId};
 use std::collections::BTreeSet;
+
+/// Most devices that one explanation sees.
+const SEEN_MAX: usize = 100_000;
 
 /// The free space of the pool as a pass sees it. There is one at a time.
 pub(crate) struct Overlay<'a> {
@@ -123,8 +128,7 @@ impl<'a> Overlay<'a> {
         let mark = fleet.begin();
         let found = fleet.place(&demand, self.base.rule(), want);
         end(&mut fleet, mark, found.len());
-        let named = |spot: &crate::fleet::Spot| self.named(spot.node, &spot.devices);
-        let mut spots: Vec<Spot> = found.iter().filter_map(named).collect();
+        let mut spots: Vec<Spot> = found.iter().filter_map(|spot| self.named(spot)).collect();
         spots.sort();
         spots
     }
@@ -162,11 +166,34 @@ impl<'a> Overlay<'a> {
     }
 
     /// A place by name.
-    pub(crate) fn named(&self, node: NodeIx, devices: &[u16]) -> Option<Spot> {
-        let entry = self.base.entry(node)?;
+    pub(crate) fn named(&self, spot: &fleet::Spot) -> Option<Spot> {
+        let entry = self.base.entry(spot.node)?;
         let name = |place: &u16| Some(entry.devices.get(usize::from(*place))?.0.clone());
-        let devices: Option<Vec<DeviceId>> = devices.iter().map(name).collect();
-        Some(Spot { node: entry.id.clone(), devices: devices? })
+        let instance = |(place, mask): &(u16, u32)| entry.instance(&name(place)?, *mask);
+        Some(Spot {
+            node: entry.id.clone(),
+            devices: spot.devices.iter().map(name).collect::<Option<_>>()?,
+            instances: spot.take.cuts.iter().map(instance).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Devices in these cells, as they are now. For explanations: it looks at every node.
+    pub(crate) fn seen(&self, cells: &[CellKey]) -> Vec<Seen<'a>> {
+        let fleet = self.base.fleet().borrow();
+        let mut all = Vec::new();
+        for (ix, node) in fleet.nodes() {
+            let Some(entry) = self.base.entry(ix) else { continue };
+            let devices = node.devices.iter().zip(&entry.devices);
+            let open = devices.filter(|(device, _)| cells.contains(&device.spec.cell));
+            let seen = |(free, (device, lie)): (&Device, &'a (DeviceId, Lie))| Seen {
+                node: &entry.id,
+                device,
+                free: *free,
+                lie: *lie,
+            };
+            all.extend(open.map(seen).take(SEEN_MAX - all.len()));
+        }
+        all
     }
 
     /// Devices in these cells with at least so much free, by node. For explanations: it looks at

@@ -1,7 +1,9 @@
 //! Kinds of device and of node, as far as asks can tell them apart.
 
+use crate::fleet::NONE;
+use crate::mig::Table;
 use polder_model::{
-    Bytes, Device, DeviceKind, Inventory, Isolation, Mechanism, MilliCpu, NodeFacts,
+    Bytes, Device, DeviceId, DeviceKind, Inventory, Isolation, Mechanism, MilliCpu, NodeFacts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +16,20 @@ pub(crate) struct Class {
     pub(crate) memory: Bytes,
     pub(crate) features: BTreeSet<String>,
     pub(crate) mechanisms: BTreeSet<Mechanism>,
+    pub(crate) bandwidth: Option<Bytes>,
+    /// What its hardware cuts it into, where that is known.
+    pub(crate) parts: Option<&'static Table>,
+}
+
+/// How a device lies to the others of its node, by numbers that mean nothing on another; [`NONE`]
+/// where nothing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lie {
+    /// Place of its class in the shape.
+    pub(crate) class: usize,
+    pub(crate) island: u16,
+    pub(crate) numa: u16,
+    pub(crate) rail: u16,
 }
 
 /// Nodes with the same devices.
@@ -21,6 +37,8 @@ pub(crate) struct Class {
 pub(crate) struct Shape {
     /// Kinds of device, and how many of each.
     pub(crate) classes: Vec<(Class, u32)>,
+    /// Sorted.
+    pub(crate) lies: Vec<Lie>,
 }
 
 /// The machine beside the devices.
@@ -44,6 +62,12 @@ impl Class {
             memory: device.memory,
             features: device.features.clone(),
             mechanisms: device.mechanisms.iter().copied().collect(),
+            bandwidth: device.memory_bandwidth,
+            parts: if device.mechanisms.contains(&Mechanism::Mig) {
+                Table::of(&device.model, device.memory)
+            } else {
+                None
+            },
         }
     }
 
@@ -61,12 +85,51 @@ impl Class {
 impl Shape {
     /// The shape of a node, counting the devices that `counts` lets through.
     pub(crate) fn of(inventory: &Inventory, counts: impl Fn(&Device) -> bool) -> Self {
-        let mut classes: BTreeMap<Class, u32> = BTreeMap::new();
-        for device in inventory.devices.iter().filter(|device| counts(device)) {
-            *classes.entry(Class::of(device)).or_default() += 1;
-        }
-        Self { classes: classes.into_iter().collect() }
+        Self::with_devices(inventory, counts).0
     }
+
+    /// The same, and how each of those devices lies.
+    pub(crate) fn with_devices(
+        inventory: &Inventory,
+        counts: impl Fn(&Device) -> bool,
+    ) -> (Self, Vec<(DeviceId, Lie)>) {
+        let devices = inventory.devices.iter().filter(|device| counts(device));
+        let mut devices: Vec<(Class, &Device)> =
+            devices.map(|device| (Class::of(device), device)).collect();
+        // Names of islands and rails are numbered by what lies there, not by names of devices, so
+        // that equal nodes have equal shapes.
+        let lie = |device: &Device| (device.island, device.numa_node, device.rail);
+        devices.sort_by(|(a, left), (b, right)| {
+            (a, lie(left), &left.id).cmp(&(b, lie(right), &right.id))
+        });
+        let mut shape = Self { classes: Vec::new(), lies: Vec::new() };
+        let mut numbers: [BTreeMap<u32, u16>; 3] = Default::default();
+        let mut named = Vec::with_capacity(devices.len());
+        for (class, device) in devices {
+            match shape.classes.last_mut() {
+                Some((last, number)) if *last == class => *number += 1,
+                _ => shape.classes.push((class, 1)),
+            }
+            let (island, numa, rail) = lie(device);
+            let [islands, numas, rails] = &mut numbers;
+            let lie = Lie {
+                class: shape.classes.len() - 1,
+                island: number(islands, island),
+                numa: number(numas, numa),
+                rail: number(rails, rail),
+            };
+            shape.lies.push(lie);
+            named.push((device.id.clone(), lie));
+        }
+        shape.lies.sort_unstable();
+        (shape, named)
+    }
+}
+
+/// Numbers names in the order in which they come.
+fn number(known: &mut BTreeMap<u32, u16>, name: Option<u32>) -> u16 {
+    let next = u16::try_from(known.len()).unwrap_or(NONE);
+    name.map_or(NONE, |name| *known.entry(name).or_insert(next))
 }
 
 impl Host {

@@ -66,6 +66,7 @@ impl Outlook {
                 let spots = leases.iter().map(|lease| Spot {
                     node: lease.node.clone(),
                     devices: lease.slices.iter().map(|slice| slice.device.clone()).collect(),
+                    instances: lease.slices.iter().filter_map(|s| s.instance.clone()).collect(),
                 });
                 self.starts.push((*job, spots.collect()));
             }

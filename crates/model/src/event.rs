@@ -2,8 +2,9 @@
 
 use crate::device::Inventory;
 use crate::{
-    Ask, DeviceId, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId, NotEnforced,
-    Outcome, Policy, PoolId, Reservation, Tenant, TenantPath, Timestamp, User, UserName,
+    Ask, DeviceId, Instance, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId,
+    NotEnforced, Outcome, Policy, PoolId, Reservation, Tenant, TenantPath, Timestamp, User,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 
@@ -254,6 +255,9 @@ pub struct Spot {
     pub node: NodeId,
     /// Which of its devices.
     pub devices: Vec<DeviceId>,
+    /// What hardware cuts from the devices for it, one for each where it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<Instance>,
 }
 
 /// Why a gang was given back.

@@ -109,6 +109,41 @@ pub enum Reason {
         /// Host memory missing there.
         memory_lacking: Bytes,
     },
+    /// The devices of a task must lie together, and nowhere are enough free that do.
+    NotTogether {
+        /// Devices of one task.
+        count: u32,
+        /// Compute wanted of each.
+        compute: Permille,
+        /// Memory wanted of each; 0 for whole devices.
+        memory: Bytes,
+        /// On one island of fast links.
+        island: bool,
+        /// On one NUMA node.
+        numa: bool,
+        /// Each on a NIC rail of its own.
+        rail: bool,
+        /// The closest node.
+        node: NodeId,
+        /// The device there that is missing.
+        device: DeviceId,
+        /// Compute missing there.
+        compute_lacking: Permille,
+        /// Memory missing there.
+        memory_lacking: Bytes,
+    },
+    /// Hardware is to cut the device, and no card has room for the instance.
+    NoInstance {
+        /// The smallest instance that would do on the closest card.
+        profile: String,
+        /// Node of the closest card.
+        node: NodeId,
+        /// The closest card.
+        device: DeviceId,
+        /// The largest instance for which it has room.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        room: Option<String>,
+    },
     /// Nothing: the pass that comes next starts it.
     Next,
     /// Others are leaving room for it.
@@ -236,6 +271,15 @@ impl fmt::Display for Fit {
     }
 }
 
+/// What a device lacks, in words.
+fn lacks(f: &mut fmt::Formatter<'_>, compute: Permille, memory: Bytes) -> fmt::Result {
+    match (compute.0, memory.0) {
+        (0, _) => write!(f, "{memory} of memory"),
+        (_, 0) => write!(f, "{compute} of compute"),
+        _ => write!(f, "{compute} of compute and {memory} of memory"),
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -270,11 +314,7 @@ impl fmt::Display for Reason {
                     write!(f, "{placeable} of {needed} tasks fit now; ")?;
                 }
                 write!(f, "closest is {device} on {node}, which lacks ")?;
-                match (compute_lacking.0, memory_lacking.0) {
-                    (0, _) => write!(f, "{memory_lacking} of memory"),
-                    (_, 0) => write!(f, "{compute_lacking} of compute"),
-                    _ => write!(f, "{compute_lacking} of compute and {memory_lacking} of memory"),
-                }
+                lacks(f, *compute_lacking, *memory_lacking)
             }
             Self::NoIdleDevice { fitting, node, device, compute_held } => {
                 if *fitting == 1 {
@@ -295,6 +335,39 @@ impl fmt::Display for Reason {
                     (0, _) => write!(f, "{memory_lacking} of host memory"),
                     (_, 0) => write!(f, "{cpu_lacking} CPUs"),
                     _ => write!(f, "{cpu_lacking} CPUs and {memory_lacking} of host memory"),
+                }
+            }
+            Self::NotTogether {
+                count,
+                compute,
+                memory,
+                island,
+                numa,
+                rail,
+                node,
+                device,
+                compute_lacking,
+                memory_lacking,
+            } => {
+                match memory.0 {
+                    0 => write!(f, "needs {count} whole devices")?,
+                    _ => write!(f, "needs {count} x {memory} and {compute}")?,
+                }
+                let where_to = [
+                    (island, "on one NVLink island"),
+                    (numa, "on one NUMA node"),
+                    (rail, "each on a NIC rail of its own"),
+                ];
+                let words = where_to.iter().filter(|(wanted, _)| **wanted).map(|(_, words)| *words);
+                write!(f, " {}; ", words.collect::<Vec<_>>().join(" and "))?;
+                write!(f, "closest is {node}, where {device} lacks ")?;
+                lacks(f, *compute_lacking, *memory_lacking)
+            }
+            Self::NoInstance { profile, node, device, room } => {
+                write!(f, "needs a {profile} instance; closest is {device} on {node}, which has ")?;
+                match room {
+                    Some(room) => write!(f, "room for a {room}"),
+                    None => write!(f, "no room"),
                 }
             }
             Self::Next => write!(f, "nothing keeps it: it is next"),

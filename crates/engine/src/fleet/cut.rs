@@ -1,5 +1,6 @@
 //! Devices that their hardware cuts: where the next instance goes, and what that costs.
 
+use super::WHOLE;
 use super::node::Device;
 use crate::mig::{Card, Layouts, Wants};
 
@@ -21,9 +22,11 @@ pub(super) struct Part {
 pub(super) const COST_MAX: u64 = 1 << 40;
 
 /// What a device can be cut into yet, if its hardware cuts it and nobody is on it otherwise.
-fn card(device: &Device) -> Option<(&'static Layouts, Card)> {
+pub(crate) fn card(device: &Device) -> Option<(&'static Layouts, Card)> {
     let layouts = device.spec.parts?.layouts();
-    let usable = device.cut != 0 || device.is_idle();
+    // What is not held by instances is held otherwise, or promised to somebody.
+    let held = i64::from(WHOLE - device.compute);
+    let usable = device.is_idle() || (device.cut != 0 && held == layouts.compute_of(device.cut));
     usable.then(|| layouts.card_of(device.cut)).flatten().map(|card| (layouts, card))
 }
 

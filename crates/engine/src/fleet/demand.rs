@@ -1,7 +1,7 @@
 //! What one task needs, without names.
 
 use super::node::{Device, Node, Take};
-use super::{Bits, cut};
+use super::{Bits, NONE, cut};
 use crate::mig::Wants;
 use crate::topology::{Together, Wish};
 use std::cmp::Reverse;
@@ -162,8 +162,13 @@ impl Group {
 /// The devices of a node that could serve a demand, apart where a task may not have both.
 pub(super) fn groups(demand: &Demand, node: &Node) -> Vec<Group> {
     let mut groups: BTreeMap<(u16, u16), BTreeMap<u16, Unit>> = BTreeMap::new();
-    let required = |together, name| if together == Together::Required { name } else { 0 };
     for (place, device) in (0u16..).zip(&node.devices) {
+        let required = |together, name| match together {
+            // Devices of which nothing is known are not together: each is a group of its own.
+            Together::Required if name == NONE => NONE - place,
+            Together::Required => name,
+            Together::Any | Together::Preferred => 0,
+        };
         let tasks = demand.tasks_on(device);
         if tasks > 0 {
             let spec = &device.spec;

@@ -14,7 +14,7 @@
 //! It does not know tenants, quotas, jobs, names or time, and decides nothing.
 
 mod bits;
-mod cut;
+pub(crate) mod cut;
 mod demand;
 mod log;
 mod node;
@@ -28,6 +28,10 @@ pub use demand::Demand;
 pub use node::{CellIx, Device, DeviceSpec, Node, NodeIx, NodeSpec, Take};
 pub use pool::{Fleet, Mark, RuleIx, Spot, TREES_BYTES_MAX, TREES_MAX};
 pub use score::{Knobs, Outlook, Part, Placement, Rule, Supply, Typical, TypicalTask};
+
+/// The island, NUMA node or rail of a device of which none is known: it shares no island and no NUMA
+/// node with any other.
+pub const NONE: u16 = u16::MAX;
 
 /// All of a device's compute, in thousandths.
 pub const WHOLE: i32 = 1000;

@@ -148,9 +148,11 @@ impl Node {
     #[must_use]
     pub fn has(&self, take: &Take) -> bool {
         let on = |(place, compute, memory): &(u16, i32, i64)| {
-            self.devices
-                .get(usize::from(*place))
-                .is_some_and(|device| device.compute >= *compute && device.memory >= *memory)
+            self.devices.get(usize::from(*place)).is_some_and(|device| {
+                // A device that its hardware has cut is of no use but for instances.
+                let uncut = device.cut == 0 || take.cuts.iter().any(|(other, _)| other == place);
+                uncut && device.compute >= *compute && device.memory >= *memory
+            })
         };
         let cut = |(place, mask): &(u16, u32)| {
             self.devices.get(usize::from(*place)).is_some_and(|device| {

@@ -3,7 +3,7 @@
 use super::demand::{Demand, groups, most_tasks};
 use super::node::{Device, Node};
 use super::score::{Memo, Placement, Rule};
-use super::{NodeIx, WHOLE, cut};
+use super::{NONE, NodeIx, WHOLE, cut};
 use crate::topology::{Links, Spots, Together, Wish, choose};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -85,9 +85,14 @@ fn choose_devices(
         let tight = || cost(device, demand).unwrap_or(u64::try_from(tight).unwrap_or(0));
         fitting.binary_search(&place).ok().map(|_| tight())
     };
-    let (numa, rails) = (of(|device| device.spec.numa), of(|device| device.spec.rail));
+    // Devices of which nothing is known are not together: each has a name of its own.
+    let apart = |names: Vec<u16>| -> Vec<u16> {
+        let own = |(place, name): (u16, u16)| if name == NONE { NONE - place } else { name };
+        (0u16..).zip(names).map(own).collect()
+    };
+    let (numa, rails) = (apart(of(|device| device.spec.numa)), of(|device| device.spec.rail));
     let spots = Spots {
-        links: &Links::of_islands(&of(|device| device.spec.island), INSIDE, ACROSS),
+        links: &Links::of_islands(&apart(of(|device| device.spec.island)), INSIDE, ACROSS),
         numa: &numa,
         rails: &rails,
         left: &(0u16..).zip(&node.devices).map(left).collect::<Vec<_>>(),
@@ -134,6 +139,9 @@ fn judge(at: &Placement<'_>, rule: &Rule, memo: &mut Memo) -> u64 {
 /// Idle devices on the island of a device: one that is broken already is broken further first.
 fn crowd(node: &Node, device: &Device) -> usize {
     let island = device.spec.island;
+    if island == NONE {
+        return 0;
+    }
     node.devices.iter().filter(|other| other.spec.island == island && other.is_idle()).count()
 }
 

@@ -32,6 +32,8 @@ pub struct Spot {
     pub devices: Vec<u16>,
     /// How good it was found.
     pub score: u64,
+    /// What it takes there, once it is placed.
+    pub take: Take,
 }
 
 /// What is free in the pool. Trees and memos are not part of its value.
@@ -232,7 +234,8 @@ impl Fleet {
         let RuleSlot { rule, memo, .. } = self.rules.get_mut(rule.0)?;
         let sight = Sight { ix, node: self.nodes.get(node)?, version: self.log.last(node) };
         evaluate(sight, demand, rule, memo, &mut self.scratch);
-        Some(Spot { node: ix, devices: self.scratch.best.clone(), score })
+        let devices = self.scratch.best.clone();
+        Some(Spot { node: ix, devices, score, take: Take::default() })
     }
 
     /// Places up to `want` equal tasks one by one, and takes what they need. They are fewer only if
@@ -267,10 +270,10 @@ impl Fleet {
         spots
     }
 
-    fn put(&mut self, demand: &Demand, spot: Spot, spots: &mut Vec<Spot>) {
+    fn put(&mut self, demand: &Demand, mut spot: Spot, spots: &mut Vec<Spot>) {
         if let Some(node) = self.nodes.get(at(spot.node)) {
-            let take = demand.take(node, &spot.devices);
-            self.take(spot.node, &take);
+            spot.take = demand.take(node, &spot.devices);
+            self.change(spot.node, &spot.take, 1);
             spots.push(spot);
         }
     }
@@ -285,7 +288,8 @@ impl Fleet {
             let sight = Sight { ix, node, version: self.log.last(at(ix)) };
             let score = evaluate(sight, demand, rule, &mut memo, &mut scratch);
             if score > best.as_ref().map_or(0, |best| best.score) {
-                best = Some(Spot { node: ix, devices: scratch.best.clone(), score });
+                let devices = scratch.best.clone();
+                best = Some(Spot { node: ix, devices, score, take: Take::default() });
             }
         }
         best

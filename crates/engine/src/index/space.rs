@@ -5,13 +5,16 @@
 //! change; what is kept shows in no answer.
 
 use crate::fleet::{
-    Bits, CellIx, Demand, DeviceSpec, Fleet, Node, NodeIx, NodeSpec, Rule, RuleIx, Take as Amounts,
+    Bits, CellIx, Demand, Device, DeviceSpec, Fleet, NONE, Node, NodeIx, NodeSpec, Rule, RuleIx,
+    Take as Amounts,
 };
+use crate::mig::{self, Layouts, Table};
 use crate::need::Need;
 use crate::scratch::Scratch;
-use crate::shape::{Host, Hosts, Shape};
-use polder_model::{Bytes, DeviceId, NodeId};
-use std::collections::BTreeMap;
+use crate::shape::{Host, Hosts, Lie, Shape};
+use crate::topology::{Together, Wish};
+use polder_model::{Bytes, DeviceId, Instance, NodeId, Permille};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A group of nodes and a class of devices in it.
@@ -28,6 +31,8 @@ const ANSWERS_MAX: usize = 8192;
 pub(crate) struct Room {
     /// Place of its class in the node's shape.
     pub(crate) class: usize,
+    /// Whether its hardware has cut it.
+    pub(crate) is_cut: bool,
     pub(crate) compute: u32,
     pub(crate) memory: u64,
 }
@@ -39,7 +44,7 @@ pub(crate) struct Entry {
     pub(crate) shape: Arc<Shape>,
     host: Host,
     /// Its devices by name, and the place of each one's class in the shape.
-    pub(crate) devices: Vec<(DeviceId, usize)>,
+    pub(crate) devices: Vec<(DeviceId, Lie)>,
 }
 
 /// What is free on one node, as a value.
@@ -55,6 +60,8 @@ pub(crate) struct Take {
     pub(crate) cpu: u64,
     pub(crate) memory: u64,
     pub(crate) devices: Vec<(DeviceId, u32, u64)>,
+    /// Instances that hardware cuts from devices for it.
+    pub(crate) cuts: Vec<(DeviceId, Instance)>,
 }
 
 /// Nodes of one shape.
@@ -114,7 +121,8 @@ impl PartialEq for Space {
         let free = |space: &Self| -> Vec<_> {
             let fleet = space.fleet.borrow();
             let amounts = |node: &Node| {
-                let devices: Vec<_> = node.devices.iter().map(|d| (d.compute, d.memory)).collect();
+                let of = |d: &Device| (d.compute, d.memory, d.cut);
+                let devices: Vec<_> = node.devices.iter().map(of).collect();
                 (node.present, node.cpu, node.memory, devices)
             };
             let of = |ix: &NodeIx| (*ix, fleet.node(*ix).map(amounts));
@@ -154,7 +162,7 @@ impl Entry {
         id: NodeId,
         shape: Arc<Shape>,
         host: Host,
-        mut devices: Vec<(DeviceId, usize)>,
+        mut devices: Vec<(DeviceId, Lie)>,
     ) -> Self {
         devices.sort();
         Self { id, shape, host, devices }
@@ -170,12 +178,50 @@ impl Entry {
             let compute = i32::try_from(*compute).unwrap_or(i32::MAX);
             Some((self.device(device)?, compute, signed(*memory)))
         };
+        let cut = |(device, instance): &(DeviceId, Instance)| {
+            Some((self.device(device)?, self.mask(device, instance)?))
+        };
         Amounts {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
             devices: take.devices.iter().filter_map(of).collect(),
-            cuts: Vec::new(),
+            cuts: take.cuts.iter().filter_map(cut).collect(),
         }
+    }
+}
+
+impl Entry {
+    /// What a device is cut into.
+    pub(crate) fn layouts(&self, device: &DeviceId) -> Option<&'static Layouts> {
+        let (_, lie) = self.devices.get(usize::from(self.device(device)?))?;
+        self.shape.classes.get(lie.class)?.0.parts.map(Table::layouts)
+    }
+
+    /// An instance as the kernel knows it.
+    fn mask(&self, device: &DeviceId, instance: &Instance) -> Option<u32> {
+        let layouts = self.layouts(device)?;
+        let profile = layouts.table().profile(&instance.profile)?;
+        let bit = layouts.bit(mig::Instance { profile, start: instance.start });
+        (bit != 0).then_some(bit)
+    }
+
+    /// Compute and memory of an instance.
+    pub(crate) fn amounts_of(
+        &self,
+        device: &DeviceId,
+        instance: &Instance,
+    ) -> Option<(Permille, Bytes)> {
+        let table = self.layouts(device)?.table();
+        let profile = table.profiles.get(table.profile(&instance.profile)?)?;
+        Some((table.compute(profile), profile.memory))
+    }
+
+    /// An instance that the kernel cut, by name.
+    pub(crate) fn instance(&self, device: &DeviceId, mask: u32) -> Option<Instance> {
+        let layouts = self.layouts(device)?;
+        let mig::Instance { profile, start } = layouts.instance(mask)?;
+        let profile = layouts.table().profiles.get(profile)?.name.to_owned();
+        Some(Instance { profile, start })
     }
 }
 
@@ -188,9 +234,10 @@ impl NodeSpace {
     /// What is free on a device.
     pub(crate) fn room(&self, device: &DeviceId) -> Option<Room> {
         let place = usize::from(self.entry.device(device)?);
-        let (free, (_, class)) = (self.free.devices.get(place)?, self.entry.devices.get(place)?);
+        let (free, (_, lie)) = (self.free.devices.get(place)?, self.entry.devices.get(place)?);
         Some(Room {
-            class: *class,
+            class: lie.class,
+            is_cut: free.cut != 0,
             compute: u32::try_from(free.compute).unwrap_or(0),
             memory: unsigned(free.memory),
         })
@@ -205,7 +252,37 @@ impl NodeSpace {
     /// Whether all of `take` is free.
     pub(crate) fn has(&self, take: &Take) -> bool {
         let known = take.devices.iter().all(|(device, ..)| self.entry.device(device).is_some());
-        known && self.free.has(&self.entry.amounts(take))
+        let amounts = self.entry.amounts(take);
+        known && amounts.cuts.len() == take.cuts.len() && self.free.has(&amounts)
+    }
+
+    /// Whether devices lie to each other as a wish requires.
+    pub(crate) fn lie_as_required<'d>(
+        &self,
+        devices: impl Iterator<Item = &'d DeviceId>,
+        wish: &Wish,
+    ) -> bool {
+        let lie = |device| Some(self.entry.devices.get(usize::from(self.entry.device(device)?))?.1);
+        let lies: Vec<Lie> = devices.filter_map(lie).collect();
+        let one = |name: fn(&Lie) -> u16| {
+            let first = lies.first().map(name);
+            lies.len() < 2 || lies.iter().all(|lie| Some(name(lie)) == first) && first != Some(NONE)
+        };
+        let rails: BTreeSet<u16> = lies.iter().map(|lie| lie.rail).collect();
+        (wish.island != Together::Required || one(|lie| lie.island))
+            && (wish.numa != Together::Required || one(|lie| lie.numa))
+            && (wish.rails != Together::Required || rails.len() == lies.len())
+    }
+
+    /// Tasks that it could carry now, whichever of its devices they take.
+    pub(crate) fn tasks(&self, need: &Need) -> u64 {
+        let classes = self.entry.shape.classes.iter();
+        let fit: Vec<bool> = classes.map(|(class, _)| need.misses(class).is_empty()).collect();
+        let mut free = self.free.clone();
+        for (device, (_, lie)) in free.devices.iter_mut().zip(&self.entry.devices) {
+            device.spec.healthy &= fit.get(lie.class).copied().unwrap_or(false);
+        }
+        Demand { cells: None, ..need.demand(&[]) }.tasks_in(&free)
     }
 
     pub(crate) fn take(&mut self, take: &Take) {
@@ -270,11 +347,10 @@ impl Space {
             Group { hosts: Hosts::default(), cells }
         });
         group.hosts.insert(entry.host);
-        let spec = |(_, class): &(DeviceId, usize)| DeviceSpec {
-            cell: group.cells.get(*class).copied().unwrap_or_default(),
-            memory: entry.shape.classes.get(*class).map_or(0, |(class, _)| signed(class.memory.0)),
-            healthy: true,
-            ..DeviceSpec::default()
+        let spec = |(_, lie): &(DeviceId, Lie)| {
+            let spec = entry.shape.classes.get(lie.class).map(|(class, _)| class.spec(lie));
+            let cell = group.cells.get(lie.class).copied().unwrap_or_default();
+            DeviceSpec { cell, ..spec.unwrap_or_default() }
         };
         let spec = NodeSpec {
             cpu: entry.host.cpu.0.into(),
@@ -357,7 +433,7 @@ impl Space {
         if need.count == 0 && room > 0 {
             cells.push(MACHINES);
         }
-        let answer = Arc::new(Answer { demand: demand(need, &cells), cells, room });
+        let answer = Arc::new(Answer { demand: need.demand(&cells), cells, room });
         let mut answers = self.answers.borrow_mut();
         if answers.len() >= ANSWERS_MAX {
             answers.clear();
@@ -372,19 +448,6 @@ impl Space {
         if answer.cells.as_slice() == cells {
             return answer.demand.clone();
         }
-        demand(need, cells)
-    }
-}
-
-fn demand(need: &Need, cells: &[CellKey]) -> Demand {
-    Demand {
-        count: need.count,
-        compute: i32::try_from(need.compute).unwrap_or(i32::MAX),
-        device_memory: signed(need.memory),
-        whole: need.is_whole(),
-        cpu: signed(need.cpu),
-        memory: signed(need.host_memory),
-        cells: (need.count > 0).then(|| cells.iter().map(|cell| cell.0).collect()),
-        ..Demand::default()
+        need.demand(cells)
     }
 }

@@ -175,12 +175,32 @@ impl Layouts {
         class.into_iter().try_fold(self.empty.0, |class, at| self.step(class, at)).map(Card)
     }
 
+    /// Compute of all instances in such a mask, in thousandths of the card.
+    #[must_use]
+    pub fn compute_of(&self, places: u32) -> i64 {
+        let bits = (0..u32::BITS).filter(|bit| places >> bit & 1 == 1);
+        let of = |bit: u32| {
+            let place = self.places.get(usize::try_from(bit).ok()?)?;
+            let profile = self.table.profiles.get(place.profile)?;
+            Some(i64::from(self.table.compute(profile).0))
+        };
+        bits.filter_map(of).sum()
+    }
+
     /// The bit of an instance in such a mask; 0 if there is no such place.
     #[must_use]
     pub fn bit(&self, instance: Instance) -> u32 {
         let mut places = self.places_of(instance.profile);
         let at = places.find(|at| self.places.get(*at).is_some_and(|p| p.start == instance.start));
         at.and_then(|at| u32::try_from(at).ok()).and_then(|at| 1_u32.checked_shl(at)).unwrap_or(0)
+    }
+
+    /// The instance whose bit this is.
+    #[must_use]
+    pub fn instance(&self, bit: u32) -> Option<Instance> {
+        let at = usize::try_from(bit.trailing_zeros()).ok()?;
+        let place = self.places.get(at)?;
+        Some(Instance { profile: place.profile, start: place.start })
     }
 
     /// Where one more of a profile goes, and the card after it; `None` when it fits nowhere.

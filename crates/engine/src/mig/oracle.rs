@@ -234,6 +234,8 @@ fn one_at_a_time_gives_as_many_as_there_is_room_for() {
             let mask = here.iter().fold(0, |mask, instance| mask | layouts.bit(*instance));
             let card = layouts.card(here.iter().copied()).unwrap();
             assert_eq!(layouts.card_of(mask), Some(card));
+            let named = |instance: &Instance| layouts.instance(layouts.bit(*instance));
+            assert!(here.iter().all(|instance| named(instance) == Some(*instance)));
             for row in table.profiles {
                 let wants = Wants::share(table.compute(row), row.memory);
                 let room = layouts.room_for(card, &wants).map_or(0, |(_, room)| room);

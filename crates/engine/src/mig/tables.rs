@@ -6,6 +6,7 @@
 //! own answer counts; cards whose placements nobody published are not here.
 
 use polder_model::{Bytes, Permille};
+use std::cmp::Ordering;
 
 /// Kinds of hardware that the instances of one card share out: compute slices, decoders,
 /// encoders, JPEG engines, optical-flow engines.
@@ -77,6 +78,18 @@ impl PartialEq for Table {
 }
 
 impl Eq for Table {}
+
+impl PartialOrd for Table {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Table {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(other.name)
+    }
+}
 
 impl Profile {
     /// Compute slices.

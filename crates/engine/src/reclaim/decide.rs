@@ -188,7 +188,11 @@ fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<
 
 fn spot(live: &Live, place: &Place) -> Option<Spot> {
     let devices = place.devices.iter().filter_map(|d| live.device_name(place.node, *d));
-    Some(Spot { node: live.node_name(place.node)?.clone(), devices: devices.cloned().collect() })
+    Some(Spot {
+        node: live.node_name(place.node)?.clone(),
+        devices: devices.cloned().collect(),
+        instances: Vec::new(),
+    })
 }
 
 fn spot_of(live: &Live, member: &MemberFacts) -> Option<Spot> {

@@ -44,7 +44,8 @@ impl<'a> Kinds<'a> {
     fn island(&self, may: &May, node: usize, device: usize) -> Option<u32> {
         let class = self.live.class(node, device)?;
         let inside = may.nodes.as_ref().is_none_or(|nodes| nodes.get(node) == Some(&true));
-        (inside && may.classes.get(class) == Some(&true)).then_some(0)
+        let fits = inside && may.classes.get(class) == Some(&true);
+        (fits && !self.live.is_cut(node, device)).then_some(0)
     }
 }
 

@@ -34,6 +34,10 @@ pub(crate) struct Live {
     jobs: BTreeMap<JobId, Entry>,
     /// When jobs that yield have run as long as they may at least.
     ripening: BTreeSet<(Timestamp, JobId)>,
+    /// How many instances their hardware has cut from devices, and by which jobs: such a device is
+    /// of no use to anybody else until all are gone.
+    cut: BTreeMap<(usize, usize), u32>,
+    cut_by: BTreeMap<JobId, Vec<(usize, usize)>>,
     /// When the priority of jobs in here ends.
     expiring: BTreeSet<(Timestamp, JobId)>,
 }
@@ -198,6 +202,17 @@ impl Live {
             Some(claim) => claim.spots.iter().map(|spot| self.promised(job, spot)).collect(),
             None => leases().map(|lease| self.member(job, &lease.lease)).collect(),
         };
+        let cut = |lease: &Lease| {
+            let slices = lease.slices.iter().filter(|slice| slice.instance.is_some());
+            slices.map(|slice| (lease.node.clone(), slice.device.clone())).collect::<Vec<_>>()
+        };
+        let cut: Vec<_> = leases().flat_map(|lease| cut(&lease.lease)).collect();
+        for (node, device) in cut.into_iter().filter(|_| claim.is_none()) {
+            let node = self.node_of(&node);
+            let place = (node, self.device_of(node, &device));
+            *self.cut.entry(place).or_default() += 1;
+            self.cut_by.entry(id).or_default().push(place);
+        }
         self.running.add_gang(facts_of, members);
         self.ripening.extend(ripe.map(|ripe| (ripe, id)));
         self.expiring.extend(expiry.map(|expiry| (expiry, id)));
@@ -281,10 +296,38 @@ impl Live {
         if self.jobs.get(&job).is_some_and(|entry| entry.first.is_some()) {
             let member = self.member(facts, lease);
             self.running.remove_member(job.0, &member);
+            for slice in lease.slices.iter().filter(|slice| slice.instance.is_some()) {
+                let node = self.node_of(&lease.node);
+                let place = (node, self.device_of(node, &slice.device));
+                let cut_by = self.cut_by.get_mut(&job);
+                let at = cut_by.as_ref().and_then(|cut| cut.iter().position(|cut| *cut == place));
+                if let (Some(cut_by), Some(at)) = (cut_by, at) {
+                    cut_by.swap_remove(at);
+                    self.mend(place);
+                }
+            }
         }
     }
 
+    /// One instance less is cut from a device.
+    fn mend(&mut self, place: (usize, usize)) {
+        if let Some(number) = self.cut.get_mut(&place) {
+            *number -= 1;
+            if *number == 0 {
+                self.cut.remove(&place);
+            }
+        }
+    }
+
+    /// Whether its hardware has cut a device.
+    pub(crate) fn is_cut(&self, node: usize, device: usize) -> bool {
+        self.cut.contains_key(&(node, device))
+    }
+
     pub(crate) fn remove_job(&mut self, id: JobId) {
+        for place in self.cut_by.remove(&id).into_iter().flatten() {
+            self.mend(place);
+        }
         if let Some(entry) = self.jobs.remove(&id) {
             self.running.remove_gang(id.0);
             entry.ripe.map(|ripe| self.ripening.remove(&(ripe, id)));

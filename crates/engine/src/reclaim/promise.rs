@@ -47,6 +47,8 @@ pub(crate) fn takes(job: &JobFacts) -> Vec<(&NodeId, Take)> {
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: host.memory.map_or(0, |memory| memory.0),
         devices: spot.devices.iter().map(|d| (d.clone(), need.compute, need.memory)).collect(),
+        // Nobody yields to a job whose devices hardware is to cut.
+        cuts: Vec::new(),
     };
     claim.spots.iter().map(|spot| (&spot.node, take(spot))).collect()
 }

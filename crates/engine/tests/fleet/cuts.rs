@@ -47,6 +47,18 @@ fn a_cut_card_is_for_instances_alone_and_a_shared_one_for_none() {
 }
 
 #[test]
+fn a_cut_card_that_is_promised_to_somebody_is_cut_no_further() {
+    let mut fleet = Fleet::default();
+    fleet.set(NodeIx(0), &cards(1, a30(), 24));
+    let rule = fleet.rule(Rule::Tightest);
+    fleet.place(&part(200, 5), rule, 1);
+    let promise = task(1, 500).take(fleet.node(NodeIx(0)).unwrap(), &[0]);
+    assert!(!fleet.node(NodeIx(0)).unwrap().has(&promise), "while it is cut");
+    fleet.take(NodeIx(0), &promise);
+    assert!(fleet.place(&part(200, 5), rule, 1).is_empty());
+}
+
+#[test]
 fn a_small_card_is_cut_before_a_large_one() {
     let a100 = Table::of("NVIDIA A100-SXM4-80GB", Bytes(80 << 30)).unwrap();
     let mut fleet = Fleet::default();
