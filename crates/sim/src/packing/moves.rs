@@ -300,6 +300,7 @@ impl World<'_> {
             cpu: pod.cpu,
             memory: pod.memory,
             devices: devices.iter().map(|device| (*device, pod.compute, 0)).collect(),
+            ..Take::default()
         })
     }
 
