@@ -86,7 +86,9 @@ impl Engine {
                     claim: None,
                     hold: None,
                 };
-                self.facts.history.came(at, ask);
+                if self.facts.history.came(at, ask) {
+                    self.index.judge(&self.facts);
+                }
                 self.facts.next_job = JobId(job.0 + 1);
                 self.index.link_job(&self.facts, *job, &facts);
                 self.facts.jobs.insert(*job, facts);

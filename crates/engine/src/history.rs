@@ -8,9 +8,20 @@ use crate::order::service::{ServiceClass, ServiceHistory};
 use crate::predict::{Demand, Outlook, Outturn, Predictor, Traits};
 use polder_model::{Ask, Bytes, Expected, Help, LeaseEnd, Micros, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fewest runs seen before less memory is proposed.
 const RIGHTSIZE_RUNS_MIN: u32 = 5;
+
+/// Most kinds of ask that are counted.
+const USUAL_KINDS_MAX: usize = 4096;
+/// Asks after which all counts are halved.
+const USUAL_TOTAL_MAX: u32 = 1 << 20;
+/// Most kinds that places are judged by.
+const USUAL_SHOWN_MAX: usize = 256;
+/// The part of asks that those must stand for, in per cent.
+const USUAL_PERCENT: u64 = 95;
 
 /// What the pool has seen of jobs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +30,7 @@ pub(crate) struct History {
     service: ServiceHistory,
     /// Thousandths of a device asked for, by the hour.
     demand: Demand,
+    usual: UsualAsks,
 }
 
 impl Default for History {
@@ -26,8 +38,106 @@ impl Default for History {
         Self {
             runs: Predictor::default(),
             service: ServiceHistory::default(),
+            usual: UsualAsks::default(),
             demand: Demand::new(Micros(0)),
         }
+    }
+}
+
+/// The kinds of ask that are usual, as far as places are judged by them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct UsualAsks {
+    /// How often each came; halved when it becomes much, so that old habits fade.
+    #[serde(with = "pairs")]
+    counts: BTreeMap<Usual, u32>,
+    total: u32,
+    /// What placement goes by, and how many asks it was made of.
+    shown: Vec<(Usual, u32)>,
+    shown_of: u32,
+}
+
+/// What placement sees of an ask.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Usual {
+    pub(crate) count: u32,
+    pub(crate) compute: u32,
+    pub(crate) whole: bool,
+    pub(crate) cpu: u64,
+    /// In lower case.
+    pub(crate) models: BTreeSet<String>,
+}
+
+impl UsualAsks {
+    /// Notes an ask; true when what placement goes by has changed.
+    fn note(&mut self, ask: &Ask) -> bool {
+        let devices = &ask.devices;
+        let usual = Usual {
+            count: devices.count,
+            compute: devices.compute.0,
+            whole: devices.whole,
+            cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
+            models: devices.models.iter().map(|model| model.to_lowercase()).collect(),
+        };
+        let tasks = ask.gang.min;
+        if self.counts.len() >= USUAL_KINDS_MAX && !self.counts.contains_key(&usual) {
+            self.halve();
+        }
+        let count = self.counts.entry(usual).or_default();
+        *count = count.saturating_add(tasks);
+        self.total = self.total.saturating_add(tasks);
+        if self.total >= USUAL_TOTAL_MAX {
+            self.halve();
+        }
+        // A quarter more is worth a new look; so is what is left after halving.
+        let grown = self.total >= self.shown_of.saturating_add(self.shown_of / 4).max(1);
+        let due = grown || self.total < self.shown_of / 2;
+        if due {
+            self.show();
+        }
+        due
+    }
+
+    fn halve(&mut self) {
+        self.counts.retain(|_, count| {
+            *count /= 2;
+            *count > 0
+        });
+        self.total = self.counts.values().fold(0, |sum: u32, count| sum.saturating_add(*count));
+    }
+
+    /// The kinds that make up most of what comes, the most frequent first.
+    fn show(&mut self) {
+        let mut kinds: Vec<(Usual, u32)> =
+            self.counts.iter().map(|(usual, count)| (usual.clone(), *count)).collect();
+        kinds.sort_by(|one, other| (Reverse(one.1), &one.0).cmp(&(Reverse(other.1), &other.0)));
+        let mut covered = 0u64;
+        let enough = u64::from(self.total) * USUAL_PERCENT / 100;
+        let few = kinds.into_iter().take(USUAL_SHOWN_MAX).take_while(|(_, count)| {
+            let taken = covered < enough;
+            covered += u64::from(*count);
+            taken
+        });
+        self.shown = few.collect();
+        self.shown_of = self.total;
+    }
+}
+
+/// A map as a list of pairs: JSON has only texts for keys.
+mod pairs {
+    use super::{BTreeMap, Deserialize, Serialize, Usual};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        counts: &BTreeMap<Usual, u32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        counts.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Usual, u32>, D::Error> {
+        Ok(Vec::<(Usual, u32)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -66,10 +176,16 @@ impl History {
         self.service.observe(&service_class(&job.ask, job.submitted_at), from, to, false);
     }
 
-    /// A job that came.
-    pub(crate) fn came(&mut self, at: Timestamp, ask: &Ask) {
+    /// The usual asks, the most frequent first, and how many of each came.
+    pub(crate) fn usual(&self) -> &[(Usual, u32)] {
+        &self.usual.shown
+    }
+
+    /// A job that came; true when the usual asks are others now.
+    pub(crate) fn came(&mut self, at: Timestamp, ask: &Ask) -> bool {
         let each = u64::from(ask.devices.count).saturating_mul(ask.devices.compute.0.into());
         self.demand.arrived(at, each.saturating_mul(ask.gang.min.into()));
+        self.usual.note(ask)
     }
 
     /// A job that is over, as it was. What never ran teaches nothing.

@@ -4,6 +4,7 @@
 //! always equals [`Index::build`], which `Engine::check` verifies.
 
 pub(crate) mod queue;
+pub(crate) mod rule;
 pub(crate) mod space;
 
 use crate::Held;
@@ -19,6 +20,7 @@ use polder_model::{
     UserName,
 };
 use queue::Queue;
+use rule::Making;
 use space::{Entry, Space, Take};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,6 +103,7 @@ impl Index {
         for tenant in facts.tenants.values() {
             index.live.link_tenant(facts, &tenant.tenant);
         }
+        index.judge(facts);
         for (id, lease) in &facts.leases {
             index.link_lease(facts, *id, lease);
         }
@@ -111,6 +114,13 @@ impl Index {
             index.link_job(facts, *id, job);
         }
         index
+    }
+
+    /// Takes in by what places are judged.
+    pub(crate) fn judge(&mut self, facts: &Facts) {
+        let place = facts.policy.place.rule;
+        let usual = if rule::needs_usual(place) { facts.history.usual() } else { &[] };
+        self.space.make_rule(Making { place, usual: usual.to_vec() });
     }
 
     pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {

@@ -37,6 +37,7 @@ impl Drop for Overlay<'_> {
 
 impl<'a> Overlay<'a> {
     pub(crate) fn new(base: &'a Space) -> Self {
+        base.refresh_rule();
         let mut fleet = base.fleet().borrow_mut();
         debug_assert!(!fleet.is_trial(), "one overlay at a time: drop the other one first");
         Self { base, before: fleet.steps(), mark: Some(fleet.begin()) }

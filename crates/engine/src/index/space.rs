@@ -9,6 +9,7 @@ use crate::fleet::{
     Take as Amounts,
 };
 use crate::mig::{self, Layouts, Table};
+use crate::index::rule::{Making, needs_usual};
 use crate::need::Need;
 use crate::scratch::Scratch;
 use crate::shape::{Host, Hosts, Lie, Shape};
@@ -87,6 +88,9 @@ pub(crate) struct Answer {
 pub(crate) struct Space {
     fleet: Scratch<Fleet>,
     rule: RuleIx,
+    /// What the rule is made of, and whether it is to be made anew.
+    making: Making,
+    rule_is_stale: Scratch<bool>,
     /// By slot.
     entries: Vec<Option<Arc<Entry>>>,
     slots: BTreeMap<NodeId, NodeIx>,
@@ -105,6 +109,8 @@ impl Default for Space {
         Self {
             fleet: Scratch::new(fleet),
             rule,
+            making: Making::default(),
+            rule_is_stale: Scratch::new(false),
             entries: Vec::new(),
             slots: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -304,6 +310,29 @@ impl Space {
         self.rule
     }
 
+    /// The usual asks are judged against the nodes there are.
+    fn rule_is_stale_with_nodes(&mut self) {
+        if needs_usual(self.making.place) {
+            *self.rule_is_stale.get_mut() = true;
+        }
+    }
+
+    /// By what places are judged from now on.
+    pub(crate) fn make_rule(&mut self, making: Making) {
+        if self.making != making {
+            self.making = making;
+            *self.rule_is_stale.get_mut() = true;
+        }
+    }
+
+    /// Makes the rule anew if what it is made of has changed.
+    pub(crate) fn refresh_rule(&self) {
+        if std::mem::take(&mut *self.rule_is_stale.borrow_mut()) {
+            let rule = self.made(&self.making);
+            self.fleet.borrow_mut().change_rule(self.rule, rule);
+        }
+    }
+
     /// A node that answers.
     pub(crate) fn node(&self, node: &NodeId) -> Option<NodeSpace> {
         let ix = self.slot(node)?;
@@ -367,6 +396,7 @@ impl Space {
             *slot = Some(Arc::new(entry));
         }
         self.answers.get_mut().clear();
+        self.rule_is_stale_with_nodes();
     }
 
     pub(crate) fn remove(&mut self, id: &NodeId) {
@@ -382,6 +412,7 @@ impl Space {
             }
         }
         self.answers.get_mut().clear();
+        self.rule_is_stale_with_nodes();
     }
 
     pub(crate) fn take(&mut self, id: &NodeId, take: &Take) {

@@ -14,6 +14,7 @@ mod orders;
 mod parts;
 mod placement;
 mod properties;
+mod rules;
 mod scale;
 mod together;
 mod what_if;
