@@ -96,7 +96,12 @@ struct RawEntry {
     #[serde(default, deserialize_with = "words")]
     features: BTreeSet<String>,
     numa_node: Option<u32>,
+    /// Of the first device; with `island_size` the others go on from it.
     island: Option<u32>,
+    /// How many devices of the entry are on one island, one after the other.
+    #[serde(default, deserialize_with = "island_size")]
+    island_size: Option<u32>,
+    /// Of the first device; each further one is on the next.
     rail: Option<u32>,
     #[serde(default, deserialize_with = "bus_address")]
     pci_address: Option<String>,
@@ -126,6 +131,9 @@ impl TryFrom<RawEntry> for Entry {
         }
         if raw.granularity.is_some_and(|granularity| granularity > raw.memory) {
             return Err("granularity is more than memory".to_owned());
+        }
+        if raw.island_size.is_some() && raw.island.is_none() {
+            return Err("island_size says nothing without island: write island = 0".to_owned());
         }
         if raw.mechanisms.is_empty() {
             return Err("mechanisms is empty: write [\"time_slice\", \"whole\"]".to_owned());
@@ -158,8 +166,11 @@ impl Entry {
             health: raw.faulty.clone().map_or(Health::Healthy, Health::Faulty),
             pci_address: raw.pci_address.clone(),
             numa_node: raw.numa_node,
-            island: raw.island,
-            rail: raw.rail,
+            island: raw.island.map(|island| {
+                let size = raw.island_size.unwrap_or(raw.count);
+                island.saturating_add((number - first).checked_div(size).unwrap_or(0))
+            }),
+            rail: raw.rail.map(|rail| rail.saturating_add(number - first)),
             address: Address::Simulated,
             mechanisms: raw.mechanisms.clone(),
             simulated: true,
@@ -269,6 +280,10 @@ fn units<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
 
 fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
     within(from, "count", SIMULATED_DEVICES_MAX)
+}
+
+fn island_size<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    within(from, "island_size", SIMULATED_DEVICES_MAX).map(Some)
 }
 
 fn words<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {

@@ -47,6 +47,18 @@ fn every_device_says_that_it_is_not_there() {
 }
 
 #[test]
+fn islands_and_rails_count_on() {
+    let text = one_device("count = 4\nisland = 2\nisland_size = 2\nrail = 1\nnuma_node = 1\n");
+    let text = format!("{text}mechanisms = ['mig', 'whole']\n{}", one_device("island = 9"));
+    let devices = parse_simulated(Path::new("x"), &text).unwrap();
+    let lies: Vec<_> = devices.iter().map(|d| (d.island, d.rail, d.numa_node)).collect();
+    let on = |island, rail| (Some(island), Some(rail), Some(1));
+    let alone = (Some(9), None, None);
+    assert_eq!(lies, [on(2, 1), on(2, 2), on(3, 3), on(3, 4), alone]);
+    assert_eq!(devices[0].mechanisms, [Mechanism::Mig, Mechanism::Whole]);
+}
+
+#[test]
 fn unknown_keys_are_refused_with_their_line() {
     check_refused(&one_device("colour = 'red'"), &["colour", "line 6"]);
     check_refused("[[devices]]\n", &["devices", "line 1"]);
@@ -84,7 +96,9 @@ fn what_does_not_hold_together_is_refused() {
     check_refused(&one_device("allocation_max = '17GiB'"), &["allocation_max", "line 1"]);
     check_refused(&one_device("granularity = '17GiB'"), &["granularity"]);
     check_refused(&one_device("mechanisms = []"), &["mechanisms"]);
-    check_refused(&one_device("mechanisms = ['mig']"), &["mig", "line 6"]);
+    check_refused(&one_device("island_size = 2"), &["island_size", "without island"]);
+    check_refused(&one_device("island = 0\nisland_size = 0"), &["island_size", "line 7"]);
+    check_refused(&one_device("mechanisms = ['vgpu']"), &["vgpu", "line 6"]);
     check_refused(&one_device("features = ['FP64']"), &["FP64", "line 6"]);
     check_refused(&one_device("pci_address = 'slot 3'"), &["slot 3", "line 6"]);
     check_refused(&one_device("count = 2\npci_address = '3b:00.0'"), &["pci_address"]);

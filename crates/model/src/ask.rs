@@ -615,10 +615,16 @@ impl DeviceAsk {
         Ok(())
     }
 
-    /// The mechanism that follows from the ask.
+    /// The mechanism that follows from the ask: a share that more than the program itself must
+    /// hold is one that hardware cuts.
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
-        self.mechanism.unwrap_or(if self.whole { Mechanism::Whole } else { Mechanism::TimeSlice })
+        let hard = self.isolation.is_some_and(|isolation| isolation >= Isolation::Driver);
+        self.mechanism.unwrap_or(match (self.whole, hard) {
+            (true, _) => Mechanism::Whole,
+            (false, true) => Mechanism::Mig,
+            (false, false) => Mechanism::TimeSlice,
+        })
     }
 }
 
@@ -702,6 +708,16 @@ mod tests {
             },
             "cannot share one terminal",
         );
+    }
+
+    #[test]
+    fn the_mechanism_follows_from_the_isolation() {
+        let mechanism =
+            |whole, isolation| DeviceAsk { whole, isolation, ..ask().devices }.mechanism();
+        assert_eq!(mechanism(false, None), Mechanism::TimeSlice);
+        assert_eq!(mechanism(false, Some(Isolation::Soft)), Mechanism::TimeSlice);
+        assert_eq!(mechanism(false, Some(Isolation::Hardware)), Mechanism::Mig);
+        assert_eq!(mechanism(true, Some(Isolation::Hardware)), Mechanism::Whole);
     }
 
     #[test]

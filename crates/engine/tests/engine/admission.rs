@@ -39,7 +39,7 @@ fn no_such_model_feature_or_mechanism() {
     check(svm, &format!("{nearest} has no svm"));
     let mut hard = ask();
     hard.devices.isolation = Some(polder_model::Isolation::Hardware);
-    check(hard, &format!("{nearest} gives soft isolation where hardware is wanted"));
+    check(hard, &format!("{nearest} cannot be cut by mig"));
 }
 
 #[test]
