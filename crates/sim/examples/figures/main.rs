@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod guides;
+mod mig;
 mod packing;
 mod reclaim;
 mod speed;
@@ -20,6 +21,7 @@ const PARTS: &[Part] = &[
     ("guides", guides::run),
     ("speed", speed::run),
     ("reclaim", reclaim::run),
+    ("mig", mig::run),
 ];
 
 fn main() -> ExitCode {
