@@ -65,8 +65,13 @@ impl Engine {
             Event::ReservationSet { reservation } => {
                 let name = reservation.name.clone();
                 self.facts.reservations.insert(name, reservation.clone());
+                // Where jobs stand in line is derived from whether anything is reserved.
+                self.index = Index::build(&self.facts);
             }
-            Event::ReservationRemoved { name } => drop(self.facts.reservations.remove(name)),
+            Event::ReservationRemoved { name } => {
+                self.facts.reservations.remove(name);
+                self.index = Index::build(&self.facts);
+            }
             Event::UserSet { user } => {
                 self.facts.users.insert(user.name.clone(), user.clone());
             }

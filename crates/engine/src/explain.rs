@@ -12,7 +12,7 @@ use crate::order::{self, Rank, rank};
 use crate::pass::Pass;
 use crate::place::Spot;
 use crate::quota::{Holder, More, Shortage};
-use crate::{Engine, admit};
+use crate::{Engine, admit, sieve};
 use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, TenantPath, Timestamp};
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -132,6 +132,7 @@ impl Account<'_> {
             self.pass.restart();
         }
         self.quota();
+        self.closed();
         let (cells, _) = self.pass.space.cells_for(&self.need);
         if cells.is_empty() {
             self.no_cell();
@@ -145,6 +146,19 @@ impl Account<'_> {
         }
         if self.reasons.is_empty() {
             self.reasons.push(Reason::Next);
+        }
+    }
+
+    /// Names what keeps nodes from it for now.
+    fn closed(&mut self) {
+        let Some(job) = self.engine.facts.jobs.get(&self.rank.job) else { return };
+        let mut closing = sieve::closing(&self.engine.facts, &job.ask, self.pass.at);
+        if let Some(first) = closing.next() {
+            self.reasons.push(Reason::Reserved {
+                reservation: first.name.clone(),
+                nodes: u32::try_from(first.nodes.len()).unwrap_or(u32::MAX),
+                until: first.until,
+            });
         }
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Index {
     /// Jobs that are not over, by tenant.
     pub(crate) jobs_of: BTreeMap<TenantPath, u64>,
     pub(crate) leases_of: BTreeMap<NodeId, BTreeSet<LeaseId>>,
+    /// Tasks that want to be apart: by tenant and word, how many are on which node.
+    pub(crate) apart: BTreeMap<(TenantPath, String), BTreeMap<NodeId, u32>>,
     /// Who was promised room that others are leaving.
     pub(crate) promises: Promises,
     /// What was promised, by whose quota it counts against.
@@ -181,6 +183,10 @@ impl Index {
         }
         self.leases_of.entry(lease.node.clone()).or_default().insert(id);
         if let Some(job) = facts.jobs.get(&lease.job) {
+            if let Some(word) = &job.ask.place.apart {
+                let on = self.apart.entry((lease.tenant.clone(), word.clone())).or_default();
+                *on.entry(lease.node.clone()).or_default() += 1;
+            }
             let take = take_of(lease, &job.ask);
             self.space.take(&lease.node, &take);
         }
@@ -217,8 +223,26 @@ impl Index {
             }
         }
         if let Some(job) = facts.jobs.get(&lease.job) {
+            if let Some(word) = &job.ask.place.apart {
+                self.together_again(&lease.tenant, word, &lease.node);
+            }
             self.space.give(&lease.node, &take_of(lease, &job.ask));
             self.live.unlink_lease(lease.job, job, lease);
+        }
+    }
+
+    /// One task that wants to be apart has left a node.
+    fn together_again(&mut self, tenant: &TenantPath, word: &str, node: &NodeId) {
+        let key = (tenant.clone(), word.to_owned());
+        let Some(on) = self.apart.get_mut(&key) else { return };
+        if let Some(tasks) = on.get_mut(node) {
+            *tasks -= 1;
+            if *tasks == 0 {
+                on.remove(node);
+            }
+        }
+        if on.is_empty() {
+            self.apart.remove(&key);
         }
     }
 

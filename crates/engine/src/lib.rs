@@ -42,6 +42,7 @@ mod reclaim;
 mod report;
 mod scratch;
 mod shape;
+mod sieve;
 mod step;
 pub mod topology;
 mod what_if;

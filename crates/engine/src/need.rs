@@ -36,6 +36,9 @@ pub(crate) struct Need {
     bandwidth: u64,
     /// How the devices of a task lie to each other.
     pub(crate) wish: Wish,
+    /// Where the node must belong, and what it must be labelled.
+    partition: Option<String>,
+    labels: BTreeSet<String>,
     pub(crate) cpu: u64,
     pub(crate) host_memory: u64,
     /// Fewest and most tasks.
@@ -54,6 +57,8 @@ pub(crate) enum Miss {
     Bandwidth { wanted: Bytes, has: Bytes },
     Instance { wants: Wants },
     Together { wanted: u32 },
+    Partition { wanted: String },
+    Label { wanted: String },
     Devices { wanted: u32, has: u64 },
     Cpu { wanted: u64, has: MilliCpu },
     HostMemory { wanted: Bytes, has: Bytes },
@@ -72,6 +77,8 @@ impl Need {
             isolation: devices.isolation,
             bandwidth: devices.bandwidth.map_or(0, |bandwidth| bandwidth.0),
             wish: if devices.count > 1 { wish(&ask.place) } else { Wish::default() },
+            partition: ask.place.partition.clone(),
+            labels: ask.place.labels.clone(),
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
             host_memory: ask.host.memory.map_or(0, |memory| memory.0),
             min: ask.gang.min,
@@ -194,6 +201,9 @@ impl Need {
     /// Tasks that empty nodes of one shape on these machines could carry. Exact up to what the
     /// smallest gang needs, so that a large pool is not counted to its end.
     pub(crate) fn room(&self, shape: &Shape, hosts: &Hosts) -> u64 {
+        if !self.is_inside(shape) {
+            return 0;
+        }
         let (tasks, mut room) = (self.tasks_in(shape), 0u64);
         for (host, nodes) in hosts.iter() {
             if tasks == 0 || room >= self.min.into() {
@@ -205,6 +215,13 @@ impl Need {
         room
     }
 
+    /// Whether nodes of this shape belong where they must.
+    fn is_inside(&self, shape: &Shape) -> bool {
+        let partition = self.partition.as_ref();
+        partition.is_none_or(|partition| shape.partitions.contains(partition))
+            && self.labels.is_subset(&shape.labels)
+    }
+
     /// Devices of one node of this shape that would do.
     pub(crate) fn fitting(&self, shape: &Shape) -> u64 {
         let fitting = shape.classes.iter().filter(|(class, _)| self.misses(class).is_empty());
@@ -214,6 +231,12 @@ impl Need {
     /// Everything about a node that rules it out although it has such devices.
     fn node_misses(&self, host: &Host, shape: &Shape) -> Vec<Miss> {
         let (mut misses, fitting) = (Vec::new(), self.fitting(shape));
+        if let Some(wanted) = self.partition.as_ref().filter(|p| !shape.partitions.contains(*p)) {
+            misses.push(Miss::Partition { wanted: wanted.clone() });
+        }
+        if let Some(wanted) = self.labels.iter().find(|label| !shape.labels.contains(*label)) {
+            misses.push(Miss::Label { wanted: wanted.clone() });
+        }
         if fitting < u64::from(self.count) {
             misses.push(Miss::Devices { wanted: self.count, has: fitting });
         } else if self.tasks_in(shape) == 0 {
@@ -305,6 +328,8 @@ impl fmt::Display for Miss {
         match self {
             Self::Model { wanted } => write!(f, "is not a {wanted}"),
             Self::Feature { wanted } => write!(f, "has no {wanted}"),
+            Self::Partition { wanted } => write!(f, "is on a node outside partition {wanted}"),
+            Self::Label { wanted } => write!(f, "is on a node without label {wanted}"),
             Self::Mechanism { wanted } => write!(f, "cannot be cut by {wanted}"),
             Self::Isolation { wanted, has } => {
                 write!(f, "gives {has} isolation where {wanted} is wanted")

@@ -18,12 +18,13 @@ use crate::order::{self, Rank};
 use crate::place::{Overlay, Spot};
 use crate::quota::{More, Shortage};
 use crate::reclaim::promise;
+use crate::sieve::Sieve;
 use crate::{Held, Report, Waiting, WaitingOn, admit, quota};
 use polder_model::{
-    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Permille, Slice, TaskIndex,
+    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Slice, TaskIndex,
     TenantPath, Timestamp,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most jobs granted by one pass; the next goes on.
 pub const PASS_GRANTS_MAX: usize = 256;
@@ -42,6 +43,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) held: BTreeMap<CellKey, JobId>,
     /// What was promised, and what this pass granted.
     more: More,
+    /// Where this pass put tasks that want to be apart, by tenant and word.
+    apart: BTreeMap<(TenantPath, String), BTreeSet<NodeId>>,
     next_lease: LeaseId,
     pool: Pool,
     /// When what runs is believed to end, if the policy lets jobs start before those that wait.
@@ -50,6 +53,17 @@ pub(crate) struct Pass<'a> {
     ahead: Option<Ahead<'a>>,
     pub(crate) decisions: Vec<Decision>,
     pub(crate) report: Report,
+}
+
+/// What is sought for a job.
+#[derive(Clone, Copy)]
+struct Wanted<'w> {
+    id: JobId,
+    job: &'w JobFacts,
+    need: &'w Need,
+    cells: &'w [CellKey],
+    sieve: &'w Sieve,
+    want: u32,
 }
 
 /// Why a job waits.
@@ -70,6 +84,7 @@ impl<'a> Pass<'a> {
             held: BTreeMap::new(),
             more: index.promised.clone(),
             next_lease: facts.next_lease,
+            apart: BTreeMap::new(),
             pool: Pool::of(index),
             ends: None,
             ahead: None,
@@ -90,6 +105,7 @@ impl<'a> Pass<'a> {
         self.held.clear();
         self.more = More::default();
         self.next_lease = self.facts.next_lease;
+        self.apart.clear();
         self.decisions.clear();
         self.report = Report::default();
     }
@@ -206,16 +222,25 @@ impl<'a> Pass<'a> {
         if room < u64::from(need.min) {
             return Err(Wait::Devices);
         }
+        let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
+        if let Some(word) = &job.ask.place.apart {
+            let key = (job.ask.tenant.clone(), word.clone());
+            sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
+            let spots = self.one_by_one(job, need, &cells, sieve, want).ok_or(Wait::Room)?;
+            return self.grant(id, job, need, &spots);
+        }
         if let Some(ends) = self.ends
             && ahead::minds(job)
         {
-            let spots = self.beside(ends, (id, job), need, &cells, want).ok_or(Wait::Room)?;
+            let wanted = Wanted { id, job, need, cells: &cells, sieve: &sieve, want };
+            let spots = self.beside(ends, &wanted).ok_or(Wait::Room)?;
             return self.grant(id, job, need, &spots);
         }
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
-        let Some(spots) = self.space.place(need, &open, need.min, want) else {
-            for cell in cells {
+        let Some(spots) = self.space.place(need, &open, &sieve, need.min, want) else {
+            // Who may go to some nodes only keeps nobody from the others.
+            for cell in cells.into_iter().filter(|_| sieve.is_open()) {
                 self.held.entry(cell).or_insert(id);
             }
             return Err(Wait::Room);
@@ -224,23 +249,17 @@ impl<'a> Pass<'a> {
     }
 
     /// Room for a gang now, if that delays nobody who was promised a start; else promises it one.
-    fn beside(
-        &mut self,
-        ends: &'a Ends,
-        (id, job): (JobId, &JobFacts),
-        need: &Need,
-        cells: &[CellKey],
-        want: u32,
-    ) -> Option<Vec<Spot>> {
+    fn beside(&mut self, ends: &'a Ends, wanted: &Wanted<'_>) -> Option<Vec<Spot>> {
+        let Wanted { id, job, need, cells, sieve, want } = *wanted;
         let span = ahead::span(self.facts, job);
         if self.ahead.is_none() {
-            if let Some(spots) = self.space.place(need, cells, need.min, want) {
+            if let Some(spots) = self.space.place(need, cells, sieve, need.min, want) {
                 return Some(spots);
             }
             let (fleet, rule) = self.space.copy();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
-        let gang = Gang { demand: self.space.demand(need, cells), min: need.min, want };
+        let gang = Gang { demand: self.space.demand(need, cells, sieve), min: need.min, want };
         let ahead = self.ahead.as_mut()?;
         let Some(laid) = ahead.start(&gang, span) else {
             ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
@@ -253,6 +272,30 @@ impl<'a> Pass<'a> {
             self.space.take(&lease.node, &take_of(&lease, &job.ask));
         }
         Some(spots)
+    }
+
+    /// Room for a gang whose tasks share no node, one task after the other.
+    fn one_by_one(
+        &mut self,
+        job: &JobFacts,
+        need: &Need,
+        cells: &[CellKey],
+        mut sieve: Sieve,
+        want: u32,
+    ) -> Option<Vec<Spot>> {
+        let mut spots: Vec<Spot> = Vec::new();
+        for _ in 0..want {
+            let Some(found) = self.space.place(need, cells, &sieve, 1, 1) else { break };
+            sieve.avoid.extend(found.iter().map(|spot| spot.node.clone()));
+            spots.extend(found);
+        }
+        if u32::try_from(spots.len()).unwrap_or(u32::MAX) >= need.min {
+            spots.sort();
+            return Some(spots);
+        }
+        let leases = self.leases(JobId(0), job, &spots);
+        self.give(job, &leases);
+        None
     }
 
     /// The leases that these spots, which are taken already, become.
@@ -270,6 +313,10 @@ impl<'a> Pass<'a> {
         }
         within.map_err(Wait::Quota)?;
         self.commit(&leases);
+        if let Some(word) = &job.ask.place.apart {
+            let on = self.apart.entry((job.ask.tenant.clone(), word.clone())).or_default();
+            on.extend(leases.iter().map(|lease| lease.node.clone()));
+        }
         Ok(leases)
     }
 

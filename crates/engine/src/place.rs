@@ -7,6 +7,7 @@ use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
 use crate::nearest::Seen;
 use crate::need::Need;
 use crate::shape::Lie;
+use crate::sieve::Sieve;
 use polder_model::{DeviceId, NodeId};
 use std::collections::BTreeSet;
 
@@ -95,7 +96,7 @@ impl<'a> Overlay<'a> {
 
     /// Room for up to `want` tasks in these cells; sorted by node and device.
     pub(crate) fn find(&self, need: &Need, cells: &[CellKey], want: u32) -> Vec<Spot> {
-        self.look(need, cells, want, |fleet, mark, _| fleet.rollback(mark))
+        self.look(need, cells, &Sieve::default(), want, |fleet, mark, _| fleet.rollback(mark))
     }
 
     /// The same, and takes it, if there is room for at least `min`.
@@ -103,11 +104,12 @@ impl<'a> Overlay<'a> {
         &mut self,
         need: &Need,
         cells: &[CellKey],
+        sieve: &Sieve,
         min: u32,
         want: u32,
     ) -> Option<Vec<Spot>> {
         let enough = |tasks: usize| u32::try_from(tasks).unwrap_or(u32::MAX) >= min;
-        let spots = self.look(need, cells, want, |fleet, mark, tasks| {
+        let spots = self.look(need, cells, sieve, want, |fleet, mark, tasks| {
             if enough(tasks) { fleet.keep(mark) } else { fleet.rollback(mark) }
         });
         enough(spots.len()).then_some(spots)
@@ -118,13 +120,14 @@ impl<'a> Overlay<'a> {
         &self,
         need: &Need,
         cells: &[CellKey],
+        sieve: &Sieve,
         want: u32,
         end: impl FnOnce(&mut Fleet, Mark, usize),
     ) -> Vec<Spot> {
         if cells.is_empty() {
             return Vec::new();
         }
-        let demand = self.base.demand(need, cells);
+        let demand = self.demand(need, cells, sieve);
         let mut fleet = self.base.fleet().borrow_mut();
         let mark = fleet.begin();
         let found = fleet.place(&demand, self.base.rule(), want);
@@ -162,8 +165,12 @@ impl<'a> Overlay<'a> {
     }
 
     /// A need that these cells may serve, as the kernel knows it.
-    pub(crate) fn demand(&self, need: &Need, cells: &[CellKey]) -> Demand {
-        self.base.demand(need, cells)
+    pub(crate) fn demand(&self, need: &Need, cells: &[CellKey], sieve: &Sieve) -> Demand {
+        let mut demand = self.base.demand(need, cells);
+        if !sieve.is_open() {
+            demand.must.insert(self.base.sieved(sieve));
+        }
+        demand
     }
 
     /// A place by name.

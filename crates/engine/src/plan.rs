@@ -5,7 +5,7 @@ use crate::index::queue::Queue;
 use crate::order::{self, hours};
 use crate::pass::Pass;
 use crate::step::step;
-use crate::{Engine, Report, ahead, reclaim};
+use crate::{Engine, Report, ahead, reclaim, sieve};
 use polder_model::{Decision, JobId, ReturnReason, Timestamp};
 use std::borrow::Cow;
 
@@ -65,7 +65,8 @@ impl Engine {
         let waits = !self.index.queue.order().is_empty();
         let switch = hours::next_switch(&self.facts.policy, after).filter(|_| waits);
         let ripe = self.index.live.next_ripe(after).filter(|_| waits);
-        deadline.into_iter().chain(change).chain(switch).chain(ripe).min()
+        let edge = sieve::next_edge(&self.facts, after).filter(|_| waits);
+        deadline.into_iter().chain(change).chain(switch).chain(edge).chain(ripe).min()
     }
 
     /// The jobs that wait for their turn, in order.

@@ -39,6 +39,8 @@ pub(crate) struct Shape {
     pub(crate) classes: Vec<(Class, u32)>,
     /// Sorted.
     pub(crate) lies: Vec<Lie>,
+    pub(crate) partitions: BTreeSet<String>,
+    pub(crate) labels: BTreeSet<String>,
 }
 
 /// The machine beside the devices.
@@ -102,7 +104,12 @@ impl Shape {
         devices.sort_by(|(a, left), (b, right)| {
             (a, lie(left), &left.id).cmp(&(b, lie(right), &right.id))
         });
-        let mut shape = Self { classes: Vec::new(), lies: Vec::new() };
+        let mut shape = Self {
+            classes: Vec::new(),
+            lies: Vec::new(),
+            partitions: inventory.node.partitions.clone(),
+            labels: inventory.node.labels.clone(),
+        };
         let mut numbers: [BTreeMap<u32, u16>; 3] = Default::default();
         let mut named = Vec::with_capacity(devices.len());
         for (class, device) in devices {

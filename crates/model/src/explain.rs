@@ -84,6 +84,15 @@ pub enum Reason {
         /// Memory missing there.
         memory_lacking: Bytes,
     },
+    /// Nodes are reserved, or will be before it could be over.
+    Reserved {
+        /// The reservation.
+        reservation: String,
+        /// How many nodes it keeps.
+        nodes: u32,
+        /// Until when.
+        until: Timestamp,
+    },
     /// A whole device is wanted and every fitting one is shared or taken.
     NoIdleDevice {
         /// Devices that would fit.
@@ -315,6 +324,10 @@ impl fmt::Display for Reason {
                 }
                 write!(f, "closest is {device} on {node}, which lacks ")?;
                 lacks(f, *compute_lacking, *memory_lacking)
+            }
+            Self::Reserved { reservation, nodes, .. } => {
+                let nodes = if *nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
+                write!(f, "{nodes} reserved ({reservation}) before it would be over")
             }
             Self::NoIdleDevice { fitting, node, device, compute_held } => {
                 if *fitting == 1 {

@@ -161,6 +161,15 @@ impl Fleet {
         self.alter(ix, |node| node.change(take, sign));
     }
 
+    /// Whether a node has a trait.
+    pub fn set_trait(&mut self, ix: NodeIx, number: u32, has: bool) {
+        if self.node(ix).is_some_and(|node| node.traits.has(number) != has) {
+            self.alter(ix, |node| {
+                if has { node.traits.insert(number) } else { node.traits.remove(number) }
+            });
+        }
+    }
+
     fn alter(&mut self, ix: NodeIx, change: impl FnOnce(&mut Node)) {
         if let Some(node) = self.nodes.get_mut(at(ix)) {
             change(node);

@@ -8,7 +8,7 @@ use crate::facts::{Facts, JobFacts};
 use crate::need::Need;
 use crate::order::{self, Rank, hours, next_change, rank};
 use crate::reclaim::live;
-use polder_model::{Ask, JobId, Market, Policy, TenantPath, Timestamp, UserName};
+use polder_model::{Ask, JobId, Market, NodeId, PlaceAsk, Policy, TenantPath, Timestamp, UserName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub(crate) struct BucketKey {
     /// Where the policy looks ahead: how long it is believed to run, up to an eighth of an octave.
     /// A shorter job may start where an equal but longer one must wait.
     pub(crate) span: u64,
+    /// Where nodes are reserved: the same of its time limit.
+    limit: u64,
+    /// Nodes it names or avoids, and the word by which its tasks are apart.
+    place: Option<Box<(BTreeSet<NodeId>, BTreeSet<NodeId>, Option<String>)>>,
 }
 
 /// The jobs that wait, in order.
@@ -55,7 +59,13 @@ fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
         .then(|| (job.ask.when.market == Market::Spot, order::priority(job, now)));
     let looks_ahead = facts.policy.backfill.reserved > 0;
     let span = if looks_ahead { eighths(ahead::span(facts, job).expected.0) } else { 0 };
-    BucketKey { tenant: tenant.clone(), user, rights, need: Need::of(&job.ask), span }
+    let is_reserved = !facts.reservations.is_empty();
+    let limit = if is_reserved { eighths(ahead::span(facts, job).latest.0) } else { 0 };
+    let PlaceAsk { nodes, nodes_avoided, apart, .. } = &job.ask.place;
+    let is_choosy = !nodes.is_empty() || !nodes_avoided.is_empty() || apart.is_some();
+    let place = is_choosy.then(|| Box::new((nodes.clone(), nodes_avoided.clone(), apart.clone())));
+    let (tenant, need) = (tenant.clone(), Need::of(&job.ask));
+    BucketKey { tenant, user, rights, need, span, limit, place }
 }
 
 impl Queue {

@@ -8,11 +8,12 @@ use crate::fleet::{
     Bits, CellIx, Demand, Device, DeviceSpec, Fleet, NONE, Node, NodeIx, NodeSpec, Rule, RuleIx,
     Take as Amounts,
 };
-use crate::mig::{self, Layouts, Table};
 use crate::index::rule::{Making, needs_usual};
+use crate::mig::{self, Layouts, Table};
 use crate::need::Need;
 use crate::scratch::Scratch;
 use crate::shape::{Host, Hosts, Lie, Shape};
+use crate::sieve::{SIEVES_MAX, Sieve};
 use crate::topology::{Together, Wish};
 use polder_model::{Bytes, DeviceId, Instance, NodeId, Permille};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +101,8 @@ pub(crate) struct Space {
     /// Numbers of cells ever used.
     cells_made: u32,
     answers: Scratch<BTreeMap<Need, Arc<Answer>>>,
+    /// Traits by which the kernel knows which nodes are open to whom.
+    sieves: Scratch<BTreeMap<Sieve, u32>>,
 }
 
 impl Default for Space {
@@ -117,6 +120,7 @@ impl Default for Space {
             unused: Vec::new(),
             cells_made: 0,
             answers: Scratch::default(),
+            sieves: Scratch::default(),
         }
     }
 }
@@ -396,6 +400,7 @@ impl Space {
             *slot = Some(Arc::new(entry));
         }
         self.answers.get_mut().clear();
+        self.sieves.get_mut().clear();
         self.rule_is_stale_with_nodes();
     }
 
@@ -412,6 +417,7 @@ impl Space {
             }
         }
         self.answers.get_mut().clear();
+        self.sieves.get_mut().clear();
         self.rule_is_stale_with_nodes();
     }
 
@@ -438,6 +444,24 @@ impl Space {
     pub(crate) fn amounts(&self, id: &NodeId, take: &Take) -> Option<(NodeIx, Amounts)> {
         let ix = self.slot(id)?;
         Some((ix, self.entry(ix)?.amounts(take)))
+    }
+
+    /// The trait that nodes have which are open.
+    pub(crate) fn sieved(&self, sieve: &Sieve) -> u32 {
+        let mut sieves = self.sieves.borrow_mut();
+        if let Some(number) = sieves.get(sieve) {
+            return *number;
+        }
+        if sieves.len() >= SIEVES_MAX {
+            sieves.clear();
+        }
+        let number = u32::try_from(sieves.len()).unwrap_or(u32::MAX);
+        let mut fleet = self.fleet.borrow_mut();
+        for (id, ix) in &self.slots {
+            fleet.set_trait(*ix, number, sieve.lets(id));
+        }
+        sieves.insert(sieve.clone(), number);
+        number
     }
 
     /// What could serve a need.

@@ -95,6 +95,10 @@ fn look<'a, 'q>(
     let Some(job) = facts.jobs.get(&id).filter(|job| is_known(&job.ask)) else {
         return Look::NoRight;
     };
+    // What is closed to it for now is not known here: it waits for room instead.
+    if crate::sieve::closing(facts, &job.ask, pass.at).next().is_some() {
+        return Look::NoRight;
+    }
     let Some(claimant) = claimant(pass, id, &job.ask, &key.need, priority(job, pass.at)) else {
         return Look::NoRight;
     };

@@ -13,6 +13,7 @@ mod order;
 mod orders;
 mod parts;
 mod placement;
+mod places;
 mod properties;
 mod rules;
 mod scale;

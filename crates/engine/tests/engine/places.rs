@@ -1,0 +1,110 @@
+//! Which nodes a job may go to: partitions, labels, names, reservations, and tasks apart.
+
+use crate::world::{With, World, ask};
+use polder_model::{Ask, Event, PlaceAsk, Quota, Reservation, Timestamp};
+
+/// Two nodes of one device: n1 in partition `train`, n2 labelled `disk=fast`.
+fn pool() -> World {
+    let mut world = World::new().device("n1", "d0").device("n2", "d0");
+    world.inventory("n1").node.partitions.insert("train".into());
+    world.inventory("n2").node.labels.insert("disk=fast".into());
+    world.report("n1");
+    world.report("n2");
+    world
+}
+
+fn placed(change: impl FnOnce(&mut PlaceAsk)) -> Ask {
+    let mut ask = ask();
+    change(&mut ask.place);
+    ask
+}
+
+fn spot(ask: Ask) -> String {
+    let mut world = pool();
+    let job = world.submit(ask);
+    world.settle();
+    world.spots(job).join(" ")
+}
+
+#[test]
+fn partitions_labels_and_names_are_kept() {
+    assert_eq!(spot(placed(|p| p.partition = Some("train".into()))), "n1/d0");
+    assert_eq!(spot(placed(|p| p.labels = ["disk=fast".to_owned()].into())), "n2/d0");
+    assert_eq!(spot(placed(|p| p.nodes = ["n2".parse().unwrap()].into())), "n2/d0");
+    assert_eq!(spot(placed(|p| p.nodes_avoided = ["n1".parse().unwrap()].into())), "n2/d0");
+    assert_eq!(spot(ask()), "n1/d0");
+}
+
+#[test]
+fn a_partition_nobody_has_is_refused_at_once() {
+    let mut world = pool();
+    let error = world.try_submit(placed(|p| p.partition = Some("nowhere".into()))).unwrap_err();
+    assert!(error.contains("is on a node outside partition nowhere"), "{error}");
+}
+
+#[test]
+fn who_waits_for_one_partition_keeps_nobody_from_another() {
+    let mut world = pool();
+    world.submit(placed(|p| p.partition = Some("train".into())).whole());
+    world.settle();
+    let mut second = placed(|p| p.partition = Some("train".into()));
+    second.devices.compute = polder_model::Permille(500);
+    let jobs = [world.submit(second), world.submit(ask())];
+    world.settle();
+    assert_eq!(world.states(&jobs), "queued starting");
+}
+
+#[test]
+fn tasks_that_want_to_be_apart_share_no_node() {
+    let mut world = pool();
+    let apart = || placed(|p| p.apart = Some("web".into()));
+    let jobs = [world.submit(apart()), world.submit(apart()), world.submit(apart())];
+    world.settle();
+    assert_eq!(world.states(&jobs), "starting starting queued");
+    assert_ne!(world.leases(jobs[0])[0].node, world.leases(jobs[1])[0].node);
+    let mut world = pool();
+    let gang = world.submit(apart().gang(2, 3));
+    world.settle();
+    assert_eq!(world.spots(gang), ["n1/d0", "n2/d0"]);
+}
+
+fn reserve(world: &mut World, tenant: Option<&str>, from: u64, until: u64) {
+    let reservation = Reservation {
+        name: "repair".into(),
+        tenant: tenant.map(|tenant| tenant.parse().unwrap()),
+        nodes: vec!["n1".parse().unwrap(), "n2".parse().unwrap()],
+        from: Timestamp(from * 1_000_000),
+        until: Timestamp(until * 1_000_000),
+        why: String::new(),
+    };
+    world.apply(Event::ReservationSet { reservation });
+}
+
+#[test]
+fn nothing_runs_into_maintenance() {
+    let mut world = pool();
+    reserve(&mut world, None, 1000, 2000);
+    let short = world.submit(ask().time_limit(900));
+    let long = world.submit(ask().time_limit(1500));
+    let endless = world.submit(ask());
+    world.settle();
+    assert_eq!(world.states(&[short, long, endless]), "starting queued queued");
+    let reasons = world.engine.explain(world.now(), long).unwrap().reasons;
+    assert!(reasons[0].to_string().contains("2 nodes reserved (repair)"), "{reasons:?}");
+    assert_eq!(world.engine.next_wake(Timestamp(1_000_000_000)), Some(Timestamp(2_000_000_000)));
+    world.pass_seconds(2001);
+    world.settle();
+    assert_eq!(world.states(&[long, endless]), "starting starting");
+}
+
+#[test]
+fn a_reservation_is_for_its_tenant_alone() {
+    let mut world = pool().tenant("hall", Quota::default()).tenant("hall/a", Quota::default());
+    reserve(&mut world, Some("hall"), 0, 2000);
+    let jobs = [world.submit(ask()), world.submit(ask().of("hall/a"))];
+    world.settle();
+    assert_eq!(world.states(&jobs), "queued starting");
+    world.apply(Event::ReservationRemoved { name: "repair".into() });
+    world.settle();
+    assert_eq!(world.state(jobs[0]), "starting");
+}
