@@ -27,7 +27,6 @@ pub fn node_facts(agent: &str) -> NodeFacts {
         agent: agent.to_owned(),
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
-        network: None,
     }
 }
 

@@ -19,10 +19,10 @@ use crate::place::{Overlay, Spot};
 use crate::quota::{More, Shortage};
 use crate::reclaim::promise;
 use crate::sieve::Sieve;
-use crate::{Held, Report, Waiting, WaitingOn, admit, quota};
+use crate::{Held, Report, Waiting, WaitingOn, admit, decided, quota};
 use polder_model::{
-    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Slice, TaskIndex,
-    TenantPath, Timestamp,
+    Ask, Bytes, Decision, Ground, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Slice,
+    TaskIndex, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -222,6 +222,10 @@ impl<'a> Pass<'a> {
         if room < u64::from(need.min) {
             return Err(Wait::Devices);
         }
+        let (cells, more) = self.of_class(job, cells);
+        if cells.is_empty() && more.is_empty() {
+            return Err(Wait::Devices);
+        }
         let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
         if let Some(word) = &job.ask.place.apart {
             let key = (job.ask.tenant.clone(), word.clone());
@@ -238,7 +242,13 @@ impl<'a> Pass<'a> {
         }
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
-        let Some(spots) = self.space.place(need, &open, &sieve, need.min, want) else {
+        let mut found = self.space.place(need, &open, &sieve, need.min, want);
+        if found.is_none() && !more.is_empty() {
+            let more: Vec<CellKey> =
+                more.into_iter().filter(|cell| !self.held.contains_key(cell)).collect();
+            found = self.space.place(need, &more, &sieve, need.min, want);
+        }
+        let Some(spots) = found else {
             // Who may go to some nodes only keeps nobody from the others.
             for cell in cells.into_iter().filter(|_| sieve.is_open()) {
                 self.held.entry(cell).or_insert(id);
@@ -246,6 +256,23 @@ impl<'a> Pass<'a> {
             return Err(Wait::Room);
         };
         self.grant(id, job, need, &spots)
+    }
+
+    /// The cells that a job's class goes to first, and those it may borrow from.
+    fn of_class(&self, job: &JobFacts, cells: Vec<CellKey>) -> (Vec<CellKey>, Vec<CellKey>) {
+        let ask = &job.ask;
+        let pool = self.facts.policy.classes.get(&ask.when.class);
+        let Some((pool, partition)) = pool.and_then(|pool| Some((pool, pool.partition.as_ref()?)))
+        else {
+            return (cells, Vec::new());
+        };
+        if ask.place.partition.is_some() || ask.devices.count == 0 {
+            return (cells, Vec::new());
+        }
+        let (own, others) =
+            cells.into_iter().partition(|cell| self.index.space.is_in(*cell, partition));
+        let borrows = pool.borrow && decided::may_yield(ask, Ground::Quota);
+        (own, if borrows { others } else { Vec::new() })
     }
 
     /// Room for a gang now, if that delays nobody who was promised a start; else promises it one.

@@ -155,9 +155,6 @@ pub struct HostAsk {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
-    /// Network bandwidth, in bytes a second; a claim for placement, not a limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<Bytes>,
 }
 
 /// When, how long and how urgent.

@@ -190,9 +190,6 @@ pub struct NodeFacts {
     /// Words that asks may select it by, each `key=value`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: BTreeSet<String>,
-    /// Network bandwidth that leases may share, in bytes a second, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<Bytes>,
 }
 
 /// What a node has, as of one probe.

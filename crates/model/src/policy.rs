@@ -4,8 +4,8 @@
 //! replay decides alike. Everything has a default; the default policy is first come, first served
 //! within priorities, tightest fit, and nobody yields.
 
+use crate::Micros;
 use crate::ask::WorkClass;
-use crate::{Micros, Permille};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -317,12 +317,9 @@ pub struct ClassPool {
     /// The partition that is its own; absent means all nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partition: Option<String>,
-    /// Whether it may use other partitions while its own is full. What it borrows yields to the
-    /// class whose partition it is, if it may be preempted; what may not does not borrow.
+    /// Whether work that may be preempted goes to other nodes while the partition is full. What
+    /// may not does not borrow: nobody could get the room back.
     pub borrow: bool,
-    /// The most of the pool's compute that the class may hold; absent means no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub compute_max: Option<Permille>,
 }
 
 /// Why a policy contradicts itself.
@@ -543,9 +540,6 @@ impl ClassPool {
         if self.borrow && self.partition.is_none() {
             let (setting, needs) = (format!("classes.{class}.borrow"), "a partition".into());
             return Err(PolicyError::NoEffect { setting, needs });
-        }
-        if let Some(most) = self.compute_max {
-            range(format!("classes.{class}.compute_max"), most.0.into(), 1, 1000)?;
         }
         Ok(())
     }

@@ -219,7 +219,6 @@ pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
         agent,
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
-        network: None,
     };
     Inventory { node: facts, devices }
 }

@@ -122,12 +122,7 @@ impl Draft {
             work: Work { command: self.command, directory, environment, stdio, umask: own_umask() },
             gang: Gang { min: tasks.min, max: tasks.max },
             devices,
-            host: HostAsk {
-                cpu: self.cpu,
-                memory: self.host_memory,
-                pids: self.pids,
-                network: None,
-            },
+            host: HostAsk { cpu: self.cpu, memory: self.host_memory, pids: self.pids },
             when: When {
                 time_limit: self.time_limit,
                 priority: self.priority.unwrap_or(0),

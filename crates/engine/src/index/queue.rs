@@ -3,12 +3,15 @@
 //! Jobs of one tenant with equal needs, and equal rights where work yields, share a bucket: when
 //! its first must wait, so must all of it. A pass looks at the first of each bucket only.
 
-use crate::ahead;
 use crate::facts::{Facts, JobFacts};
 use crate::need::Need;
 use crate::order::{self, Rank, hours, next_change, rank};
 use crate::reclaim::live;
-use polder_model::{Ask, JobId, Market, NodeId, PlaceAsk, Policy, TenantPath, Timestamp, UserName};
+use crate::{ahead, decided};
+use polder_model::{
+    Ask, Ground, JobId, Market, NodeId, PlaceAsk, Policy, TenantPath, Timestamp, UserName,
+    WorkClass,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,6 +30,8 @@ pub(crate) struct BucketKey {
     pub(crate) span: u64,
     /// Where nodes are reserved: the same of its time limit.
     limit: u64,
+    /// Where classes have partitions: its class, and whether it may give back what it borrows.
+    class: Option<(WorkClass, bool)>,
     /// Nodes it names or avoids, and the word by which its tasks are apart.
     place: Option<Box<(BTreeSet<NodeId>, BTreeSet<NodeId>, Option<String>)>>,
 }
@@ -65,7 +70,9 @@ fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
     let is_choosy = !nodes.is_empty() || !nodes_avoided.is_empty() || apart.is_some();
     let place = is_choosy.then(|| Box::new((nodes.clone(), nodes_avoided.clone(), apart.clone())));
     let (tenant, need) = (tenant.clone(), Need::of(&job.ask));
-    BucketKey { tenant, user, rights, need, span, limit, place }
+    let class = (!facts.policy.classes.is_empty())
+        .then(|| (job.ask.when.class, decided::may_yield(&job.ask, Ground::Quota)));
+    BucketKey { tenant, user, rights, need, span, limit, class, place }
 }
 
 impl Queue {

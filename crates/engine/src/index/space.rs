@@ -446,6 +446,12 @@ impl Space {
         Some((ix, self.entry(ix)?.amounts(take)))
     }
 
+    /// Whether the nodes of a cell belong to a partition.
+    pub(crate) fn is_in(&self, cell: CellKey, partition: &str) -> bool {
+        let of = self.groups.iter().find(|(_, group)| group.cells.contains(&cell));
+        of.is_some_and(|(shape, _)| shape.partitions.contains(partition))
+    }
+
     /// The trait that nodes have which are open.
     pub(crate) fn sieved(&self, sieve: &Sieve) -> u32 {
         let mut sieves = self.sieves.borrow_mut();

@@ -4,7 +4,7 @@ use super::live::Live;
 use super::room::Constraint;
 use crate::facts::Facts;
 use crate::need::Need;
-use polder_model::{Ask, Bytes, JobId, Mechanism, NodeId, Wish};
+use polder_model::{Ask, JobId, Mechanism, NodeId, Wish};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -31,8 +31,7 @@ struct May {
 pub(crate) fn is_known(ask: &Ask) -> bool {
     let place = &ask.place;
     let required = [place.island, place.numa, place.rail].contains(&Wish::Require);
-    let network = ask.host.network.is_some_and(|network| network > Bytes(0));
-    !required && place.apart.is_none() && !network && ask.devices.mechanism() != Mechanism::Mig
+    !required && place.apart.is_none() && ask.devices.mechanism() != Mechanism::Mig
 }
 
 impl<'a> Kinds<'a> {

@@ -1,7 +1,9 @@
 //! Which nodes a job may go to: partitions, labels, names, reservations, and tasks apart.
 
 use crate::world::{With, World, ask};
-use polder_model::{Ask, Event, PlaceAsk, Quota, Reservation, Timestamp};
+use polder_model::{
+    Ask, ClassPool, Event, PlaceAsk, Policy, Quota, Reservation, Timestamp, WorkClass,
+};
 
 /// Two nodes of one device: n1 in partition `train`, n2 labelled `disk=fast`.
 fn pool() -> World {
@@ -107,4 +109,36 @@ fn a_reservation_is_for_its_tenant_alone() {
     world.apply(Event::ReservationRemoved { name: "repair".into() });
     world.settle();
     assert_eq!(world.state(jobs[0]), "starting");
+}
+
+#[test]
+fn a_class_goes_to_its_partition_and_borrows_what_it_can_give_back() {
+    let class = |world: &mut World, borrow| {
+        let pool = ClassPool { partition: Some("train".into()), borrow };
+        let classes = [(WorkClass::Training, pool)].into();
+        let policy = Box::new(Policy { classes, ..Policy::default() });
+        world.apply(Event::PolicySet { policy });
+    };
+    let training = |preemptible| {
+        let mut ask = ask().whole();
+        ask.when.class = WorkClass::Training;
+        ask.yields.preemptible = preemptible;
+        ask
+    };
+    let mut world = pool();
+    class(&mut world, false);
+    let jobs = [world.submit(training(true)), world.submit(training(true)), world.submit(ask())];
+    world.settle();
+    assert_eq!(world.states(&jobs), "starting queued starting");
+    assert_eq!(world.spots(jobs[0]), ["n1/d0"]);
+    let mut world = pool();
+    class(&mut world, true);
+    let jobs = [training(false), training(false), training(true)].map(|ask| world.submit(ask));
+    world.settle();
+    assert_eq!(world.states(&jobs), "starting queued starting");
+    let mut world = pool();
+    class(&mut world, true);
+    let jobs = [training(true), training(true)].map(|ask| world.submit(ask));
+    world.settle();
+    assert_eq!(world.states(&jobs), "starting starting");
 }

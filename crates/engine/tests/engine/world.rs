@@ -203,7 +203,6 @@ impl World {
                 agent: "1".into(),
                 partitions: BTreeSet::new(),
                 labels: BTreeSet::new(),
-                network: None,
             },
             devices: vec![],
         })
