@@ -23,14 +23,16 @@ use polder_sim::traces;
 use polder_sim::workload::{BadRows, WorkJob, Workload, ask_share, openb};
 use polder_sim::world::{Advisor, Interference, Records, Setup, World};
 
-/// Polder's layered policy.
+/// Polder's layered policy: who came first, and beside those who were promised a start whoever fits.
 const POLICY: &str = r#"
     [order]
-    by = ["smallest_area"]
-    wait_max = "6h"
+    by = ["arrival"]
+    [backfill]
+    reserved = 8
+    believe = "predicted"
 "#;
 /// All jobs come within this time.
-const WINDOW: Micros = Micros::from_secs(5 * DAY);
+const WINDOW: Micros = Micros::from_secs(2 * DAY);
 const DAY: u64 = 86_400;
 const CARDS: f64 = 160.0;
 const CARD_MEMORY: u64 = 80 << 30;
@@ -344,24 +346,26 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>, String> {
     if quick {
         return Ok(figures);
     }
+    // What follows is varied one by one, on the first seed.
+    let seeds = &SEEDS[..1];
+    let bearable = bearable(&pods, sized, reference.wait_p95, seeds)?;
+    let largest = "guides: largest load with a p95 wait no worse than whole cards at 1.0";
+    figures.push(Figure::shown(largest, bearable, "x").against(1.0));
     for (what, varied) in [
         ("no slowdown by neighbours", Case { slowdown: 0.0, ..bold }),
         ("slowdown 0.2", Case { slowdown: 0.2, ..bold }),
-        ("slowdown 0.3", Case { slowdown: 0.3, ..bold }),
         ("use of 0.22 to 0.52", Case { spread: 150, ..bold }),
+        ("openb's CPUs and memory", Case { hosts: true, ..bold }),
         ("memory used as asked", Case { memory: 1000, ..bold }),
         ("shares as asked", Case { sharing: Sharing::Asked, ..bold }),
-        ("openb's CPUs and memory", Case { hosts: true, ..bold }),
     ] {
+        eprintln!("{what}:");
         let polder = mean(&pods, varied, seeds)?;
         for (measure, unit, of) in MEASURES {
             let name = name(&format!("{measure}, {what}"));
             figures.push(Figure::shown(name, of(&polder), unit).against(of(&reference)));
         }
     }
-    let bearable = bearable(&pods, sized, reference.wait_p95, seeds)?;
-    let name = "guides: largest load with a p95 wait no worse than whole cards at 1.0";
-    figures.push(Figure::shown(name, bearable, "x").against(1.0));
     Ok(figures)
 }
 
@@ -375,15 +379,23 @@ const MEASURES: [Measure; 4] = [
     ("mean wait", "s", |outcomes| outcomes.wait_mean),
 ];
 
-/// The largest load, in tenths up to four, at which the wait stays at most `limit`, if it grows with
-/// the load.
+/// The largest load, in steps of 0.2 from [`BOLD`] down or up, at which the wait stays at most
+/// `limit`; it is looked for up to 4.
 fn bearable(pods: &[WorkJob], case: Case, limit: f64, seeds: &[u64]) -> Result<f64, String> {
-    let (mut borne, mut unborne) = (0u32, 41);
-    while unborne - borne > 1 {
-        let middle = borne.midpoint(unborne);
-        let load = f64::from(middle) / 10.0;
-        let wait = mean(pods, Case { load, ..case }, seeds)?.wait_p95;
-        *(if wait <= limit { &mut borne } else { &mut unborne }) = middle;
+    let borne = |fifths: u32| -> Result<bool, String> {
+        let load = f64::from(fifths) / 5.0;
+        Ok(mean(pods, Case { load, ..case }, seeds)?.wait_p95 <= limit)
+    };
+    let mut fifths = 14;
+    if borne(fifths)? {
+        while fifths < 20 && borne(fifths + 1)? {
+            fifths += 1;
+        }
+    } else {
+        while fifths > 5 && !borne(fifths - 1)? {
+            fifths -= 1;
+        }
+        fifths -= 1;
     }
-    Ok(f64::from(borne) / 10.0)
+    Ok(f64::from(fifths) / 5.0)
 }
