@@ -429,6 +429,7 @@ impl Engine {
                     self.facts.history.ended(&facts, outcome);
                     self.index.unlink_job(&self.facts, *job, &facts);
                     self.index.live.remove_job(*job);
+                    self.index.promises.has_left(&self.facts, *job);
                 }
             }
         }

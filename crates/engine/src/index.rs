@@ -136,7 +136,7 @@ impl Index {
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.insert((deadline, id));
         }
-        self.promises.link_job(id, job);
+        self.promises.link_job(facts, id, job);
         if job.claim.is_some() {
             for (node, take) in promise::takes(job) {
                 self.space.take(node, &take);
@@ -160,7 +160,7 @@ impl Index {
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.remove(&(deadline, id));
         }
-        self.promises.unlink_job(facts, id, job);
+        self.promises.unlink_job(id, job);
         if job.claim.is_some() {
             for (node, take) in promise::takes(job) {
                 self.space.give(node, &take);

@@ -387,6 +387,7 @@ impl fmt::Display for Reason {
             Self::Promised { leaving: 0 } => {
                 write!(f, "the room that was made for it is nearly free")
             }
+            Self::Promised { leaving: 1 } => write!(f, "a job is leaving room for it"),
             Self::Promised { leaving } => {
                 write!(f, "{leaving} jobs are leaving room for it")
             }

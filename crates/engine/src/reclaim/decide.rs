@@ -23,8 +23,9 @@ use std::collections::BTreeMap;
 pub(crate) const CLAIMANTS_MAX: usize = 256;
 /// Most jobs looked at in one pass.
 pub(crate) const LOOKS_MAX: u32 = 16_384;
-/// Searches that may find nobody in one pass; who comes after waits for room.
-pub(crate) const VAIN_SEARCHES_MAX: u32 = 8;
+/// Nodes and members looked at in vain after which a pass looks no further: who comes after waits
+/// for room.
+pub(crate) const VAIN_STEPS_MAX: u64 = 400_000;
 
 /// What jobs that look alike to a search have in common.
 type Class<'q> = (&'q BucketKey, PlaceAsk);
@@ -47,7 +48,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue) -> Vec<Decision> {
     let (mut decisions, mut looks, mut vain) = (Vec::new(), 0, 0);
     let fair = order::fair_place(&pass.facts.policy, pass.at);
     let mut line = Line::new(queue, fair, |tenant| pass.standing(tenant));
-    while vain < VAIN_SEARCHES_MAX && looks < LOOKS_MAX {
+    while vain < VAIN_STEPS_MAX && looks < LOOKS_MAX {
         let Some((rank, key)) = line.next(|tenant| pass.standing(tenant)) else { break };
         if decisions.len() >= CLAIMANTS_MAX {
             pass.report.more = true;
@@ -55,11 +56,12 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue) -> Vec<Decision> {
         }
         looks += 1;
         trial.step(1);
+        let before = trial.steps();
         match look(pass, &mut trial, &mut searches, rank.job, key) {
             Look::Yields(decision) => decisions.push(decision),
             Look::Waits => {}
             Look::Nobody => {
-                vain += 1;
+                vain += trial.steps() - before;
                 continue;
             }
             Look::NoRight => continue,

@@ -5,7 +5,7 @@
 //! they are gone, or gives the promise back when what was promised is no longer there.
 
 use crate::Held;
-use crate::facts::{Claim, Facts, JobFacts};
+use crate::facts::{Facts, JobFacts};
 use crate::index::Index;
 use crate::index::space::{NodeSpace, Take};
 use crate::need::Need;
@@ -16,8 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Who was promised room, and who is leaving it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Promises {
-    /// Jobs still leaving, by whom they leave for.
-    leaving: BTreeMap<JobId, u32>,
+    /// Jobs still leaving, by whom they leave for, while that one is promised what they leave.
+    leaving: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// The same the other way round.
+    leaves_for: BTreeMap<JobId, JobId>,
     /// Jobs for which nobody is still leaving.
     ready: BTreeSet<JobId>,
     /// Jobs that were promised room, by node.
@@ -33,10 +35,6 @@ fn leaves_for(job: &JobFacts) -> Option<JobId> {
         Some(StopReason::Preempted { job, .. }) => Some(job),
         _ => None,
     }
-}
-
-fn waits_on(job: &JobFacts) -> Option<&Claim> {
-    job.claim.as_ref().filter(|_| job.is_queued())
 }
 
 /// What a job was promised, node by node.
@@ -98,51 +96,58 @@ pub(crate) fn to_others(index: &Index, job: &JobFacts) -> More {
 }
 
 impl Promises {
-    pub(crate) fn link_job(&mut self, id: JobId, job: &JobFacts) {
-        if let Some(other) = leaves_for(job) {
-            *self.leaving.entry(other).or_default() += 1;
-            self.ready.remove(&other);
+    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+        if self.leaves_for.get(&id).is_some_and(|other| leaves_for(job) != Some(*other)) {
+            self.has_left(facts, id);
         }
-        if let Some(claim) = &job.claim {
-            self.jobs.insert(id);
-            for spot in &claim.spots {
-                self.on.entry(spot.node.clone()).or_default().insert(id);
-            }
+        let Some(claim) = &job.claim else { return };
+        self.jobs.insert(id);
+        for spot in &claim.spots {
+            self.on.entry(spot.node.clone()).or_default().insert(id);
         }
-        if waits_on(job).is_some() && !self.leaving.contains_key(&id) {
+        let stays = |victim: &&JobId| facts.jobs.get(victim).and_then(leaves_for) == Some(id);
+        let leaving: BTreeSet<JobId> = claim.victims.iter().filter(stays).copied().collect();
+        self.leaves_for.extend(leaving.iter().map(|victim| (*victim, id)));
+        if !leaving.is_empty() {
+            self.leaving.insert(id, leaving);
+        } else if job.is_queued() {
             self.ready.insert(id);
         }
     }
 
-    pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
-        if let Some(other) = leaves_for(job)
-            && let Some(leaving) = self.leaving.get_mut(&other)
-        {
-            *leaving -= 1;
-            if *leaving == 0 {
-                self.leaving.remove(&other);
-                if facts.jobs.get(&other).is_some_and(|other| waits_on(other).is_some()) {
-                    self.ready.insert(other);
+    pub(crate) fn unlink_job(&mut self, id: JobId, job: &JobFacts) {
+        let Some(claim) = &job.claim else { return };
+        self.jobs.remove(&id);
+        for spot in &claim.spots {
+            if let Some(jobs) = self.on.get_mut(&spot.node) {
+                jobs.remove(&id);
+                if jobs.is_empty() {
+                    self.on.remove(&spot.node);
                 }
             }
         }
-        if let Some(claim) = &job.claim {
-            self.jobs.remove(&id);
-            for spot in &claim.spots {
-                if let Some(jobs) = self.on.get_mut(&spot.node) {
-                    jobs.remove(&id);
-                    if jobs.is_empty() {
-                        self.on.remove(&spot.node);
-                    }
-                }
-            }
+        for victim in self.leaving.remove(&id).into_iter().flatten() {
+            self.leaves_for.remove(&victim);
         }
         self.ready.remove(&id);
     }
 
+    /// A job has left, or is over.
+    pub(crate) fn has_left(&mut self, facts: &Facts, id: JobId) {
+        let Some(other) = self.leaves_for.remove(&id) else { return };
+        let Some(leaving) = self.leaving.get_mut(&other) else { return };
+        leaving.remove(&id);
+        if leaving.is_empty() {
+            self.leaving.remove(&other);
+            if facts.jobs.get(&other).is_some_and(JobFacts::is_queued) {
+                self.ready.insert(other);
+            }
+        }
+    }
+
     /// Jobs still leaving for a job.
     pub(crate) fn leaving_for(&self, job: JobId) -> u32 {
-        self.leaving.get(&job).copied().unwrap_or(0)
+        self.leaving.get(&job).map_or(0, |jobs| u32::try_from(jobs.len()).unwrap_or(u32::MAX))
     }
 
     /// Whether anybody is still leaving for anybody.

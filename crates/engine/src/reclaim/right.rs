@@ -89,15 +89,28 @@ impl Right {
             && self.spared == other.spared
     }
 
-    /// Whether there may be anybody over whom it has a right: a quick look that never says no
-    /// wrongly.
+    /// Whether there may be anybody over whom it has a right: a look at tenants instead of nodes,
+    /// which never says no wrongly.
     pub(crate) fn could(&self, running: &Running) -> bool {
         let Manner::End(grounds) = self.manner else { return !running.tiers.is_empty() };
         let Claimant { spot, priority, .. } = self.claimant;
+        if grounds.spot && !spot && running.tiers.keys().any(|(theirs, _)| *theirs) {
+            return true;
+        }
         let is_entitled = grounds.quota && self.entitled.iter().any(|(_, entitled)| *entitled);
-        running.tiers.keys().any(|(theirs, of)| {
-            grounds.spot && *theirs && !spot
-                || (*theirs || !spot) && (is_entitled || grounds.priority && *of < priority)
+        let lower = |(theirs, of): &(bool, i32)| (*theirs || !spot) && *of < priority;
+        let outranks = grounds.priority && running.tiers.keys().any(lower);
+        if !is_entitled && !outranks {
+            return false;
+        }
+        // Whoever is kept last by a tenant is the first to yield: if it does not, none does.
+        (0..).zip(&running.tenants).filter(|(_, tenant)| tenant.own > 0).any(|(place, tenant)| {
+            let Some((last, _)) = tenant.gangs.last_key_value() else { return false };
+            let reach = self.reach(running, place);
+            let is_kept = !last.spot && reach.kept.is_some_and(|kept| *last <= kept);
+            let reaches = grounds.priority && last.priority.0 < priority
+                || grounds.quota && reach.entitled && !spot;
+            !is_kept && !reach.barred && (last.spot || reaches)
         })
     }
 

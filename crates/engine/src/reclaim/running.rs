@@ -50,6 +50,8 @@ pub(crate) struct Tenant {
     pub(crate) held: Held,
     /// Gangs of it and all below it.
     pub(crate) gangs: BTreeMap<Standing, usize>,
+    /// How many of them are its own.
+    pub(crate) own: u32,
 }
 
 /// How a gang yields.
@@ -334,6 +336,9 @@ impl Running {
             slot.members = places;
         }
         self.by_job.insert(job, gang);
+        if let Some(tenant) = self.tenants.get_mut(tenant) {
+            tenant.own += 1;
+        }
         let lineage: Vec<usize> = self.lineage(tenant).collect();
         for tenant in lineage {
             if let Some(tenant) = self.tenants.get_mut(tenant) {
@@ -379,6 +384,9 @@ impl Running {
             }
         }
         let standing = gang.facts.standing();
+        if let Some(tenant) = self.tenants.get_mut(gang.facts.tenant) {
+            tenant.own -= 1;
+        }
         let lineage: Vec<usize> = self.lineage(gang.facts.tenant).collect();
         for tenant in lineage {
             if let Some(tenant) = self.tenants.get_mut(tenant) {

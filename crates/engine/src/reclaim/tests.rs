@@ -115,6 +115,10 @@ impl Pool {
         let members = self.jobs.iter().map(|job| job.members.as_slice());
         assert_eq!(free, self.free(members), "a search left a trace");
         assert_eq!(front.find(&mut trial, &()), found, "a second search differs");
+        if let Found::Fits(Ending { victims, .. }) = &found {
+            let could = front.right.could(&running);
+            assert!(victims.is_empty() || could, "who yields was overlooked");
+        }
         found
     }
 }

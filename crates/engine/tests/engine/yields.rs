@@ -316,3 +316,27 @@ fn nobody_is_told_to_leave_twice_for_the_same_work() {
     assert_eq!(world.engine.leases().count(), 4);
     assert_eq!(world.engine.check(), []);
 }
+
+/// Who left for a promise that fell does not keep a new one waiting.
+#[test]
+fn a_new_promise_waits_only_for_its_own() {
+    let mut world =
+        World::new().tenant("hall", Quota::default()).device("n0", "d0").device("n1", "d0");
+    set_policy(&mut world, ALL);
+    for _ in 0..2 {
+        world.submit(whole("lab").preemptible());
+        world.run();
+        world.pass_seconds(1);
+    }
+    let high = world.submit(whole("hall").priority(1, None));
+    world.run();
+    let stuck = leaving(&world)[0];
+    let node = world.engine.lease(stuck).unwrap().node.to_string();
+    world.silent(&node);
+    world.run();
+    let next = leaving(&world).into_iter().find(|lease| *lease != stuck).unwrap();
+    world.end_lease(next, Outcome::Signalled { signal: 15 });
+    world.run();
+    assert_eq!(world.state(high), "running");
+    assert!(world.engine.lease(stuck).is_some(), "its node has not said that it is over");
+}
