@@ -14,7 +14,7 @@ use crate::need::{Need, WHOLE};
 use crate::order::priority;
 use crate::shape::Class;
 use polder_model::{
-    DeviceId, JobId, Lease, LeaseId, Market, NodeId, Spot, Tenant, TenantPath, Timestamp,
+    DeviceId, JobId, Lease, LeaseId, Market, Mechanism, NodeId, Spot, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -234,13 +234,15 @@ impl Live {
             interval: ask.checkpoint_interval.map(|interval| interval.0),
             restart: ask.restart_cost.0,
         };
+        let cuts = job.ask.devices.mechanism() == Mechanism::Mig;
+        let may = (spot || ask.preemptible) && !cuts;
         let began = |hold: &Hold| hold.started_at.unwrap_or(hold.granted_at).0;
         GangFacts {
             job: id.0,
             tenant: self.tenant_of(&job.ask.tenant),
             priority,
             spot,
-            yields: Some(yields).filter(|_| work.is_some() && (spot || ask.preemptible)),
+            yields: Some(yields).filter(|_| work.is_some() && may),
             started_at: work.map_or(0, began),
             // A gang that runs cannot shrink yet: it yields as a whole.
             min: work.map_or(0, |hold| u32::try_from(hold.leases.len()).unwrap_or(u32::MAX)),
@@ -254,7 +256,8 @@ impl Live {
         let slices = lease.slices.iter();
         let slices = slices.map(|s| (self.device_of(node, &s.device), s.compute.0, s.memory.0));
         let slices = slices.collect();
-        self.beside(job, node, slices)
+        let cuts = lease.slices.iter().any(|slice| slice.instance.is_some());
+        MemberFacts { cuts, ..beside(job, node, slices) }
     }
 
     /// What a task that was promised room will hold.
@@ -264,18 +267,7 @@ impl Live {
         let devices = spot.devices.iter();
         let slices = devices.map(|d| (self.device_of(node, d), need.compute, need.memory));
         let slices = slices.collect();
-        self.beside(job, node, slices)
-    }
-
-    #[allow(clippy::unused_self, reason = "reads as one of a kind with the others")]
-    fn beside(&self, job: &JobFacts, node: usize, slices: Vec<(usize, u32, u64)>) -> MemberFacts {
-        let host = &job.ask.host;
-        MemberFacts {
-            node,
-            slices,
-            cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
-            host_memory: host.memory.map_or(0, |memory| memory.0),
-        }
+        beside(job, node, slices)
     }
 
     /// The place of a device, given to it when it is first met.
@@ -420,6 +412,18 @@ impl Live {
             said.jobs.insert(*id, (*entry, &gang.facts.yields, gang.facts.is_complete, members));
         }
         said
+    }
+}
+
+/// What a member of a job holds, with these slices.
+fn beside(job: &JobFacts, node: usize, slices: Vec<(usize, u32, u64)>) -> MemberFacts {
+    let host = &job.ask.host;
+    MemberFacts {
+        node,
+        slices,
+        cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
+        host_memory: host.memory.map_or(0, |memory| memory.0),
+        cuts: false,
     }
 }
 

@@ -9,6 +9,7 @@ use super::cost::Value;
 use super::cover::{Cover, Share};
 use super::room::{Room, Rooms};
 use crate::Held;
+use crate::need::WHOLE;
 use polder_model::Bytes;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -92,6 +93,8 @@ pub(crate) struct MemberFacts {
     pub(crate) cpu: u64,
     /// Bytes of the machine's memory.
     pub(crate) host_memory: u64,
+    /// Its devices are cut into instances and so closed to everything else.
+    pub(crate) cuts: bool,
 }
 
 /// A gang that runs.
@@ -189,7 +192,8 @@ impl Rooms {
         self.memory = self.memory.saturating_add(member.host_memory);
         for (device, compute, memory) in &member.slices {
             if let Some(room) = self.devices.get_mut(*device) {
-                room.compute = room.compute.saturating_add(*compute);
+                let compute = if member.cuts { WHOLE } else { *compute };
+                room.compute = room.compute.saturating_add(compute);
                 room.memory = room.memory.saturating_add(*memory);
             }
         }
@@ -201,7 +205,8 @@ impl Rooms {
         self.memory = self.memory.saturating_sub(member.host_memory);
         for (device, compute, memory) in &member.slices {
             if let Some(room) = self.devices.get_mut(*device) {
-                room.compute = room.compute.saturating_sub(*compute);
+                let compute = if member.cuts { WHOLE } else { *compute };
+                room.compute = room.compute.saturating_sub(compute);
                 room.memory = room.memory.saturating_sub(*memory);
             }
         }

@@ -442,6 +442,7 @@ impl Place {
             slices: self.devices.iter().map(|device| (*device, compute, demand.memory)).collect(),
             cpu: demand.cpu,
             host_memory: demand.host_memory,
+            cuts: false,
         }
     }
 }

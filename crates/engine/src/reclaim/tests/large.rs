@@ -31,7 +31,10 @@ fn full(nodes: usize) -> Running {
                 is_complete: true,
             };
             let slices = vec![(device, 1000, 80)];
-            running.add_gang(facts, vec![MemberFacts { node, slices, cpu: 1, host_memory: 1 }]);
+            running.add_gang(
+                facts,
+                vec![MemberFacts { node, slices, cpu: 1, host_memory: 1, cuts: false }],
+            );
         }
     }
     running

@@ -129,6 +129,7 @@ pub(super) fn all_fit(demand: &Demand, free: &[Rooms], tasks: u32) -> bool {
                 slices: chosen.iter().map(|d| (*d, demand.compute, demand.memory)).collect(),
                 cpu: demand.cpu,
                 host_memory: demand.host_memory,
+                cuts: false,
             });
             if all_fit(demand, &after, tasks - 1) {
                 return true;
