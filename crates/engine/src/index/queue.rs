@@ -33,7 +33,15 @@ pub(crate) struct BucketKey {
     /// Where classes have partitions: its class, and whether it may give back what it borrows.
     class: Option<(WorkClass, bool)>,
     /// Nodes it names or avoids, and the word by which its tasks are apart.
-    place: Option<Box<(BTreeSet<NodeId>, BTreeSet<NodeId>, Option<String>)>>,
+    place: Option<Box<Choice>>,
+}
+
+/// What of an ask chooses among nodes that are alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Choice {
+    nodes: BTreeSet<NodeId>,
+    avoided: BTreeSet<NodeId>,
+    apart: Option<String>,
 }
 
 /// The jobs that wait, in order.
@@ -68,7 +76,13 @@ fn bucket_key(facts: &Facts, job: &JobFacts, now: Timestamp) -> BucketKey {
     let limit = if is_reserved { eighths(ahead::span(facts, job).latest.0) } else { 0 };
     let PlaceAsk { nodes, nodes_avoided, apart, .. } = &job.ask.place;
     let is_choosy = !nodes.is_empty() || !nodes_avoided.is_empty() || apart.is_some();
-    let place = is_choosy.then(|| Box::new((nodes.clone(), nodes_avoided.clone(), apart.clone())));
+    let place = is_choosy.then(|| {
+        Box::new(Choice {
+            nodes: nodes.clone(),
+            avoided: nodes_avoided.clone(),
+            apart: apart.clone(),
+        })
+    });
     let (tenant, need) = (tenant.clone(), Need::of(&job.ask));
     let class = (!facts.policy.classes.is_empty())
         .then(|| (job.ask.when.class, decided::may_yield(&job.ask, Ground::Quota)));
