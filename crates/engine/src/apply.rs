@@ -10,7 +10,7 @@ use crate::order::decay::Faded;
 use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
-    Decision, Device, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId,
+    Ask, Decision, Device, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId,
     LeaseState, Move, NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant,
     TenantPath, Timestamp,
 };
@@ -78,7 +78,7 @@ impl Engine {
             Event::UserRemoved { user } => drop(self.facts.users.remove(user)),
             Event::JobSubmitted { job, ask, .. } => {
                 let facts = JobFacts {
-                    ask: ask.clone(),
+                    ask: self.shared(ask),
                     submitted_at: at,
                     attempt: 1,
                     returns: 0,
@@ -96,7 +96,7 @@ impl Engine {
                 }
                 self.facts.next_job = JobId(job.0 + 1);
                 self.index.link_job(&self.facts, *job, &facts);
-                self.facts.jobs.insert(*job, facts);
+                self.facts.jobs.insert(*job, Box::new(facts));
             }
             Event::JobCancelled { job, by } => {
                 self.change_job(*job, |job| {
@@ -117,6 +117,18 @@ impl Engine {
             Event::LeaseEnded { lease, end } => self.lease_ended(at, *lease, end),
             Event::Decided { decision } => self.decided(decision),
         }
+    }
+
+    /// An ask with the names that are known already: a million asks of one tenant name it once.
+    fn shared(&self, ask: &Ask) -> Ask {
+        let mut ask = ask.clone();
+        if let Some((tenant, _)) = self.facts.tenants.get_key_value(&ask.tenant) {
+            ask.tenant = tenant.clone();
+        }
+        if let Some((user, _)) = self.facts.users.get_key_value(&ask.user) {
+            ask.user = user.clone();
+        }
+        ask
     }
 
     fn fenced(&mut self, at: Timestamp) {
@@ -231,12 +243,17 @@ impl Engine {
 
     /// What the nodes of a job's leases should hold has changed.
     fn bump_job(&mut self, id: JobId) {
-        let hold = self.facts.jobs.get(&id).and_then(|job| job.hold.as_ref());
+        let Self { facts, .. } = self;
+        let hold = facts.jobs.get(&id).and_then(|job| job.hold.as_ref());
         let leases = hold.map_or(&[][..], |hold| &hold.leases).iter();
-        let live = leases.filter_map(|lease| self.facts.leases.get(lease));
-        let nodes: BTreeSet<NodeId> = live.map(|lease| lease.lease.node.clone()).collect();
+        let live = leases.filter_map(|lease| facts.leases.get(lease));
+        let mut nodes: Vec<&NodeId> = live.map(|lease| &lease.lease.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
         for node in nodes {
-            self.bump(&node);
+            if let Some(state) = facts.nodes.get_mut(node) {
+                state.desired_version += 1;
+            }
         }
     }
 

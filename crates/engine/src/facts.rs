@@ -34,8 +34,8 @@ pub(crate) struct Facts {
     /// What was seen of jobs.
     #[serde(default)]
     pub(crate) history: History,
-    /// Jobs that are not over.
-    pub(crate) jobs: BTreeMap<JobId, JobFacts>,
+    /// Jobs that are not over. Each has a place of its own: one that changes stays where it is.
+    pub(crate) jobs: BTreeMap<JobId, Box<JobFacts>>,
     /// Leases that have not ended.
     pub(crate) leases: BTreeMap<LeaseId, LeaseFacts>,
 }

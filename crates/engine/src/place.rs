@@ -1,6 +1,7 @@
 //! Where: the free space of the pool as a pass sees it, with what it granted so far taken.
 //!
-//! What must hold: when an overlay is dropped, what is free is what it was before.
+//! What must hold: when an overlay is dropped, what is free is what it was before. (What it took
+//! is parked: most often it is taken for good right after, as the pass decided.)
 
 use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
 use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
@@ -31,7 +32,7 @@ pub(crate) type Candidate<'a> = (u32, u64, &'a NodeId, &'a DeviceId);
 impl Drop for Overlay<'_> {
     fn drop(&mut self) {
         if let Some(mark) = self.mark.take() {
-            self.base.fleet().borrow_mut().rollback(mark);
+            self.base.fleet().borrow_mut().park(mark);
         }
     }
 }

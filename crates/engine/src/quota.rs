@@ -79,8 +79,12 @@ fn limits<'a>(
         let facts = facts.tenants.get(&path).map(|facts| &facts.tenant);
         let quotas = facts.map(|tenant| [(&tenant.quota, None), (&tenant.user_quota, Some(user))]);
         quotas.into_iter().flatten().flat_map(move |(quota, user)| {
-            let holder = Holder { tenant: path.clone(), user: user.cloned() };
-            let of = move |resource| Some((holder.clone(), resource, limit(quota, resource)?));
+            let path = path.clone();
+            let of = move |resource| {
+                let limit = limit(quota, resource)?;
+                let holder = Holder { tenant: path.clone(), user: user.cloned() };
+                Some((holder, resource, limit))
+            };
             RESOURCES.into_iter().filter_map(of)
         })
     })

@@ -1,7 +1,8 @@
-//! Names and numbers of things. Numbers are handed out once and never used again.
+//! Names and numbers of things. Numbers are handed out once and never used again. A name is shared
+//! by all who name the same thing, so that a copy of it costs no memory.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 use thiserror::Error;
 
 /// Why a name or number was refused.
@@ -82,9 +83,9 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $length:literal, $extra:literal, $more:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String))]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
@@ -109,7 +110,7 @@ macro_rules! name {
                         more: $more,
                     });
                 }
-                Ok(Self(text))
+                Ok(Self(text.into()))
             }
         }
 
@@ -122,7 +123,7 @@ macro_rules! name {
 
         impl From<$name> for String {
             fn from(name: $name) -> Self {
-                name.0
+                name.0.as_ref().to_owned()
             }
         }
 
@@ -158,11 +159,11 @@ name!(
 impl TenantPath {
     /// This tenant and every one above it, nearest first.
     pub fn lineage(&self) -> impl Iterator<Item = TenantPath> + '_ {
-        let mut next = Some(self.0.as_str());
+        let mut next = Some(self.clone());
         std::iter::from_fn(move || {
-            let here = next?;
-            next = here.rsplit_once('/').map(|(above, _)| above);
-            Some(TenantPath(here.to_owned()))
+            let here = next.take()?;
+            next = here.parent();
+            Some(here)
         })
     }
 
@@ -175,7 +176,7 @@ impl TenantPath {
     /// The tenant above, if there is one.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(above, _)| Self(above.to_owned()))
+        self.0.rsplit_once('/').map(|(above, _)| Self(above.into()))
     }
 }
 

@@ -14,6 +14,9 @@ pub const TREES_MAX: usize = 4096;
 /// Most bytes of all trees together.
 pub const TREES_BYTES_MAX: usize = 256 << 20;
 
+/// How far ahead in a parked trial one looks for what is taken for good.
+const CONFIRM_LOOK_MAX: usize = 64;
+
 /// A rule's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RuleIx(usize);
@@ -44,6 +47,9 @@ pub struct Fleet {
     /// What trials took (`1`) and gave (`-1`), in order.
     undo: Vec<(NodeIx, Take, i8)>,
     trials: u32,
+    /// What is in `undo` from here on was taken in a trial that is over and waits to be taken for
+    /// good, or back.
+    parked: Option<usize>,
     rules: Vec<RuleSlot>,
     trees: Vec<Slot>,
     /// Counts questions, to know which tree was used longest ago.
@@ -73,9 +79,10 @@ struct Slot {
 
 impl Clone for Fleet {
     fn clone(&self) -> Self {
-        let nodes = self.nodes.clone();
-        let undo = self.undo.clone();
-        let mut clone = Self { nodes, undo, trials: self.trials, ..Self::default() };
+        let (nodes, undo) = (self.nodes.clone(), self.undo.clone());
+        let (trials, parked) = (self.trials, self.parked);
+        let mut clone = Self { nodes, undo, trials, parked, ..Self::default() };
+        clone.settle();
         for slot in &self.rules {
             clone.rule(slot.rule.clone());
         }
@@ -88,7 +95,10 @@ impl Clone for Fleet {
 
 impl PartialEq for Fleet {
     fn eq(&self, other: &Self) -> bool {
-        self.nodes == other.nodes
+        match (self.parked, other.parked) {
+            (None, None) => self.nodes == other.nodes,
+            _ => self.clone().nodes == other.clone().nodes,
+        }
     }
 }
 
@@ -97,13 +107,25 @@ fn at(ix: NodeIx) -> usize {
 }
 
 impl Fleet {
-    /// A node, unless the slot was never used.
+    /// A node, unless the slot was never used. Not while a trial is parked.
     #[must_use]
     pub fn node(&self, ix: NodeIx) -> Option<&Node> {
+        debug_assert!(self.parked.is_none(), "settle what is parked first");
         self.nodes.get(at(ix))
     }
 
-    /// Every slot ever used, with its node.
+    /// A node as a value, without what is parked.
+    #[must_use]
+    pub fn settled(&self, ix: NodeIx) -> Option<Node> {
+        let mut node = self.nodes.get(at(ix))?.clone();
+        let parked = self.parked.and_then(|from| self.undo.get(from..)).unwrap_or_default();
+        for (_, take, sign) in parked.iter().filter(|(other, ..)| *other == ix) {
+            node.change(take, -sign);
+        }
+        Some(node)
+    }
+
+    /// Every slot ever used, with its node. Not while a trial is parked.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeIx, &Node)> {
         (0u32..).map(NodeIx).zip(&self.nodes)
     }
@@ -116,6 +138,7 @@ impl Fleet {
 
     /// Puts a node into a slot, with everything free.
     pub fn set(&mut self, ix: NodeIx, spec: &NodeSpec) {
+        self.settle();
         if self.nodes.len() <= at(ix) {
             for new in self.nodes.len()..=at(ix) {
                 self.log.note(u32::try_from(new).unwrap_or(u32::MAX));
@@ -127,16 +150,19 @@ impl Fleet {
 
     /// Empties a slot.
     pub fn clear(&mut self, ix: NodeIx) {
+        self.settle();
         self.alter(ix, |node| *node = Node::default());
     }
 
     /// Whether a node may take work.
     pub fn set_present(&mut self, ix: NodeIx, present: bool) {
+        self.settle();
         self.alter(ix, |node| node.present = present);
     }
 
     /// Whether work may be placed on a device.
     pub fn set_healthy(&mut self, ix: NodeIx, device: u16, healthy: bool) {
+        self.settle();
         self.alter(ix, |node| {
             if let Some(device) = node.devices.get_mut(usize::from(device)) {
                 device.spec.healthy = healthy;
@@ -146,7 +172,24 @@ impl Fleet {
 
     /// Takes from a node. What is not free goes below zero.
     pub fn take(&mut self, ix: NodeIx, take: &Take) {
-        self.change(ix, take, 1);
+        if !self.confirm(ix, take) {
+            self.change(ix, take, 1);
+        }
+    }
+
+    /// Whether just this was taken in the trial that is parked; then it is taken for good.
+    fn confirm(&mut self, ix: NodeIx, take: &Take) -> bool {
+        let Some(from) = self.parked else { return false };
+        let parked = self.undo.iter().skip(from).take(CONFIRM_LOOK_MAX);
+        let found = parked.enumerate().find(|(_, (node, other, _))| *node == ix && other == take);
+        let Some((ahead, _)) = found else { return false };
+        // What is parked can be taken back in any order.
+        self.undo.swap(from, from + ahead);
+        self.parked = Some(from + 1);
+        if from + 1 == self.undo.len() {
+            self.settle();
+        }
+        true
     }
 
     /// Gives back to a node.
@@ -155,6 +198,7 @@ impl Fleet {
     }
 
     fn change(&mut self, ix: NodeIx, take: &Take, sign: i8) {
+        self.settle();
         if self.trials > 0 {
             self.undo.push((ix, take.clone(), sign));
         }
@@ -180,6 +224,7 @@ impl Fleet {
     /// Begins a trial: what is taken and given from here on can be taken back. Trials nest. Nodes
     /// are not set or cleared in a trial.
     pub fn begin(&mut self) -> Mark {
+        self.settle();
         self.trials += 1;
         Mark(self.undo.len())
     }
@@ -198,6 +243,29 @@ impl Fleet {
             self.alter(ix, |node| node.change(&take, -sign));
         }
         self.trials = self.trials.saturating_sub(1);
+    }
+
+    /// Ends a trial, but leaves it to be seen whether what it took is now taken for good: if so,
+    /// in whatever order, nothing changes and nothing need be looked at again; before anything
+    /// else happens, what was not is taken back. Nobody can tell this from [`Fleet::rollback`].
+    pub fn park(&mut self, mark: Mark) {
+        let gave = self.undo.iter().any(|(_, _, sign)| *sign < 0);
+        if self.trials > 1 || gave {
+            return self.rollback(mark);
+        }
+        self.trials = 0;
+        self.parked = Some(mark.0).filter(|from| *from < self.undo.len());
+    }
+
+    /// Takes back what is parked.
+    pub fn settle(&mut self) {
+        let Some(from) = self.parked.take() else { return };
+        while self.undo.len() > from
+            && let Some((ix, take, sign)) = self.undo.pop()
+        {
+            self.alter(ix, |node| node.change(&take, -sign));
+        }
+        self.undo.clear();
     }
 
     /// Ends a trial and keeps what it did, as part of the trial around it if there is one.
@@ -235,6 +303,7 @@ impl Fleet {
 
     /// The best place for one task, if there is any.
     pub fn best(&mut self, demand: &Demand, rule: RuleIx) -> Option<Spot> {
+        self.settle();
         let slot = self.tree(demand, rule)?;
         self.refresh(slot);
         let (node, score) = self.trees.get(slot)?.tree.best()?;
@@ -290,6 +359,9 @@ impl Fleet {
     /// The best place for one task, found by looking at every node: what [`Fleet::best`] must say.
     #[must_use]
     pub fn scan(&self, demand: &Demand, rule: RuleIx) -> Option<Spot> {
+        if self.parked.is_some() {
+            return self.clone().scan(demand, rule);
+        }
         let rule = &self.rules.get(rule.0)?.rule;
         let (mut memo, mut scratch) = (Memo::default(), Scratch::default());
         let mut best: Option<Spot> = None;

@@ -40,7 +40,8 @@ impl Space {
             _ if making.usual.is_empty() => Rule::Tightest,
             PlaceRule::Fragmentation => sum(Part::Fgd(Arc::new(self.typical(making)))),
             PlaceRule::Layered => {
-                let fleet = self.fleet().borrow();
+                let mut fleet = self.fleet().borrow_mut();
+                fleet.settle();
                 let supply = Supply::of(fleet.nodes().map(|(_, node): (_, &Node)| node));
                 let outlook = Outlook::new(&self.typical(making), supply, Knobs::default());
                 Rule::Outlook(Arc::new(outlook))

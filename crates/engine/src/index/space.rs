@@ -135,7 +135,7 @@ impl PartialEq for Space {
                 let devices: Vec<_> = node.devices.iter().map(of).collect();
                 (node.present, node.cpu, node.memory, devices)
             };
-            let of = |ix: &NodeIx| (*ix, fleet.node(*ix).map(amounts));
+            let of = |ix: &NodeIx| (*ix, fleet.settled(*ix).as_ref().map(amounts));
             space.slots.values().map(of).collect()
         };
         let hosts = |space: &Self| -> Vec<_> {
@@ -341,7 +341,7 @@ impl Space {
     pub(crate) fn node(&self, node: &NodeId) -> Option<NodeSpace> {
         let ix = self.slot(node)?;
         let entry = Arc::clone(self.entry(ix)?);
-        Some(NodeSpace { entry, free: self.fleet.borrow().node(ix)?.clone() })
+        Some(NodeSpace { entry, free: self.fleet.borrow().settled(ix)? })
     }
 
     pub(crate) fn slot(&self, node: &NodeId) -> Option<NodeIx> {

@@ -19,6 +19,8 @@ enum Op {
     Begin,
     Rollback,
     Keep,
+    /// Ends all trials, parks the outermost and takes so many of what it took for good.
+    Park(usize),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -33,6 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Begin),
         2 => Just(Op::Rollback),
         1 => Just(Op::Keep),
+        2 => (0usize..4).prop_map(Op::Park),
     ]
 }
 
@@ -84,6 +87,28 @@ impl World {
             self.placed.push((spot.node, take));
         }
         assert_eq!(replayed, self.fleet);
+    }
+
+    /// A trial that is parked is not there, and what is then taken for good is as if taken anew.
+    fn park(&mut self, again: usize) {
+        while self.trials.len() > 1 {
+            self.run(&Op::Keep);
+        }
+        let Some((mark, before, placed)) = self.trials.pop() else { return };
+        self.fleet.park(mark);
+        assert_eq!(self.fleet, before);
+        assert_eq!(self.fleet.clone(), before);
+        let new = self.placed.split_off(placed.len().min(self.placed.len()));
+        self.placed = placed;
+        let mut plain = before;
+        // The last first: what a trial took may be taken for good in any order.
+        for (node, take) in new.into_iter().rev().take(again) {
+            self.fleet.take(node, &take);
+            plain.take(node, &take);
+            assert_eq!(self.fleet.settled(node).as_ref(), plain.node(node));
+            self.placed.push((node, take));
+        }
+        assert_eq!(self.fleet, plain);
     }
 
     /// Whether nodes may be set and cleared.
@@ -138,6 +163,7 @@ impl World {
                     self.placed = placed;
                 }
             }
+            Op::Park(again) => self.park(*again),
             Op::Keep => {
                 if let Some((mark, _, _)) = self.trials.pop() {
                     self.fleet.keep(mark);
@@ -175,7 +201,7 @@ proptest! {
         ops in prop::collection::vec(op(), 1..100),
     ) {
         let mut world = World::new(demands);
-        for op in ops.iter().filter(|op| !matches!(op, Op::Begin | Op::Rollback | Op::Keep)) {
+        for op in ops.iter().filter(|op| !matches!(op, Op::Begin | Op::Rollback | Op::Keep | Op::Park(_))) {
             world.run(op);
         }
         let mut fresh = world.fleet.clone();
