@@ -253,7 +253,7 @@ proptest! {
 
 proptest! {
     // A bound is searched for in thousands of steps.
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn no_rule_passes_the_bounds_nor_drops_what_it_must_place(
