@@ -105,7 +105,8 @@ impl Promises {
         for spot in &claim.spots {
             self.on.entry(spot.node.clone()).or_default().insert(id);
         }
-        let stays = |victim: &&JobId| facts.jobs.get(victim).and_then(leaves_for) == Some(id);
+        let stays =
+            |victim: &&JobId| facts.jobs.get(victim).and_then(|job| leaves_for(job)) == Some(id);
         let leaving: BTreeSet<JobId> = claim.victims.iter().filter(stays).copied().collect();
         self.leaves_for.extend(leaving.iter().map(|victim| (*victim, id)));
         if !leaving.is_empty() {
@@ -139,7 +140,7 @@ impl Promises {
         leaving.remove(&id);
         if leaving.is_empty() {
             self.leaving.remove(&other);
-            if facts.jobs.get(&other).is_some_and(JobFacts::is_queued) {
+            if facts.jobs.get(&other).is_some_and(|job| job.is_queued()) {
                 self.ready.insert(other);
             }
         }
