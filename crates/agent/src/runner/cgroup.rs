@@ -365,7 +365,6 @@ mod tests {
             cpu: Some(polder_model::MilliCpu(1500)),
             memory: Some(polder_model::Bytes(1 << 30)),
             pids: Some(64),
-            ..HostAsk::default()
         };
         let files: Vec<String> = limits(&host)
             .iter()
