@@ -14,13 +14,15 @@ const FORGOTTEN_AT_ONCE: usize = HISTORIES_MAX / 16;
 const COARSER_COUNTS: u64 = 1;
 /// All of a forecast's weight. A history's share of it is lost to rounding only after the last.
 const WEIGHT: u64 = 1 << 40;
+/// A weight that is not worth looking further for: a thousandth of all.
+const NEGLIGIBLE: u64 = WEIGHT >> 10;
 /// The share of outcomes, in thousandths, that the upper quantile is meant to cover.
 const COVERED: u32 = 900;
 /// How far one outcome moves the quantile that is looked up, in thousandths, when it was covered;
 /// when it was not, nine times as far the other way: at rest, nine of ten are covered.
 const STEP: u32 = 1;
 /// Bounds of the quantile that is looked up, in thousandths.
-const LOOKED_UP: (u32, u32) = (600, 995);
+const LOOKED_UP: (u32, u32) = (900, 1000);
 
 /// One observation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +73,9 @@ impl Book {
             let each = left / parts;
             samples.extend(history.seen.iter().map(|seen| (*seen, each)));
             left = each * COARSER_COUNTS;
+            if left < NEGLIGIBLE {
+                break;
+            }
         }
         Forecast::new(samples, left, limit, nearest, self.upper)
     }

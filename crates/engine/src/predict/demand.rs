@@ -1,7 +1,7 @@
 //! How much work the hours ahead will bring, learned from the same hours of earlier days and weeks.
 //!
-//! Each hour of the week and each hour of the day has a level that follows what arrived in it,
-//! the newest counting most. A forecast mixes the two, and moves with how the last day compared
+//! Each hour of the week, and each hour of a working day and of a weekend's, has a level that
+//! follows what arrived in it, the newest counting most. A forecast mixes the two, and moves with how the last day compared
 //! with what was expected of it.
 
 use polder_model::{Micros, Timestamp};
@@ -13,6 +13,8 @@ pub const HOURS_AHEAD_MAX: usize = 336;
 const HOUR: u64 = 3_600_000_000;
 const DAY_HOURS: usize = 24;
 const WEEK_HOURS: usize = 168;
+/// Hours of the working days of a week; the weekend's follow.
+const WORKING_HOURS: u64 = 120;
 /// 1970 began on a Thursday, three days into a week.
 const EPOCH_HOURS: u64 = 72;
 /// Hours without any arrival that are gone through one by one; after more, the past is forgotten.
@@ -20,7 +22,9 @@ const GAP_HOURS_MAX: u64 = 10 * WEEK_HOURS as u64;
 /// An observation counts one in so many in its hour of the week.
 const WEEK_MEMORY: u64 = 4;
 /// An observation counts one in so many in its hour of the day.
-const DAY_MEMORY: u64 = 8;
+const DAY_MEMORY: u64 = 2;
+/// The hour of the day counts as much as so many observations of the hour of the week.
+const DAY_COUNTS: u64 = 2;
 /// Part of a unit that levels are kept in.
 const UNIT: u64 = 1 << 10;
 /// Largest amount that one hour counts, so that sums cannot overflow.
@@ -67,7 +71,7 @@ impl Demand {
             hour: None,
             amount: 0,
             week: vec![Smooth::default(); WEEK_HOURS],
-            day: vec![Smooth::default(); DAY_HOURS],
+            day: vec![Smooth::default(); 2 * DAY_HOURS],
             arrived: Smooth::default(),
             expected: Smooth::default(),
         }
@@ -132,7 +136,7 @@ impl Demand {
         let week = self.week.get(week).copied().unwrap_or_default();
         let day = self.day.get(day).copied().unwrap_or_default();
         let seen = week.seen.min(WEEK_MEMORY);
-        (week.level * seen * 2 + day.level) / (seen * 2 + 1)
+        (week.level * seen + day.level * DAY_COUNTS) / (seen + DAY_COUNTS)
     }
 
     /// An amount, as the last day compares with what was expected of it. A usual hour is added to
@@ -141,15 +145,18 @@ impl Demand {
         if self.expected.seen < DAY_HOURS as u64 {
             return amount;
         }
-        let usual: u64 = self.day.iter().map(|smooth| smooth.level / DAY_HOURS as u64).sum();
+        let usual =
+            self.day.iter().map(|smooth| smooth.level).sum::<u64>() / (2 * DAY_HOURS as u64);
         let add = |level: u64| u128::from(level.saturating_add(usual).max(1));
         let moved = u128::from(amount) * add(self.arrived.level) / add(self.expected.level);
         u64::try_from(moved).unwrap_or(u64::MAX).clamp(amount / 2, amount.saturating_mul(2))
     }
 }
 
-/// The places of an hour in the week and in the day.
+/// The places of an hour in the week and in its kind of day.
 fn places(hour: u64) -> (usize, usize) {
-    let place = |hours: usize| usize::try_from(hour % hours as u64).unwrap_or(0);
-    (place(WEEK_HOURS), place(DAY_HOURS))
+    let of_week = hour % WEEK_HOURS as u64;
+    let first = if of_week < WORKING_HOURS { 0 } else { DAY_HOURS };
+    let place = |hour: u64| usize::try_from(hour).unwrap_or(0);
+    (place(of_week), first + place(hour % DAY_HOURS as u64))
 }
