@@ -6,11 +6,13 @@
 
 pub mod figure;
 pub mod jct;
+pub mod learn;
 mod num;
 pub mod packing;
 pub mod pool;
 pub mod random;
 pub mod report;
 pub mod traces;
+pub mod wait;
 pub mod workload;
 pub mod world;

@@ -9,6 +9,7 @@ mod mig;
 mod packing;
 mod reclaim;
 mod speed;
+mod wait;
 
 use polder_sim::figure::Figure;
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 
 const PARTS: &[Part] = &[
     ("packing", packing::run),
+    ("wait", wait::run),
     ("guides", guides::run),
     ("speed", speed::run),
     ("reclaim", reclaim::run),

@@ -1,0 +1,180 @@
+//! What was found, how it was judged, and the way back.
+
+use super::{Found, Paired, Parameter, Search, evolve};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Records that are kept; the oldest go first.
+pub const RECORDS_MAX: usize = 1_000;
+
+/// Blocks of time, one after another: to search on, to judge on, to shadow-run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// Seen by the search.
+    pub train: Range<u32>,
+    /// Not seen by it: here it must win.
+    pub held_out: Range<u32>,
+    /// Later still: decided beside what is in force, and not to be worse.
+    pub shadow: Range<u32>,
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "verdict")]
+pub enum Verdict {
+    /// In force from here on.
+    Admitted,
+    /// What was in force stays.
+    Refused {
+        /// Why, with the numbers.
+        why: String,
+    },
+    /// It was in force and is not any more.
+    RolledBack {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Something plain beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// What.
+    pub name: String,
+    /// The candidate's cost less its cost, on the blocks that the search did not see.
+    pub difference: Option<Paired>,
+}
+
+/// A decision about parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// What was tuned.
+    pub parameters: Vec<Parameter>,
+    /// What was in force.
+    pub before: Vec<f64>,
+    /// What was found on the blocks of training, and its cost there.
+    pub found: Found,
+    /// How it was searched.
+    pub search: Search,
+    /// On which blocks.
+    pub split: Split,
+    /// Candidate less what was in force, on blocks that the search did not see.
+    pub held_out: Option<Paired>,
+    /// The same in the shadow run.
+    pub shadow: Option<Paired>,
+    /// Plain baselines.
+    pub beside: Vec<Beside>,
+    /// What was decided.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// Decisions, the newest last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Records(Vec<Record>);
+
+/// Searches, judges and decides. `cost` gives the cost of each block of a range under some
+/// parameters; `plain` are baselines with their costs of the held-out blocks.
+pub fn learn(
+    parameters: &[Parameter],
+    search: Search,
+    split: &Split,
+    plain: &[(String, Vec<f64>)],
+    mut cost: impl FnMut(&[f64], Range<u32>) -> Vec<f64>,
+) -> Record {
+    let before: Vec<f64> = parameters.iter().map(|parameter| parameter.start).collect();
+    let found = evolve(parameters, search, |values| mean(&cost(values, split.train.clone())));
+    let unseen = split.held_out.start..split.shadow.end.max(split.held_out.end);
+    let held = split.held_out.len();
+    let (new, old) = (cost(&found.values, unseen.clone()), cost(&before, unseen));
+    let part = |costs: &[f64], shadow: bool| {
+        let (judged, later) = costs.split_at(held.min(costs.len()));
+        if shadow { later.to_vec() } else { judged.to_vec() }
+    };
+    let held_out = Paired::of(&part(&new, false), &part(&old, false));
+    let shadow = Paired::of(&part(&new, true), &part(&old, true));
+    let beside = plain.iter().map(|(name, costs)| Beside {
+        name: name.clone(),
+        difference: Paired::of(&part(&new, false), costs),
+    });
+    let verdict = match (&held_out, &shadow) {
+        (None, _) => refused("too few blocks to judge on: give at least two".to_owned()),
+        (Some(judged), _) if !judged.is_lower() => refused(format!(
+            "on {} blocks not seen the difference is {:.3} (95 % between {:.3} and {:.3}): it must \
+             lie below 0",
+            judged.pairs, judged.mean, judged.low, judged.high
+        )),
+        (_, Some(shadow)) if shadow.mean > 0.0 => refused(format!(
+            "in the shadow run it was worse by {:.3} (95 % between {:.3} and {:.3})",
+            shadow.mean, shadow.low, shadow.high
+        )),
+        (_, None) => refused("too few blocks for a shadow run: give at least two".to_owned()),
+        _ => Verdict::Admitted,
+    };
+    Record {
+        parameters: parameters.to_vec(),
+        before,
+        found,
+        search,
+        split: split.clone(),
+        held_out,
+        shadow,
+        beside: beside.collect(),
+        verdict,
+    }
+}
+
+fn refused(why: String) -> Verdict {
+    Verdict::Refused { why }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "blocks are few")]
+fn mean(costs: &[f64]) -> f64 {
+    costs.iter().sum::<f64>() / costs.len().max(1) as f64
+}
+
+impl Record {
+    /// The parameters that hold after this decision.
+    #[must_use]
+    pub fn in_force(&self) -> &[f64] {
+        match self.verdict {
+            Verdict::Admitted => &self.found.values,
+            Verdict::Refused { .. } | Verdict::RolledBack { .. } => &self.before,
+        }
+    }
+}
+
+impl Records {
+    /// Notes a decision.
+    pub fn push(&mut self, record: Record) {
+        if self.0.len() >= RECORDS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push(record);
+    }
+
+    /// The parameters in force, if anything was decided yet.
+    #[must_use]
+    pub fn in_force(&self) -> Option<&[f64]> {
+        self.0.last().map(Record::in_force)
+    }
+
+    /// Takes the newest admitted decision back: what was in force before it is again. Says whether
+    /// there was one.
+    pub fn roll_back(&mut self, why: &str) -> bool {
+        let admitted = self.0.iter().rfind(|record| record.verdict == Verdict::Admitted);
+        let Some(record) = admitted.cloned() else { return false };
+        if let Some(admitted) = self.0.iter_mut().rfind(|r| r.verdict == Verdict::Admitted) {
+            admitted.verdict = Verdict::RolledBack { why: why.to_owned() };
+        }
+        self.0.push(Record { verdict: Verdict::RolledBack { why: why.to_owned() }, ..record });
+        true
+    }
+
+    /// All of them, the oldest first.
+    #[must_use]
+    pub fn all(&self) -> &[Record] {
+        &self.0
+    }
+}
