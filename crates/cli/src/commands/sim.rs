@@ -199,7 +199,7 @@ impl Sim {
                 shown(&mut progress, &name, &world);
             }
             steps = steps.wrapping_add(1);
-            if !world.step().map_err(Failure::failed)? {
+            if world.is_done() || !world.step().map_err(Failure::failed)? {
                 break;
             }
         }

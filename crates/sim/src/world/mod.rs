@@ -356,6 +356,12 @@ impl World {
         self.dirty || self.agenda.is_live()
     }
 
+    /// Whether every job that comes has come and is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !self.dirty && self.next_job.is_none() && self.runs.is_empty()
+    }
+
     /// Lets all happen that happens up to a moment, and moves to it.
     ///
     /// # Errors
@@ -393,7 +399,7 @@ impl World {
     /// The engine broke a promise.
     pub fn finish(mut self, until: Option<Timestamp>) -> Result<Records, WorldError> {
         while self.next().is_some_and(|at| until.is_none_or(|until| at <= until)) {
-            if !self.step()? {
+            if self.is_done() || !self.step()? {
                 break;
             }
         }
