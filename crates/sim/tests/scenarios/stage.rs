@@ -193,7 +193,9 @@ impl Stage {
         let cpus: MilliCpu = value(command, "cpus")?.unwrap_or(MilliCpu(64_000));
         let memory: Bytes = value(command, "memory")?.unwrap_or(Bytes(1 << 40));
         let id = word(command, 0)?.parse().map_err(text)?;
-        self.world()?.join(id, pool::node(cpus, memory, devices)).map_err(text)
+        let mut inventory = pool::node(cpus, memory, devices);
+        inventory.node.partitions.extend(command.keys.get("partition").cloned());
+        self.world()?.join(id, inventory).map_err(text)
     }
 
     fn tenant(&mut self, command: &Command) -> Played {
