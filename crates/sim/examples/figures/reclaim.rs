@@ -56,7 +56,9 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>, String> {
         if let [without, with] = counts?[..] {
             let each =
                 (with - without) / f64::from(small * DEVICES / if case == "gang" { 2 } else { 1 });
-            let name = format!("instructions for each victim ({case}), {small} nodes");
+            let name = format!(
+                "instructions for each victim, from submission to applied decision ({case}), {small} nodes"
+            );
             figures.push(Figure::shown(name, each, "1"));
         }
     }
