@@ -1,7 +1,7 @@
 //! Any trace that Polder knows, told apart by what it holds.
 
 use super::journal::{self, History};
-use super::{BadRows, ReadError, Workload, muri, openb, slurm};
+use super::{BadRows, ReadError, Workload, muri, openb, slurm, swf};
 use flate2::read::GzDecoder;
 use std::io::Read as _;
 
@@ -37,6 +37,8 @@ pub fn read(bytes: &[u8], bad: BadRows) -> Result<History, ReadError> {
         openb::read(text, bad).map(only)
     } else if first.starts_with("job_id,") && first.contains("iteration_time") {
         muri::read(text, bad).map(only)
+    } else if first.trim_start().starts_with(';') {
+        swf::read(text, bad).map(only)
     } else {
         Err(ReadError::UnknownFormat)
     }

@@ -7,6 +7,7 @@ pub mod muri;
 pub mod openb;
 mod row;
 pub mod slurm;
+pub mod swf;
 
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
 
