@@ -1,8 +1,8 @@
 //! Which devices of a node a task gets, which nodes a gang gets, and which kind of card suits.
 //!
 //! Small plain structs in, a choice out: [`choose`] picks devices of one node by their [`Links`],
-//! [`sites`] spreads a gang over nodes, [`rails`] finds the network rails that most nodes have
-//! free, and [`suit`] weighs cards of different models for one need. Nothing here knows devices,
+//! [`sites()`] spreads a gang over nodes, [`rails()`] finds the network rails that most nodes have
+//! free, and [`suit()`] weighs cards of different models for one need. Nothing here knows devices,
 //! leases or jobs by name, and nothing is changed.
 //!
 //! What must hold, and is compared with searches over every choice in the tests: up to

@@ -1,6 +1,6 @@
 //! Which devices of one node a task of several gets.
 //!
-//! Up to [`DEVICES_EXACT_MAX`](super::DEVICES_EXACT_MAX) devices every choice is compared, except
+//! Up to [`super::DEVICES_EXACT_MAX`] devices every choice is compared, except
 //! that of devices which differ in nothing the lower one is taken first: that leaves one choice on
 //! a node whose devices are all alike and at most 12,870 on one where all differ.
 
