@@ -88,7 +88,8 @@ impl Pool for FirstFit {
         let bits = starts.iter().map(|start| Instance { profile, start: *start });
         let bits: Vec<u32> = bits.map(|instance| self.layouts.bit(instance)).collect();
         let fits = |card: u32| {
-            let free = |bit: &&u32| self.layouts.card_of(card | **bit).is_some();
+            let free =
+                |bit: &&u32| card & **bit == 0 && self.layouts.card_of(card | **bit).is_some();
             bits.iter().find(free).copied()
         };
         let place = self.cards.iter().enumerate();
