@@ -2,6 +2,8 @@
 //! baselines, and Polder's order for jobs whose length nobody knows.
 
 pub mod baseline;
+pub mod polder;
 pub mod published;
 pub mod replay;
+pub mod share;
 pub mod trace;
