@@ -22,8 +22,8 @@ pub const SERVICE_TABLES_MAX: usize = 4_096;
 pub const SERVICE_ENDS_MAX: u32 = 4_096;
 /// A running job keeps its place until one that waits has an index of less than a part of its own.
 pub const SERVICE_HOLD: u64 = 2;
-/// Jobs of one width that were submitted within this time are taken for parts of one undertaking.
-pub const SERVICE_EPOCH_MICROS: u64 = 6 * 3600 * 1_000_000;
+/// Jobs of one width that were submitted on the same day are taken for parts of one undertaking.
+pub const SERVICE_EPOCH_MICROS: u64 = 86_400 * 1_000_000;
 
 /// Octaves of service. The first holds everything below [`FIRST`], the last everything above.
 const LEVELS: usize = 38;

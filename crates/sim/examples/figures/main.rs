@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod guides;
+mod jct;
 mod mig;
 mod packing;
 mod reclaim;
@@ -20,6 +21,7 @@ type Part = (&'static str, fn(quick: bool) -> Result<Vec<Figure>, String>);
 const PARTS: &[Part] = &[
     ("packing", packing::run),
     ("wait", wait::run),
+    ("jct", jct::run),
     ("guides", guides::run),
     ("speed", speed::run),
     ("reclaim", reclaim::run),

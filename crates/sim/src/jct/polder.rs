@@ -1,6 +1,7 @@
 //! Polder's order on the Muri traces: the engine's index of service, with nothing told of the
 //! future. Everything that is learned is learned in the run itself, from what has happened in it.
 
+use super::published;
 use super::replay::{Group, Live, Rule};
 use super::share::{InLine, Sharing};
 use super::trace::{Job, Seen};
@@ -27,13 +28,17 @@ pub struct Polder {
     wake: Option<f64>,
     sharing: Sharing,
     shares: bool,
+    /// Decisions so far.
+    decisions: u64,
 }
 
 /// A class and what its index was last found to be, by the octave's end.
 #[derive(Debug, Clone)]
 struct Ladder {
     class: ServiceClass,
+    /// The history's stamp at that time, and the decision in which it was last compared.
     stamp: u64,
+    checked: u64,
     rungs: BTreeMap<u64, u64>,
 }
 
@@ -48,6 +53,7 @@ impl Default for Polder {
             wake: None,
             sharing: Sharing::default(),
             shares: false,
+            decisions: 0,
         }
     }
 }
@@ -66,7 +72,7 @@ impl Polder {
     pub fn told_lengths(jobs: &[Job]) -> Self {
         let mut told = Self { learns: false, ..Self::default() };
         for job in jobs {
-            let seconds = job.iterations * super::published::alone(&job.seen);
+            let seconds = job.iterations * published::alone(&job.seen);
             let class = told.class(&job.seen);
             told.history.observe(&class, 0, service(seconds, &job.seen), true);
         }
@@ -107,7 +113,12 @@ impl Polder {
         let epoch = class.submitted_at.0 / polder_engine::service::SERVICE_EPOCH_MICROS;
         let key = ServiceClass { submitted_at: Timestamp(epoch), ..class };
         *self.classes.entry(key).or_insert_with(|| {
-            self.ladders.push(Ladder { class, stamp: u64::MAX, rungs: BTreeMap::new() });
+            self.ladders.push(Ladder {
+                class,
+                stamp: u64::MAX,
+                checked: 0,
+                rungs: BTreeMap::new(),
+            });
             self.ladders.len() - 1
         })
     }
@@ -115,27 +126,46 @@ impl Polder {
     /// The engine's index, asked once for each octave as long as the history has not changed.
     fn index(&mut self, number: usize, attained: u64) -> u64 {
         let ladder = &mut self.ladders[number];
-        let ask = || self.history.index(&ladder.class, attained);
-        *ladder.rungs.entry(ServiceHistory::next_change(attained)).or_insert_with(ask)
-    }
-
-    /// In how many seconds a running job falls behind one that waits, if it does in this octave:
-    /// then it is worth deciding anew.
-    fn falls_behind(&mut self, waits: u64, (job, met): (&Live<'_>, (usize, u64))) -> Option<f64> {
-        let (number, attained) = met;
-        let next = ServiceHistory::next_change(attained);
-        let falls = next < u64::MAX && self.index(number, next) / SERVICE_HOLD > waits;
-        falls.then(|| (next - attained) as f64 / 1e6 / f64::from(job.seen.devices))
-    }
-
-    /// Forgets what was found before the history changed.
-    fn refresh(&mut self) {
-        for ladder in &mut self.ladders {
+        if ladder.checked != self.decisions {
             let stamp = self.history.stamp(&ladder.class);
             if ladder.stamp != stamp {
                 (ladder.stamp, ladder.rungs) = (stamp, BTreeMap::new());
             }
+            ladder.checked = self.decisions;
         }
+        let ask = || self.history.index(&ladder.class, attained);
+        *ladder.rungs.entry(ServiceHistory::next_change(attained)).or_insert_with(ask)
+    }
+
+    /// When the first of the running jobs falls behind one that waits, if any does in its octave:
+    /// then it is worth deciding anew.
+    fn next_wake(
+        &mut self,
+        now: f64,
+        waits: u64,
+        groups: &[Vec<InLine>],
+        live: &[Live<'_>],
+        met: &[(usize, u64)],
+    ) -> Option<f64> {
+        let mut wake: Option<f64> = None;
+        for group in groups {
+            let seen: Vec<&Seen> = group.iter().map(|&(_, at)| live[at].seen).collect();
+            // What is served alone counts by the clock; what is shared, by the work done, and none
+            // is done while the sharers start.
+            let lost: f64 = seen.iter().map(|job| published::overhead(job)).sum();
+            let common = if self.shares { published::together(&seen) } else { 0.0 };
+            for &(_, at) in group {
+                let ((number, attained), job) = (met[at], live[at].seen);
+                let next = ServiceHistory::next_change(attained);
+                if next < u64::MAX && self.index(number, next) / SERVICE_HOLD > waits {
+                    let left = (next - attained) as f64 / 1e6 / f64::from(job.devices);
+                    let shared = lost + left * common / published::alone(job);
+                    let left = if self.shares { shared } else { left };
+                    wake = Some(wake.unwrap_or(f64::INFINITY).min(now + left + AFTER));
+                }
+            }
+        }
+        wake
     }
 }
 
@@ -151,7 +181,7 @@ impl Rule for Polder {
 
     fn decide(&mut self, now: f64, live: &[Live<'_>]) -> Vec<Group> {
         let met: Vec<(usize, u64)> = live.iter().map(|job| self.meet(job, false)).collect();
-        self.refresh();
+        self.decisions += 1;
         let line = live.iter().zip(&met).enumerate().map(|(at, (job, &(number, attained)))| {
             let index = self.index(number, attained);
             let held = if job.running { index / SERVICE_HOLD } else { index };
@@ -161,11 +191,7 @@ impl Rule for Polder {
         let mut line: BinaryHeap<_> = line.collect::<Vec<_>>().into();
         let line = std::iter::from_fn(|| line.pop()).map(|Reverse((index, _, _, at))| (index, at));
         let (groups, waiting) = self.sharing.groups(live, line);
-        self.wake = waiting.and_then(|(index, _)| {
-            let running = groups.iter().flatten().map(|&(_, at)| (&live[at], met[at]));
-            let wakes: Vec<f64> = running.filter_map(|job| self.falls_behind(index, job)).collect();
-            wakes.into_iter().min_by(f64::total_cmp).map(|left| now + left + AFTER)
-        });
+        self.wake = waiting.and_then(|(index, _)| self.next_wake(now, index, &groups, live, &met));
         let indexed = |group: &Vec<InLine>| group.iter().map(|&(_, at)| live[at].index).collect();
         groups.iter().map(indexed).collect()
     }

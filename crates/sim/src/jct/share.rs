@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// So many of those that wait are tried for a place in a group.
 pub const WAITING_TRIED_MAX: usize = 96;
 
+/// A job joins a group although devices are free, when the group gains at least so much speed.
+pub const EAGER: f64 = 0.4;
+
 /// Finds who runs, and with whom.
 #[derive(Debug, Clone, Default)]
 pub struct Sharing {
@@ -33,8 +36,8 @@ struct Party {
     members: Vec<InLine>,
     profiles: [u16; SHARERS_MAX],
     devices: u32,
-    /// Ends for device time, from all of them.
-    worth: f64,
+    /// Work done for time, in that of one job alone.
+    speed: f64,
 }
 
 impl Sharing {
@@ -51,18 +54,24 @@ impl Sharing {
         line: impl Iterator<Item = InLine>,
     ) -> (Vec<Vec<InLine>>, Option<InLine>) {
         let tried_max = if self.is_on { WAITING_TRIED_MAX } else { 1 };
+        let asked: u32 = live.iter().map(|job| job.seen.devices).sum();
+        // So much is asked for beyond what there is: nobody need share for more.
+        let mut excess = asked.saturating_sub(DEVICES);
         let mut free = DEVICES;
         let mut parties: Vec<Party> = Vec::new();
         let mut waiting = Vec::new();
         for (index, at) in line {
+            let job = (index, at);
             let devices = live[at].seen.devices;
-            if devices <= free {
+            let shares = self.is_on && excess >= devices;
+            if shares && self.join(job, live, &mut parties, EAGER) {
+                excess -= devices;
+            } else if devices <= free {
                 free -= devices;
                 let profiles = [self.profile(live[at].seen), 0, 0, 0];
-                let worth = 1.0 / cost(index);
-                parties.push(Party { members: vec![(index, at)], profiles, devices, worth });
+                parties.push(Party { members: vec![job], profiles, devices, speed: 1.0 });
             } else if waiting.len() < tried_max {
-                waiting.push((index, at));
+                waiting.push(job);
             }
             if free == 0 && waiting.len() == tried_max {
                 break;
@@ -70,14 +79,14 @@ impl Sharing {
         }
         let mut first = waiting.first().copied();
         if self.is_on {
-            let left = waiting.into_iter().filter(|&job| !self.join(job, live, &mut parties));
+            let left = waiting.into_iter().filter(|&job| !self.join(job, live, &mut parties, 0.0));
             first = left.collect::<Vec<_>>().first().copied();
         }
         (parties.into_iter().map(|party| party.members).collect(), first)
     }
 
-    /// Joins the party to whose worth it adds most, if it adds to any.
-    fn join(&mut self, job: InLine, live: &[Live<'_>], parties: &mut [Party]) -> bool {
+    /// Joins the party that becomes fastest by it, if one does by at least so much.
+    fn join(&mut self, job: InLine, live: &[Live<'_>], parties: &mut [Party], least: f64) -> bool {
         let seen = live[job.1].seen;
         let profile = self.profile(seen);
         let mut best: Option<(f64, usize, [u16; SHARERS_MAX])> = None;
@@ -89,17 +98,17 @@ impl Sharing {
             let mut sharers = party.profiles;
             sharers[size] = profile;
             let common = self.together(sharers);
-            let worth = party.members.iter().chain([&job]);
-            let worth = worth.map(|&(index, at)| published::alone(live[at].seen) / cost(index));
-            let gain = worth.sum::<f64>() / common - party.worth;
-            if gain > best.map_or(0.0, |(gain, ..)| gain) {
+            let members = party.members.iter().chain([&job]);
+            let speed = members.map(|&(_, at)| published::alone(live[at].seen)).sum::<f64>();
+            let gain = speed / common - party.speed;
+            if gain > best.map_or(least, |(gain, ..)| gain) {
                 best = Some((gain, number, sharers));
             }
         }
         if let Some((gain, number, sharers)) = best {
             let party = &mut parties[number];
             party.members.push(job);
-            (party.profiles, party.worth) = (sharers, party.worth + gain);
+            (party.profiles, party.speed) = (sharers, party.speed + gain);
         }
         best.is_some()
     }
@@ -124,9 +133,4 @@ impl Sharing {
             next
         })
     }
-}
-
-/// An index as a divisor.
-fn cost(index: u64) -> f64 {
-    index.max(1) as f64
 }

@@ -148,7 +148,7 @@ fn lots_are_a_permutation_with_no_runs() {
 fn any_job() -> impl Strategy<Value = (ServiceClass, u64)> {
     let service = (0_u32..62, 0_u64..1 << 20).prop_map(|(octave, rest)| (1_u64 << octave) + rest);
     (
-        (0_u32..3, 0_u64..3, 0_u64..14)
+        (0_u32..3, 0_u64..3, 0_u64..60)
             .prop_map(|(width, kind, hour)| class(1 << width, kind, hour)),
         service,
     )
