@@ -8,6 +8,7 @@
 )]
 
 use polder_sim::jct::baseline::{Shortest, Tiresias};
+use polder_sim::jct::polder::Polder;
 use polder_sim::jct::published::{self, Nodes};
 use polder_sim::jct::replay::{self, Group, Live, Rule, RuleError};
 use polder_sim::jct::trace::{self, Job, RowFault, Seen, TraceError, WholeFault};
@@ -191,6 +192,16 @@ fn the_future_helps() {
 }
 
 #[test]
+fn polder_needs_no_future() {
+    let jobs = small();
+    let run = |rule: &mut dyn Rule| replay::run(&jobs, rule).unwrap();
+    let (alone, shared) = (run(&mut Polder::default()), run(&mut Polder::sharing()));
+    assert!(alone.mean() < run(&mut Tiresias::default()).mean());
+    assert_eq!(alone, run(&mut Polder::default()));
+    assert_eq!(shared, run(&mut Polder::sharing()));
+}
+
+#[test]
 fn published_numbers_come_out() {
     let Ok(path) = traces::file("muri/trace1.csv") else {
         eprintln!("SKIPPED: muri/trace1.csv is not there (see {})", traces::VARIABLE);
@@ -224,8 +235,9 @@ proptest! {
             job(id, submitted, [1, 2, 4, 8, 16, 32][width], f64::from(seconds))
         }).collect();
         let work: f64 = jobs.iter().map(|job| job.iterations * f64::from(job.seen.devices)).sum();
-        let rules: [Box<dyn Rule>; 3] = [
+        let rules: [Box<dyn Rule>; 4] = [
             Box::new(Shortest::time()), Box::new(Shortest::service()), Box::<Tiresias>::default(),
+            Box::<Polder>::default(),
         ];
         for mut rule in rules {
             let outcome = replay::run(&jobs, rule.as_mut()).unwrap();
