@@ -77,6 +77,9 @@ struct Shim {
 impl Shim {
     fn start(&mut self, slot: usize) -> Running {
         self.seed += 1;
+        // As at the door: the slot is claimed before its process can write, or a process that runs
+        // ahead of its shim would not count what it holds itself.
+        self.usage.claim_slot(slot, std::process::id());
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker"])
             .env("STRESS_FD", self.fd.as_raw_fd().to_string())
@@ -113,6 +116,16 @@ impl Shim {
     fn steps(&self) -> u64 {
         let live = self.usage.slots().iter().map(|slot| slot.launched.load(Ordering::Relaxed));
         live.sum::<u64>() + self.usage.retired[1].load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Shim {
+    /// A test that fails leaves no process behind.
+    fn drop(&mut self) {
+        for running in &mut self.running {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
     }
 }
 
