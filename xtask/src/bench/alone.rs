@@ -46,7 +46,15 @@ fn instructions(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
     let (few, many) = (200_u32, 1_200_u32);
     let mut per_enqueue = [0.0; 2];
     for (leased, slot) in [false, true].into_iter().zip(&mut per_enqueue) {
-        let count = |commands: u32| -> Result<f64> { enqueue_cost(bench, leased, commands) };
+        // The least of three: a run in which PoCL compiled the kernel, or whose threads looked for
+        // work for longer, has counted that too.
+        let count = |commands: u32| -> Result<f64> {
+            let mut least = f64::INFINITY;
+            for _ in 0..3 {
+                least = least.min(enqueue_cost(bench, leased, commands)?);
+            }
+            Ok(least)
+        };
         *slot = (count(many)? - count(few)?) / f64::from(many - few);
     }
     let added = per_enqueue[1] - per_enqueue[0];
