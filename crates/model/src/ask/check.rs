@@ -1,0 +1,193 @@
+//! What may be asked: the contradictions that no pool could serve, each named.
+
+use super::place::PLACE_ENTRIES_MAX;
+use super::{Ask, GANG_MAX, Stdio, TEXT_BYTES_MAX, Work};
+use crate::{Micros, Permille};
+use thiserror::Error;
+
+/// Longest name of a job, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+/// Most retries of one task.
+const RETRIES_MAX: u32 = 100;
+
+/// Why an ask makes no sense, whatever the pool looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AskError {
+    /// No program.
+    #[error("the command is empty: say what to run, for example `-- python train.py`")]
+    NoCommand,
+    /// The directory is not absolute.
+    #[error("directory {0:?} is not absolute: give a path that starts with /")]
+    Directory(String),
+    /// A text has a NUL byte or an environment name has `=` or is empty.
+    #[error("{field} holds a character no program can receive: remove the NUL or '='")]
+    Text {
+        /// Where.
+        field: &'static str,
+    },
+    /// Command and environment together are too long.
+    #[error("command, environment and names are {bytes} bytes: at most {TEXT_BYTES_MAX} are kept")]
+    TooLong {
+        /// How long.
+        bytes: usize,
+    },
+    /// The name would not fit a table.
+    #[error("the name is {bytes} bytes: at most {NAME_BYTES_MAX}")]
+    LongName {
+        /// How long.
+        bytes: usize,
+    },
+    /// A number outside its range.
+    #[error("{field} is {value}: it must lie between {min} and {max}")]
+    Range {
+        /// Which number.
+        field: &'static str,
+        /// What was given.
+        value: i128,
+        /// Smallest.
+        min: i128,
+        /// Largest.
+        max: i128,
+    },
+    /// A whole device and a share of one at once.
+    #[error("a whole device has all compute and all memory: leave out {field}")]
+    WholeAndShare {
+        /// The field that contradicts.
+        field: &'static str,
+    },
+    /// The cap is below the guarantee.
+    #[error(
+        "the most compute ({max}) is below the guaranteed compute ({guaranteed}): raise it or leave it out"
+    )]
+    CapBelowGuarantee {
+        /// The cap.
+        max: Permille,
+        /// The guarantee.
+        guaranteed: Permille,
+    },
+    /// Something is asked of devices, and no device.
+    #[error(
+        "devices.count is 0 and yet something is asked of devices: leave it out, or ask for one"
+    )]
+    NoDevice,
+    /// A text of `place` or `hints` is too long or holds what no name may.
+    #[error("{field} is not a name: use 1 to 128 printable characters")]
+    Name {
+        /// Where.
+        field: &'static str,
+    },
+    /// A list of `place` is too long.
+    #[error("{field} has {number} entries: at most {PLACE_ENTRIES_MAX}")]
+    Entries {
+        /// Where.
+        field: &'static str,
+        /// How many it has.
+        number: usize,
+    },
+    /// A gang cannot read one client's descriptors.
+    #[error("a gang of {0} tasks cannot share one terminal: use `polder submit` and `polder logs`")]
+    GangOnTerminal(u32),
+}
+
+/// Refuses a number outside its range.
+pub(super) fn range(
+    field: &'static str,
+    value: i128,
+    min: i128,
+    max: i128,
+) -> Result<(), AskError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(AskError::Range { field, value, min, max })
+    }
+}
+
+impl Ask {
+    /// Refuses what could never make sense. Says nothing of whether the pool could serve it.
+    ///
+    /// # Errors
+    /// The first contradiction found, naming the field.
+    pub fn check(&self) -> Result<(), AskError> {
+        self.work.check(self.name.as_deref())?;
+        self.devices.check()?;
+        range("gang.min", self.gang.min.into(), 1, GANG_MAX.into())?;
+        range("gang.max", self.gang.max.into(), self.gang.min.into(), GANG_MAX.into())?;
+        range("when.priority", self.when.priority.into(), -1000, 1000)?;
+        range("yields.retries", self.yields.retries.into(), 0, RETRIES_MAX.into())?;
+        let year = i128::from(Micros::from_secs(366 * 86_400).0);
+        range("yields.grace", self.yields.grace.0.into(), 0, year)?;
+        for (field, length) in [
+            ("when.time_limit", self.when.time_limit),
+            ("when.estimate", self.when.estimate),
+            ("yields.checkpoint_interval", self.yields.checkpoint_interval),
+        ] {
+            if let Some(length) = length {
+                range(field, length.0.into(), 1, 10 * year)?;
+            }
+        }
+        range("yields.runtime_min", self.yields.runtime_min.0.into(), 0, year)?;
+        range("yields.restart_cost", self.yields.restart_cost.0.into(), 0, year)?;
+        self.place.check()?;
+        self.hints.check()?;
+        if let Some(cpu) = self.host.cpu {
+            range("host.cpu", cpu.0.into(), 10, 10_000_000)?;
+        }
+        if let Some(memory) = self.host.memory {
+            range("host.memory", memory.0.into(), 1 << 20, i128::from(u64::MAX >> 12))?;
+        }
+        if let Some(pids) = self.host.pids {
+            range("host.pids", pids.into(), 1, 4 << 20)?;
+        }
+        if self.work.stdio == Stdio::Client && self.gang.max > 1 {
+            return Err(AskError::GangOnTerminal(self.gang.max));
+        }
+        Ok(())
+    }
+}
+
+impl Work {
+    fn check(&self, name: Option<&str>) -> Result<(), AskError> {
+        if self.command.first().is_none_or(String::is_empty) {
+            return Err(AskError::NoCommand);
+        }
+        if !self.directory.starts_with('/') {
+            return Err(AskError::Directory(self.directory.clone()));
+        }
+        let texts = [self.directory.as_str(), name.unwrap_or("")];
+        if let Some(bytes) = name.map(str::len).filter(|bytes| *bytes > NAME_BYTES_MAX) {
+            return Err(AskError::LongName { bytes });
+        }
+        if let Some(umask) = self.umask.filter(|umask| *umask > 0o777) {
+            let (value, max) = (umask.into(), 0o777);
+            return Err(AskError::Range { field: "work.umask", value, min: 0, max });
+        }
+        for (field, text) in texts
+            .into_iter()
+            .map(|text| ("directory or name", text))
+            .chain(self.command.iter().map(|text| ("command", text.as_str())))
+            .chain(self.environment.values().map(|text| ("environment", text.as_str())))
+        {
+            if text.contains('\0') {
+                return Err(AskError::Text { field });
+            }
+        }
+        if self.environment.keys().any(|key| key.is_empty() || key.contains(['=', '\0'])) {
+            return Err(AskError::Text { field: "environment" });
+        }
+        let pairs = self.environment.iter().map(|(key, value)| key.len() + value.len() + 2);
+        let bytes = texts.iter().map(|text| text.len()).sum::<usize>()
+            + self.command.iter().map(|text| text.len() + 1).sum::<usize>()
+            + pairs.sum::<usize>();
+        if bytes > TEXT_BYTES_MAX {
+            return Err(AskError::TooLong { bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a text that no table or key could hold.
+pub(super) fn name(field: &'static str, text: &str) -> Result<(), AskError> {
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    if fits { Ok(()) } else { Err(AskError::Name { field }) }
+}

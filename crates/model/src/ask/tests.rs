@@ -1,0 +1,98 @@
+use super::*;
+use crate::{Bytes, Isolation, Mechanism, Micros, Permille};
+use std::collections::BTreeSet;
+
+fn ask() -> Ask {
+    Ask {
+        tenant: "lab".parse().unwrap(),
+        user: "ada".parse().unwrap(),
+        name: None,
+        work: Work {
+            command: vec!["true".into()],
+            directory: "/".into(),
+            environment: BTreeMap::new(),
+            stdio: Stdio::Logs,
+            umask: None,
+        },
+        gang: Gang::default(),
+        devices: DeviceAsk {
+            count: 1,
+            whole: false,
+            compute: Permille(300),
+            compute_max: None,
+            memory: Bytes(1 << 30),
+            models: vec![],
+            features: BTreeSet::new(),
+            isolation: None,
+            mechanism: None,
+            bandwidth: None,
+        },
+        host: HostAsk::default(),
+        when: When::default(),
+        yields: Yields::default(),
+        place: PlaceAsk::default(),
+        hints: Hints::default(),
+    }
+}
+
+fn check(change: impl FnOnce(&mut Ask), expect: &str) {
+    let mut ask = ask();
+    change(&mut ask);
+    let got = ask.check().err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(got.contains(expect) && got.is_empty() == expect.is_empty(), "{got:?}");
+}
+
+#[test]
+fn nonsense_is_named() {
+    check(|_| (), "");
+    check(|a| a.work.command.clear(), "command is empty");
+    check(|a| a.work.directory = "here".into(), "not absolute");
+    check(|a| a.name = Some("n".repeat(129)), "the name is 129 bytes");
+    check(|a| a.work.umask = Some(0o1000), "work.umask is 512");
+    check(|a| a.work.command.push("a\0b".into()), "command holds a character");
+    check(|a| drop(a.work.environment.insert("A=B".into(), String::new())), "environment");
+    check(|a| a.work.command.push("x".repeat(TEXT_BYTES_MAX)), "at most 262144");
+    check(|a| a.gang = Gang { min: 0, max: 1 }, "gang.min is 0");
+    check(|a| a.gang = Gang { min: 3, max: 2 }, "gang.max is 2");
+    check(|a| a.devices.count = 0, "and yet something is asked of devices");
+    check(
+        |a| {
+            a.devices.count = 0;
+            a.devices.compute = Permille(0);
+            a.devices.memory = Bytes(0);
+        },
+        "",
+    );
+    check(|a| a.place.partition = Some(String::new()), "place.partition is not a name");
+    check(|a| a.hints.script = Some("a\nb".into()), "hints.script is not a name");
+    check(|a| a.when.estimate = Some(Micros(0)), "when.estimate is 0");
+    check(|a| a.devices.memory = Bytes(0), "devices.memory is 0");
+    check(|a| a.devices.compute = Permille(0), "is 0: it must lie between 1 and 1000");
+    check(|a| a.devices.compute_max = Some(Permille(100)), "below the guaranteed");
+    check(|a| a.devices.whole = true, "leave out devices.compute");
+    check(|a| a.when.priority = 5000, "when.priority is 5000");
+    check(
+        |a| {
+            a.work.stdio = Stdio::Client;
+            a.gang = Gang { min: 2, max: 2 };
+        },
+        "cannot share one terminal",
+    );
+}
+
+#[test]
+fn the_mechanism_follows_from_the_isolation() {
+    let mechanism = |whole, isolation| DeviceAsk { whole, isolation, ..ask().devices }.mechanism();
+    assert_eq!(mechanism(false, None), Mechanism::TimeSlice);
+    assert_eq!(mechanism(false, Some(Isolation::Soft)), Mechanism::TimeSlice);
+    assert_eq!(mechanism(false, Some(Isolation::Hardware)), Mechanism::Mig);
+    assert_eq!(mechanism(true, Some(Isolation::Hardware)), Mechanism::Whole);
+}
+
+#[test]
+fn an_ask_survives_json_and_unknown_keys_do_not() {
+    let text = serde_json::to_string(&ask()).unwrap();
+    assert_eq!(serde_json::from_str::<Ask>(&text).unwrap(), ask());
+    let more = text.replacen('{', "{\"gpus\":1,", 1);
+    assert!(serde_json::from_str::<Ask>(&more).unwrap_err().to_string().contains("gpus"));
+}

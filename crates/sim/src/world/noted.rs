@@ -1,0 +1,127 @@
+//! What events mean for the records of a world and for its nodes.
+
+use super::World;
+use polder_model::{Decision, Event, JobId, LeaseId};
+
+impl World {
+    /// Notes what an event means for the records, before the engine forgets what it ends.
+    pub(super) fn derive(&mut self, event: &Event) {
+        match event {
+            Event::LeaseStarted { lease } => {
+                let now = self.now;
+                if let Some(record) = self.records.lease(*lease) {
+                    record.started = Some(now);
+                }
+            }
+            Event::LeaseEnded { lease, end } => self.lease_ended(*lease, &end.outcome.to_string()),
+            Event::JobCancelled { job, .. } => {
+                self.touch(*job);
+                self.dequeue(*job);
+            }
+            Event::Decided { decision } => self.decided(decision),
+            _ => {}
+        }
+    }
+
+    fn lease_ended(&mut self, id: LeaseId, state: &str) {
+        let now = self.now;
+        let Some(record) = self.records.lease(id) else { return };
+        (record.ended, record.state) = (Some(now), state.to_owned());
+        let (node, job) = (record.node, record.job);
+        let (devices, compute) = (record.devices.clone(), record.compute.0);
+        self.touched.insert(node);
+        self.touch(job);
+        for device in devices {
+            self.hold(device, |held| held.saturating_sub(compute));
+        }
+        // A gang that was given back waits again once its last lease has ended.
+        if let Some(run) = self.runs.get_mut(&job) {
+            run.leases.retain(|lease| *lease != id);
+            if run.leases.is_empty() {
+                run.may_wait = true;
+            }
+        }
+    }
+
+    fn decided(&mut self, decision: &Decision) {
+        match decision {
+            Decision::Grant { job, leases } => {
+                self.dequeue(*job);
+                for lease in leases {
+                    let Some(at) = self.node_of.get(&lease.node).copied() else { continue };
+                    self.touched.insert(at);
+                    let places: Vec<usize> = lease
+                        .slices
+                        .iter()
+                        .filter_map(|slice| self.nodes[at].place(&slice.device))
+                        .collect();
+                    let compute = lease.slices.first().map_or(0, |slice| slice.compute.0);
+                    for place in &places {
+                        self.hold(*place, |held| held.saturating_add(compute));
+                    }
+                    self.records.granted(lease, at, places);
+                }
+                if let Some(run) = self.runs.get_mut(job) {
+                    run.leases = leases.iter().map(|lease| lease.id).collect();
+                    run.may_wait = false;
+                }
+            }
+            Decision::Retry { job, .. } => {
+                if self.queued.insert(*job) {
+                    self.levels.queued += 1.0;
+                }
+            }
+            Decision::Finish { job, outcome } => {
+                self.dequeue(*job);
+                self.touch(*job);
+                self.progress.1 += 1;
+                if let Some(run) = self.runs.remove(job)
+                    && let Some(record) = self.records.jobs.get_mut(run.record)
+                {
+                    record.ended = Some(self.now);
+                    record.state = outcome.to_string();
+                    record.lost = run.lost();
+                }
+            }
+            Decision::Preempt { job, victims, .. } => {
+                self.touch(*job);
+                victims.iter().for_each(|victim| self.touch(*victim));
+            }
+            Decision::Start { job }
+            | Decision::Release { job }
+            | Decision::Return { job, .. }
+            | Decision::Stop { job, .. } => self.touch(*job),
+        }
+    }
+
+    fn dequeue(&mut self, job: JobId) {
+        if self.queued.remove(&job) {
+            self.levels.queued -= 1.0;
+        }
+    }
+
+    /// Changes what is held of a device.
+    fn hold(&mut self, device: usize, change: impl FnOnce(u32) -> u32) {
+        let before = self.held[device];
+        let after = change(before);
+        self.held[device] = after;
+        let free = |held: u32| {
+            let free = 1000u32.saturating_sub(held);
+            f64::from(if held > 0 { free } else { 0 }) / 1000.0
+        };
+        let touched = |held: u32| f64::from(u8::from(held > 0));
+        self.levels.held += (f64::from(after) - f64::from(before)) / 1000.0;
+        self.levels.fragmented += free(after) - free(before);
+        self.levels.touched += touched(after) - touched(before);
+    }
+
+    /// What the nodes of a job's leases should hold may have changed.
+    pub(super) fn touch(&mut self, job: JobId) {
+        let Some(run) = self.runs.get(&job) else { return };
+        for lease in &run.leases {
+            if let Ok(at) = self.records.leases.binary_search_by_key(lease, |record| record.lease) {
+                self.touched.insert(self.records.leases[at].node);
+            }
+        }
+    }
+}
