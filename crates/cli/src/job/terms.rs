@@ -1,8 +1,10 @@
 //! The terms on which a job runs and where: class, market, estimate, deadline, how it yields, which
-//! nodes, and what helps to predict it.
+//! nodes, how its devices are cut, and what helps to predict it.
 
 use clap::{Args, ValueEnum};
-use polder_model::{Ask, Market, Micros, NodeId, Timestamp, Wish, WorkClass};
+use polder_model::{
+    Ask, Bytes, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
+};
 use serde::Deserialize;
 
 /// What was said of a job's terms. A member that is `None`, false or empty was not said.
@@ -58,6 +60,15 @@ pub(crate) struct Terms {
     /// A task's devices each on a NIC rail of its own.
     #[arg(long, value_enum, value_name = "HOW")]
     rail: Option<How>,
+    /// How the devices are cut, for whoever insists; else it follows from the ask.
+    #[arg(long, value_enum, value_name = "HOW")]
+    mechanism: Option<Cut>,
+    /// Weakest isolation that will do.
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    isolation: Option<Level>,
+    /// Memory bandwidth that each device must have at least, a second: 2TB.
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    bandwidth: Option<Bytes>,
     /// A digest of the script it runs, to predict it by.
     #[arg(long, value_name = "TEXT")]
     script: Option<String>,
@@ -93,6 +104,35 @@ enum How {
     Require,
 }
 
+/// How devices are cut, as a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Cut {
+    /// Whole devices, nobody else on them
+    Whole,
+    /// Device time in turns, held inside the program
+    #[value(alias = "time_slice")]
+    TimeSlice,
+    /// Instances cut by the hardware (NVIDIA MIG)
+    Mig,
+}
+
+/// How well programs are kept apart, as a word, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Level {
+    /// A program that clears its environment is not held
+    None,
+    /// Held inside the program's own process
+    Soft,
+    /// Calls run in Polder's executor
+    Brokered,
+    /// The vendor's driver holds it
+    Driver,
+    /// The hardware holds it
+    Hardware,
+}
+
 impl Terms {
     /// `over` on top of this: what it says wins, and lists replace lists.
     pub(crate) fn with(self, over: Self) -> Self {
@@ -116,6 +156,9 @@ impl Terms {
             island: over.island.or(self.island),
             numa: over.numa.or(self.numa),
             rail: over.rail.or(self.rail),
+            mechanism: over.mechanism.or(self.mechanism),
+            isolation: over.isolation.or(self.isolation),
+            bandwidth: over.bandwidth.or(self.bandwidth),
             script: over.script.or(self.script),
             model_parameters: over.model_parameters.or(self.model_parameters),
             data_set: over.data_set.or(self.data_set),
@@ -153,8 +196,77 @@ impl Terms {
         place.island = wish(self.island);
         place.numa = wish(self.numa);
         place.rail = wish(self.rail);
+        let devices = &mut ask.devices;
+        devices.mechanism = self.mechanism.map(|cut| match cut {
+            Cut::Whole => Mechanism::Whole,
+            Cut::TimeSlice => Mechanism::TimeSlice,
+            Cut::Mig => Mechanism::Mig,
+        });
+        devices.isolation = self.isolation.map(|level| match level {
+            Level::None => Isolation::None,
+            Level::Soft => Isolation::Soft,
+            Level::Brokered => Isolation::Brokered,
+            Level::Driver => Isolation::Driver,
+            Level::Hardware => Isolation::Hardware,
+        });
+        devices.bandwidth = self.bandwidth;
         ask.hints.script = self.script;
         ask.hints.model_parameters = self.model_parameters;
         ask.hints.data_set = self.data_set;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Caller, Draft};
+    use clap::Parser;
+    use polder_model::Stdio;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        terms: Terms,
+    }
+
+    fn terms(words: &[&str]) -> Terms {
+        Line::try_parse_from(["job"].iter().chain(words)).unwrap().terms
+    }
+
+    fn ask(terms: Terms, whole: bool) -> Result<Ask, String> {
+        let draft = Draft { command: vec!["true".into()], terms, ..Draft::default() };
+        let draft = Draft { whole: whole.then_some(true), ..draft };
+        let caller = Caller {
+            user: "ada".parse().unwrap(),
+            tenant: "lab".parse().unwrap(),
+            compute: None,
+            directory: "/".into(),
+            environment: std::collections::BTreeMap::new(),
+        };
+        draft.finish(caller, Stdio::Logs).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn who_insists_on_a_mechanism_gets_it() {
+        let flags = terms(&["--mechanism", "mig", "--isolation", "hardware", "--bandwidth", "2TB"]);
+        let devices = ask(flags, false).unwrap().devices;
+        assert_eq!(devices.mechanism(), Mechanism::Mig);
+        assert_eq!(devices.isolation, Some(Isolation::Hardware));
+        assert_eq!(devices.bandwidth, Some(Bytes(2_000_000_000_000)));
+        for word in ["time-slice", "time_slice"] {
+            let devices = ask(terms(&["--mechanism", word]), false).unwrap().devices;
+            assert_eq!(devices.mechanism(), Mechanism::TimeSlice);
+        }
+        assert_eq!(ask(Terms::default(), false).unwrap().devices.mechanism, None);
+        assert!(Line::try_parse_from(["job", "--mechanism", "saw"]).is_err());
+    }
+
+    #[test]
+    fn a_job_file_spells_it_alike_and_flags_win() {
+        let file: Terms =
+            toml::from_str("mechanism = \"time_slice\"\nbandwidth = \"1TB\"").unwrap();
+        let both = ask(file.with(terms(&["--mechanism", "mig"])), false).unwrap().devices;
+        assert_eq!(both.mechanism, Some(Mechanism::Mig));
+        assert_eq!(both.bandwidth, Some(Bytes(1_000_000_000_000)));
     }
 }
