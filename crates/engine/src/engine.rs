@@ -69,7 +69,8 @@ impl Engine {
     /// An engine that knows nothing yet.
     #[must_use]
     pub fn new(policy: Policy) -> Self {
-        Self { facts: Facts::new(policy), index: Index::default() }
+        let facts = Facts::new(policy);
+        Self { index: Index::build(&facts), facts }
     }
 
     /// The settings it decides by.

@@ -6,6 +6,7 @@
 pub(crate) mod queue;
 pub(crate) mod rule;
 pub(crate) mod space;
+mod suit;
 
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
@@ -120,9 +121,9 @@ impl Index {
 
     /// Takes in by what places are judged.
     pub(crate) fn judge(&mut self, facts: &Facts) {
-        let place = facts.policy.place.rule;
+        let (place, suit) = (facts.policy.place.rule, facts.policy.place.suit);
         let usual = if rule::needs_usual(place) { facts.history.usual() } else { &[] };
-        self.space.make_rule(Making { place, usual: usual.to_vec() });
+        self.space.make_rule(Making { place, suit, usual: usual.to_vec() });
     }
 
     pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {

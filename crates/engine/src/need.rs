@@ -5,7 +5,7 @@
 use crate::fleet::{CellIx, Demand, DeviceSpec, Node, NodeSpec};
 use crate::mig::Wants;
 use crate::shape::{Class, Host, Hosts, Lie, Shape};
-use crate::topology::{Together, Wish};
+use crate::topology::{Needs, Together, Wish, card};
 use polder_model::{Ask, Bytes, Isolation, Mechanism, MilliCpu, Permille, PlaceAsk};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -101,6 +101,20 @@ impl Need {
         })
     }
 
+    /// What a card is judged by that is to serve it. The bandwidth asked for is a device's, of which
+    /// a share has its part.
+    pub(crate) fn needs(&self) -> Needs {
+        let part =
+            |all: u64| u128::from(all) * u128::from(self.compute.min(WHOLE)) / u128::from(WHOLE);
+        Needs {
+            memory: Bytes(self.memory),
+            share: Permille(self.compute),
+            bandwidth: u64::try_from(part(self.bandwidth)).unwrap_or(u64::MAX),
+            compute: 0,
+            whole: self.is_whole(),
+        }
+    }
+
     /// Everything about a kind of device that rules it out.
     pub(crate) fn misses(&self, class: &Class) -> Vec<Miss> {
         let mut misses = Vec::new();
@@ -132,9 +146,12 @@ impl Need {
         {
             misses.push(Miss::Instance { wants });
         }
-        let has = class.bandwidth.unwrap_or(Bytes(0));
-        if has.0 < self.bandwidth {
-            misses.push(Miss::Bandwidth { wanted: Bytes(self.bandwidth), has });
+        if self.bandwidth > 0 {
+            let card = card(&class.model, class.memory, class.bandwidth);
+            let (wanted, has) = (Bytes(self.bandwidth), Bytes(card.bandwidth));
+            if has < wanted {
+                misses.push(Miss::Bandwidth { wanted, has });
+            }
         }
         misses
     }

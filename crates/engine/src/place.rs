@@ -24,6 +24,27 @@ pub(crate) struct Overlay<'a> {
     before: u64,
 }
 
+/// Places all of a gang on devices that suit it alike, the best that have room for all of it.
+fn in_one_kind(
+    fleet: &mut Fleet,
+    demand: &Demand,
+    rule: RuleIx,
+    want: u32,
+) -> Option<Vec<fleet::Spot>> {
+    let suits = demand.suits.as_ref().filter(|_| want > 1)?;
+    for cells in suits.ranks() {
+        let kind = Demand { cells: Some(cells.clone()), suits: None, ..demand.clone() };
+        let mark = fleet.begin();
+        let found = fleet.place(&kind, rule, want);
+        if u32::try_from(found.len()) == Ok(want) {
+            fleet.keep(mark);
+            return Some(found);
+        }
+        fleet.rollback(mark);
+    }
+    None
+}
+
 pub(crate) use polder_model::Spot;
 
 /// A device and what is free on it.
@@ -131,7 +152,8 @@ impl<'a> Overlay<'a> {
         let demand = self.demand(need, cells, sieve);
         let mut fleet = self.base.fleet().borrow_mut();
         let mark = fleet.begin();
-        let found = fleet.place(&demand, self.base.rule(), want);
+        let found = in_one_kind(&mut fleet, &demand, self.base.rule(), want)
+            .unwrap_or_else(|| fleet.place(&demand, self.base.rule(), want));
         end(&mut fleet, mark, found.len());
         let mut spots: Vec<Spot> = found.iter().filter_map(|spot| self.named(spot)).collect();
         spots.sort();

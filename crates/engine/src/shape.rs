@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Class {
     pub(crate) model: String,
     pub(crate) model_lower: String,
-    kind: DeviceKind,
+    pub(crate) kind: DeviceKind,
     pub(crate) memory: Bytes,
     pub(crate) features: BTreeSet<String>,
     pub(crate) mechanisms: BTreeSet<Mechanism>,

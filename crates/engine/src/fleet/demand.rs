@@ -1,11 +1,12 @@
 //! What one task needs, without names.
 
 use super::node::{Device, Node, Take};
-use super::{Bits, NONE, cut};
+use super::{Bits, NONE, Suits, cut};
 use crate::mig::Wants;
 use crate::topology::{Together, Wish};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one task needs. Two asks with equal demands are placed alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub struct Demand {
     pub must: Bits,
     /// Traits that the node must not have, any of them.
     pub never: Bits,
+    /// Which of those cells are taken first; absent where all are alike.
+    pub suits: Option<Arc<Suits>>,
 }
 
 impl Demand {
@@ -56,6 +59,12 @@ impl Demand {
     #[must_use]
     pub fn is_served_by(&self, cell: u32) -> bool {
         self.cells.as_ref().is_none_or(|cells| cells.has(cell))
+    }
+
+    /// How well a device suits it: 0 is best.
+    #[must_use]
+    pub fn rank(&self, device: &Device) -> usize {
+        self.suits.as_ref().map_or(0, |suits| suits.rank(device.spec.cell))
     }
 
     /// Whether the machine beside the devices could carry it now.

@@ -3,7 +3,7 @@
 use super::demand::{Demand, groups, most_tasks};
 use super::node::{Device, Node};
 use super::score::{Memo, Placement, Rule};
-use super::{NONE, NodeIx, WHOLE, cut};
+use super::{NONE, NodeIx, RANKS_MAX, WHOLE, cut};
 use crate::topology::{Links, Spots, Together, Wish, choose};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -63,13 +63,18 @@ pub(super) fn evaluate(
             }
             let score = judge(&Placement { sight, demand, picks: best }, rule, memo);
             best.sort_unstable();
-            score.min((1 << MET_SHIFT) - 1) | met << MET_SHIFT
+            score | met << MET_SHIFT
         }
     }
 }
 
-/// Wishes that are met count before the score, in the two bits above it: there are three.
+/// Wishes that are met count before everything else, in the two highest bits: there are three.
 const MET_SHIFT: u32 = 62;
+/// Then how well the devices suit, in the four bits below.
+const SUIT_SHIFT: u32 = 58;
+const _: () = assert!(RANKS_MAX <= 1 << (MET_SHIFT - SUIT_SHIFT));
+/// The greatest score of a place where nothing else counts.
+const SCORE_MAX: u64 = (1 << SUIT_SHIFT) - 1;
 
 /// Devices of a node that lie as a task wishes, and how many of its wishes are met.
 fn choose_devices(
@@ -127,13 +132,18 @@ fn cost(device: &Device, demand: &Demand) -> Option<u64> {
 /// The score of devices. Where hardware cuts them, the least they lose by it is best, whatever
 /// the rule: it is about what else still fits.
 fn judge(at: &Placement<'_>, rule: &Rule, memo: &mut Memo) -> u64 {
-    if at.demand.cut.is_none() {
-        return rule.score(at, memo);
+    let devices = || at.picks.iter().filter_map(|place| of(at.sight.node, *place));
+    if at.demand.cut.is_some() {
+        let costs = devices().filter_map(|device| cost(device, at.demand));
+        return SCORE_MAX - costs.fold(0, u64::saturating_add).min(SCORE_MAX - 1);
     }
-    let devices = at.picks.iter().filter_map(|place| of(at.sight.node, *place));
-    let costs = devices.filter_map(|device| cost(device, at.demand));
-    let most = (1 << MET_SHIFT) - 1;
-    most - costs.fold(0, u64::saturating_add).min(most - 1)
+    let score = rule.score(at, memo).min(SCORE_MAX);
+    if at.demand.suits.is_none() {
+        return score;
+    }
+    let rank = devices().map(|device| at.demand.rank(device)).max().unwrap_or(0);
+    let better_than = RANKS_MAX.saturating_sub(1 + rank);
+    score | u64::try_from(better_than).unwrap_or(0) << SUIT_SHIFT
 }
 
 /// Idle devices on the island of a device: one that is broken already is broken further first.
@@ -206,6 +216,10 @@ fn order(node: &Node, demand: &Demand, rule: &Rule, places: &mut [u16]) {
             };
             Some((cost, freest, tightest, crowd(node, device), *place))
         }),
+    }
+    if demand.suits.is_some() {
+        // Of those that suit alike the order stays.
+        places.sort_by_key(|place| of(node, *place).map(|device| demand.rank(device)));
     }
 }
 

@@ -18,6 +18,8 @@ const NODE_COMPUTE: i64 = 8_000;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Making {
     pub(crate) place: PlaceRule,
+    /// Whether kinds of device that suit a need go before others.
+    pub(crate) suit: bool,
     /// The usual asks, and how many of each; kept where the rule judges by them.
     pub(crate) usual: Vec<(Usual, u32)>,
 }

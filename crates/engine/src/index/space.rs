@@ -12,9 +12,9 @@ use crate::index::rule::{Making, needs_usual};
 use crate::mig::{self, Layouts, Table};
 use crate::need::Need;
 use crate::scratch::Scratch;
-use crate::shape::{Host, Hosts, Lie, Shape};
+use crate::shape::{Class, Host, Hosts, Lie, Shape};
 use crate::sieve::{SIEVES_MAX, Sieve};
-use crate::topology::{Together, Wish};
+use crate::topology::{Card, Prices, Together, Wish, card};
 use polder_model::{Bytes, DeviceId, Instance, NodeId, Permille};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub(crate) struct Group {
     pub(crate) hosts: Hosts,
     /// One for each class of the shape.
     pub(crate) cells: Vec<CellKey>,
+    /// What a device of each class can do.
+    pub(crate) cards: Vec<Card>,
 }
 
 /// What could serve a need if it were free.
@@ -101,6 +103,8 @@ pub(crate) struct Space {
     /// Numbers of cells ever used.
     cells_made: u32,
     answers: Scratch<BTreeMap<Need, Arc<Answer>>>,
+    /// What the pool's resources are worth, once somebody asked.
+    prices: Scratch<Option<Prices>>,
     /// Traits by which the kernel knows which nodes are open to whom.
     sieves: Scratch<BTreeMap<Sieve, u32>>,
 }
@@ -120,6 +124,7 @@ impl Default for Space {
             unused: Vec::new(),
             cells_made: 0,
             answers: Scratch::default(),
+            prices: Scratch::default(),
             sieves: Scratch::default(),
         }
     }
@@ -314,6 +319,14 @@ impl Space {
         self.rule
     }
 
+    /// What was looked up was about other nodes.
+    fn forget(&mut self) {
+        self.answers.get_mut().clear();
+        *self.prices.get_mut() = None;
+        self.sieves.get_mut().clear();
+        self.rule_is_stale_with_nodes();
+    }
+
     /// The usual asks are judged against the nodes there are.
     fn rule_is_stale_with_nodes(&mut self) {
         if needs_usual(self.making.place) {
@@ -321,9 +334,21 @@ impl Space {
         }
     }
 
+    /// Whether kinds of device that suit a need go before others.
+    pub(super) fn prefers_suited(&self) -> bool {
+        self.making.suit
+    }
+
+    pub(super) fn kept_prices(&self) -> &Scratch<Option<Prices>> {
+        &self.prices
+    }
+
     /// By what places are judged from now on.
     pub(crate) fn make_rule(&mut self, making: Making) {
         if self.making != making {
+            if self.making.suit != making.suit {
+                self.answers.get_mut().clear();
+            }
             self.making = making;
             *self.rule_is_stale.get_mut() = true;
         }
@@ -376,8 +401,11 @@ impl Space {
                     CellIx(*cells_made - 1)
                 })
             };
-            let cells = entry.shape.classes.iter().map(|_| number()).collect();
-            Group { hosts: Hosts::default(), cells }
+            let classes = entry.shape.classes.iter();
+            let cells = classes.clone().map(|_| number()).collect();
+            let card =
+                |(class, _): &(Class, u32)| card(&class.model, class.memory, class.bandwidth);
+            Group { hosts: Hosts::default(), cells, cards: classes.map(card).collect() }
         });
         group.hosts.insert(entry.host);
         let spec = |(_, lie): &(DeviceId, Lie)| {
@@ -399,9 +427,7 @@ impl Space {
         if let Some(slot) = self.entries.get_mut(place(ix)) {
             *slot = Some(Arc::new(entry));
         }
-        self.answers.get_mut().clear();
-        self.sieves.get_mut().clear();
-        self.rule_is_stale_with_nodes();
+        self.forget();
     }
 
     pub(crate) fn remove(&mut self, id: &NodeId) {
@@ -416,9 +442,7 @@ impl Space {
                 self.unused.extend(group.cells);
             }
         }
-        self.answers.get_mut().clear();
-        self.sieves.get_mut().clear();
-        self.rule_is_stale_with_nodes();
+        self.forget();
     }
 
     pub(crate) fn take(&mut self, id: &NodeId, take: &Take) {
@@ -494,7 +518,9 @@ impl Space {
         if need.count == 0 && room > 0 {
             cells.push(MACHINES);
         }
-        let answer = Arc::new(Answer { demand: need.demand(&cells), cells, room });
+        let suits = self.suits(need, &cells);
+        let answer = Answer { demand: Demand { suits, ..need.demand(&cells) }, cells, room };
+        let answer = Arc::new(answer);
         let mut answers = self.answers.borrow_mut();
         if answers.len() >= ANSWERS_MAX {
             answers.clear();
@@ -509,6 +535,8 @@ impl Space {
         if answer.cells.as_slice() == cells {
             return answer.demand.clone();
         }
-        need.demand(cells)
+        let suits = answer.demand.suits.as_ref();
+        let suits = suits.and_then(|suits| suits.among(cells)).map(Arc::new);
+        Demand { suits, ..need.demand(cells) }
     }
 }

@@ -1,7 +1,8 @@
 //! The rule of the policy is the one that places go by.
 
 use crate::world::{With, World, ask, gib};
-use polder_model::{Ask, Event, PlaceRule, Placement, Policy};
+use polder_engine::Engine;
+use polder_model::{Ask, Event, PlaceRule, Placement, Policy, Quota};
 
 /// Two nodes of two devices, a quarter of one in use, and this rule.
 fn pool(rule: PlaceRule) -> World {
@@ -12,7 +13,10 @@ fn pool(rule: PlaceRule) -> World {
     world.submit(ask().share(250, gib(1)));
     world.settle();
     world.apply(Event::PolicySet {
-        policy: Box::new(Policy { place: Placement { rule }, ..Policy::default() }),
+        policy: Box::new(Policy {
+            place: Placement { rule, ..Placement::default() },
+            ..Policy::default()
+        }),
     });
     world
 }
@@ -63,4 +67,17 @@ fn what_is_usual_is_learned_and_survives_a_snapshot() {
             spots(leases(world.engine.plan(world.now()).0))
         );
     }
+}
+
+#[test]
+fn an_engine_decides_by_the_policy_it_began_with() {
+    let place = Placement { rule: PlaceRule::Spread, ..Placement::default() };
+    let policy = Policy { place, ..Policy::default() };
+    let mut world = World::new();
+    (world.engine, world.journal) = (Engine::new(policy), vec![]);
+    let mut world = world.tenant("lab", Quota::default()).device("n1", "d0").device("n2", "d0");
+    let jobs: Vec<_> = (0..2).map(|_| world.submit(ask().share(100, gib(1)))).collect();
+    world.settle();
+    assert_eq!(world.spots(jobs[0]), ["n1/d0"]);
+    assert_eq!(world.spots(jobs[1]), ["n2/d0"]);
 }

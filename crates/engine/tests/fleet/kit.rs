@@ -1,8 +1,8 @@
 //! Small pools and demands, told briefly or drawn at random.
 
 use polder_engine::fleet::{
-    Bits, CellIx, Demand, DeviceSpec, Fleet, Knobs, NodeIx, NodeSpec, Outlook, Part, Rule, Supply,
-    Typical, TypicalTask,
+    Bits, CellIx, Demand, DeviceSpec, Fleet, Knobs, NodeIx, NodeSpec, Outlook, Part, Rule, Suits,
+    Supply, Typical, TypicalTask,
 };
 use polder_engine::mig::{Table, Wants};
 use polder_engine::topology::{Together, Wish};
@@ -91,12 +91,13 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
         prop::option::of(prop::collection::vec(0u32..3, 1..3)),
         prop::collection::vec(0u32..3, 0..2),
         prop::option::weighted(0.2, 0u32..3),
+        prop::option::weighted(0.4, prop::collection::vec(0usize..3, 3)),
     );
     (devices, host, sets).prop_map(
         |(
             (count, tenths, device_memory, whole, wish),
             (cpu, memory, cut),
-            (cells, must, never),
+            (cells, must, never, ranks),
         )| {
             let whole = whole && cut.is_none();
             Demand {
@@ -111,6 +112,9 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
                 cells: cells.map(|cells| cells.into_iter().collect()),
                 must: must.into_iter().collect(),
                 never: never.into_iter().collect(),
+                suits: ranks
+                    .and_then(|ranks| Suits::of((0u32..).map(CellIx).zip(ranks)))
+                    .map(Arc::new),
             }
         },
     )

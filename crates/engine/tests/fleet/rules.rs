@@ -210,7 +210,7 @@ proptest! {
         for demand in held {
             fleet.place(&demand, rule, 1);
         }
-        let demand = Demand { count: 1, cut: None, ..demand };
+        let demand = Demand { count: 1, cut: None, suits: None, ..demand };
         let best = fleet.best(&demand, rule).map(|spot| (spot.node.0, spot.devices[0]));
         prop_assert_eq!(best, tightest(&fleet, &demand));
     }
@@ -227,7 +227,7 @@ proptest! {
         for demand in held {
             fleet.place(&demand, tightest, 1);
         }
-        let demand = Demand { cut: None, wish: Wish::default(), ..demand };
+        let demand = Demand { cut: None, wish: Wish::default(), suits: None, ..demand };
         let typical = typical();
         let rule = fleet.rule(Rule::Sum(vec![(1, Part::Fgd(std::sync::Arc::clone(&typical)))]));
         if let Some(spot) = fleet.best(&demand, rule) {

@@ -40,12 +40,21 @@ impl FairShare {
 }
 
 /// Where a task goes among the places that fit.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Placement {
     /// By what a place is judged.
     pub rule: PlaceRule,
+    /// Whether, of several kinds of device that would do, the one that suits is taken first: the
+    /// one of which least is wasted.
+    pub suit: bool,
+}
+
+impl Default for Placement {
+    fn default() -> Self {
+        Self { rule: PlaceRule::default(), suit: true }
+    }
 }
 
 /// By what a place is judged.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! node NAME CARDS MODEL MEMORY [cpus=N] [memory=SIZE]   a node joins
+//!     [mig] [island=N] [numa=N] [rail=N]            its hardware cuts; N cards of each lie together
 //! tenant PATH [devices=N] [compute=PERMILLE] [memory=SIZE]
 //! policy TOML                                           `;` ends a line; later: a live change
 //! reserve NAME NODE,... from=T until=T [tenant=PATH]    unreserve NAME
 //! slowdown PARTS                                        neighbours cost; before the first node
 //! delays [prepare=T] [start=T] [stop=T] [silent=T]   before the first node
-//! submit LABEL [KEY=VALUE ...] [whole] [runs=T]         without `runs` it runs until `end`
+//! submit LABEL [KEY=VALUE ...] [whole | mig] [runs=T]   without `runs` it runs until `end`
 //! at T | wait T                                         time passes
 //! end LABEL [succeeded | failed CODE | signal N]        its tasks end by themselves
 //! member LABEL RANK [succeeded | failed CODE | signal N]  one task of a gang ends by itself

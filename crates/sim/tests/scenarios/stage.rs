@@ -3,8 +3,8 @@
 use crate::script::{self, Command};
 use polder_engine::Policy;
 use polder_model::{
-    Bytes, Decision, Event, Gang, JobId, JobState, Lease, Micros, MilliCpu, Outcome, Permille,
-    Quota, Reservation, Tenant, Timestamp,
+    Bytes, Decision, Event, Gang, JobId, JobState, Lease, Mechanism, Micros, MilliCpu, Outcome,
+    Permille, Quota, Reservation, Slice, Spot, Tenant, Timestamp,
 };
 use polder_sim::pool;
 use polder_sim::workload::{WorkJob, ask_share, ask_whole};
@@ -188,8 +188,19 @@ impl Stage {
         let cards: u32 = word(command, 1)?.parse().map_err(text)?;
         let memory: Bytes = word(command, 3)?.parse().map_err(text)?;
         let model = word(command, 2)?.to_owned();
-        let card = |number| pool::device(&format!("gpu{number}"), &model, memory).map_err(text);
-        let devices = (0..cards).map(card).collect::<Result<_, _>>()?;
+        let mut devices = Vec::new();
+        let each = |key: &str| value::<u32>(command, key);
+        let (island, numa, rail) = (each("island")?, each("numa")?, each("rail")?);
+        for number in 0..cards {
+            let mut card = pool::device(&format!("gpu{number}"), &model, memory).map_err(text)?;
+            card.island = island.map(|each| number / each.max(1));
+            card.numa_node = numa.map(|each| number / each.max(1));
+            card.rail = rail.map(|each| number / each.max(1));
+            if command.words.iter().any(|word| word == "mig") {
+                card.mechanisms.insert(0, Mechanism::Mig);
+            }
+            devices.push(card);
+        }
         let cpus: MilliCpu = value(command, "cpus")?.unwrap_or(MilliCpu(64_000));
         let memory: Bytes = value(command, "memory")?.unwrap_or(Bytes(1 << 40));
         let id = word(command, 0)?.parse().map_err(text)?;
@@ -249,6 +260,12 @@ impl Stage {
             ask.gang = Gang { min: number(min)?, max: number(max)? };
         }
         ask.devices.models.extend(command.keys.get("model").cloned());
+        ask.devices.bandwidth = value(command, "bandwidth")?;
+        ask.devices.mechanism =
+            command.words.iter().any(|word| word == "mig").then_some(Mechanism::Mig);
+        ask.place.island = named_value(command, "island")?.unwrap_or_default();
+        ask.place.numa = named_value(command, "numa")?.unwrap_or_default();
+        ask.place.rail = named_value(command, "rail")?.unwrap_or_default();
         ask.host.cpu = value(command, "cpus")?;
         ask.host.memory = value(command, "host")?;
         ask.when.priority = value(command, "priority")?.unwrap_or(0);
@@ -438,10 +455,15 @@ impl Stage {
                 let leases: Vec<String> = leases.iter().map(spot).collect();
                 format!("grant {}: {}", name(job), leases.join(", "))
             }
-            Decision::Preempt { job, victims, ground, .. } => {
+            Decision::Preempt { job, victims, ground, moves, .. } => {
                 let victims: Vec<String> = victims.iter().map(name).collect();
                 let ground = format!("{ground:?}").to_lowercase();
-                format!("preempt {} for {} ({ground})", victims.join(" "), name(job))
+                let moves = moves.iter().map(|moved| {
+                    let spots: Vec<String> = moved.spots.iter().map(kept).collect();
+                    format!("; {} goes to {}", name(&moved.job), spots.join(", "))
+                });
+                let moves: String = moves.collect();
+                format!("preempt {} for {} ({ground}){moves}", victims.join(" "), name(job))
             }
             Decision::Release { job } => format!("release what was kept for {}", name(job)),
             Decision::Start { job } => format!("start {}", name(job)),
@@ -456,12 +478,23 @@ impl Stage {
 }
 
 fn spot(lease: &Lease) -> String {
-    let devices: Vec<&str> = lease.slices.iter().map(|slice| slice.device.as_str()).collect();
+    let device = |slice: &Slice| match &slice.instance {
+        Some(part) => format!("{}:{}@{}", slice.device, part.profile, part.start),
+        None => slice.device.to_string(),
+    };
+    let devices: Vec<String> = lease.slices.iter().map(device).collect();
     let size = lease
         .slices
         .first()
         .map_or(String::new(), |slice| format!(" {} {}", slice.compute, slice.memory));
     format!("{} {}/{}{size}", lease.id, lease.node, devices.join("+"))
+}
+
+/// A place that is kept for a task.
+fn kept(spot: &Spot) -> String {
+    let devices: Vec<&str> = spot.devices.iter().map(|device| device.as_str()).collect();
+    let parts = spot.instances.iter().map(|part| format!(":{}@{}", part.profile, part.start));
+    format!("{}/{}{}", spot.node, devices.join("+"), parts.collect::<String>())
 }
 
 fn outcome_from(words: &[String]) -> Result<Outcome, String> {

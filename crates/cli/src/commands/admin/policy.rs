@@ -28,6 +28,7 @@ A policy file is TOML; every key may be left out:
   model_weights = { T4 = 250 }    # thousandths
   [place]
   rule = \"layered\"               # tightest, best_fit, spread, balance, fragmentation, layered
+  suit = true                     # the best-suited model first, not the biggest
   [backfill]
   reserved = 1                    # 0 none, 1 EASY, many conservative
   believe = \"predicted\"          # limit, estimate, predicted

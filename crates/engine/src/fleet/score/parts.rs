@@ -27,10 +27,13 @@ impl Placement<'_> {
     }
 }
 
+/// Bits of a score: how well devices suit, and wishes that are met, count above them.
+const SCORE_BITS: u32 = 57;
+
 /// Two amounts as one score: least of the first, then least of the second, is best.
 fn least(first: i64, second: i64, second_bits: u32) -> u64 {
     let top = |bits: u32| (1i64 << bits) - 1;
-    let first_bits = 62 - second_bits;
+    let first_bits = SCORE_BITS - second_bits;
     let left = |amount: i64, bits: u32| top(bits) - amount.clamp(0, top(bits));
     let both = left(first, first_bits) << second_bits | left(second, second_bits);
     u64::try_from(both).unwrap_or(0)
@@ -40,10 +43,10 @@ fn least(first: i64, second: i64, second_bits: u32) -> u64 {
 pub(super) fn tightness(at: &Placement<'_>) -> u64 {
     let device = |pick: &u16| at.pick(*pick).map(|device| (device.compute, device.memory));
     match (at.demand.count, at.picks.iter().filter_map(device).max()) {
-        (0, _) | (_, None) => least(at.sight.node.cpu, at.sight.node.memory >> 12, 31),
-        (1, Some((compute, memory))) => least(compute.into(), memory, 52),
+        (0, _) | (_, None) => least(at.sight.node.cpu, at.sight.node.memory >> 12, 28),
+        (1, Some((compute, memory))) => least(compute.into(), memory, 46),
         // Several devices differ in memory by model more than by use: only compute says how tight.
-        (_, Some((compute, _))) => least(compute.into(), 0, 52),
+        (_, Some((compute, _))) => least(compute.into(), 0, 46),
     }
 }
 
