@@ -7,6 +7,7 @@ use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFac
 use crate::history::Shown;
 use crate::index::Index;
 use crate::order::decay::Faded;
+use crate::order::{hours, turn};
 use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
@@ -42,13 +43,46 @@ impl Engine {
             }
             _ => admit::possible(&self.facts, &self.index, event)?,
         }
+        let observed = self.facts.history.service().observed();
         self.index.queue.pass_time(&self.facts, now, at);
         self.facts.now = at;
-        for id in self.index.live.expired(at) {
+        self.pass_time(now, at);
+        self.commit(at, event);
+        if self.facts.history.service().observed() > observed {
+            let moved = self.index.alike.moved(&self.facts, observed);
+            self.set_indexes(moved);
+        }
+        Ok(())
+    }
+
+    /// Brings up to `at` where work that runs stands: priorities that ended, device-time that
+    /// passed an octave, another order that holds.
+    fn pass_time(&mut self, before: Timestamp, at: Timestamp) {
+        let policy = &self.facts.policy;
+        if policy.reclaim.order && hours::order(policy, before) != hours::order(policy, at) {
+            for id in self.index.live.jobs().collect::<Vec<_>>() {
+                self.relink_live(id);
+            }
+        }
+        for id in self.index.live.changed(at) {
+            self.look_at_service(id, at);
             self.relink_live(id);
         }
-        self.commit(at, event);
-        Ok(())
+    }
+
+    /// Takes in the device-time of work that runs, if it has passed an octave.
+    fn look_at_service(&mut self, id: JobId, at: Timestamp) {
+        let Some(job) = self.facts.jobs.get(&id) else { return };
+        let Some(to) = turn::passed(&self.facts, job, at) else { return };
+        let index = self.index.alike.index(&self.facts, job, to);
+        self.facts.history.served(job, job.served_before, to);
+        self.change_job(id, |job| (job.served_before, job.index) = (to, index));
+    }
+
+    fn set_indexes(&mut self, moved: Vec<(Vec<JobId>, u64)>) {
+        for (jobs, index) in moved {
+            jobs.into_iter().for_each(|id| self.change_job(id, |job| job.index = index));
+        }
     }
 
     fn commit(&mut self, at: Timestamp, event: &Event) {
@@ -77,7 +111,7 @@ impl Engine {
             }
             Event::UserRemoved { user } => drop(self.facts.users.remove(user)),
             Event::JobSubmitted { job, ask, .. } => {
-                let facts = JobFacts {
+                let mut facts = JobFacts {
                     ask: self.shared(ask),
                     submitted_at: at,
                     attempt: 1,
@@ -86,11 +120,12 @@ impl Engine {
                     preempted: 0,
                     served: 0,
                     outlook: self.facts.history.expect(ask),
-                    index: self.facts.history.index(ask, at, 0),
+                    index: 0,
                     served_before: 0,
                     claim: None,
                     hold: None,
                 };
+                facts.index = self.index.alike.index(&self.facts, &facts, 0);
                 if self.facts.history.came(at, ask) {
                     self.index.judge(&self.facts);
                 }
@@ -156,6 +191,8 @@ impl Engine {
         }
         self.facts.policy = policy.clone();
         self.index = Index::build(&self.facts);
+        let indexes = self.index.alike.all(&self.facts);
+        self.set_indexes(indexes);
     }
 
     fn tenant_set(&mut self, at: Timestamp, tenant: &Tenant) {
@@ -187,7 +224,7 @@ impl Engine {
     /// Takes in anew how a job could yield.
     fn relink_live(&mut self, id: JobId) {
         if let Some(job) = self.facts.jobs.get(&id) {
-            self.index.live.link_job(&self.facts, id, job);
+            self.index.live.link_job(&self.facts, id, job, self.facts.now);
         }
     }
 
@@ -400,8 +437,8 @@ impl Engine {
         if from == to {
             return;
         }
+        let index = self.index.alike.index(&self.facts, job, to);
         self.facts.history.served(job, from, to);
-        let index = self.facts.history.index(&job.ask, job.submitted_at, to);
         self.change_job(id, |job| {
             job.index = index;
             job.served_before = to;

@@ -168,7 +168,9 @@ pub(crate) fn may_yield(ask: &Ask, ground: Ground) -> bool {
     let spot = ask.when.market == Market::Spot;
     match ground {
         Ground::Spot => spot,
-        Ground::Priority | Ground::Quota | Ground::Move => ask.yields.preemptible || spot,
+        Ground::Priority | Ground::Quota | Ground::Move | Ground::Order => {
+            ask.yields.preemptible || spot
+        }
     }
 }
 

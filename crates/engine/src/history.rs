@@ -166,12 +166,17 @@ impl History {
         outlook.time.level.map(|_| outlook)
     }
 
-    /// The index of a job that waits, having had this much device-time.
-    pub(crate) fn index(&self, ask: &Ask, submitted_at: Timestamp, served: u64) -> u64 {
-        self.service.index(&service_class(ask, submitted_at), served)
+    /// The index of a job of a class that has had this much device-time.
+    pub(crate) fn index(&self, class: &ServiceClass, served: u64) -> u64 {
+        self.service.index(class, served)
     }
 
-    /// A job that goes on waiting had device-time from `from` to `to` in all.
+    /// What indexes of service are made of.
+    pub(crate) fn service(&self) -> &ServiceHistory {
+        &self.service
+    }
+
+    /// A job that is not over had device-time from `from` to `to` in all.
     pub(crate) fn served(&mut self, job: &JobFacts, from: u64, to: u64) {
         self.service.observe(&service_class(&job.ask, job.submitted_at), from, to, false);
     }
@@ -215,12 +220,13 @@ impl History {
 }
 
 /// What tells the service of jobs apart before they run.
-fn service_class(ask: &Ask, submitted_at: Timestamp) -> ServiceClass {
-    ServiceClass {
+pub(crate) fn service_class(ask: &Ask, submitted_at: Timestamp) -> ServiceClass {
+    let class = ServiceClass {
         devices: ask.devices.count.saturating_mul(ask.gang.max),
         kind: Traits::of(ask).kind(),
         submitted_at,
-    }
+    };
+    class.of_epoch()
 }
 
 /// What history said of a job, for people.

@@ -3,6 +3,7 @@
 //! Whoever changes a fact unlinks what depends on it before and links it again after; the result
 //! always equals [`Index::build`], which `Engine::check` verifies.
 
+pub(crate) mod alike;
 pub(crate) mod queue;
 pub(crate) mod rule;
 pub(crate) mod space;
@@ -16,6 +17,7 @@ use crate::reclaim::live::Live;
 use crate::reclaim::promise::{self, Promises};
 use crate::shape::{Host, Hosts, Shape};
 use crate::step::step;
+use alike::Alike;
 use polder_model::{
     Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, Slice, TenantPath, Timestamp,
     UserName,
@@ -50,6 +52,8 @@ pub(crate) struct Index {
     pub(crate) promised: More,
     /// Who could yield.
     pub(crate) live: Live,
+    /// Jobs that have the same index of service.
+    pub(crate) alike: Alike,
     /// Jobs for which a next step is due whatever the time.
     pub(crate) due: BTreeSet<JobId>,
     /// By when a gang must be prepared.
@@ -144,7 +148,8 @@ impl Index {
             }
             self.promised.add(&job.ask.tenant, &job.ask.user, promise::held(job));
         }
-        self.live.link_job(facts, id, job);
+        self.live.link_job(facts, id, job, facts.now);
+        self.alike.link_job(facts, id, job);
     }
 
     pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
@@ -157,6 +162,7 @@ impl Index {
         if job.is_queued() && job.claim.is_none() {
             self.queue.remove(facts, id, job, facts.now);
         }
+        self.alike.unlink_job(facts, id, job);
         self.due.remove(&id);
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.remove(&(deadline, id));

@@ -1,11 +1,15 @@
 //! What should happen now.
 
 use crate::explain::ranked;
+use crate::facts::JobFacts;
 use crate::index::queue::Queue;
+use crate::order::turn::{self, ByTurn, Turn};
 use crate::order::{self, hours};
 use crate::pass::Pass;
+use crate::reclaim::decide;
+use crate::reclaim::live::Live;
 use crate::step::step;
-use crate::{Engine, Report, ahead, reclaim, sieve};
+use crate::{Engine, Report, ahead, sieve};
 use polder_model::{Decision, JobId, ReturnReason, Timestamp};
 use std::borrow::Cow;
 
@@ -26,7 +30,8 @@ impl Engine {
         decisions.append(&mut pass.decisions);
         // Who could start without anybody ending does so first.
         if decisions.is_empty() && !pass.report.more {
-            decisions = reclaim::decide::decide(&mut pass, &queue);
+            let live = self.live_at(at, &queue);
+            decisions = decide::decide(&mut pass, &queue, &live);
         }
         (decisions, pass.report)
     }
@@ -55,6 +60,37 @@ impl Engine {
         Cow::Owned(moved)
     }
 
+    /// Who could yield as it stands at a moment: since the last event device-time may have passed an
+    /// octave, or another order may hold.
+    fn live_at(&self, at: Timestamp, queue: &Queue) -> Cow<'_, Live> {
+        let (facts, live) = (&self.facts, &self.index.live);
+        let policy = &facts.policy;
+        let Some(by) = ByTurn::new(policy, at) else { return Cow::Borrowed(live) };
+        let switched = hours::order(policy, facts.now) != hours::order(policy, at);
+        let stale = if switched { live.jobs().collect() } else { live.changed(at) };
+        let as_of = |id: JobId| {
+            let mut job = facts.jobs.get(&id)?.clone();
+            if let Some(to) = turn::passed(facts, &job, at) {
+                (job.index, job.served_before) = (self.index.alike.index(facts, &job, to), to);
+            }
+            Some((id, job))
+        };
+        let moved: Vec<(JobId, Box<JobFacts>)> = stale.into_iter().filter_map(as_of).collect();
+        let latest = moved.iter().map(|(_, job)| turn::turn(policy, job, at)).max();
+        // As long as nobody who waits is before any of them, nobody yields who did not before.
+        let before = |latest: Turn| {
+            let heads = queue.heads().take(decide::LOOKS_MAX as usize);
+            let mut waiting = heads.filter_map(|(rank, _)| facts.jobs.get(&rank.job));
+            waiting.any(|job| by.yields(&latest, &turn::turn(policy, job, at), true))
+        };
+        if !latest.is_some_and(before) {
+            return Cow::Borrowed(live);
+        }
+        let mut live = live.clone();
+        moved.iter().for_each(|(id, job)| live.link_job(facts, *id, job, at));
+        Cow::Owned(live)
+    }
+
     /// The first moment later than `after` at which `plan` could say something new although no
     /// event came.
     #[must_use]
@@ -65,8 +101,22 @@ impl Engine {
         let waits = !self.index.queue.order().is_empty();
         let switch = hours::next_switch(&self.facts.policy, after).filter(|_| waits);
         let ripe = self.index.live.next_ripe(after).filter(|_| waits);
+        let turns = self.facts.policy.reclaim.order && waits;
+        let turn = turns.then(|| self.next_turn(after)).flatten();
         let edge = sieve::next_edge(&self.facts, after).filter(|_| waits);
-        deadline.into_iter().chain(change).chain(switch).chain(edge).chain(ripe).min()
+        deadline.into_iter().chain(change).chain(switch).chain(edge).chain(ripe).chain(turn).min()
+    }
+
+    /// The first moment after `after` at which the turn of work that runs is another one.
+    fn next_turn(&self, after: Timestamp) -> Option<Timestamp> {
+        let (facts, live) = (&self.facts, &self.index.live);
+        // Those that have changed since the last event will change again.
+        let again = live.changed(after).into_iter().filter_map(|id| {
+            let job = facts.jobs.get(&id)?;
+            let served = turn::passed(facts, job, after).unwrap_or(job.served_before);
+            turn::next_change(facts, job, served, after)
+        });
+        again.chain(live.next_change(after)).min()
     }
 
     /// The jobs that wait for their turn, in order.

@@ -3,6 +3,8 @@
 //! Reasons, strongest first (see [`right`]):
 //! * **spot**: work of the spot market yields to anything that is not spot;
 //! * **priority**: work of strictly lower priority yields, if its tenants do not keep it;
+//! * **order**: where the policy says so, work that the order puts behind a gang yields to it, if
+//!   its priority is no higher and its tenants do not keep it;
 //! * **quota**: a gang that stays within what its tenants deserve takes back what other tenants
 //!   hold beyond theirs;
 //! * **move**: work that provably fits elsewhere at once restarts there ([`moves`]).
@@ -20,7 +22,7 @@
 //!
 //! # Why nothing is taken back
 //! Gangs have a fixed total order, [`Standing`]: not spot before spot, then by priority, then by
-//! number. For a tenant that deserves something, call *kept* the shortest prefix of its subtree's
+//! turn where the policy lets work yield by its order, then by number. For a tenant that deserves something, call *kept* the shortest prefix of its subtree's
 //! gangs, in that order and without spot, that covers what it deserves ([`cover`]). A gang outside
 //! the kept prefix of a tenant can be taken from that tenant, and taking it changes no prefix. Let
 //! the lowest common tenant of evictor and victim have depth `c`. Every reason but spot asks that
@@ -30,14 +32,19 @@
 //! `(kept at the deepest level, ..., kept at the top level, all that runs)`, compared left to right.
 //! * Quota: at levels deeper than `c` victims were not kept, and the evictor is added to the kept of
 //!   at least one tenant, none of which then holds more than it deserves: the tuple grows there.
-//! * Priority and spot: in every tenant that holds evictor and victim, all that changes ranks at or
+//! * Priority, order and spot: in every tenant that holds evictor and victim, all that changes ranks at or
 //!   after the evictor. If it is kept, kept grows; if not, its victims were not kept either and kept
 //!   stays. All that runs grows, because the evictor outranks its victims.
 //! * A placement or a move without victims adds a gang: the same argument.
 //!
 //! So each step makes the tuple grow, and over finitely many gangs it has finitely many values. A
 //! priority that expires changes the order once per gang; priorities that grow with waiting order
-//! the queue and never count here.
+//! the queue and never count here. A turn changes when a gang's device-time passes an octave, when
+//! it has waited too long, when the history of such jobs has grown by a part, and at the hours at
+//! which another order holds: nothing that yielding does can bring about but the first, and there
+//! are [`crate::service::SERVICE_LEVELS`] octaves for a job, however often it yields. Work that runs
+//! keeps its place until it is later by [`crate::service::SERVICE_HOLD`], so two jobs do not change
+//! places at every octave of either.
 
 mod chosen;
 pub(crate) mod cost;
@@ -60,6 +67,7 @@ pub(crate) mod trial;
 #[cfg(test)]
 mod tests;
 
+use crate::order::turn::Turn;
 use std::cmp::Reverse;
 
 /// A gang's place in the order in which work is kept; the smallest is kept longest.
@@ -69,6 +77,8 @@ pub(crate) struct Standing {
     pub(crate) spot: bool,
     /// Priority while it holds.
     pub(crate) priority: Reverse<i32>,
+    /// Where the order puts it, if work yields by it.
+    pub(crate) turn: Turn,
     /// Number of its job.
     pub(crate) job: u64,
 }

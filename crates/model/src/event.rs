@@ -236,6 +236,8 @@ pub enum Ground {
     Spot,
     /// They fit elsewhere and are moved.
     Move,
+    /// The policy's order puts it before them.
+    Order,
 }
 
 /// A job that goes on elsewhere.

@@ -3,12 +3,14 @@
 //! A rank is made of what does not change while a job waits, so that the queue can be kept sorted:
 //! ageing is a head start in time, and a priority that expires or a wait that has become too long
 //! are moments at which a job is ranked anew ([`next_change`]). Only a tenant's fair share changes
-//! with every grant; it is compared when heads of the queue are ([`fair`]).
+//! with every grant; it is compared when heads of the queue are ([`fair`]). Where the order also
+//! decides who yields, work that runs has a place in it too ([`turn`]).
 
 pub(crate) mod decay;
 pub(crate) mod fair;
 pub(crate) mod hours;
 pub mod service;
+pub(crate) mod turn;
 
 use crate::facts::JobFacts;
 use polder_model::{
@@ -39,7 +41,13 @@ pub(crate) fn rank(policy: &Policy, id: JobId, job: &JobFacts, now: Timestamp) -
         return Rank { patient: false, terms, job: id };
     }
     for (place, term) in terms.iter_mut().zip(&order.by) {
-        *place = value(order, term, job, now);
+        *place = value(order, term, job, job.served, now);
+    }
+    // Where device-time counts, jobs that are alike draw lots, as far as there is place for it.
+    if turn::held(order).is_some()
+        && let Some([arrived, lot, ..]) = terms.get_mut(order.by.len()..)
+    {
+        (*arrived, *lot) = (arrival(job), turn::lot(id));
     }
     Rank { patient: true, terms, job: id }
 }
@@ -69,8 +77,8 @@ pub(crate) fn priority(job: &JobFacts, now: Timestamp) -> i32 {
     if expired { 0 } else { when.priority }
 }
 
-/// Smaller is sooner.
-fn value(order: &Order, term: &Term, job: &JobFacts, now: Timestamp) -> i64 {
+/// Smaller is sooner. `served` is the device-time that counts.
+fn value(order: &Order, term: &Term, job: &JobFacts, served: u64, now: Timestamp) -> i64 {
     match term {
         Term::Priority => {
             let points = i64::from(priority(job, now));
@@ -88,17 +96,17 @@ fn value(order: &Order, term: &Term, job: &JobFacts, now: Timestamp) -> i64 {
         Term::Shortest => run_time(job),
         Term::SmallestArea => area(job),
         Term::Deadline => job.ask.when.deadline.map_or(i64::MAX, |at| signed(at.0)),
-        Term::LeastService => signed(job.served),
+        Term::LeastService => signed(served),
         Term::Gittins => signed(job.index),
         Term::Class => class(order, job.ask.when.class),
         Term::Blend(weights) => weights.iter().fold(0, |sum: i64, (term, weight)| {
-            let product = i128::from(blended(*term, job, now)) * i128::from(*weight) / 1000;
+            let product = i128::from(blended(*term, job, served, now)) * i128::from(*weight) / 1000;
             sum.saturating_add(clamped(product))
         }),
     }
 }
 
-fn blended(term: BlendTerm, job: &JobFacts, now: Timestamp) -> i64 {
+fn blended(term: BlendTerm, job: &JobFacts, served: u64, now: Timestamp) -> i64 {
     match term {
         BlendTerm::Arrival => arrival(job),
         BlendTerm::Shortest => run_time(job),
@@ -106,7 +114,7 @@ fn blended(term: BlendTerm, job: &JobFacts, now: Timestamp) -> i64 {
         BlendTerm::Width => width(job).saturating_mul(HOUR),
         BlendTerm::Priority => -i64::from(priority(job, now)).saturating_mul(HOUR),
         BlendTerm::Deadline => job.ask.when.deadline.map_or(i64::MAX / 2, |at| signed(at.0)),
-        BlendTerm::LeastService => signed(job.served),
+        BlendTerm::LeastService => signed(served),
     }
 }
 

@@ -25,6 +25,9 @@ pub const SERVICE_HOLD: u64 = 2;
 /// Jobs of one width that were submitted on the same day are taken for parts of one undertaking.
 pub const SERVICE_EPOCH_MICROS: u64 = 86_400 * 1_000_000;
 
+/// Octaves of service, and so how often the index of a job changes as it is served.
+pub const SERVICE_LEVELS: usize = LEVELS;
+
 /// Octaves of service. The first holds everything below [`FIRST`], the last everything above.
 const LEVELS: usize = 38;
 /// The end of the first octave, in device microseconds: about a minute.
@@ -80,6 +83,13 @@ struct Table {
 struct Count(u32, u32);
 
 impl ServiceClass {
+    /// The same for all jobs of one epoch that are alike otherwise.
+    #[must_use]
+    pub fn of_epoch(self) -> Self {
+        let epoch = self.submitted_at.0 / SERVICE_EPOCH_MICROS;
+        Self { submitted_at: Timestamp(epoch * SERVICE_EPOCH_MICROS), ..self }
+    }
+
     /// From coarse to fine. Each finer one leans on the coarser as long as it has seen little.
     fn keys(&self) -> [u64; 4] {
         let devices = u64::from(self.devices);
@@ -129,6 +139,12 @@ impl ServiceHistory {
             width *= if octave == 0 { 1.0 } else { 2.0 };
         }
         whole(least).max(1)
+    }
+
+    /// How often anything was observed.
+    #[must_use]
+    pub fn observed(&self) -> u64 {
+        self.observed
     }
 
     /// The attained service, in device microseconds, at which the index is next another one.

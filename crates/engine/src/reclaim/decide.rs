@@ -11,12 +11,14 @@ use super::running::MemberFacts;
 use super::select::{Ending, Found, Front, Place, commit};
 use super::trial::Trial;
 use crate::admit;
+use crate::facts::JobFacts;
 use crate::index::queue::{BucketKey, Queue};
 use crate::line::Line;
 use crate::need::Need;
+use crate::order::turn::{self, ByTurn};
 use crate::order::{self, priority};
 use crate::pass::Pass;
-use polder_model::{Ask, Decision, Ground, JobId, Market, Move, PlaceAsk, Spot};
+use polder_model::{Decision, Ground, JobId, Market, Move, PlaceAsk, Spot};
 use std::collections::BTreeMap;
 
 /// Most jobs for which others are told to yield in one pass; the next goes on.
@@ -37,9 +39,8 @@ struct Search<'a> {
     demand: Demand,
 }
 
-/// Decides for whom others yield, and who.
-pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue) -> Vec<Decision> {
-    let live = &pass.index.live;
+/// Decides for whom others yield, and who; `live` is who could, as of now.
+pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Decision> {
     if !live.could_anybody_yield() {
         return Vec::new();
     }
@@ -57,7 +58,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue) -> Vec<Decision> {
         looks += 1;
         trial.step(1);
         let before = trial.steps();
-        match look(pass, &mut trial, &mut searches, rank.job, key) {
+        match look(pass, live, &mut trial, &mut searches, rank.job, key) {
             Look::Yields(decision) => decisions.push(decision),
             Look::Waits => {}
             Look::Nobody => {
@@ -88,12 +89,13 @@ enum Look {
 
 fn look<'a, 'q>(
     pass: &Pass<'a>,
+    live: &'a Live,
     trial: &mut Trial<'a>,
     searches: &mut BTreeMap<Class<'q>, Search<'a>>,
     id: JobId,
     key: &'q BucketKey,
 ) -> Look {
-    let (facts, live) = (pass.facts, &pass.index.live);
+    let facts = pass.facts;
     let Some(job) = facts.jobs.get(&id).filter(|job| is_known(&job.ask)) else {
         return Look::NoRight;
     };
@@ -101,11 +103,16 @@ fn look<'a, 'q>(
     if crate::sieve::closing(facts, &job.ask, pass.at).next().is_some() {
         return Look::NoRight;
     }
-    let Some(claimant) = claimant(pass, id, &job.ask, &key.need, priority(job, pass.at)) else {
+    let Some(claimant) = claimant(pass, live, (id, job), &key.need) else {
         return Look::NoRight;
     };
     let reclaim = &facts.policy.reclaim;
-    let grounds = Grounds { spot: reclaim.spot, priority: reclaim.priority, quota: reclaim.quota };
+    let grounds = Grounds {
+        spot: reclaim.spot,
+        priority: reclaim.priority,
+        quota: reclaim.quota,
+        order: ByTurn::new(&facts.policy, pass.at),
+    };
     let right = |trial: &Trial<'_>, manner| Right::new(trial, claimant, manner, pass.at.0);
     let ends = right(trial, Manner::End(grounds));
     let may_move = reclaim.moves_max > 0;
@@ -149,13 +156,19 @@ fn look<'a, 'q>(
     look
 }
 
-fn claimant(pass: &Pass<'_>, id: JobId, ask: &Ask, need: &Need, priority: i32) -> Option<Claimant> {
+fn claimant(
+    pass: &Pass<'_>,
+    live: &Live,
+    (id, job): (JobId, &JobFacts),
+    need: &Need,
+) -> Option<Claimant> {
     let each = admit::each(pass.index, need);
     Some(Claimant {
         job: id.0,
-        tenant: pass.index.live.tenant(&ask.tenant)?,
-        priority,
-        spot: ask.when.market == Market::Spot,
+        tenant: live.tenant(&job.ask.tenant)?,
+        priority: priority(job, pass.at),
+        spot: job.ask.when.market == Market::Spot,
+        turn: turn::turn(&pass.facts.policy, job, pass.at),
         held: each.times(need.min.into()),
     })
 }
@@ -179,8 +192,9 @@ fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<
     let ground = |ground: Ground| match ground {
         Ground::Spot => 0,
         Ground::Priority => 1,
-        Ground::Quota => 2,
-        Ground::Move => 3,
+        Ground::Order => 2,
+        Ground::Quota => 3,
+        Ground::Move => 4,
     };
     let grounds = ending.victims.iter().map(|victim| victim.ground);
     Some(Decision::Preempt {

@@ -12,6 +12,7 @@ use crate::facts::{Facts, Hold, JobFacts, NodeState};
 use crate::index::is_healthy;
 use crate::need::{Need, WHOLE};
 use crate::order::priority;
+use crate::order::turn::{self, Turn};
 use crate::shape::Class;
 use polder_model::{
     DeviceId, JobId, Lease, LeaseId, Market, Mechanism, NodeId, Spot, Tenant, TenantPath, Timestamp,
@@ -38,8 +39,9 @@ pub(crate) struct Live {
     /// of no use to anybody else until all are gone.
     cut: BTreeMap<(usize, usize), u32>,
     cut_by: BTreeMap<JobId, Vec<(usize, usize)>>,
-    /// When the priority of jobs in here ends.
-    expiring: BTreeSet<(Timestamp, JobId)>,
+    /// When jobs in here next stand elsewhere by themselves: their priority ends, or their turn is
+    /// another one.
+    changing: BTreeSet<(Timestamp, JobId)>,
 }
 
 /// A node's name and what its devices are.
@@ -60,14 +62,15 @@ struct Entry {
     first: Option<LeaseId>,
     started_at: Option<Timestamp>,
     priority: i32,
+    turn: Turn,
     ripe: Option<Timestamp>,
-    expiry: Option<Timestamp>,
+    change: Option<Timestamp>,
 }
 
 /// Whether anybody ever yields: what is in here is needed by nobody else.
 pub(crate) fn is_on(facts: &Facts) -> bool {
     let reclaim = &facts.policy.reclaim;
-    reclaim.priority || reclaim.quota || reclaim.spot || reclaim.moves_max > 0
+    reclaim.priority || reclaim.quota || reclaim.spot || reclaim.order || reclaim.moves_max > 0
 }
 
 /// Whether a job holds leases that nothing ends.
@@ -167,8 +170,9 @@ impl Live {
         }
     }
 
-    /// Takes in what changed of a job; its leases must be among the facts already.
-    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+    /// Takes in what changed of a job, as it stands at `now`; its leases must be among the facts
+    /// already.
+    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts, now: Timestamp) {
         if !is_on(facts) {
             return;
         }
@@ -184,16 +188,18 @@ impl Live {
             self.remove_job(id);
             return;
         }
-        let priority = priority(job, facts.now);
+        let priority = priority(job, now);
+        let turn = turn::turn(&facts.policy, job, now);
         let started_at = work.and_then(|hold| hold.started_at);
-        let facts_of = self.gang_facts(facts, (id, job), work, priority);
+        let facts_of = self.gang_facts(facts, (id, job), work, (priority, turn));
         let ripe = facts_of
             .yields
             .map(|yields| Timestamp(facts_of.started_at.saturating_add(yields.runtime_min)));
         let when = &job.ask.when;
-        let expiry =
-            when.priority_expiry.filter(|expiry| when.priority != 0 && *expiry > facts.now);
-        let entry = Entry { first, started_at, priority, ripe, expiry };
+        let expiry = when.priority_expiry.filter(|expiry| when.priority != 0 && *expiry > now);
+        let change =
+            expiry.into_iter().chain(turn::next_change(facts, job, job.served_before, now)).min();
+        let entry = Entry { first, started_at, priority, turn, ripe, change };
         if self.jobs.get(&id) == Some(&entry) {
             return;
         }
@@ -215,7 +221,7 @@ impl Live {
         }
         self.running.add_gang(facts_of, members);
         self.ripening.extend(ripe.map(|ripe| (ripe, id)));
-        self.expiring.extend(expiry.map(|expiry| (expiry, id)));
+        self.changing.extend(change.map(|change| (change, id)));
         self.jobs.insert(id, entry);
     }
 
@@ -224,7 +230,7 @@ impl Live {
         facts: &Facts,
         (id, job): (JobId, &JobFacts),
         work: Option<&Hold>,
-        priority: i32,
+        (priority, turn): (i32, Turn),
     ) -> GangFacts {
         let spot = job.ask.when.market == Market::Spot;
         let ask = &job.ask.yields;
@@ -242,6 +248,7 @@ impl Live {
             tenant: self.tenant_of(&job.ask.tenant),
             priority,
             spot,
+            turn,
             yields: Some(yields).filter(|_| work.is_some() && may),
             started_at: work.map_or(0, began),
             // A gang that runs cannot shrink yet: it yields as a whole.
@@ -323,14 +330,25 @@ impl Live {
         if let Some(entry) = self.jobs.remove(&id) {
             self.running.remove_gang(id.0);
             entry.ripe.map(|ripe| self.ripening.remove(&(ripe, id)));
-            entry.expiry.map(|expiry| self.expiring.remove(&(expiry, id)));
+            entry.change.map(|change| self.changing.remove(&(change, id)));
         }
     }
 
-    /// Jobs whose priority has ended by `at`.
-    pub(crate) fn expired(&self, at: Timestamp) -> Vec<JobId> {
-        let due = self.expiring.range(..=(at, JobId(u64::MAX)));
+    /// Jobs that stand elsewhere by `at`, the first to change first.
+    pub(crate) fn changed(&self, at: Timestamp) -> Vec<JobId> {
+        let due = self.changing.range(..=(at, JobId(u64::MAX)));
         due.map(|(_, id)| *id).collect()
+    }
+
+    /// The first moment after `after` at which a job stands elsewhere.
+    pub(crate) fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
+        let later = Timestamp(after.0.saturating_add(1));
+        self.changing.range((later, JobId(0))..).next().map(|(at, _)| *at)
+    }
+
+    /// Every job in here.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.jobs.keys().copied()
     }
 
     /// The first moment after `after` at which work may yield that might not before.
@@ -442,6 +460,6 @@ impl PartialEq for Live {
     fn eq(&self, other: &Self) -> bool {
         self.said() == other.said()
             && self.ripening == other.ripening
-            && self.expiring == other.expiring
+            && self.changing == other.changing
     }
 }

@@ -4,6 +4,7 @@ use super::Standing;
 use super::running::{Gang, Running};
 use super::trial::Trial;
 use crate::Held;
+use crate::order::turn::{ByTurn, Turn};
 use polder_model::Ground;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ pub(crate) struct Claimant {
     /// While it holds; waiting adds nothing to it.
     pub(crate) priority: i32,
     pub(crate) spot: bool,
+    /// Where the order puts it, if work yields by it.
+    pub(crate) turn: Turn,
     /// What its whole gang will hold.
     pub(crate) held: Held,
 }
@@ -26,6 +29,8 @@ pub(crate) struct Grounds {
     pub(crate) spot: bool,
     pub(crate) priority: bool,
     pub(crate) quota: bool,
+    /// How turns compare, where work yields by the order.
+    pub(crate) order: Option<ByTurn>,
 }
 
 /// What a claimant may take.
@@ -81,7 +86,8 @@ impl Right {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let of = |right: &Self| {
             let claimant = &right.claimant;
-            (claimant.tenant, claimant.priority, claimant.spot, right.manner, right.now)
+            let Claimant { tenant, priority, spot, turn, .. } = claimant;
+            (*tenant, *priority, *spot, *turn, right.manner, right.now)
         };
         of(self) == of(other)
             && self.entitled == other.entitled
@@ -93,13 +99,19 @@ impl Right {
     /// which never says no wrongly.
     pub(crate) fn could(&self, running: &Running) -> bool {
         let Manner::End(grounds) = self.manner else { return !running.tiers.is_empty() };
-        let Claimant { spot, priority, .. } = self.claimant;
-        if grounds.spot && !spot && running.tiers.keys().any(|(theirs, _)| *theirs) {
+        let Claimant { spot, priority, turn, .. } = self.claimant;
+        if grounds.spot && !spot && running.latest().any(|(theirs, ..)| theirs) {
+            return true;
+        }
+        let behind = |by: ByTurn, (theirs, of, latest): (bool, i32, Turn)| {
+            (theirs || !spot) && of <= priority && by.yields(&latest, &turn, true)
+        };
+        if grounds.order.is_some_and(|by| running.latest().any(|tier| behind(by, tier))) {
             return true;
         }
         let is_entitled = grounds.quota && self.entitled.iter().any(|(_, entitled)| *entitled);
-        let lower = |(theirs, of): &(bool, i32)| (*theirs || !spot) && *of < priority;
-        let outranks = grounds.priority && running.tiers.keys().any(lower);
+        let lower = |(theirs, of, _): (bool, i32, Turn)| (theirs || !spot) && of < priority;
+        let outranks = grounds.priority && running.latest().any(lower);
         if !is_entitled && !outranks {
             return false;
         }
@@ -141,6 +153,11 @@ impl Right {
         }
         if grounds.priority && facts.priority < self.claimant.priority {
             return Some(Ground::Priority);
+        }
+        let one_tenant = facts.tenant == self.claimant.tenant;
+        let behind = |by: ByTurn| by.yields(&facts.turn, &self.claimant.turn, one_tenant);
+        if facts.priority <= self.claimant.priority && grounds.order.is_some_and(behind) {
+            return Some(Ground::Order);
         }
         let entitled = grounds.quota && reach.entitled && !self.claimant.spot;
         entitled.then_some(Ground::Quota)

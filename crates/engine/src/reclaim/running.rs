@@ -10,6 +10,7 @@ use super::cover::{Cover, Share};
 use super::room::{Room, Rooms};
 use crate::Held;
 use crate::need::WHOLE;
+use crate::order::turn::Turn;
 use polder_model::Bytes;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,8 +23,8 @@ pub(crate) struct Running {
     gangs: Slots<Gang>,
     members: Slots<Member>,
     by_job: BTreeMap<u64, usize>,
-    /// How many gangs that yield there are, by whether they are spot and by priority.
-    pub(crate) tiers: BTreeMap<(bool, i32), u32>,
+    /// How many gangs that yield there are, by whether they are spot, by priority and by turn.
+    pub(crate) tiers: BTreeMap<(bool, i32, Turn), u32>,
 }
 
 /// One node.
@@ -73,6 +74,7 @@ pub(crate) struct GangFacts {
     pub(crate) tenant: usize,
     pub(crate) priority: i32,
     pub(crate) spot: bool,
+    pub(crate) turn: Turn,
     /// Absent when it never yields.
     pub(crate) yields: Option<Yields>,
     /// Microseconds since 1970 when it started, or was granted if it has not.
@@ -158,7 +160,8 @@ impl<T> Slots<T> {
 
 impl GangFacts {
     pub(crate) fn standing(&self) -> Standing {
-        Standing { spot: self.spot, priority: Reverse(self.priority), job: self.job }
+        let (spot, turn, job) = (self.spot, self.turn, self.job);
+        Standing { spot, priority: Reverse(self.priority), turn, job }
     }
 
     /// What ending one of its members at `now` comes to.
@@ -299,6 +302,15 @@ impl Running {
         }
     }
 
+    /// Spot or not and priority of gangs that yield, and the latest turn of each such kind.
+    pub(crate) fn latest(&self) -> impl Iterator<Item = (bool, i32, Turn)> + '_ {
+        let last = self.tiers.last_key_value().map(|(tier, _)| *tier);
+        std::iter::successors(last, |(spot, priority, _)| {
+            let first = (*spot, *priority, Turn::FIRST);
+            self.tiers.range(..first).next_back().map(|(tier, _)| *tier)
+        })
+    }
+
     pub(crate) fn gang(&self, gang: usize) -> Option<&Gang> {
         self.gangs.get(gang)
     }
@@ -327,7 +339,7 @@ impl Running {
     pub(crate) fn add_gang(&mut self, facts: GangFacts, members: Vec<MemberFacts>) {
         let (job, tenant, standing) = (facts.job, facts.tenant, facts.standing());
         if facts.yields.is_some() {
-            *self.tiers.entry((facts.spot, facts.priority)).or_default() += 1;
+            *self.tiers.entry((facts.spot, facts.priority, facts.turn)).or_default() += 1;
         }
         let mut held = Held::default();
         members.iter().for_each(|member| held.add(member.held()));
@@ -372,7 +384,7 @@ impl Running {
     pub(crate) fn remove_gang(&mut self, job: u64) -> Option<GangFacts> {
         let place = self.by_job.remove(&job)?;
         let gang = self.gangs.remove(place)?;
-        let tier = (gang.facts.spot, gang.facts.priority);
+        let tier = (gang.facts.spot, gang.facts.priority, gang.facts.turn);
         if gang.facts.yields.is_some()
             && let Some(gangs) = self.tiers.get_mut(&tier)
         {

@@ -14,11 +14,13 @@ use super::running::{GangFacts, MemberFacts, Running, Yields};
 use super::select::{Ending, Found, Front, Place};
 use super::trial::Trial;
 use crate::Held;
+use crate::order::turn::{ByTurn, Turn};
 use polder_model::{Bytes, Ground};
 use proptest::prelude::*;
 
 /// All grounds count.
-const ALL: Grounds = Grounds { spot: true, priority: true, quota: true };
+const ALL: Grounds =
+    Grounds { spot: true, priority: true, quota: true, order: Some(ByTurn::first()) };
 /// Memory of every device in these tests.
 const MEMORY: u64 = 16;
 /// The tenants: the parent of each, which comes before it.
@@ -68,6 +70,7 @@ impl Job {
             tenant: facts.tenant,
             priority: facts.priority,
             spot: facts.spot,
+            turn: facts.turn,
             held,
         }
     }
@@ -153,6 +156,7 @@ prop_compose! {
         tenant in 0..PARENTS.len(),
         priority in 0i32..3,
         spot in prop::bool::weighted(0.25),
+        served in 0i64..9,
         yields in prop::option::weighted(0.85, (0u64..60, prop::option::of(1u64..80), 0u64..40)),
         started_at in 0u64..100,
         fewer in 0u32..3,
@@ -165,6 +169,7 @@ prop_compose! {
             tenant,
             priority,
             spot,
+            turn: Turn::of(served),
             yields,
             started_at,
             min,

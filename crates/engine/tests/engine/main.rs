@@ -18,6 +18,7 @@ mod properties;
 mod rules;
 mod scale;
 mod together;
+mod turns;
 mod what_if;
 mod world;
 mod yields;

@@ -5,7 +5,7 @@ use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
     Ask, Decision, Event, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
-    Market, Micros, Outcome, Quota, Reclaim, Share, TenantPath, Timestamp,
+    Market, Micros, Order, Outcome, Quota, Reclaim, Share, TenantPath, Term, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -66,8 +66,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..3, 0u32..5).prop_map(|(node, how)| Op::Report(node, how)),
         1 => (0usize..3, prop::option::of(0u64..3000)).prop_map(|(t, q)| Op::Quota(t, q)),
         1 => (0usize..3, 0u64..4000).prop_map(|(t, share)| Op::Share(t, share)),
-        1 => (0u32..32).prop_map(Op::Yields),
+        1 => (0u32..128).prop_map(Op::Yields),
         1 => (0u64..40).prop_map(Op::Wait),
+        1 => (0u64..20_000).prop_map(Op::Wait),
         1 => Just(Op::TakeOver),
         1 => (0u64..40).prop_map(Op::Nonsense),
     ]
@@ -81,9 +82,9 @@ fn pool() -> World {
     world
 }
 
-fn pool_that_yields() -> World {
+fn pool_that_yields(order: u32) -> World {
     let mut world = pool();
-    do_op(&mut world, &Op::Yields(0b10111));
+    do_op(&mut world, &Op::Yields(order | 0b10111));
     do_op(&mut world, &Op::Share(1, 3000));
     do_op(&mut world, &Op::Share(2, 2000));
     world
@@ -175,10 +176,19 @@ fn do_op(world: &mut World, op: &Op) {
         }
         Op::Yields(bits) => {
             let mut policy = world.engine.policy().clone();
+            let by = match bits >> 5 {
+                0 => vec![Term::Priority],
+                1 => vec![Term::Priority, Term::Gittins],
+                2 => vec![Term::LeastService],
+                _ => vec![Term::FairShare, Term::LeastService, Term::Arrival],
+            };
+            let wait_max = (bits & 64 > 0).then_some(Micros::from_secs(3000));
+            policy.order = Order { by, wait_max, ..Order::default() };
             policy.reclaim = Reclaim {
                 priority: bits & 1 > 0,
                 quota: bits & 2 > 0,
                 spot: bits & 4 > 0,
+                order: *bits >= 32,
                 runtime_min: Micros::from_secs(u64::from(bits & 8)),
                 moves_max: bits & 16,
             };
@@ -260,9 +270,9 @@ proptest! {
     #[test]
     fn any_history_keeps_every_promise(
         ops in prop::collection::vec(op(), 1..120),
-        yields in any::<bool>(),
+        yields in prop::option::of(0u32..4),
     ) {
-        let mut world = if yields { pool_that_yields() } else { pool() };
+        let mut world = yields.map_or_else(pool, |order| pool_that_yields(order << 5));
         for op in &ops {
             do_op(&mut world, op);
         }
@@ -279,7 +289,7 @@ proptest! {
         for op in &ops {
             do_op(&mut world, op);
         }
-        let mut replayed = Engine::new(world.engine.policy().clone());
+        let mut replayed = Engine::new(polder_engine::Policy::default());
         let mut resumed = replayed.clone();
         for (place, (at, event)) in world.journal.iter().enumerate() {
             if place == cut {

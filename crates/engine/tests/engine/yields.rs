@@ -29,8 +29,14 @@ impl Yielding for Ask {
     }
 }
 
-const ALL: Reclaim =
-    Reclaim { priority: true, quota: true, spot: true, runtime_min: Micros(0), moves_max: 0 };
+const ALL: Reclaim = Reclaim {
+    priority: true,
+    quota: true,
+    spot: true,
+    order: false,
+    runtime_min: Micros(0),
+    moves_max: 0,
+};
 
 /// Two nodes of two devices, two tenants, and this policy.
 fn pool(reclaim: Reclaim) -> World {

@@ -99,6 +99,11 @@ impl Policy {
             let (setting, needs) = ("backfill.believe".into(), "backfill.reserved".into());
             return Err(PolicyError::NoEffect { setting, needs });
         }
+        if self.reclaim.order && !self.orders().any(Order::ranks_jobs) {
+            let setting = "reclaim.order".to_owned();
+            let needs = "a term beside priority and fair_share in the order".to_owned();
+            return Err(PolicyError::NoEffect { setting, needs });
+        }
         range("reclaim.runtime_min", self.reclaim.runtime_min.0.into(), 0, year)?;
         range("reclaim.moves_max", self.reclaim.moves_max.into(), 0, 64)?;
         for (class, pool) in &self.classes {

@@ -90,6 +90,12 @@ pub enum BlendTerm {
 }
 
 impl Order {
+    /// Whether it tells jobs of one tenant and one priority apart, other than by who came first.
+    pub(super) fn ranks_jobs(&self) -> bool {
+        let ranks = |term: &Term| !matches!(term, Term::Priority | Term::FairShare);
+        self.wait_max.is_some() || self.ageing.is_some() || self.by.iter().any(ranks)
+    }
+
     pub(super) fn check(&self, field: &str) -> Result<(), PolicyError> {
         let (number, max) = (self.by.len(), ORDER_TERMS_MAX);
         if !(1..=max).contains(&number) {

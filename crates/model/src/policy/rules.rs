@@ -119,6 +119,9 @@ pub struct Reclaim {
     pub quota: bool,
     /// Spot yields to whatever is not.
     pub spot: bool,
+    /// Work that runs yields to a job that the order puts before it, among those of no higher
+    /// priority. Device-time counts in octaves, half of it for work that runs.
+    pub order: bool,
     /// Everybody may run this long first, whatever their own minimum.
     pub runtime_min: Micros,
     /// Most jobs moved to make room for one; 0 moves none.
@@ -127,7 +130,14 @@ pub struct Reclaim {
 
 impl Default for Reclaim {
     fn default() -> Self {
-        Self { priority: false, quota: false, spot: false, runtime_min: Micros(0), moves_max: 0 }
+        Self {
+            priority: false,
+            quota: false,
+            spot: false,
+            order: false,
+            runtime_min: Micros(0),
+            moves_max: 0,
+        }
     }
 }
 

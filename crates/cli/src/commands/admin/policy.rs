@@ -36,6 +36,7 @@ A policy file is TOML; every key may be left out:
   priority = true                 # lower priority yields to higher
   quota = true                    # who holds more than deserved yields to who holds less
   spot = true                     # spot yields to whatever is not
+  order = true                    # who is behind in the order yields to who is before
   runtime_min = \"5m\"
   moves_max = 2
   [classes.training]

@@ -6,6 +6,7 @@ use super::super::running::MemberFacts;
 use super::super::select::{Ending, Found, Front};
 use super::super::trial::Trial;
 use super::{Job, Pool, naive, pool};
+use crate::order::turn::Turn;
 use polder_model::Ground;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -13,26 +14,33 @@ use std::collections::BTreeSet;
 /// Far more steps than any of these pools can take.
 const STEPS_MAX: usize = 2000;
 
+/// Octaves of device-time in these sequences.
+const SERVED_MAX: i64 = 1 << 12;
+
 /// Which reasons a sequence may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Only {
     Any,
     Spot,
     Priority,
+    Order,
     Quota,
 }
 
 /// Makes pools in which a single reason can apply.
 fn narrow(pool: &mut Pool, only: Only) {
     for job in &mut pool.jobs {
-        if matches!(only, Only::Priority | Only::Quota) {
+        if matches!(only, Only::Priority | Only::Order | Only::Quota) {
             job.facts.spot = false;
         }
-        if matches!(only, Only::Spot | Only::Quota) {
+        if matches!(only, Only::Spot | Only::Order | Only::Quota) {
             job.facts.priority = 0;
         }
+        if matches!(only, Only::Spot | Only::Priority | Only::Quota) {
+            job.facts.turn = Turn::default();
+        }
     }
-    if matches!(only, Only::Spot | Only::Priority) {
+    if matches!(only, Only::Spot | Only::Priority | Only::Order) {
         pool.tenants.iter_mut().for_each(|tenant| tenant.0 = None);
     }
 }
@@ -69,6 +77,7 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
                     Only::Any => continue,
                     Only::Spot => Ground::Spot,
                     Only::Priority => Ground::Priority,
+                    Only::Order => Ground::Order,
                     Only::Quota => Ground::Quota,
                 };
                 assert_eq!(victim.ground, expected);
@@ -126,6 +135,25 @@ fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
     moves
 }
 
+/// Work that runs passes an octave now and then; whether any can still do so.
+fn serve(pool: &mut Pool, only: Only, changed: &mut bool) -> bool {
+    if !matches!(only, Only::Any | Only::Order) {
+        return false;
+    }
+    let now = pool.now;
+    let running = pool.jobs.iter_mut().filter(|job| job.runs());
+    let mut running: Vec<&mut Job> =
+        running.filter(|job| job.facts.turn.served() < SERVED_MAX).collect();
+    for job in &mut running {
+        let (served, since) = (job.facts.turn.served(), job.facts.started_at);
+        if (now - since) / 7 % 3 == 2 {
+            job.facts.turn = Turn::of((2 * served).max(1));
+            *changed = true;
+        }
+    }
+    !running.is_empty()
+}
+
 /// Steps by whoever `choices` says, then by everybody, until nobody who waits can do anything.
 fn run(mut pool: Pool, only: Only, choices: &[usize]) {
     narrow(&mut pool, only);
@@ -133,6 +161,12 @@ fn run(mut pool: Pool, only: Only, choices: &[usize]) {
     let mut choices = choices.iter();
     loop {
         pool.now += 7;
+        let mut changed = false;
+        let serves = serve(&mut pool, only, &mut changed);
+        if changed {
+            // Standings are others now: what ran before may run again.
+            seen.clear();
+        }
         let waiting: Vec<usize> =
             (0..pool.jobs.len()).filter(|place| !pool.jobs[*place].runs()).collect();
         let first = choices.next().copied().unwrap_or(0) % waiting.len().max(1);
@@ -143,7 +177,8 @@ fn run(mut pool: Pool, only: Only, choices: &[usize]) {
             let young = |job: &Job| {
                 job.facts.yields.is_some_and(|y| pool.now < job.facts.started_at + y.runtime_min)
             };
-            if pool.jobs.iter().any(|job| job.runs() && young(job)) {
+            let later = serves && !waiting.is_empty();
+            if later || pool.jobs.iter().any(|job| job.runs() && young(job)) {
                 continue;
             }
             return;
@@ -168,6 +203,7 @@ proptest! {
             3 => Just(Only::Any),
             1 => Just(Only::Spot),
             1 => Just(Only::Priority),
+            2 => Just(Only::Order),
             2 => Just(Only::Quota),
         ],
     ) {

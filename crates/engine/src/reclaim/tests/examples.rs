@@ -7,6 +7,7 @@ use super::super::select::{Found, Front};
 use super::super::trial::Trial;
 use super::super::{moves, select};
 use super::{Job, Pool, fits, grounds};
+use crate::order::turn::Turn;
 use polder_model::Ground;
 
 const NODE: (usize, u64, u64) = (4, 64, 64);
@@ -22,6 +23,7 @@ fn job(number: u64, tenant: usize, tasks: u32, devices: u32) -> Job {
         tenant,
         priority: 0,
         spot: false,
+        turn: Turn::default(),
         yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
         started_at: 50,
         min: tasks,

@@ -7,6 +7,7 @@ use super::super::select::{Found, Front, commit};
 use super::super::trial::Trial;
 use super::devices;
 use crate::Held;
+use crate::order::turn::Turn;
 use polder_model::Bytes;
 
 /// `nodes` of 8 devices, each with a job of tenant 0, which deserves nothing; tenant 1 deserves all.
@@ -25,6 +26,7 @@ fn full(nodes: usize) -> Running {
                 tenant: 0,
                 priority: 0,
                 spot: false,
+                turn: Turn::default(),
                 yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
                 started_at: (node * 7 % 13) as u64,
                 min: 1,
@@ -48,7 +50,7 @@ fn claimant(job: u64, demand: &Demand) -> Claimant {
     let devices = u64::from(demand.tasks) * u64::from(demand.devices);
     let held =
         Held { devices, compute: devices * 1000, memory: Bytes(0), leases: demand.tasks.into() };
-    Claimant { job, tenant: 1, priority: 0, spot: false, held }
+    Claimant { job, tenant: 1, priority: 0, spot: false, turn: Turn::default(), held }
 }
 
 fn steps_for_a_gang(nodes: usize) -> u64 {

@@ -64,6 +64,10 @@ pub(super) fn ground(pool: &Pool, job: &Job, victim: &Job) -> Option<Ground> {
     if victim.facts.priority < job.facts.priority {
         return Some(Ground::Priority);
     }
+    let half = victim.facts.turn.served() / 2;
+    if victim.facts.priority <= job.facts.priority && job.facts.turn.served() < half {
+        return Some(Ground::Order);
+    }
     let deserving: Vec<(usize, u64)> = apart(&ours, &theirs)
         .into_iter()
         .filter_map(|tenant| Some((tenant, pool.tenants[tenant].0?)))

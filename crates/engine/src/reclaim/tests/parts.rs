@@ -6,13 +6,14 @@ use super::super::elastic::{Elastic, next_to_grow, next_to_shrink};
 use super::super::room::{Demand, Room, Rooms};
 use super::naive;
 use crate::Held;
+use crate::order::turn::Turn;
 use polder_model::Bytes;
 use proptest::prelude::*;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 fn standing(priority: i32, job: u64) -> Standing {
-    Standing { spot: false, priority: Reverse(priority), job }
+    Standing { spot: false, priority: Reverse(priority), turn: Turn::default(), job }
 }
 
 fn held(devices: u64, memory: u64) -> Held {
