@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
-    /// Devices touched, counted once per slice.
+    /// Devices held at once; each slice counts as one, also where two lie on the same device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub devices: Option<u32>,
     /// Sum of guaranteed compute in thousandths of a device; 2500 is two and a half devices.

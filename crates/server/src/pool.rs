@@ -1,7 +1,7 @@
 //! Opening a pool: take the folder, prove the journal, replay it, and begin a new epoch.
 
 use crate::clock::{Clock, ServerTime, system_clock};
-use crate::journal::{AppendError, Archive, Batch, Journal, JournalError, Reader, Storage};
+use crate::journal::{AppendError, Archive, Batch, Journal, JournalError, Reader, Storage, mark};
 use crate::state::{self, StateError, StateLock};
 use polder_engine::{ENGINE_VERSION, Engine, Policy};
 use polder_model::{Event, PoolId, Role, Tenant, TenantPath, Timestamp, User, UserName};
@@ -89,9 +89,11 @@ pub async fn open(options: OpenOptions) -> Result<Pool, OpenError> {
         Some(reader) => {
             let id = reader.pool().clone();
             let (engine, head, snapshot_seq) = replay(reader, policy).await?;
+            mark::check(&path, head.seq)?;
             (Journal::resume(&path, &storage, head).await?, engine, id, snapshot_seq, false)
         }
         None => {
+            mark::check(&path, 0)?;
             let random = state::random_hex(6);
             let random = random
                 .map_err(|source| StateError::Unusable { path: "/dev/urandom".into(), source })?;

@@ -140,10 +140,12 @@ pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeErr
 }
 
 /// Takes the socket away and then lets go of the folder, in this order: the next server makes its
-/// own socket as soon as it has the folder.
+/// own socket as soon as it has the folder. A folder that was made anew is another server's.
 fn leave(socket: &Path, lock: StateLock) {
-    // A socket that nobody answers on says the same, later.
-    let _ = std::fs::remove_file(socket);
+    if lock.is_still_there() {
+        // A socket that nobody answers on says the same, later.
+        let _ = std::fs::remove_file(socket);
+    }
     drop(lock);
 }
 

@@ -43,7 +43,20 @@ pub enum StateError {
 /// happens to the process.
 #[derive(Debug)]
 pub(crate) struct StateLock {
-    _file: File,
+    path: PathBuf,
+    file: File,
+}
+
+impl StateLock {
+    /// Whether the folder is still the one that was taken: somebody may have removed it and made it
+    /// anew, and then it is another server's.
+    pub(crate) fn is_still_there(&self) -> bool {
+        let (Ok(taken), Ok(there)) = (self.file.metadata(), fs::symlink_metadata(&self.path))
+        else {
+            return false;
+        };
+        (taken.dev(), taken.ino()) == (there.dev(), there.ino())
+    }
 }
 
 /// Makes the folder if needed and takes it for this process.
@@ -71,7 +84,7 @@ pub(crate) fn lock(folder: &Path) -> Result<StateLock, StateError> {
     }
     file.set_len(0).map_err(fail(&path))?;
     writeln!(file, "{}", std::process::id()).map_err(fail(&path))?;
-    Ok(StateLock { _file: file })
+    Ok(StateLock { path, file })
 }
 
 /// Makes sure that a file exists and that only its owner reads it. SQLite gives the files that it
@@ -123,6 +136,18 @@ mod tests {
         assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
         drop(first);
         lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_made_anew_is_not_the_one_that_was_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let first = lock(&state).unwrap();
+        assert!(first.is_still_there());
+        fs::remove_dir_all(&state).unwrap();
+        assert!(!first.is_still_there());
+        let second = lock(&state).unwrap();
+        assert!(second.is_still_there() && !first.is_still_there());
     }
 
     #[test]

@@ -187,7 +187,9 @@ async fn reopened(folder: &tempfile::TempDir) -> String {
 #[tokio::test]
 async fn other_users_cannot_read_the_journal() {
     let fixture = Fixture::start().await;
-    for file in ["journal.db", "journal.db-wal", "journal.db-shm", "token", "lock"] {
+    for file in
+        ["journal.db", "journal.db-wal", "journal.db-shm", "journal.db-mark", "token", "lock"]
+    {
         let mode =
             std::fs::metadata(fixture.folder.path().join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{file} is {mode:o}");

@@ -1,10 +1,14 @@
 //! Opening a pool: once at a time, and only what is whole.
 #![allow(clippy::unwrap_used, reason = "a test fails where it stands")]
 
+mod support;
+
+use hyper::StatusCode;
 use polder_model::Timestamp;
 use polder_server::{OpenOptions, Pool, open};
 use std::path::Path;
 use std::sync::Arc;
+use support::{Fixture, job};
 
 async fn try_open(folder: &Path) -> Result<Pool, String> {
     open(OpenOptions::new(folder)).await.map_err(|error| error.to_string())
@@ -74,4 +78,80 @@ async fn a_damaged_journal_is_named_and_kept() {
     std::fs::write(&path, b"not a database, but longer than a header would have to be").unwrap();
     let error = try_open(folder.path()).await.err().unwrap();
     assert!(error.contains("is not a Polder journal"), "{error}");
+}
+
+/// The files of a server that has acknowledged jobs and then dies: copied while it lives, changed by
+/// `damage`, and left for the next server.
+async fn after_a_death(damage: impl Fn(&Path)) -> (tempfile::TempDir, Result<Pool, String>) {
+    let fixture = Fixture::start().await;
+    for _ in 0..8 {
+        let (status, body) = fixture.client().post("/api/v1/jobs", job(100)).await;
+        assert_eq!(status, StatusCode::CREATED, "{body}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["journal.db", "journal.db-wal", "journal.db-mark"] {
+        std::fs::copy(fixture.folder.path().join(file), folder.path().join(file)).unwrap();
+    }
+    damage(folder.path());
+    let opened = try_open(folder.path()).await;
+    (folder, opened)
+}
+
+async fn check_lost(damage: impl Fn(&Path)) {
+    let (folder, opened) = after_a_death(damage).await;
+    let error = opened.err().unwrap();
+    assert!(error.contains("journal.db ends at event"), "{error}");
+    assert!(error.contains("was acknowledged") && error.contains("nothing was changed"), "{error}");
+    let again = try_open(folder.path()).await.err().unwrap();
+    assert_eq!(again, error, "looking at it changed it");
+}
+
+#[tokio::test]
+async fn a_death_alone_loses_nothing() {
+    let (_folder, opened) = after_a_death(|_| ()).await;
+    let pool = opened.unwrap();
+    assert_eq!(pool.engine().jobs().count(), 8);
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_damaged_tail_is_named_and_kept() {
+    let wal = |folder: &Path| folder.join("journal.db-wal");
+    // A byte in the middle of the log, which SQLite takes for the log's end.
+    check_lost(|folder| {
+        let mut bytes = std::fs::read(wal(folder)).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(wal(folder), bytes).unwrap();
+    })
+    .await;
+    check_lost(|folder| {
+        let bytes = std::fs::read(wal(folder)).unwrap();
+        std::fs::write(wal(folder), &bytes[..bytes.len() / 2]).unwrap();
+    })
+    .await;
+    check_lost(|folder| std::fs::remove_file(wal(folder)).unwrap()).await;
+    check_lost(|folder| {
+        std::fs::remove_file(wal(folder)).unwrap();
+        std::fs::remove_file(folder.join("journal.db")).unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_backup_is_taken_once_the_mark_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    try_open(folder.path()).await.unwrap().close().await;
+    let path = folder.path().join("journal.db");
+    let backup = std::fs::read(&path).unwrap();
+    try_open(folder.path()).await.unwrap().close().await;
+    std::fs::write(&path, &backup).unwrap();
+    let error = try_open(folder.path()).await.err().unwrap();
+    assert!(error.contains("put a backup in its place (without"), "{error}");
+    assert!(error.contains("-mark"), "{error}");
+    std::fs::remove_file(folder.path().join("journal.db-mark")).unwrap();
+    let pool = try_open(folder.path()).await.unwrap();
+    assert_eq!(pool.epoch(), 2);
+    pool.engine().tenants().next().expect("the backup's tenant");
+    pool.close().await;
 }

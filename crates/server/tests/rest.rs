@@ -212,12 +212,22 @@ async fn tenants_and_users_come_and_go() {
     fine(client.delete("/api/v1/users/ada").await);
     refused(client.delete("/api/v1/users/ada").await, 404, "ada");
     fine(client.delete("/api/v1/tenants/lab/ocr").await);
-    let audit = fine(client.get("/api/v1/audit?limit=3").await);
+    let own = fine(client.get("/api/v1/users").await)["users"][0]["name"].clone();
+    let own = format!("/api/v1/users/{}", own.as_str().unwrap());
+    refused(client.delete(&own).await, 409, "who is its admin whatever");
+    let user = json!({ "role": "viewer", "tenants": ["default"] });
+    refused(client.put(&own, user).await, 409, "who is its admin whatever");
+    let user = json!({ "role": "admin", "tenants": ["default", "lab"] });
+    fine(client.put(&own, user).await);
+    let audit = fine(client.get("/api/v1/audit?limit=6").await);
     let actions: Vec<_> =
         audit["rows"].as_array().unwrap().iter().map(|row| row["action"].clone()).collect();
-    assert_eq!(actions, ["tenant.remove", "user.remove", "user.remove"]);
+    let own = ["user.set", "user.set", "user.remove"];
+    assert_eq!(actions[..3], own);
+    assert_eq!(actions[3..], ["tenant.remove", "user.remove", "user.remove"]);
     assert_eq!(audit["rows"][0]["result"], "ok");
-    assert!(audit["rows"][1]["result"].as_str().unwrap().contains("ada does not exist"));
+    assert!(audit["rows"][2]["result"].as_str().unwrap().contains("admin whatever"));
+    assert!(audit["rows"][4]["result"].as_str().unwrap().contains("ada does not exist"));
     let next = format!("/api/v1/audit?cursor={}", audit["cursor"].as_str().unwrap());
     assert_eq!(fine(client.get(&next).await)["rows"][0]["action"], "tenant.remove");
 }

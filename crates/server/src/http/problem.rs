@@ -159,6 +159,8 @@ impl From<WriteError> for ApiError {
             WriteError::Refused(refusal) => refused(&refusal, detail),
             WriteError::KeyReused { .. } => Self::conflict("key-reused", detail)
                 .help("send a new Idempotency-Key with a new job"),
+            WriteError::Owner { .. } => Self::conflict("owner", detail)
+                .help("run the server as another user, if this one should not be its admin"),
             WriteError::Stopping => Self::stopping(),
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 const NOTHING_CHANGED: &str = "nothing was changed; put a backup in its place (without the files \
-    that end in -wal and -shm), or start in another folder with --state; running tasks go on";
+    that end in -wal, -shm and -mark), or start in another folder with --state; running tasks go on";
 
 /// Why a journal could not be opened.
 #[derive(Debug, Error)]
@@ -52,6 +52,20 @@ pub enum JournalError {
         seq: u64,
         /// What is wrong with it.
         what: String,
+    },
+    /// It ends before what was acknowledged.
+    #[error(
+        "{path} ends at event {found}, but everything up to event {newest} was acknowledged: what \
+         is between is gone or damaged, in that file or in the one beside it that ends in -wal: \
+         {NOTHING_CHANGED}"
+    )]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+        /// Its last event; 0 when there is none.
+        found: u64,
+        /// The last event that somebody may have been told of.
+        newest: u64,
     },
     /// The engine refuses an event that was journaled.
     #[error("event {seq} of {path} cannot be replayed: {why}: {NOTHING_CHANGED}")]

@@ -6,6 +6,7 @@
 mod chain;
 mod error;
 mod export;
+pub(crate) mod mark;
 mod query;
 mod read;
 mod rows;
@@ -85,6 +86,7 @@ pub(crate) struct Journal {
     path: PathBuf,
     conn: SqliteConnection,
     head: Head,
+    mark: mark::Mark,
 }
 
 impl Journal {
@@ -114,6 +116,7 @@ impl Journal {
         let fail = |error| JournalError::from_sqlite(path, 0, error);
         // Environments of jobs are in it.
         crate::state::make_private(path).map_err(|error| fail(sqlx::Error::Io(error)))?;
+        let mark = mark::Mark::open(path).map_err(|error| fail(sqlx::Error::Io(error)))?;
         let options = storage
             .options(path)
             .create_if_missing(true)
@@ -121,7 +124,7 @@ impl Journal {
             .pragma("journal_size_limit", "67108864");
         let mut conn = options.connect().await.map_err(fail)?;
         migrate(&mut conn).await.map_err(fail)?;
-        Ok(Self { path: path.to_owned(), conn, head })
+        Ok(Self { path: path.to_owned(), conn, head, mark })
     }
 
     pub(crate) fn head(&self) -> &Head {
@@ -163,6 +166,7 @@ impl Journal {
         }
         rows::insert(&mut transaction, &batch.rows).await.map_err(fail)?;
         transaction.commit().await.map_err(fail)?;
+        self.mark.set(head.seq);
         self.head = head;
         Ok(envelopes)
     }
@@ -187,7 +191,7 @@ impl Journal {
 
     /// Keeps the engine as it is after the newest event, and forgets all but the newest snapshots.
     pub(crate) async fn snapshot(&mut self, engine: u32, body: &str) -> Result<(), AppendError> {
-        let Self { path, conn, head } = self;
+        let Self { path, conn, head, .. } = self;
         let fail = |source| AppendError::Storage { path: path.clone(), source };
         let mut transaction = conn.begin_with("BEGIN IMMEDIATE").await.map_err(fail)?;
         sqlx::query(

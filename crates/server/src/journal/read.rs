@@ -4,7 +4,7 @@ use super::chain::{self, Digest};
 use super::error::JournalError;
 use super::{APPLICATION_ID, LAYOUT, Storage};
 use polder_model::{EVENT_VERSION, Envelope, PoolId, Timestamp};
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection as Connection};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,6 @@ pub(crate) struct Snapshot {
     pub(crate) seq: u64,
     /// The engine, as JSON.
     pub(crate) body: String,
-    at: u64,
     digest: Digest,
 }
 
@@ -84,7 +83,7 @@ impl Reader {
     /// snapshot that is not as it was written is passed over.
     pub(crate) async fn snapshot(&mut self, engine: u32) -> Result<Option<Snapshot>, JournalError> {
         let rows = sqlx::query(
-            "SELECT seq, at, digest, body_digest, body FROM snapshots \
+            "SELECT seq, digest, body_digest, body FROM snapshots \
              WHERE engine = ? AND seq <= ? ORDER BY seq DESC",
         )
         .bind(engine)
@@ -93,80 +92,89 @@ impl Reader {
         .await
         .map_err(|error| JournalError::from_sqlite(&self.path, 0, error))?;
         for row in rows {
-            let body: String = row.get(4);
+            let body: String = row.get(3);
             let seq = unsigned(row.get(0));
-            if row.get::<Vec<u8>, _>(3) != chain::of(&[body.as_bytes()]) {
+            if row.get::<Vec<u8>, _>(2) != chain::of(&[body.as_bytes()]) {
                 tracing::warn!(seq, "a snapshot is damaged; replaying more events instead");
                 continue;
             }
-            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(2)) else { continue };
-            let at = unsigned(row.get(1));
-            return Ok(Some(Snapshot { seq, body, at, digest }));
+            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(1)) else { continue };
+            return Ok(Some(Snapshot { seq, body, digest }));
         }
         Ok(None)
     }
 
-    /// Goes on behind a snapshot instead of at the beginning.
+    /// Goes on behind a snapshot: proves everything before it, and that it was taken there.
     pub(crate) async fn skip_to(&mut self, snapshot: &Snapshot) -> Result<(), JournalError> {
-        let row = sqlx::query("SELECT epoch, digest FROM events WHERE seq = ?")
-            .bind(super::signed(snapshot.seq))
-            .fetch_optional(&mut self.conn)
-            .await
-            .map_err(|error| JournalError::from_sqlite(&self.path, snapshot.seq, error))?;
-        let Some(row) = row else {
-            return Err(self.corrupt(snapshot.seq, "it is missing"));
-        };
-        if row.get::<Vec<u8>, _>(1) != snapshot.digest {
+        while self.head.seq < snapshot.seq {
+            let rows = self.rows(snapshot.seq - self.head.seq).await?;
+            if rows.is_empty() {
+                return Err(self.corrupt(self.head.seq + 1, "it is missing"));
+            }
+            for row in &rows {
+                self.head = self.next(row)?;
+            }
+        }
+        if self.head.digest != snapshot.digest {
             return Err(self.corrupt(snapshot.seq, "it is not the one its snapshot was taken at"));
         }
-        self.head = Head {
-            seq: snapshot.seq,
-            epoch: unsigned(row.get(0)),
-            at: Timestamp(snapshot.at),
-            digest: snapshot.digest,
-        };
         Ok(())
     }
 
     /// The next events, each proved; empty at the end.
     pub(crate) async fn page(&mut self) -> Result<Vec<Envelope>, JournalError> {
+        let rows = self.rows(u64::MAX).await?;
+        rows.iter().map(|row| self.prove(row)).collect()
+    }
+
+    /// The next rows, at most so many and at most a page.
+    async fn rows(&mut self, most: u64) -> Result<Vec<SqliteRow>, JournalError> {
         let from = self.head.seq;
-        let rows = sqlx::query(
+        sqlx::query(
             "SELECT seq, epoch, at, version, body, digest FROM events \
              WHERE seq > ? ORDER BY seq LIMIT ?",
         )
         .bind(super::signed(from))
-        .bind(PAGE)
+        .bind(PAGE.min(super::signed(most)))
         .fetch_all(&mut self.conn)
         .await
-        .map_err(|error| JournalError::from_sqlite(&self.path, from + 1, error))?;
-        rows.iter().map(|row| self.prove(row)).collect()
+        .map_err(|error| JournalError::from_sqlite(&self.path, from + 1, error))
     }
 
-    fn prove(&mut self, row: &sqlx::sqlite::SqliteRow) -> Result<Envelope, JournalError> {
+    /// Where the chain is behind this row, if the row is the next of it.
+    fn next(&self, row: &SqliteRow) -> Result<Head, JournalError> {
         let wanted = self.head.seq + 1;
         let (seq, epoch, at) = (unsigned(row.get(0)), unsigned(row.get(1)), unsigned(row.get(2)));
         if seq != wanted {
             return Err(self.corrupt(wanted, "it is missing"));
         }
-        let found: i64 = row.get(3);
-        let version = match u32::try_from(found) {
-            Ok(version) if (1..=EVENT_VERSION).contains(&version) => version,
-            _ if found > i64::from(EVENT_VERSION) => {
-                let (path, known) = (self.path.clone(), EVENT_VERSION);
-                return Err(JournalError::NewerEvent { path, seq, found, known });
-            }
-            _ => return Err(self.corrupt(seq, &format!("no event has version {found}"))),
-        };
         let body: &str = row.get(4);
-        let digest = chain::next(&self.head.digest, seq, epoch, at, version, body);
+        let digest = chain::next(&self.head.digest, seq, epoch, at, self.version(row)?, body);
         if row.get::<Vec<u8>, _>(5) != digest {
             return Err(self.corrupt(seq, "its digest does not match what it holds"));
         }
-        let event = serde_json::from_str(body)
+        Ok(Head { seq, epoch, at: Timestamp(at), digest })
+    }
+
+    fn version(&self, row: &SqliteRow) -> Result<u32, JournalError> {
+        let (seq, found) = (unsigned(row.get(0)), row.get::<i64, _>(3));
+        match u32::try_from(found) {
+            Ok(version) if (1..=EVENT_VERSION).contains(&version) => Ok(version),
+            _ if found > i64::from(EVENT_VERSION) => {
+                let (path, known) = (self.path.clone(), EVENT_VERSION);
+                Err(JournalError::NewerEvent { path, seq, found, known })
+            }
+            _ => Err(self.corrupt(seq, &format!("no event has version {found}"))),
+        }
+    }
+
+    fn prove(&mut self, row: &SqliteRow) -> Result<Envelope, JournalError> {
+        let head = self.next(row)?;
+        let Head { seq, epoch, at, .. } = head;
+        let event = serde_json::from_str(row.get(4))
             .map_err(|error| self.corrupt(seq, &format!("it cannot be read: {error}")))?;
-        let at = Timestamp(at);
-        self.head = Head { seq, epoch, at, digest };
+        let version = self.version(row)?;
+        self.head = head;
         Ok(Envelope { seq, epoch, at, version, event })
     }
 

@@ -152,6 +152,30 @@ async fn a_damaged_snapshot_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_lies_before_a_snapshot_is_proved_too() {
+    let skipped = async |damage: Option<&'static str>| {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, mut journal) = journal(folder.path()).await;
+        journal.snapshot(1, "{}").await.unwrap();
+        journal.append(&batch(vec![user("e")])).await.unwrap();
+        if let Some(sql) = damage {
+            sqlx::raw_sql(sql).execute(journal.connection()).await.unwrap();
+        }
+        let mut reader = Reader::open(&path, &Storage::default()).await.unwrap().unwrap();
+        let snapshot = reader.snapshot(1).await.unwrap().unwrap();
+        reader.skip_to(&snapshot).await.map_err(|error| error.to_string())?;
+        Ok::<_, String>(reader.page().await.unwrap().len())
+    };
+    assert_eq!(skipped(None).await, Ok(1));
+    let error = skipped(Some("UPDATE events SET at = at + 1 WHERE seq = 2")).await.unwrap_err();
+    assert!(error.contains("damaged at event 2: its digest"), "{error}");
+    let error = skipped(Some("DELETE FROM events WHERE seq = 5")).await.unwrap_err();
+    assert!(error.contains("damaged at event 5: it is missing"), "{error}");
+    let error = skipped(Some("UPDATE snapshots SET digest = zeroblob(32)")).await.unwrap_err();
+    assert!(error.contains("not the one its snapshot was taken at"), "{error}");
+}
+
+#[tokio::test]
 async fn the_audit_log_only_grows() {
     let folder = tempfile::tempdir().unwrap();
     let (path, mut journal) = journal(folder.path()).await;

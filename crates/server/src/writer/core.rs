@@ -7,7 +7,7 @@ use crate::clock::ServerTime;
 use crate::journal::{Batch, Digest, EndRow, Row, digest_of};
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, PoolId,
+    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, PoolId, Role,
     TenantPath, Timestamp, User, UserName,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,6 +265,12 @@ impl Core {
                 let allowed = may(Action::Reserve);
                 self.change(allowed, Event::ReservationRemoved { name }, Written::Removed)
             }
+            Write::UserSet { name, change } if change.role != Role::Admin && is_owner(&name) => {
+                Ok(Err(WriteError::Owner { user: name }))
+            }
+            Write::UserRemove { name } if is_owner(&name) => {
+                Ok(Err(WriteError::Owner { user: name }))
+            }
             Write::UserSet { name, change } => {
                 let before = self.engine.users().find(|user| user.name == name);
                 let added_at = before.map_or_else(|| self.time.peek(), |user| user.added_at);
@@ -406,6 +412,11 @@ fn shorten(text: &str) -> String {
     text.chars().take(AUDIT_TEXT_MAX).collect()
 }
 
+/// Whether this user is the one as whom the server runs.
+fn is_owner(user: &UserName) -> bool {
+    *user == Caller::from_token().user
+}
+
 impl std::fmt::Display for WriteError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -415,6 +426,11 @@ impl std::fmt::Display for WriteError {
             Self::KeyReused { key, job } => write!(
                 f,
                 "idempotency key {key:?} already stands for job {job}, which was asked differently"
+            ),
+            Self::Owner { user } => write!(
+                f,
+                "the server runs as {user}, who is its admin whatever this list says: {user} \
+                 cannot be removed or given another role"
             ),
             Self::Stopping => f.write_str("the server is stopping"),
         }

@@ -82,6 +82,10 @@ pub(crate) enum WriteError {
         key: String,
         job: JobId,
     },
+    /// It would hide that this user, as whom the server runs, is its admin in any case.
+    Owner {
+        user: UserName,
+    },
     /// The server is ending every job and takes no new one, or has stopped.
     Stopping,
 }

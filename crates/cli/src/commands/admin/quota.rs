@@ -20,7 +20,8 @@ pub(crate) enum QuotaCommand {
 pub(crate) struct QuotaSet {
     /// Whose.
     tenant: TenantPath,
-    /// Most devices touched at once, or `none` for no limit.
+    /// Most devices held at once, or `none` for no limit. A share of a device counts as one, each
+    /// share by itself.
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = devices)]
     devices: Option<Limit<u32>>,
     /// Most guaranteed compute at once: `250%` or `2.5` for two and a half devices, or `none`.
