@@ -241,6 +241,7 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
             limit: short.limit,
         });
     }
+    no_node_left(facts, ask)?;
     let rooms = index.known.iter().map(|(shape, hosts)| need.room(shape, hosts));
     let room = rooms.fold(0, u64::saturating_add);
     let devices = devices(index);
@@ -252,6 +253,21 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
         return Err(Refusal::PastPool { devices, nearest });
     }
     Err(Refusal::GangPastPool { room, needed: need.min })
+}
+
+/// Says so when an ask names, or avoids, nodes in such a way that none of the pool is left for it.
+fn no_node_left(facts: &Facts, ask: &Ask) -> Result<(), Refusal> {
+    let place = &ask.place;
+    let open = |node: &&NodeId| {
+        (place.nodes.is_empty() || place.nodes.contains(*node))
+            && !place.nodes_avoided.contains(*node)
+    };
+    let Some(known) = facts.nodes.keys().next() else { return Ok(()) };
+    if facts.nodes.keys().any(|node| open(&node)) {
+        return Ok(());
+    }
+    let named = place.nodes.iter().find(|node| !facts.nodes.contains_key(*node)).cloned();
+    Err(Refusal::NoNodeLeft { named, known: known.clone(), nodes: facts.nodes.len() })
 }
 
 /// Devices of the pool, whether or not they can be used now.

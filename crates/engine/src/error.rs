@@ -132,6 +132,22 @@ pub enum Refusal {
         /// Which.
         node: NodeId,
     },
+    /// An ask names or avoids nodes so that none is left.
+    #[error(
+        "none of the pool's {nodes} nodes may serve it: {}: one that there is: {known}",
+        named.as_ref().map_or_else(
+            || "it avoids, or does not name, all of them".to_owned(),
+            |node| format!("node {node}, which it names, never reported"),
+        )
+    )]
+    NoNodeLeft {
+        /// A node that it names and that is not there.
+        named: Option<NodeId>,
+        /// One that is.
+        known: NodeId,
+        /// How many there are.
+        nodes: usize,
+    },
     /// A newer agent of the node has reported.
     #[error("node {node} reported as incarnation {current} before: {this} is older")]
     OldIncarnation {

@@ -43,6 +43,27 @@ fn no_such_model_feature_or_mechanism() {
 }
 
 #[test]
+fn nodes_that_are_not_there_or_all_avoided() {
+    let on = |named: &[&str], avoided: &[&str]| {
+        let mut ask = ask();
+        ask.place.nodes = named.iter().map(|node| node.parse().unwrap()).collect();
+        ask.place.nodes_avoided = avoided.iter().map(|node| node.parse().unwrap()).collect();
+        ask
+    };
+    check(on(&["n1", "n9"], &[]), "");
+    check(on(&[], &["n9"]), "");
+    check(
+        on(&["n9"], &[]),
+        "none of the pool's 1 nodes may serve it: node n9, which it names, never reported: one \
+         that there is: n1",
+    );
+    let all = "none of the pool's 1 nodes may serve it: it avoids, or does not name, all of them: \
+               one that there is: n1";
+    check(on(&[], &["n1"]), all);
+    check(on(&["n1"], &["n1"]), all);
+}
+
+#[test]
 fn more_devices_or_machine_than_any_node_has() {
     let nearest =
         "none of the pool's 2 devices could ever serve this: the nearest, Tide 8 (8 GiB),";

@@ -175,7 +175,7 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
     match refusal {
         R::Ask(_) | R::MechanismContradicts { .. } => unprocessable("ask"),
         R::PastQuota { .. } => unprocessable("quota"),
-        R::PastPool { .. } | R::GangPastPool { .. } => unprocessable("pool"),
+        R::PastPool { .. } | R::GangPastPool { .. } | R::NoNodeLeft { .. } => unprocessable("pool"),
         R::UnknownTenant { .. } | R::NoParent { .. } => unprocessable("tenant"),
         R::TenantHasJobs { .. } | R::TenantHasChildren { .. } | R::TenantHasUsers { .. } => {
             ApiError::conflict("in-use", detail)
