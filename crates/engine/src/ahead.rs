@@ -109,6 +109,7 @@ impl Room {
                 memory: of(here.memory - there.memory),
                 devices: devices.collect(),
                 cuts: cuts(|(here, there)| there & !here),
+                ..Amounts::default()
             };
             let less = Amounts { cuts: cuts(|(here, there)| here & !there), ..Amounts::default() };
             fleet.take(node, &more);

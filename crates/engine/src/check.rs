@@ -6,10 +6,11 @@ use crate::index::Index;
 use crate::mig::Table;
 use crate::{Engine, Held};
 use polder_model::{
-    Bytes, DeviceId, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath, UserName,
+    Bytes, DeviceId, Instance, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath, UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// Something that must never be true, found by [`Engine::check`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,7 @@ impl Engine {
         quotas(&self.facts, &mut found);
         gangs(&self.facts, &mut found);
         promises(&self.facts, &mut found);
+        promised_instances(&self.facts, &mut found);
         if Index::build(&self.facts) != self.index {
             found.push("the index differs from the facts it is derived from".to_owned());
         }
@@ -81,26 +83,57 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
     }
 }
 
+/// The memory slots of a card that an instance covers; `None` if the card cannot have it.
+fn slots(facts: &Facts, node: &NodeId, device: &DeviceId, part: &Instance) -> Option<Range<u8>> {
+    let inventory = &facts.nodes.get(node)?.inventory.devices;
+    let device = inventory.iter().find(|other| other.id == *device)?;
+    let profiles = Table::of(&device.model, device.memory)?.profiles;
+    let profile = profiles.iter().find(|profile| profile.name == part.profile)?;
+    let slots = part.start..part.start.saturating_add(profile.slots);
+    profile.starts.contains(&part.start).then_some(slots)
+}
+
+/// No instance is promised where another goes on, or is promised.
+fn promised_instances(facts: &Facts, found: &mut Vec<String>) {
+    let mut taken: BTreeSet<(&NodeId, &DeviceId, u8)> = BTreeSet::new();
+    let lasting = facts.leases.values().map(|facts| &facts.lease);
+    for lease in lasting.filter(|lease| !is_ending(facts, lease)) {
+        for slice in &lease.slices {
+            let part = slice.instance.as_ref();
+            let covered = part.and_then(|part| slots(facts, &lease.node, &slice.device, part));
+            taken.extend(covered.into_iter().flatten().map(|at| (&lease.node, &slice.device, at)));
+        }
+    }
+    for (id, job) in &facts.jobs {
+        let spots = job.claim.as_ref().map_or(&[][..], |claim| &claim.spots);
+        for spot in spots {
+            for (device, part) in spot.devices.iter().zip(&spot.instances) {
+                let covered = slots(facts, &spot.node, device, part).into_iter().flatten();
+                for at in covered {
+                    if !taken.insert((&spot.node, device, at)) {
+                        let node = &spot.node;
+                        found.push(format!("job {id} was promised slot {at} of {device} of {node}, and it is not alone"));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// No two instances of a card cover one of its memory slots, and none is one that it cannot have.
 fn instances(facts: &Facts, found: &mut Vec<String>) {
     let mut taken: BTreeMap<(&NodeId, &DeviceId, u8), LeaseId> = BTreeMap::new();
     for lease in facts.leases.values().map(|facts| &facts.lease) {
         for slice in &lease.slices {
             let Some(instance) = &slice.instance else { continue };
-            let state = facts.nodes.get(&lease.node);
-            let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
-            let device = inventory.iter().find(|device| device.id == slice.device);
-            let table = device.and_then(|device| Table::of(&device.model, device.memory));
-            let profiles = table.map_or(&[][..], |table| table.profiles);
-            let profile = profiles.iter().find(|profile| profile.name == instance.profile);
-            let Some(profile) = profile.filter(|p| p.starts.contains(&instance.start)) else {
+            let Some(slots) = slots(facts, &lease.node, &slice.device, instance) else {
                 if !is_ending(facts, lease) {
                     let (size, start) = (&instance.profile, instance.start);
                     found.push(format!("lease {} holds a {size} at {start}: no such", lease.id));
                 }
                 continue;
             };
-            for slot in instance.start..instance.start.saturating_add(profile.slots) {
+            for slot in slots {
                 let place = (&lease.node, &slice.device, slot);
                 if let Some(other) = taken.insert(place, lease.id) {
                     found.push(format!(

@@ -10,7 +10,8 @@ use crate::reclaim::promise;
 use crate::shape::Class;
 use crate::{DecisionError, Held};
 use polder_model::{
-    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, Move, NodeId, Slice, Spot, Timestamp,
+    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, Mechanism, Move, NodeId, Slice, Spot,
+    Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +53,7 @@ pub(crate) fn possible(
         Decision::Preempt { victims, ground, spots, moves, .. } => {
             preempted(facts, job, victims, *ground, spots)?;
             moved(facts, index, victims, *ground, moves)?;
-            spots.iter().try_for_each(|spot| there(index, spot))
+            spots.iter().try_for_each(|spot| there(index, &job.ask, spot))
         }
         Decision::Release { .. } => {
             if job.claim.is_some() {
@@ -143,21 +144,27 @@ fn moved(
         if !victims.contains(&moved.job) || ground != Ground::Move {
             return refuse("it is not moved");
         }
-        let gang = facts.jobs.get(&moved.job).map(|job| job.ask.gang);
+        let Some(job) = facts.jobs.get(&moved.job) else { return refuse("it is over") };
         let tasks = u32::try_from(moved.spots.len()).unwrap_or(u32::MAX);
-        if !gang.is_some_and(|gang| (gang.min..=gang.max).contains(&tasks)) {
+        if !(job.ask.gang.min..=job.ask.gang.max).contains(&tasks) {
             return refuse("its gang would be of another size");
         }
-        moved.spots.iter().try_for_each(|spot| there(index, spot))?;
+        moved.spots.iter().try_for_each(|spot| there(index, &job.ask, spot))?;
     }
     Ok(())
 }
 
-/// Whether a place that is promised is one.
-fn there(index: &Index, spot: &Spot) -> Result<(), DecisionError> {
+/// Whether a place that is promised is one, and has instances where hardware cuts them.
+fn there(index: &Index, ask: &Ask, spot: &Spot) -> Result<(), DecisionError> {
     let node = index.space.node(&spot.node);
-    let has = |node: &NodeSpace| spot.devices.iter().all(|device| node.room(device).is_some());
-    if node.as_ref().is_some_and(has) {
+    let cuts = ask.devices.mechanism() == Mechanism::Mig;
+    let whole = spot.instances.len() == if cuts { spot.devices.len() } else { 0 };
+    let has = |node: &NodeSpace| {
+        let mut parts = spot.devices.iter().zip(&spot.instances);
+        spot.devices.iter().all(|device| node.room(device).is_some())
+            && parts.all(|(device, part)| node.entry.amounts_of(device, part).is_some())
+    };
+    if whole && node.as_ref().is_some_and(has) {
         return Ok(());
     }
     Err(DecisionError::NoPlace { node: spot.node.clone() })
@@ -236,7 +243,8 @@ fn promise_kept(job: &JobFacts, leases: &[Lease]) -> Result<(), DecisionError> {
     let Some(claim) = &job.claim else { return Ok(()) };
     let is = |(lease, spot): (&Lease, &Spot)| {
         let devices = lease.slices.iter().map(|slice| &slice.device);
-        lease.node == spot.node && devices.eq(&spot.devices)
+        let parts = lease.slices.iter().filter_map(|slice| slice.instance.as_ref());
+        lease.node == spot.node && devices.eq(&spot.devices) && parts.eq(&spot.instances)
     };
     match leases.iter().zip(&claim.spots).find(|pair| !is(*pair)) {
         Some((lease, _)) => {

@@ -44,7 +44,8 @@ pub(crate) struct Index {
     /// Jobs that are not over, by tenant.
     pub(crate) jobs_of: BTreeMap<TenantPath, u64>,
     pub(crate) leases_of: BTreeMap<NodeId, BTreeSet<LeaseId>>,
-    /// Tasks that want to be apart: by tenant and word, how many are on which node.
+    /// Tasks that want to be apart: by tenant and word, how many are on which node, or promised room
+    /// there.
     pub(crate) apart: BTreeMap<(TenantPath, String), BTreeMap<NodeId, u32>>,
     /// Who was promised room that others are leaving.
     pub(crate) promises: Promises,
@@ -75,6 +76,7 @@ pub(crate) fn take_of(lease: &Lease, ask: &Ask) -> Take {
         memory: ask.host.memory.map_or(0, |memory| memory.0),
         devices,
         cuts: lease.slices.iter().filter_map(cut).collect(),
+        keeps: Vec::new(),
     }
 }
 
@@ -142,7 +144,11 @@ impl Index {
             self.deadlines.insert((deadline, id));
         }
         self.promises.link_job(facts, id, job);
-        if job.claim.is_some() {
+        if let Some(claim) = &job.claim {
+            if let Some(word) = &job.ask.place.apart {
+                let on = self.apart.entry((job.ask.tenant.clone(), word.clone())).or_default();
+                claim.spots.iter().for_each(|spot| *on.entry(spot.node.clone()).or_default() += 1);
+            }
             for (node, take) in promise::takes(job) {
                 self.space.take(node, &take);
             }
@@ -168,7 +174,11 @@ impl Index {
             self.deadlines.remove(&(deadline, id));
         }
         self.promises.unlink_job(id, job);
-        if job.claim.is_some() {
+        if let Some(claim) = &job.claim {
+            for spot in claim.spots.iter().filter(|_| job.ask.place.apart.is_some()) {
+                let word = job.ask.place.apart.as_deref().unwrap_or_default();
+                self.together_again(&job.ask.tenant, word, &spot.node);
+            }
             for (node, take) in promise::takes(job) {
                 self.space.give(node, &take);
             }
@@ -234,7 +244,7 @@ impl Index {
                 self.together_again(&lease.tenant, word, &lease.node);
             }
             self.space.give(&lease.node, &take_of(lease, &job.ask));
-            self.live.unlink_lease(lease.job, job, lease);
+            self.live.unlink_lease(facts, (lease.job, job), lease);
         }
     }
 

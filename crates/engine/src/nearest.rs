@@ -61,7 +61,7 @@ impl Lack {
         let has = |amount: i64| u64::try_from(amount).unwrap_or(0);
         let compute = need.compute.saturating_sub(u32::try_from(free.compute).unwrap_or(0));
         // A device that its hardware has cut serves nothing else.
-        let compute = if free.cut == 0 { compute } else { need.compute.min(WHOLE) };
+        let compute = if free.is_uncut() { compute } else { need.compute.min(WHOLE) };
         let memory = need.memory.saturating_sub(has(free.memory));
         let part = |lacking: u128, of: u128| (lacking * 1000).checked_div(of).unwrap_or(0);
         let weight =

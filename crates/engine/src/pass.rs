@@ -19,10 +19,10 @@ use crate::place::{Overlay, Spot};
 use crate::quota::{More, Shortage};
 use crate::reclaim::promise;
 use crate::sieve::Sieve;
-use crate::{Held, Report, Waiting, WaitingOn, admit, decided, quota};
+use crate::{Held, Report, Waiting, WaitingOn, admit, decided, quota, sieve};
 use polder_model::{
-    Ask, Bytes, Decision, Ground, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Slice,
-    TaskIndex, TenantPath, Timestamp,
+    Ask, Bytes, Decision, Ground, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Reservation,
+    Slice, TaskIndex, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,7 +178,10 @@ impl<'a> Pass<'a> {
             let whose = (&job.ask.tenant, &job.ask.user);
             self.more.remove(whose.0, whose.1, promise::held(job));
             let (room, _) = quota::room(self.facts, self.index, &self.more, whose, sum);
-            let starts = room > 0 && promise::is_free(self.index, job);
+            let nodes =
+                |one: &Reservation| claim.spots.iter().any(|spot| one.nodes.contains(&spot.node));
+            let is_open = !sieve::closing(self.facts, &job.ask, self.at).any(|one| nodes(one));
+            let starts = room > 0 && is_open && promise::is_free(self.index, job);
             self.more.add(whose.0, whose.1, if starts { sum } else { promise::held(job) });
             if starts {
                 self.report.leases += u32::try_from(leases.len()).unwrap_or(u32::MAX);

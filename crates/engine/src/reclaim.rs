@@ -7,11 +7,12 @@
 //!   its priority is no higher and its tenants do not keep it;
 //! * **quota**: a gang that stays within what its tenants deserve takes back what other tenants
 //!   hold beyond theirs;
-//! * **move**: work that provably fits elsewhere at once restarts there ([`moves`]).
+//! * **move**: work that provably fits elsewhere at once restarts there ([`moves`]), or at another place
+//!   of the card that its hardware cut it from ([`repack`]).
 //!
 //! Promises, each with its property test:
-//! * nothing is ended unless the whole gang then fits: quota, devices, machine and topology are one
-//!   check, on one trial ([`trial`]) that leaves no trace when it fails;
+//! * nothing is ended unless the whole gang then fits: quota, devices and what they are cut into, machine
+//!   and topology are one check, on one trial ([`trial`]) that leaves no trace when it fails;
 //! * a rigid gang ends as a whole; an elastic one may lose members down to its minimum;
 //! * no victim can be left out with the gang still fitting; for a gang of one task no cheaper set
 //!   exists ([`node`]), for others see [`select`];
@@ -58,6 +59,7 @@ pub(crate) mod live;
 pub(crate) mod moves;
 pub(crate) mod node;
 pub(crate) mod promise;
+mod repack;
 pub(crate) mod right;
 pub(crate) mod room;
 pub(crate) mod running;

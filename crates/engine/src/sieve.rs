@@ -7,7 +7,7 @@
 
 use crate::facts::{Facts, JobFacts};
 use crate::index::Index;
-use polder_model::{Ask, NodeId, Reservation, TenantPath, Timestamp};
+use polder_model::{Ask, NodeFacts, NodeId, PlaceAsk, Reservation, TenantPath, Timestamp};
 use std::collections::BTreeSet;
 
 /// Most sieves that the kernel knows at once; beyond, they are made anew.
@@ -29,11 +29,8 @@ impl Sieve {
         let mut sieve = Self { only: place.nodes.clone(), avoid: place.nodes_avoided.clone() };
         if job.ask.devices.count == 0 && (place.partition.is_some() || !place.labels.is_empty()) {
             // Machines without devices are not told apart by shape.
-            let strange = facts.nodes.iter().filter(|(_, node)| {
-                let node = &node.inventory.node;
-                let inside = place.partition.as_ref().is_none_or(|p| node.partitions.contains(p));
-                !inside || !place.labels.is_subset(&node.labels)
-            });
+            let strange =
+                facts.nodes.iter().filter(|(_, node)| !is_inside(place, &node.inventory.node));
             sieve.avoid.extend(strange.map(|(id, _)| id.clone()));
         }
         for reservation in facts.reservations.values() {
@@ -57,6 +54,13 @@ impl Sieve {
     pub(crate) fn lets(&self, node: &NodeId) -> bool {
         (self.only.is_empty() || self.only.contains(node)) && !self.avoid.contains(node)
     }
+}
+
+/// Whether a node belongs where an ask must be. Placement tells nodes apart by that itself.
+pub(crate) fn is_inside(place: &PlaceAsk, node: &NodeFacts) -> bool {
+    let partition = place.partition.as_ref();
+    partition.is_none_or(|partition| node.partitions.contains(partition))
+        && place.labels.is_subset(&node.labels)
 }
 
 /// Whether a reservation closes its nodes to a job that would start at `at`.

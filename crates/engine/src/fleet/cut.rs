@@ -26,8 +26,12 @@ pub(crate) fn card(device: &Device) -> Option<(&'static Layouts, Card)> {
     let layouts = device.spec.parts?.layouts();
     // What is not held by instances is held otherwise, or promised to somebody.
     let held = i64::from(WHOLE - device.compute);
-    let usable = device.is_idle() || (device.cut != 0 && held == layouts.compute_of(device.cut));
-    usable.then(|| layouts.card_of(device.cut)).flatten().map(|card| (layouts, card))
+    let cut = layouts.compute_of(device.cut) + layouts.compute_of(device.kept);
+    let usable = device.is_idle() || (!device.is_uncut() && held == cut);
+    // Where somebody is leaving the very place that is promised, nothing else comes between.
+    let apart = device.cut & device.kept == 0;
+    let card = || layouts.card_of(device.cut | device.kept);
+    (usable && apart).then(card).flatten().map(|card| (layouts, card))
 }
 
 /// Instances for equal asks that fit a device.

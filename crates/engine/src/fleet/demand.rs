@@ -46,7 +46,7 @@ impl Demand {
             Some(wants) => cut::room(device, wants) > 0,
             // A device that its hardware has cut is of no use to others.
             None => {
-                device.cut == 0
+                device.is_uncut()
                     && device.compute >= self.compute
                     && device.memory >= self.device_memory
                     && (!self.whole || device.is_idle())

@@ -55,6 +55,8 @@ pub struct Device {
     pub memory: i64,
     /// Where its hardware has cut instances from it: a mask of places of its table.
     pub cut: u32,
+    /// Where instances are promised: they may be at places that others are still leaving.
+    pub kept: u32,
     /// What it is.
     pub spec: DeviceSpec,
 }
@@ -89,13 +91,21 @@ pub struct Take {
     pub devices: Vec<(u16, i32, i64)>,
     /// Place of the device in the node, and the mask of the instances cut from it.
     pub cuts: Vec<(u16, u32)>,
+    /// The same of instances that are promised and not cut yet.
+    pub keeps: Vec<(u16, u32)>,
 }
 
 impl Device {
+    /// Whether no instance is on it, or promised.
+    #[must_use]
+    pub fn is_uncut(&self) -> bool {
+        self.cut == 0 && self.kept == 0
+    }
+
     /// Whether nobody is on it.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.compute == WHOLE && self.memory == self.spec.memory && self.cut == 0
+        self.compute == WHOLE && self.memory == self.spec.memory && self.is_uncut()
     }
 }
 
@@ -103,8 +113,10 @@ impl Node {
     /// A node with everything free.
     #[must_use]
     pub fn idle(spec: &NodeSpec) -> Self {
-        let idle =
-            |spec: &DeviceSpec| Device { compute: WHOLE, memory: spec.memory, cut: 0, spec: *spec };
+        let idle = |spec: &DeviceSpec| {
+            let (memory, spec) = (spec.memory, *spec);
+            Device { compute: WHOLE, memory, cut: 0, kept: 0, spec }
+        };
         Self {
             present: true,
             cpu: spec.cpu,
@@ -142,6 +154,11 @@ impl Node {
                 device.cut = if sign < 0 { device.cut & !mask } else { device.cut | mask };
             }
         }
+        for (place, mask) in &take.keeps {
+            if let Some(device) = self.devices.get_mut(usize::from(*place)) {
+                device.kept = if sign < 0 { device.kept & !mask } else { device.kept | mask };
+            }
+        }
     }
 
     /// Whether all of `take` is free.
@@ -150,18 +167,21 @@ impl Node {
         let on = |(place, compute, memory): &(u16, i32, i64)| {
             self.devices.get(usize::from(*place)).is_some_and(|device| {
                 // A device that its hardware has cut is of no use but for instances.
-                let uncut = device.cut == 0 || take.cuts.iter().any(|(other, _)| other == place);
+                let mut cuts = take.cuts.iter().chain(&take.keeps);
+                let uncut = device.is_uncut() || cuts.any(|(other, _)| other == place);
                 uncut && device.compute >= *compute && device.memory >= *memory
             })
         };
         let cut = |(place, mask): &(u16, u32)| {
             self.devices.get(usize::from(*place)).is_some_and(|device| {
                 let layouts = device.spec.parts.map(Table::layouts);
-                let fits = |layouts: &Layouts| layouts.card_of(device.cut | mask).is_some();
-                device.cut & mask == 0 && layouts.is_some_and(fits)
+                let taken = device.cut | device.kept;
+                let fits = |layouts: &Layouts| layouts.card_of(taken | mask).is_some();
+                taken & mask == 0 && layouts.is_some_and(fits)
             })
         };
         let beside = self.cpu >= take.cpu && self.memory >= take.memory;
-        beside && take.devices.iter().all(on) && take.cuts.iter().all(cut)
+        let mut cuts = take.cuts.iter().chain(&take.keeps);
+        beside && take.devices.iter().all(on) && cuts.all(cut)
     }
 }

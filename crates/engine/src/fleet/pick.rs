@@ -169,7 +169,7 @@ fn one(
         if !demand.fits_on(device) {
             continue;
         }
-        let state = |d: &Device| (d.compute, d.memory, d.cut, d.spec.cell, d.spec.island);
+        let state = |d: &Device| (d.compute, d.memory, (d.cut, d.kept), d.spec.cell, d.spec.island);
         let same = |other: &Device| state(other) == state(device) && demand.fits_on(other);
         if devices.iter().take(usize::from(place)).any(same) {
             continue;

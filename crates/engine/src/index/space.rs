@@ -64,6 +64,8 @@ pub(crate) struct Take {
     pub(crate) devices: Vec<(DeviceId, u32, u64)>,
     /// Instances that hardware cuts from devices for it.
     pub(crate) cuts: Vec<(DeviceId, Instance)>,
+    /// Instances that are promised to it; what they are of a device counts, and is not in `devices`.
+    pub(crate) keeps: Vec<(DeviceId, Instance)>,
 }
 
 /// Nodes of one shape.
@@ -136,7 +138,7 @@ impl PartialEq for Space {
         let free = |space: &Self| -> Vec<_> {
             let fleet = space.fleet.borrow();
             let amounts = |node: &Node| {
-                let of = |d: &Device| (d.compute, d.memory, d.cut);
+                let of = |d: &Device| (d.compute, d.memory, d.cut, d.kept);
                 let devices: Vec<_> = node.devices.iter().map(of).collect();
                 (node.present, node.cpu, node.memory, devices)
             };
@@ -196,11 +198,18 @@ impl Entry {
         let cut = |(device, instance): &(DeviceId, Instance)| {
             Some((self.device(device)?, self.mask(device, instance)?))
         };
+        let kept = |(device, instance): &(DeviceId, Instance)| {
+            let (compute, memory) = self.amounts_of(device, instance)?;
+            let compute = i32::try_from(compute.0).unwrap_or(i32::MAX);
+            Some((self.device(device)?, compute, signed(memory.0)))
+        };
+        let devices = take.devices.iter().filter_map(of);
         Amounts {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
-            devices: take.devices.iter().filter_map(of).collect(),
+            devices: devices.chain(take.keeps.iter().filter_map(kept)).collect(),
             cuts: take.cuts.iter().filter_map(cut).collect(),
+            keeps: take.keeps.iter().filter_map(cut).collect(),
         }
     }
 }
@@ -252,7 +261,7 @@ impl NodeSpace {
         let (free, (_, lie)) = (self.free.devices.get(place)?, self.entry.devices.get(place)?);
         Some(Room {
             class: lie.class,
-            is_cut: free.cut != 0,
+            is_cut: !free.is_uncut(),
             compute: u32::try_from(free.compute).unwrap_or(0),
             memory: unsigned(free.memory),
         })
@@ -268,7 +277,8 @@ impl NodeSpace {
     pub(crate) fn has(&self, take: &Take) -> bool {
         let known = take.devices.iter().all(|(device, ..)| self.entry.device(device).is_some());
         let amounts = self.entry.amounts(take);
-        known && amounts.cuts.len() == take.cuts.len() && self.free.has(&amounts)
+        let cut = amounts.cuts.len() == take.cuts.len() && amounts.keeps.len() == take.keeps.len();
+        known && cut && self.free.has(&amounts)
     }
 
     /// Whether devices lie to each other as a wish requires.

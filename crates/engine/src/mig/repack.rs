@@ -13,6 +13,8 @@ pub enum Tenancy {
     Idle,
     /// Its work would have to be stopped, moved and continued.
     Running,
+    /// It stays where it is.
+    Fixed,
 }
 
 /// How a set of instances can be made to fit a card.
@@ -64,6 +66,7 @@ impl Layouts {
         for (_, (instance, tenancy)) in chosen(instances, way, true) {
             let slots = self.table().profiles.get(instance.profile)?.slots;
             match tenancy {
+                Tenancy::Fixed => return None,
                 Tenancy::Running => {
                     set = set.with(instance.profile, 1);
                     cost.0 += 1;

@@ -2,15 +2,13 @@
 //!
 //! Looked at when nothing else is left to decide: nobody ends for a job that can start without.
 
-use super::kinds::{Kinds, is_known};
+use super::kinds::Kinds;
 use super::live::Live;
-use super::moves;
 use super::right::{Claimant, Grounds, Manner, Right};
-use super::room::Demand;
-use super::running::MemberFacts;
-use super::select::{Ending, Found, Front, Place, commit};
+use super::room::{Demand, Piece};
+use super::select::{Ending, Found, Front, commit};
 use super::trial::Trial;
-use crate::admit;
+use super::{moves, repack};
 use crate::facts::JobFacts;
 use crate::index::queue::{BucketKey, Queue};
 use crate::line::Line;
@@ -18,8 +16,13 @@ use crate::need::Need;
 use crate::order::turn::{self, ByTurn};
 use crate::order::{self, priority};
 use crate::pass::Pass;
-use polder_model::{Decision, Ground, JobId, Market, Move, PlaceAsk, Spot};
-use std::collections::BTreeMap;
+use crate::sieve::{self, Sieve};
+use crate::{Held, admit, mig};
+use polder_model::{
+    Ask, Decision, Ground, Instance, JobId, Market, Micros, Move, NodeId, PlaceAsk, Spot,
+    TenantPath,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most jobs for which others are told to yield in one pass; the next goes on.
 pub(crate) const CLAIMANTS_MAX: usize = 256;
@@ -30,7 +33,10 @@ pub(crate) const LOOKS_MAX: u32 = 16_384;
 pub(crate) const VAIN_STEPS_MAX: u64 = 400_000;
 
 /// What jobs that look alike to a search have in common.
-type Class<'q> = (&'q BucketKey, PlaceAsk);
+type Class<'q> = (&'q BucketKey, PlaceAsk, Sieve);
+
+/// Where a pass put tasks that want to be apart, by tenant and word.
+type Apart = BTreeMap<(TenantPath, String), BTreeSet<NodeId>>;
 
 /// A search for one class, which goes on where it was for the next job of it.
 struct Search<'a> {
@@ -46,6 +52,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Dec
     }
     let mut trial = Trial::new(&live.running);
     let mut searches: BTreeMap<Class<'_>, Search<'_>> = BTreeMap::new();
+    let mut apart = Apart::new();
     let (mut decisions, mut looks, mut vain) = (Vec::new(), 0, 0);
     let fair = order::fair_place(&pass.facts.policy, pass.at);
     let mut line = Line::new(queue, fair, |tenant| pass.standing(tenant));
@@ -58,7 +65,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Dec
         looks += 1;
         trial.step(1);
         let before = trial.steps();
-        match look(pass, live, &mut trial, &mut searches, rank.job, key) {
+        match look(pass, live, &mut trial, (&mut searches, &mut apart), rank.job, key) {
             Look::Yields(decision) => decisions.push(decision),
             Look::Waits => {}
             Look::Nobody => {
@@ -91,18 +98,12 @@ fn look<'a, 'q>(
     pass: &Pass<'a>,
     live: &'a Live,
     trial: &mut Trial<'a>,
-    searches: &mut BTreeMap<Class<'q>, Search<'a>>,
+    (searches, apart): (&mut BTreeMap<Class<'q>, Search<'a>>, &mut Apart),
     id: JobId,
     key: &'q BucketKey,
 ) -> Look {
     let facts = pass.facts;
-    let Some(job) = facts.jobs.get(&id).filter(|job| is_known(&job.ask)) else {
-        return Look::NoRight;
-    };
-    // What is closed to it for now is not known here: it waits for room instead.
-    if crate::sieve::closing(facts, &job.ask, pass.at).next().is_some() {
-        return Look::NoRight;
-    }
+    let Some(job) = facts.jobs.get(&id) else { return Look::NoRight };
     let Some(claimant) = claimant(pass, live, (id, job), &key.need) else {
         return Look::NoRight;
     };
@@ -119,10 +120,15 @@ fn look<'a, 'q>(
     if !ends.could(&live.running) && !may_move {
         return Look::NoRight;
     }
-    let demand = demand(&key.need);
-    let class = (key, job.ask.place.clone());
+    let demand = demand(&key.need, &job.ask.place);
+    let mut sieve = Sieve::of(facts, pass.index, job, pass.at);
+    let word = job.ask.place.apart.clone().map(|word| (job.ask.tenant.clone(), word));
+    if let Some(word) = &word {
+        sieve.avoid.extend(apart.get(word).into_iter().flatten().cloned());
+    }
+    let class = (key, job.ask.place.clone(), sieve);
     let fresh = |trial: &Trial<'_>, right: Right| {
-        let to = Kinds::new(facts, live, &job.ask);
+        let to = Kinds::new(facts, (pass.index, live), pass.at, job, &class.2);
         Search { front: Front::new(trial, right, demand, &to, None), to, demand }
     };
     let known = searches.remove(&class);
@@ -130,6 +136,12 @@ fn look<'a, 'q>(
     let mut search = known.unwrap_or_else(|| fresh(trial, ends));
     let found = search.front.find(trial, &search.to);
     let look = match found {
+        Found::Fits(ending)
+            if !pays(trial, &search.front.right, &demand, &ending)
+                || !stays_open(pass, live, &job.ask, &ending) =>
+        {
+            Look::Nobody
+        }
         Found::Fits(ending) => {
             commit(trial, &search.front.right, &demand, &ending);
             preempt(live, id, &ending, Vec::new()).map_or(Look::Waits, Look::Yields)
@@ -138,13 +150,16 @@ fn look<'a, 'q>(
             let right = right(trial, Manner::Move);
             let mut movers = fresh(trial, right);
             let most = usize::try_from(reclaim.moves_max).unwrap_or(usize::MAX);
-            let found = moves::find(&mut movers.front, trial, &movers.demand, &movers.to, most);
+            let found = repack::find(&movers.front.right, trial, &movers.demand, &movers.to, most)
+                .or_else(|| moves::find(&mut movers.front, trial, &movers.demand, &movers.to, most))
+                .filter(|moves| pays(trial, &movers.front.right, &movers.demand, &moves.ending))
+                .filter(|moves| stays_open(pass, live, &job.ask, &moves.ending));
             found.map_or(Look::Nobody, |moves| {
                 moves::commit(trial, &movers.front.right, &movers.demand, &moves);
                 let again = moves.ending.victims.iter().zip(&moves.again);
                 let again = again.map(|(victim, members)| Move {
                     job: JobId(victim.job),
-                    spots: members.iter().filter_map(|member| spot_of(live, member)).collect(),
+                    spots: members.iter().filter_map(|m| spot(live, m.node, &m.slices)).collect(),
                 });
                 let again = again.collect();
                 preempt(live, id, &moves.ending, again).map_or(Look::Nobody, Look::Yields)
@@ -152,8 +167,44 @@ fn look<'a, 'q>(
         }
         Found::NoRoom | Found::PastLimit { .. } => Look::Nobody,
     };
+    if let (Some(word), Look::Yields(Decision::Preempt { spots, .. })) = (word, &look) {
+        apart.entry(word).or_default().extend(spots.iter().map(|spot| spot.node.clone()));
+    }
     searches.insert(class, search);
     look
+}
+
+/// Whether the nodes that a gang would go to are still open to it when those who yield have left.
+fn stays_open(pass: &Pass<'_>, live: &Live, ask: &Ask, ending: &Ending) -> bool {
+    let graces = ending.victims.iter().filter_map(|victim| {
+        pass.facts.jobs.get(&JobId(victim.job)).map(|job| job.ask.yields.grace)
+    });
+    let left = pass.at.after(graces.max().unwrap_or(Micros(0)));
+    let nodes: BTreeSet<&NodeId> =
+        ending.places.iter().filter_map(|place| live.node_name(place.node)).collect();
+    let mut closing = sieve::closing(pass.facts, ask, left);
+    !closing.any(|reservation| reservation.nodes.iter().any(|node| nodes.contains(node)))
+}
+
+/// Whether limits leave room for the instances that a gang would hold, which may be larger than the
+/// smallest that would do: nobody ends for a gang that then may not start.
+fn pays(trial: &Trial<'_>, right: &Right, demand: &Demand, ending: &Ending) -> bool {
+    let (running, claimant) = (trial.running, &right.claimant);
+    let mut gang = Held::default();
+    ending.places.iter().for_each(|place| gang.add(place.member(demand).held()));
+    demand.cut.is_none()
+        || running.lineage(claimant.tenant).all(|tenant| {
+            let mut held = trial.held(tenant);
+            held.add(gang);
+            let ends = right.manner != Manner::Move;
+            for victim in ending.victims.iter().filter(|_| ends) {
+                let of = running.gang(victim.gang).map(|gang| gang.facts.tenant);
+                let inside = of.is_some_and(|of| running.lineage(of).any(|above| above == tenant));
+                let members = victim.members.iter().filter_map(|member| running.member(*member));
+                members.filter(|_| inside).for_each(|member| held.subtract(member.facts.held()));
+            }
+            running.tenants.get(tenant).is_none_or(|facts| facts.limit.holds(&held))
+        })
 }
 
 fn claimant(
@@ -174,13 +225,15 @@ fn claimant(
 }
 
 /// What a gang needs to start at all.
-fn demand(need: &Need) -> Demand {
+fn demand(need: &Need, place: &PlaceAsk) -> Demand {
     Demand {
         tasks: need.min,
         devices: need.count,
         compute: need.compute,
         memory: need.memory,
         whole: need.is_whole(),
+        cut: need.wants(),
+        apart: place.apart.is_some(),
         cpu: need.cpu,
         host_memory: need.host_memory,
     }
@@ -201,21 +254,24 @@ fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<
         job: id,
         victims: ending.victims.iter().map(|victim| JobId(victim.job)).collect(),
         ground: grounds.max_by_key(|of| ground(*of))?,
-        spots: ending.places.iter().filter_map(|place| spot(live, place)).collect(),
+        spots: ending.places.iter().filter_map(|p| spot(live, p.node, &p.pieces)).collect(),
         moves,
     })
 }
 
-fn spot(live: &Live, place: &Place) -> Option<Spot> {
-    let devices = place.devices.iter().filter_map(|d| live.device_name(place.node, *d));
+/// A place by name.
+fn spot(live: &Live, node: usize, pieces: &[Piece]) -> Option<Spot> {
+    let part = |piece: &Piece| {
+        let class = live.classes.get(live.class(node, piece.device)?)?;
+        let layouts = class.parts?.layouts();
+        let mig::Instance { profile, start } = layouts.instance(piece.cut)?;
+        let profile = layouts.table().profiles.get(profile)?.name.to_owned();
+        Some(Instance { profile, start })
+    };
+    let name = |piece: &Piece| live.device_name(node, piece.device).cloned();
     Some(Spot {
-        node: live.node_name(place.node)?.clone(),
-        devices: devices.cloned().collect(),
-        instances: Vec::new(),
+        node: live.node_name(node)?.clone(),
+        devices: pieces.iter().map(name).collect::<Option<_>>()?,
+        instances: pieces.iter().filter(|piece| piece.cut != 0).map(part).collect::<Option<_>>()?,
     })
-}
-
-fn spot_of(live: &Live, member: &MemberFacts) -> Option<Spot> {
-    let devices = member.slices.iter().map(|(device, ..)| *device).collect();
-    spot(live, &Place { node: member.node, devices })
 }

@@ -5,17 +5,18 @@
 //! values are equal when they say the same of the same names.
 
 use super::cover::{Cover, Share};
-use super::room::{Room, Rooms};
+use super::room::{Piece, Room, Rooms, part};
 use super::running::{GangFacts, MemberFacts, Running, Yields};
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, NodeState};
 use crate::index::is_healthy;
-use crate::need::{Need, WHOLE};
+use crate::mig::{self, Table};
+use crate::need::Need;
 use crate::order::priority;
 use crate::order::turn::{self, Turn};
 use crate::shape::Class;
 use polder_model::{
-    DeviceId, JobId, Lease, LeaseId, Market, Mechanism, NodeId, Spot, Tenant, TenantPath, Timestamp,
+    DeviceId, Instance, JobId, Lease, LeaseId, Market, NodeId, Spot, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,14 +36,13 @@ pub(crate) struct Live {
     jobs: BTreeMap<JobId, Entry>,
     /// When jobs that yield have run as long as they may at least.
     ripening: BTreeSet<(Timestamp, JobId)>,
-    /// How many instances their hardware has cut from devices, and by which jobs: such a device is
-    /// of no use to anybody else until all are gone.
-    cut: BTreeMap<(usize, usize), u32>,
-    cut_by: BTreeMap<JobId, Vec<(usize, usize)>>,
     /// When jobs in here next stand elsewhere by themselves: their priority ends, or their turn is
     /// another one.
     changing: BTreeSet<(Timestamp, JobId)>,
 }
+
+/// The island, NUMA node and rail of a device, where known.
+type Lies = (Option<u32>, Option<u32>, Option<u32>);
 
 /// A node's name and what its devices are.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,8 @@ struct Seen {
     places: BTreeMap<DeviceId, usize>,
     /// By place: name and class, the class where work may be placed.
     devices: Vec<(DeviceId, Option<usize>)>,
+    /// By place: the island, NUMA node and rail.
+    lies: Vec<Lies>,
 }
 
 /// What is known of a job, so that only what changes is linked anew.
@@ -102,6 +104,7 @@ impl Live {
             });
             if !node.silent && is_healthy(device) {
                 let class = Class::of(device);
+                let parts = class.parts;
                 let number = self.class_of.get(&class).copied().unwrap_or_else(|| {
                     self.classes.push(class.clone());
                     self.class_of.insert(class, self.classes.len() - 1);
@@ -110,9 +113,13 @@ impl Live {
                 if let Some((_, slot)) = seen.devices.get_mut(at) {
                     *slot = Some(number);
                 }
+                seen.lies.resize(seen.lies.len().max(at + 1), Lies::default());
+                if let Some(lies) = seen.lies.get_mut(at) {
+                    *lies = (device.island, device.numa_node, device.rail);
+                }
                 has.devices.resize(has.devices.len().max(at + 1), Room::default());
                 if let Some(room) = has.devices.get_mut(at) {
-                    *room = Room { compute: WHOLE, memory: device.memory.0 };
+                    *room = Room::idle(device.memory.0, parts);
                 }
             }
         }
@@ -205,20 +212,9 @@ impl Live {
         }
         self.remove_job(id);
         let members = match claim {
-            Some(claim) => claim.spots.iter().map(|spot| self.promised(job, spot)).collect(),
-            None => leases().map(|lease| self.member(job, &lease.lease)).collect(),
+            Some(claim) => claim.spots.iter().map(|spot| self.promised(facts, job, spot)).collect(),
+            None => leases().map(|lease| self.member(facts, job, &lease.lease)).collect(),
         };
-        let cut = |lease: &Lease| {
-            let slices = lease.slices.iter().filter(|slice| slice.instance.is_some());
-            slices.map(|slice| (lease.node.clone(), slice.device.clone())).collect::<Vec<_>>()
-        };
-        let cut: Vec<_> = leases().flat_map(|lease| cut(&lease.lease)).collect();
-        for (node, device) in cut.into_iter().filter(|_| claim.is_none()) {
-            let node = self.node_of(&node);
-            let place = (node, self.device_of(node, &device));
-            *self.cut.entry(place).or_default() += 1;
-            self.cut_by.entry(id).or_default().push(place);
-        }
         self.running.add_gang(facts_of, members);
         self.ripening.extend(ripe.map(|ripe| (ripe, id)));
         self.changing.extend(change.map(|change| (change, id)));
@@ -240,8 +236,7 @@ impl Live {
             interval: ask.checkpoint_interval.map(|interval| interval.0),
             restart: ask.restart_cost.0,
         };
-        let cuts = job.ask.devices.mechanism() == Mechanism::Mig;
-        let may = (spot || ask.preemptible) && !cuts;
+        let may = spot || ask.preemptible;
         let began = |hold: &Hold| hold.started_at.unwrap_or(hold.granted_at).0;
         GangFacts {
             job: id.0,
@@ -258,22 +253,32 @@ impl Live {
         }
     }
 
-    fn member(&mut self, job: &JobFacts, lease: &Lease) -> MemberFacts {
+    fn member(&mut self, facts: &Facts, job: &JobFacts, lease: &Lease) -> MemberFacts {
         let node = self.node_of(&lease.node);
-        let slices = lease.slices.iter();
-        let slices = slices.map(|s| (self.device_of(node, &s.device), s.compute.0, s.memory.0));
-        let slices = slices.collect();
-        let cuts = lease.slices.iter().any(|slice| slice.instance.is_some());
-        MemberFacts { cuts, ..beside(job, node, slices) }
+        let mut slices = Vec::with_capacity(lease.slices.len());
+        for slice in &lease.slices {
+            let device = self.device_of(node, &slice.device);
+            let instance = slice.instance.as_ref();
+            let cut =
+                instance.and_then(|part| cut(facts, (&lease.node, &slice.device), device, part));
+            let (compute, memory) = (slice.compute.0, slice.memory.0);
+            slices.push(Piece { device, compute, memory, cut: cut.map_or(0, |piece| piece.cut) });
+        }
+        beside(job, node, slices)
     }
 
     /// What a task that was promised room will hold.
-    fn promised(&mut self, job: &JobFacts, spot: &Spot) -> MemberFacts {
+    fn promised(&mut self, facts: &Facts, job: &JobFacts, spot: &Spot) -> MemberFacts {
         let node = self.node_of(&spot.node);
         let need = Need::of(&job.ask);
-        let devices = spot.devices.iter();
-        let slices = devices.map(|d| (self.device_of(node, d), need.compute, need.memory));
-        let slices = slices.collect();
+        let mut slices = Vec::with_capacity(spot.devices.len());
+        for (at, name) in spot.devices.iter().enumerate() {
+            let device = self.device_of(node, name);
+            let instance = spot.instances.get(at);
+            let cut = instance.and_then(|part| cut(facts, (&spot.node, name), device, part));
+            let usual = Piece { device, compute: need.compute, memory: need.memory, cut: 0 };
+            slices.push(cut.unwrap_or(usual));
+        }
         beside(job, node, slices)
     }
 
@@ -291,42 +296,15 @@ impl Live {
     }
 
     /// A lease ended; its job's other members, if any, go on.
-    pub(crate) fn unlink_lease(&mut self, job: JobId, facts: &JobFacts, lease: &Lease) {
-        if self.jobs.get(&job).is_some_and(|entry| entry.first.is_some()) {
-            let member = self.member(facts, lease);
-            self.running.remove_member(job.0, &member);
-            for slice in lease.slices.iter().filter(|slice| slice.instance.is_some()) {
-                let node = self.node_of(&lease.node);
-                let place = (node, self.device_of(node, &slice.device));
-                let cut_by = self.cut_by.get_mut(&job);
-                let at = cut_by.as_ref().and_then(|cut| cut.iter().position(|cut| *cut == place));
-                if let (Some(cut_by), Some(at)) = (cut_by, at) {
-                    cut_by.swap_remove(at);
-                    self.mend(place);
-                }
-            }
+    pub(crate) fn unlink_lease(&mut self, facts: &Facts, job: (JobId, &JobFacts), lease: &Lease) {
+        let (id, job) = job;
+        if self.jobs.get(&id).is_some_and(|entry| entry.first.is_some()) {
+            let member = self.member(facts, job, lease);
+            self.running.remove_member(id.0, &member);
         }
-    }
-
-    /// One instance less is cut from a device.
-    fn mend(&mut self, place: (usize, usize)) {
-        if let Some(number) = self.cut.get_mut(&place) {
-            *number -= 1;
-            if *number == 0 {
-                self.cut.remove(&place);
-            }
-        }
-    }
-
-    /// Whether its hardware has cut a device.
-    pub(crate) fn is_cut(&self, node: usize, device: usize) -> bool {
-        self.cut.contains_key(&(node, device))
     }
 
     pub(crate) fn remove_job(&mut self, id: JobId) {
-        for place in self.cut_by.remove(&id).into_iter().flatten() {
-            self.mend(place);
-        }
         if let Some(entry) = self.jobs.remove(&id) {
             self.running.remove_gang(id.0);
             entry.ripe.map(|ripe| self.ripening.remove(&(ripe, id)));
@@ -387,6 +365,12 @@ impl Live {
         self.seen.get(node)?.devices.get(device)?.1
     }
 
+    /// The island, NUMA node and rail of a device, where known.
+    pub(crate) fn lies(&self, node: usize, device: usize) -> Lies {
+        let seen = self.seen.get(node).and_then(|seen| seen.lies.get(device));
+        seen.copied().unwrap_or_default()
+    }
+
     /// Everything by name.
     fn said(&self) -> Said<'_> {
         let running = &self.running;
@@ -401,7 +385,7 @@ impl Live {
             let devices = devices.filter(|((_, class), _)| class.is_some());
             let devices = devices.map(|((id, class), room)| {
                 let class = class.and_then(|class| self.classes.get(class));
-                (id, (class, room.compute, room.memory))
+                (id, (class, room.compute, room.memory, room.open))
             });
             said.nodes.insert(name, (seen.is_open, devices.collect(), free.cpu, free.memory));
         }
@@ -420,8 +404,8 @@ impl Live {
             let members = members.filter_map(|member| {
                 let node = member.facts.node;
                 let slices = member.facts.slices.iter();
-                let of = |slice: &(usize, u32, u64)| {
-                    Some((self.device_name(node, slice.0)?, slice.1, slice.2))
+                let of = |piece: &Piece| {
+                    Some((self.device_name(node, piece.device)?, piece.compute, piece.memory))
                 };
                 Some((self.node_name(node)?, slices.filter_map(of).collect()))
             });
@@ -434,18 +418,31 @@ impl Live {
 }
 
 /// What a member of a job holds, with these slices.
-fn beside(job: &JobFacts, node: usize, slices: Vec<(usize, u32, u64)>) -> MemberFacts {
+fn beside(job: &JobFacts, node: usize, slices: Vec<Piece>) -> MemberFacts {
     let host = &job.ask.host;
     MemberFacts {
         node,
         slices,
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         host_memory: host.memory.map_or(0, |memory| memory.0),
-        cuts: false,
     }
 }
 
-type Devices<'l> = BTreeMap<&'l DeviceId, (Option<&'l Class>, u32, u64)>;
+/// What an instance is of a device, by what the device was last said to be, faulty or not.
+fn cut(
+    facts: &Facts,
+    (node, name): (&NodeId, &DeviceId),
+    device: usize,
+    instance: &Instance,
+) -> Option<Piece> {
+    let devices = &facts.nodes.get(node)?.inventory.devices;
+    let is = devices.iter().find(|other| other.id == *name)?;
+    let layouts = Table::of(&is.model, is.memory)?.layouts();
+    let profile = layouts.table().profile(&instance.profile)?;
+    Some(part(layouts, device, mig::Instance { profile, start: instance.start }))
+}
+
+type Devices<'l> = BTreeMap<&'l DeviceId, (Option<&'l Class>, u32, u64, u32)>;
 type Members<'l> = Vec<(&'l NodeId, Vec<(&'l DeviceId, u32, u64)>)>;
 
 /// The same by name, to compare.

@@ -115,19 +115,22 @@ fn elsewhere(
     members: &[usize],
 ) -> Option<Vec<MemberFacts>> {
     let like = &trial.running.member(*members.first()?)?.facts;
-    let (_, compute, memory) = like.slices.first().copied().unwrap_or_default();
+    let piece = like.slices.first().copied().unwrap_or_default();
+    let (cut, apart) = to.wants_of_job(job);
     let demand = Demand {
         tasks: u32::try_from(members.len()).ok()?,
         devices: u32::try_from(like.slices.len()).ok()?,
-        compute,
-        memory,
+        compute: piece.compute,
+        memory: piece.memory,
         whole: false,
+        cut,
+        apart,
         cpu: like.cpu,
         host_memory: like.host_memory,
     };
     let carries = |node: usize| {
         trial.step(1);
-        demand.most(&trial.free(node), |device| to.island_of_job(job, node, device))
+        demand.most(&trial.free(node), |device| to.lie_of_job(job, node, device))
     };
     let nodes = 0..trial.running.nodes.len();
     let mut nodes: Vec<(u32, usize)> =
@@ -136,8 +139,8 @@ fn elsewhere(
     let mut places = Vec::new();
     for (_, node) in nodes {
         let want = demand.tasks - u32::try_from(places.len()).ok()?;
-        let filled = demand.fill(&trial.free(node), |d| to.island_of_job(job, node, d), want);
-        places.extend(filled.into_iter().map(|devices| Place { node, devices }.member(&demand)));
+        let filled = demand.fill(&trial.free(node), |d| to.lie_of_job(job, node, d), want);
+        places.extend(filled.into_iter().map(|pieces| Place { node, pieces }.member(&demand)));
         if places.len() == members.len() {
             return Some(places);
         }

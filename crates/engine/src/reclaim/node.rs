@@ -5,9 +5,10 @@
 
 use super::cost::Value;
 use super::right::{Manner, Right};
-use super::room::{Constraint, Demand, Rooms};
+use super::room::{Constraint, Demand, Island, Lie, Room, Rooms};
 use super::running::MemberFacts;
 use super::trial::Trial;
+use std::collections::BTreeSet;
 
 /// Most sets looked at for one node, or one device of it.
 const SEARCH_MAX: u32 = 4096;
@@ -65,17 +66,17 @@ pub(crate) fn cheapest(
     let (groups, candidates) = candidates(trial, right, node);
     let demand = &Demand { tasks, ..*demand };
     let rooms = trial.free(node);
-    let island = |device| to.island(node, device);
+    let lie = |device| to.lie(node, device);
     let mut all = rooms.clone();
     let whole = |candidate: &&Candidate<'_>| candidate.is_last_resort(&candidates);
     for candidate in candidates.iter().filter(whole) {
         candidate.here.iter().for_each(|member| all.give(member));
     }
-    if demand.most(&all, island) < tasks {
+    if demand.most(&all, lie) < tasks {
         return None;
     }
-    let places = by_device(&rooms, demand, &candidates, &groups, island).unwrap_or_else(|| {
-        let fits = |rooms: &Rooms| demand.most(rooms, island) >= tasks;
+    let places = by_device(&rooms, demand, &candidates, &groups, lie).unwrap_or_else(|| {
+        let fits = |rooms: &Rooms| demand.most(rooms, lie) >= tasks;
         let subset: Vec<usize> = (0..candidates.len()).collect();
         Search::run(rooms, &candidates, &groups, &subset, &fits)
     });
@@ -163,7 +164,7 @@ fn by_device(
     demand: &Demand,
     candidates: &[Candidate<'_>],
     groups: &[Group],
-    island: impl Fn(usize) -> Option<u32>,
+    lie: impl Fn(usize) -> Option<Lie>,
 ) -> Option<Vec<usize>> {
     let alone = demand.is_alone() || demand.tasks == 1;
     if demand.devices == 0 || !alone || demand.beside(rooms.cpu, rooms.memory) < demand.tasks {
@@ -178,24 +179,22 @@ fn by_device(
         }
         match member.slices.as_slice() {
             [] => {}
-            [(device, ..)] => on.get_mut(*device)?.push(place),
+            [piece] => on.get_mut(piece.device)?.push(place),
             _ => return None,
         }
     }
     // By island: what each device costs, and what ends on it.
-    let mut islands: Vec<(u32, Vec<Emptied>)> = Vec::new();
+    let mut islands: Vec<(Island, Vec<Emptied>)> = Vec::new();
+    let mut by_rail = false;
     for (device, room) in rooms.devices.iter().enumerate() {
-        let Some(name) = island(device) else { continue };
-        let fits = |room: &super::room::Room| demand.on(room) > 0;
+        let Some(Lie { island: name, rail }) = lie(device) else { continue };
+        by_rail |= rail.is_some();
+        let fits = |room: &Room| demand.on(room) > 0;
         let ending = if fits(room) {
             Vec::new()
         } else {
             let mut all = *room;
-            for (_, compute, memory) in on[device].iter().map(|c| candidates[*c].here[0].slices[0])
-            {
-                all.compute = all.compute.saturating_add(compute);
-                all.memory = all.memory.saturating_add(memory);
-            }
+            on[device].iter().for_each(|c| all.give(&candidates[*c].here[0].slices[0]));
             if !fits(&all) {
                 continue;
             }
@@ -212,8 +211,19 @@ fn by_device(
         }
     }
     let wanted = usize::try_from(demand.devices.checked_mul(demand.tasks)?).ok()?;
-    if islands.len() > 1 && demand.tasks > 1 {
+    if (islands.len() > 1 || by_rail) && demand.tasks > 1 {
         return None;
+    }
+    if by_rail {
+        // Of each rail the cheapest device.
+        for (_, devices) in &mut islands {
+            devices.sort_unstable();
+            let mut rails = BTreeSet::new();
+            devices.retain(|(_, device, _)| {
+                let rail = lie(*device).and_then(|lie| lie.rail);
+                rail.is_none_or(|rail| rails.insert(rail))
+            });
+        }
     }
     let choices = islands.into_iter().filter(|(_, devices)| devices.len() >= wanted);
     let best = choices.map(|(_, mut devices)| {
@@ -294,9 +304,7 @@ impl<'s, 'a> Search<'s, 'a> {
     fn give(&mut self, candidate: usize) {
         let candidate = &self.candidates[candidate];
         if self.device {
-            let (_, compute, memory) = candidate.here[0].slices[0];
-            self.rooms.devices[0].compute += compute;
-            self.rooms.devices[0].memory += memory;
+            self.rooms.devices[0].give(&candidate.here[0].slices[0]);
         } else {
             candidate.here.iter().for_each(|member| self.rooms.give(member));
         }
@@ -305,9 +313,7 @@ impl<'s, 'a> Search<'s, 'a> {
     fn take(&mut self, candidate: usize) {
         let candidate = &self.candidates[candidate];
         if self.device {
-            let (_, compute, memory) = candidate.here[0].slices[0];
-            self.rooms.devices[0].compute -= compute;
-            self.rooms.devices[0].memory -= memory;
+            self.rooms.devices[0].take(&candidate.here[0].slices[0]);
         } else {
             candidate.here.iter().for_each(|member| self.rooms.take(member));
         }

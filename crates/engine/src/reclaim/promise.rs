@@ -44,15 +44,19 @@ pub(crate) fn takes(job: &JobFacts) -> Vec<(&NodeId, Take)> {
     let take = |spot: &Spot| Take {
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: host.memory.map_or(0, |memory| memory.0),
-        devices: spot.devices.iter().map(|d| (d.clone(), need.compute, need.memory)).collect(),
-        // Nobody yields to a job whose devices hardware is to cut.
+        devices: if need.wants().is_some() {
+            Vec::new()
+        } else {
+            spot.devices.iter().map(|d| (d.clone(), need.compute, need.memory)).collect()
+        },
         cuts: Vec::new(),
+        keeps: spot.devices.iter().cloned().zip(spot.instances.iter().cloned()).collect(),
     };
     claim.spots.iter().map(|spot| (&spot.node, take(spot))).collect()
 }
 
-/// What a promise will add to what its tenants hold. A whole device's memory counts when it is
-/// granted.
+/// What a promise will add to what its tenants hold. A whole device's memory, and what an instance
+/// has more than was asked, count when it is granted.
 pub(crate) fn held(job: &JobFacts) -> Held {
     let Some(claim) = &job.claim else { return Held::default() };
     let need = Need::of(&job.ask);

@@ -7,9 +7,8 @@
 use super::Standing;
 use super::cost::Value;
 use super::cover::{Cover, Share};
-use super::room::{Room, Rooms};
+use super::room::{Piece, Room, Rooms};
 use crate::Held;
-use crate::need::WHOLE;
 use crate::order::turn::Turn;
 use polder_model::Bytes;
 use std::cmp::Reverse;
@@ -89,14 +88,12 @@ pub(crate) struct GangFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemberFacts {
     pub(crate) node: usize,
-    /// Device, thousandths of compute, bytes of memory.
-    pub(crate) slices: Vec<(usize, u32, u64)>,
+    /// Of which devices how much.
+    pub(crate) slices: Vec<Piece>,
     /// Thousandths of a CPU.
     pub(crate) cpu: u64,
     /// Bytes of the machine's memory.
     pub(crate) host_memory: u64,
-    /// Its devices are cut into instances and so closed to everything else.
-    pub(crate) cuts: bool,
 }
 
 /// A gang that runs.
@@ -166,7 +163,7 @@ impl GangFacts {
 
     /// What ending one of its members at `now` comes to.
     pub(crate) fn value(&self, member: &MemberFacts, now: u64) -> Value {
-        let compute: u64 = member.slices.iter().map(|(_, compute, _)| u64::from(*compute)).sum();
+        let compute: u64 = member.slices.iter().map(|piece| u64::from(piece.compute)).sum();
         // Work without devices weighs as much as the CPU it has.
         let weight = if member.slices.is_empty() { member.cpu } else { compute };
         let ran = now.saturating_sub(self.started_at);
@@ -181,8 +178,8 @@ impl MemberFacts {
     pub(crate) fn held(&self) -> Held {
         self.slices.iter().fold(Held { leases: 1, ..Held::default() }, |held, slice| Held {
             devices: held.devices + 1,
-            compute: held.compute + u64::from(slice.1),
-            memory: Bytes(held.memory.0.saturating_add(slice.2)),
+            compute: held.compute + u64::from(slice.compute),
+            memory: Bytes(held.memory.0.saturating_add(slice.memory)),
             ..held
         })
     }
@@ -193,11 +190,9 @@ impl Rooms {
     pub(crate) fn give(&mut self, member: &MemberFacts) {
         self.cpu = self.cpu.saturating_add(member.cpu);
         self.memory = self.memory.saturating_add(member.host_memory);
-        for (device, compute, memory) in &member.slices {
-            if let Some(room) = self.devices.get_mut(*device) {
-                let compute = if member.cuts { WHOLE } else { *compute };
-                room.compute = room.compute.saturating_add(compute);
-                room.memory = room.memory.saturating_add(*memory);
+        for piece in &member.slices {
+            if let Some(room) = self.devices.get_mut(piece.device) {
+                room.give(piece);
             }
         }
     }
@@ -206,11 +201,9 @@ impl Rooms {
     pub(crate) fn take(&mut self, member: &MemberFacts) {
         self.cpu = self.cpu.saturating_sub(member.cpu);
         self.memory = self.memory.saturating_sub(member.host_memory);
-        for (device, compute, memory) in &member.slices {
-            if let Some(room) = self.devices.get_mut(*device) {
-                let compute = if member.cuts { WHOLE } else { *compute };
-                room.compute = room.compute.saturating_sub(compute);
-                room.memory = room.memory.saturating_sub(*memory);
+        for piece in &member.slices {
+            if let Some(room) = self.devices.get_mut(piece.device) {
+                room.take(piece);
             }
         }
     }
@@ -221,7 +214,9 @@ impl Node {
     pub(crate) fn free(&self) -> Rooms {
         let room = |(has, used): (&Room, &Room)| Room {
             compute: has.compute.saturating_sub(used.compute),
+            open: has.open & !used.open,
             memory: has.memory.saturating_sub(used.memory),
+            parts: has.parts,
         };
         Rooms {
             devices: self.has.devices.iter().zip(&self.used.devices).map(room).collect(),
@@ -237,7 +232,15 @@ impl Running {
         let Some(place) = self.gang_of(job) else { return };
         let Some(Some(gang)) = self.gangs.slots.get_mut(place) else { return };
         let is = |member: &usize| self.members.get(*member).is_some_and(|m| m.facts == *like);
-        let Some(at) = gang.members.iter().position(is) else { return };
+        // What a device can be cut into may be said otherwise by now.
+        let on = |facts: &MemberFacts| {
+            (facts.node, facts.slices.iter().map(|piece| piece.device).collect::<Vec<_>>())
+        };
+        let same = |member: &usize| {
+            self.members.get(*member).is_some_and(|member| on(&member.facts) == on(like))
+        };
+        let exactly = gang.members.iter().position(is);
+        let Some(at) = exactly.or_else(|| gang.members.iter().position(same)) else { return };
         let member = gang.members.remove(at);
         let Some(facts) = self.members.remove(member) else { return };
         let standing = gang.facts.standing();

@@ -10,7 +10,7 @@ use super::chosen::{Chosen, Short, shorts, value};
 use super::cost::Value;
 use super::node::{Unit, cheapest};
 use super::right::{Claimant, Manner, Right, keepers};
-use super::room::{Constraint, Demand};
+use super::room::{Constraint, Demand, Piece};
 use super::running::MemberFacts;
 use super::trial::Trial;
 use polder_model::{Ground, Resource};
@@ -21,7 +21,8 @@ use std::collections::{BTreeSet, BinaryHeap};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) node: usize,
-    pub(crate) devices: Vec<usize>,
+    /// What it takes of which devices.
+    pub(crate) pieces: Vec<Piece>,
 }
 
 /// A gang that yields.
@@ -366,8 +367,8 @@ impl Front {
         let mut fill = |node: usize| {
             let want = self.demand.tasks - u32::try_from(places.len()).unwrap_or(u32::MAX);
             if want > 0 && self.carries.get(node).is_some_and(|carries| *carries > 0) {
-                let filled = self.demand.fill(&trial.free(node), |d| to.island(node, d), want);
-                places.extend(filled.into_iter().map(|devices| Place { node, devices }));
+                let filled = self.demand.fill(&trial.free(node), |d| to.lie(node, d), want);
+                places.extend(filled.into_iter().map(|pieces| Place { node, pieces }));
             }
             want > 0
         };
@@ -436,13 +437,11 @@ pub(crate) fn commit(trial: &mut Trial<'_>, right: &Right, demand: &Demand, endi
 impl Place {
     /// What the task holds there. Of a whole device, its memory is its own and not counted.
     pub(crate) fn member(&self, demand: &Demand) -> MemberFacts {
-        let compute = if demand.whole { 1000 } else { demand.compute };
         MemberFacts {
             node: self.node,
-            slices: self.devices.iter().map(|device| (*device, compute, demand.memory)).collect(),
+            slices: self.pieces.clone(),
             cpu: demand.cpu,
             host_memory: demand.host_memory,
-            cuts: false,
         }
     }
 }

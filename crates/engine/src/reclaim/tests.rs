@@ -9,13 +9,14 @@ mod parts;
 
 use super::cover::Share;
 use super::right::{Claimant, Grounds, Manner, Right};
-use super::room::{Demand, Room, Rooms};
+use super::room::{Constraint, Demand, Lie, Room, Rooms};
 use super::running::{GangFacts, MemberFacts, Running, Yields};
 use super::select::{Ending, Found, Front, Place};
 use super::trial::Trial;
 use crate::Held;
+use crate::mig::{Table, Wants};
 use crate::order::turn::{ByTurn, Turn};
-use polder_model::{Bytes, Ground};
+use polder_model::{Bytes, Ground, Permille};
 use proptest::prelude::*;
 
 /// All grounds count.
@@ -31,6 +32,8 @@ const PARENTS: [Option<usize>; 5] = [None, Some(0), Some(0), Some(1), None];
 struct Job {
     facts: GangFacts,
     demand: Demand,
+    /// How its devices must lie.
+    lies: Lies,
     /// Where its members are; empty while it waits.
     members: Vec<MemberFacts>,
 }
@@ -46,17 +49,60 @@ struct Pool {
     now: u64,
 }
 
+/// What every device's hardware cuts it into: the smallest there is.
+fn table() -> &'static Table {
+    Table::of("NVIDIA A30", Bytes(24 << 30)).unwrap()
+}
+
+/// How devices lie: in pairs on an island, each with a rail by its place.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lies {
+    island: bool,
+    rail: bool,
+}
+
+impl Lies {
+    fn of(self, device: usize) -> Lie {
+        let device = u64::try_from(device).unwrap();
+        let island = if self.island { (device / 2, 0) } else { (0, 0) };
+        Lie { island, rail: self.rail.then_some(device % 2) }
+    }
+}
+
+/// Where one of these jobs may go, and where the others may.
+struct To<'a> {
+    lies: Lies,
+    jobs: &'a [Job],
+}
+
+impl Constraint for To<'_> {
+    fn lie(&self, _node: usize, device: usize) -> Option<Lie> {
+        Some(self.lies.of(device))
+    }
+
+    fn lie_of_job(&self, job: u64, _node: usize, device: usize) -> Option<Lie> {
+        let job = self.jobs.iter().find(|other| other.facts.job == job).unwrap();
+        Some(job.lies.of(device))
+    }
+
+    fn wants_of_job(&self, job: u64) -> (Option<Wants>, bool) {
+        let job = self.jobs.iter().find(|other| other.facts.job == job).unwrap();
+        (job.demand.cut, job.demand.apart)
+    }
+}
+
 fn devices(amount: Option<u64>) -> Share {
     Share { devices: amount, ..Share::default() }
 }
 
 fn rooms((devices, cpu, memory): (usize, u64, u64)) -> Rooms {
-    Rooms { devices: vec![Room { compute: 1000, memory: MEMORY }; devices], cpu, memory }
+    Rooms { devices: vec![Room::idle(MEMORY, Some(table())); devices], cpu, memory }
 }
 
 impl Job {
     fn claimant(&self) -> Claimant {
         let (tasks, each) = (u64::from(self.demand.tasks), u64::from(self.demand.devices));
+        // Instances count by what they are, which only limits in devices leave out of account here.
         let compute = if self.demand.whole { 1000 } else { u64::from(self.demand.compute) };
         let held = Held {
             devices: tasks * each,
@@ -112,12 +158,13 @@ impl Pool {
         let running = self.running();
         let mut trial = Trial::new(&running);
         let right = Right::new(&trial, job.claimant(), Manner::End(ALL), self.now);
-        let mut front = Front::new(&trial, right, job.demand, &(), None);
-        let found = front.find(&mut trial, &());
+        let to = To { lies: job.lies, jobs: &self.jobs };
+        let mut front = Front::new(&trial, right, job.demand, &to, None);
+        let found = front.find(&mut trial, &to);
         let free: Vec<Rooms> = (0..self.nodes.len()).map(|node| trial.free(node)).collect();
         let members = self.jobs.iter().map(|job| job.members.as_slice());
         assert_eq!(free, self.free(members), "a search left a trace");
-        assert_eq!(front.find(&mut trial, &()), found, "a second search differs");
+        assert_eq!(front.find(&mut trial, &to), found, "a second search differs");
         if let Found::Fits(Ending { victims, .. }) = &found {
             let could = front.right.could(&running);
             assert!(victims.is_empty() || could, "who yields was overlooked");
@@ -142,10 +189,16 @@ prop_compose! {
         whole in prop::bool::weighted(0.3),
         cpu in 0u64..4,
         host_memory in 0u64..3,
+        slots in prop::option::weighted(0.35, prop_oneof![Just(1u32), Just(2), Just(4)]),
+        apart in prop::bool::weighted(0.15),
     ) -> Demand {
         let cpu = if devices == 0 { cpu + 1 } else { cpu };
         let (compute, memory) = if whole { (1000, 0) } else { (compute, memory) };
-        Demand { tasks, devices, compute, memory, whole, cpu, host_memory }
+        let cut = slots.filter(|_| devices > 0).map(|slots| {
+            Wants::share(Permille(slots * 250 - 100), Bytes(1))
+        });
+        let whole = whole && cut.is_none();
+        Demand { tasks, devices, compute, memory, whole, cut, apart, cpu, host_memory }
     }
 }
 
@@ -160,7 +213,9 @@ prop_compose! {
         yields in prop::option::weighted(0.85, (0u64..60, prop::option::of(1u64..80), 0u64..40)),
         started_at in 0u64..100,
         fewer in 0u32..3,
+        lies in (prop::bool::weighted(0.2), prop::bool::weighted(0.2)),
     ) -> Job {
+        let lies = Lies { island: lies.0, rail: lies.1 };
         let of = |(runtime_min, interval, restart)| Yields { runtime_min, interval, restart };
         let yields = yields.map(of);
         let min = demand.tasks.saturating_sub(fewer).max(1);
@@ -175,7 +230,7 @@ prop_compose! {
             min,
             is_complete: true,
         };
-        Job { facts, demand, members: Vec::new() }
+        Job { facts, demand, lies, members: Vec::new() }
     }
 }
 
@@ -211,8 +266,13 @@ fn place(pool: &Pool, job: &mut Job, start: usize) {
     // One task a node first, so that gangs are spread.
     for (node, most) in nodes.iter().map(|n| (*n, 1)).chain(nodes.iter().map(|n| (*n, u32::MAX))) {
         let want = job.demand.tasks - u32::try_from(members.len()).unwrap();
-        for devices in job.demand.fill(&free[node], |_| Some(0), want.min(most)) {
-            let member = Place { node, devices }.member(&job.demand);
+        let taken = members.iter().any(|member| member.node == node);
+        if job.demand.apart && taken {
+            continue;
+        }
+        let lie = |device| Some(job.lies.of(device));
+        for pieces in job.demand.fill(&free[node], lie, want.min(most)) {
+            let member = Place { node, pieces }.member(&job.demand);
             free[node].take(&member);
             members.push(member);
         }

@@ -72,14 +72,12 @@ impl<'a> Trial<'a> {
     /// Tasks that what is free on a node carries.
     pub(crate) fn most(&self, node: usize, demand: &Demand, to: &impl Constraint) -> u32 {
         self.step(1);
-        let island = |device| to.island(node, device);
+        let lie = |device| to.lie(node, device);
         match self.slots.get(node).and_then(|slot| slot.checked_sub(1)) {
-            Some(slot) => {
-                self.over.get(slot as usize).map_or(0, |rooms| demand.most(rooms, island))
-            }
+            Some(slot) => self.over.get(slot as usize).map_or(0, |rooms| demand.most(rooms, lie)),
             None => {
                 let free = self.running.nodes.get(node).map(|node| node.free());
-                free.map_or(0, |rooms| demand.most(&rooms, island))
+                free.map_or(0, |rooms| demand.most(&rooms, lie))
             }
         }
     }

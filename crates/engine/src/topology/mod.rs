@@ -10,6 +10,7 @@
 //! broken, and a task is refused only if no choice keeps it; ties go to the lowest places.
 
 mod cards;
+mod exact;
 mod gang;
 mod links;
 mod rails;

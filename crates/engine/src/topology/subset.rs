@@ -1,9 +1,9 @@
 //! Which devices of one node a task of several gets.
 //!
-//! Up to [`super::DEVICES_EXACT_MAX`] devices every choice is compared, except
-//! that of devices which differ in nothing the lower one is taken first: that leaves one choice on
-//! a node whose devices are all alike and at most 12,870 on one where all differ.
+//! Up to [`super::DEVICES_EXACT_MAX`] devices the best of all choices is found ([`super::exact`]);
+//! of more, islands are taken greedily.
 
+use super::exact;
 use super::links::{DEVICES_EXACT_MAX, Links};
 use std::cmp::Reverse;
 
@@ -62,7 +62,7 @@ pub struct Choice {
 
 /// The larger the better: what is wanted of the devices themselves, then what is left to others,
 /// then the tightest.
-type Key = (Reverse<usize>, u64, Reverse<usize>, usize, u64, Reverse<u64>);
+pub(super) type Key = (Reverse<usize>, u64, Reverse<usize>, usize, u64, Reverse<u64>);
 
 /// The best devices for a task; `None` if none keep what is required.
 ///
@@ -82,13 +82,14 @@ pub fn choose(spots: &Spots<'_>, count: usize, wish: &Wish) -> Option<Choice> {
         if group.len() < count {
             continue;
         }
-        let mut search = Search::new(spots, count, wish, &group);
-        if spots.links.devices() <= DEVICES_EXACT_MAX {
-            search.extend(0, Sums::default());
+        let found = if spots.links.devices() <= DEVICES_EXACT_MAX {
+            exact::best(spots, count, wish, &group)
         } else {
+            let mut search = Search::new(spots, count, wish, &group);
             search.take_greedily();
-        }
-        let Some((key, choice)) = search.best else { continue };
+            search.best
+        };
+        let Some((key, choice)) = found else { continue };
         let lowest = |best: &Choice| Reverse(&choice.devices) > Reverse(&best.devices);
         if best.as_ref().is_none_or(|(other, best)| (&key, lowest(best)) > (other, false)) {
             best = Some((key, choice));
@@ -112,24 +113,24 @@ fn groups(spots: &Spots<'_>, wish: &Wish, fits: Vec<usize>) -> Vec<Vec<usize>> {
 }
 
 impl Spots<'_> {
-    fn left(&self, at: usize) -> Option<u64> {
+    pub(super) fn left(&self, at: usize) -> Option<u64> {
         self.left.get(at).copied().flatten()
     }
 
-    fn numa(&self, at: usize) -> u16 {
+    pub(super) fn numa(&self, at: usize) -> u16 {
         self.numa.get(at).copied().unwrap_or(0)
     }
 
-    fn rail(&self, at: usize) -> u16 {
+    pub(super) fn rail(&self, at: usize) -> u16 {
         self.rails.get(at).copied().unwrap_or(0)
     }
 
-    fn idle(&self, at: usize) -> bool {
+    pub(super) fn idle(&self, at: usize) -> bool {
         self.idle.get(at).copied().unwrap_or(false)
     }
 
     /// Whether two devices can be exchanged without any difference.
-    fn alike(&self, a: usize, b: usize) -> bool {
+    pub(super) fn alike(&self, a: usize, b: usize) -> bool {
         let links = self.links;
         let same =
             |other| other == a || other == b || links.between(a, other) == links.between(b, other);
@@ -148,13 +149,12 @@ struct Sums {
     left: u64,
 }
 
+/// A search among more devices than can be compared in every way.
 struct Search<'a> {
     spots: &'a Spots<'a>,
     count: usize,
     wish: &'a Wish,
     open: &'a [usize],
-    /// For each open device the one before it that is alike, by place in `open`.
-    twin: Vec<Option<usize>>,
     /// Bandwidth between each open device and all idle ones.
     idle_row: Vec<u64>,
     /// Bandwidth between all idle devices.
@@ -168,40 +168,15 @@ impl<'a> Search<'a> {
     fn new(spots: &'a Spots<'a>, count: usize, wish: &'a Wish, open: &'a [usize]) -> Self {
         let idle: Vec<usize> = (0..spots.links.devices()).filter(|at| spots.idle(*at)).collect();
         let row = |at: &usize| idle.iter().map(|b| u64::from(spots.links.between(*at, *b))).sum();
-        let twin = |(place, at): (usize, &usize)| {
-            let before = open.iter().take(place).rposition(|other| spots.alike(*other, *at));
-            before.filter(|_| open.len() <= DEVICES_EXACT_MAX)
-        };
         Self {
             spots,
             count,
             wish,
             open,
-            twin: open.iter().enumerate().map(twin).collect(),
             idle_row: open.iter().map(row).collect(),
             idle_all: spots.links.within(&idle),
             taken: Vec::with_capacity(count),
             best: None,
-        }
-    }
-
-    /// Tries every choice that goes on from the devices taken, with those from `from` on.
-    fn extend(&mut self, from: usize, sums: Sums) {
-        let missing = self.count - self.taken.len();
-        if missing == 0 {
-            self.judge(sums);
-            return;
-        }
-        for place in from..=self.open.len().saturating_sub(missing) {
-            // Of two that are alike the lower goes first: the other way round is the same choice.
-            let twin = self.twin.get(place).copied().flatten();
-            if twin.is_some_and(|twin| !self.taken.contains(&twin)) {
-                continue;
-            }
-            let Some(next) = self.with(place, sums) else { continue };
-            self.taken.push(place);
-            self.extend(place + 1, next);
-            self.taken.pop();
         }
     }
 

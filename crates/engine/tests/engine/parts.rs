@@ -175,15 +175,100 @@ fn a_card_that_is_exchanged_under_its_instances_loses_them() {
     assert_eq!(world.state(job), "stopping");
 }
 
-/// Who yields is sought by sums, which say nothing of a card that is cut.
-#[test]
-fn nobody_yields_for_room_on_a_card_that_others_have_cut() {
+/// A pool in which lower priority yields and one job moves.
+fn yielding(world: World) -> World {
     let mut policy = Policy::default();
     policy.reclaim.priority = true;
-    let mut world = World::new().card("n1", a100("d0"));
+    policy.reclaim.moves_max = 1;
+    let mut world = world;
     world.apply(Event::PolicySet { policy: Box::new(policy) });
-    let mut low = mig(400, gib(5));
-    low.yields.preemptible = true;
+    world
+}
+
+fn preemptible(mut ask: Ask) -> Ask {
+    ask.yields.preemptible = true;
+    ask
+}
+
+/// Ends what was told to end, and goes on.
+fn leave(world: &mut World, job: JobId) {
+    for lease in world.leases(job) {
+        world.end_lease(lease.id, Outcome::Cancelled);
+    }
+    world.run();
+}
+
+#[test]
+fn an_instance_yields_to_an_instance() {
+    let mut world = yielding(World::new().card("n1", a100("d0")));
+    let low = [600, 100].map(|compute| preemptible(mig(compute, gib(1))));
+    let low = low.map(|ask| world.submit(ask));
+    world.run();
+    assert_eq!(world.states(&low), "running queued", "all seven slices are one instance");
+    let high = world.submit(mig(300, gib(4)).priority(9, None));
+    world.settle();
+    assert_eq!(world.states(&[low[0], high]), "stopping queued");
+    leave(&mut world, low[0]);
+    assert_eq!(world.states(&[high, low[0], low[1]]), "running queued queued", "in turn");
+    assert_eq!(parts(&world, high), ["d0 3g.20gb@4"]);
+}
+
+#[test]
+fn of_instances_the_fewest_yield_and_where_they_leave_room_together() {
+    let mut world = yielding(World::new().card("n1", card("d0", "NVIDIA A30", gib(24))));
+    let low: Vec<_> = (0..4).map(|_| world.submit(preemptible(mig(250, gib(5))))).collect();
+    world.run();
+    // Neighbours only: slots 1 and 2 never were one instance.
+    let high = world.submit(mig(500, gib(10)).priority(9, None));
+    world.settle();
+    let ends: Vec<_> = low.iter().filter(|job| world.state(**job) == "stopping").collect();
+    let starts = |job: &JobId| world.leases(*job)[0].slices[0].instance.clone().unwrap().start;
+    let mut ends: Vec<_> = ends.into_iter().map(starts).collect();
+    ends.sort_unstable();
+    assert!(ends == [0, 1] || ends == [2, 3], "{ends:?}");
+    for job in
+        low.iter().filter(|job| world.state(**job) == "stopping").copied().collect::<Vec<_>>()
+    {
+        leave(&mut world, job);
+    }
+    assert_eq!(world.state(high), "running");
+}
+
+#[test]
+fn instances_change_places_so_that_one_more_fits() {
+    let mut world = yielding(World::new().card("n1", card("d0", "NVIDIA A30", gib(24))));
+    let jobs: Vec<_> = (0..4).map(|_| world.submit(preemptible(mig(250, gib(5))))).collect();
+    world.run();
+    let start = |job: JobId| world.leases(job)[0].slices[0].instance.clone().unwrap().start;
+    // One of each half is left: half of the card is free, and no half of it.
+    let (low, high): (Vec<_>, Vec<_>) = jobs.iter().partition(|job| start(**job) < 2);
+    world.end(low[0], Outcome::Succeeded);
+    world.end(high[0], Outcome::Succeeded);
+    let half = world.submit(mig(500, gib(10)));
+    world.settle();
+    let moved = [low[1], high[1]].map(|job| world.state(job) == "stopping");
+    assert_eq!(moved.iter().filter(|moves| **moves).count(), 1, "one is enough");
+    let mover = if moved[0] { low[1] } else { high[1] };
+    leave(&mut world, mover);
+    assert_eq!(world.states(&[half, low[1], high[1]]), "running running running");
+}
+
+#[test]
+fn a_share_makes_all_instances_of_a_card_yield_or_none() {
+    let mut world = yielding(World::new().card("n1", a100("d0")));
+    let low: Vec<_> = (0..2).map(|_| world.submit(preemptible(mig(100, gib(1))))).collect();
+    world.run();
+    let high = world.submit(ask().share(400, gib(5)).priority(9, None));
+    world.settle();
+    assert_eq!(world.states(&low), "stopping stopping");
+    low.iter().for_each(|job| leave(&mut world, *job));
+    assert_eq!(world.state(high), "running");
+}
+
+#[test]
+fn nobody_yields_for_room_on_a_card_that_others_have_cut() {
+    let mut world = yielding(World::new().card("n1", a100("d0")));
+    let low = preemptible(mig(400, gib(5)));
     let low = [world.submit(low), world.submit(mig(100, gib(1)))];
     world.run();
     let high = world.submit(ask().share(400, gib(5)).priority(9, None));

@@ -1,10 +1,10 @@
 //! Nothing is taken back: every step makes the potential grow, so every sequence ends.
 
-use super::super::moves;
 use super::super::right::{Manner, Right};
 use super::super::running::MemberFacts;
 use super::super::select::{Ending, Found, Front};
 use super::super::trial::Trial;
+use super::super::{moves, repack};
 use super::{Job, Pool, naive, pool};
 use crate::order::turn::Turn;
 use polder_model::Ground;
@@ -109,8 +109,16 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
         assert!(on().map(|member| member.cpu).sum::<u64>() <= *cpu);
         assert!(on().map(|member| member.host_memory).sum::<u64>() <= *memory);
         for device in 0..*devices {
-            let slices = on().flat_map(|member| &member.slices).filter(|slice| slice.0 == device);
-            assert!(slices.map(|slice| slice.1).sum::<u32>() <= 1000, "a device is given twice");
+            let pieces = on().flat_map(|member| &member.slices);
+            let pieces: Vec<_> = pieces.filter(|piece| piece.device == device).collect();
+            let compute = pieces.iter().map(|piece| piece.compute).sum::<u32>();
+            assert!(compute <= 1000, "a device is given twice");
+            let cut = pieces.iter().fold(0, |cut, piece| {
+                assert_eq!(cut & piece.cut, 0, "an instance is given twice");
+                cut | piece.cut
+            });
+            assert!(super::table().layouts().card_of(cut).is_some(), "no card can be cut so");
+            assert!(cut == 0 || pieces.iter().all(|piece| piece.cut != 0), "cut and shared");
         }
     }
     assert!(naive::grew(&before, &naive::potential(pool)), "the potential did not grow");
@@ -125,8 +133,10 @@ fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
     let running = pool.running();
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, job.claimant(), Manner::Move, pool.now);
-    let mut front = Front::new(&trial, right, job.demand, &(), None);
-    let moves = moves::find(&mut front, &mut trial, &job.demand, &(), 16);
+    let to = super::To { lies: job.lies, jobs: &pool.jobs };
+    let mut front = Front::new(&trial, right, job.demand, &to, None);
+    let moves = repack::find(&front.right, &trial, &job.demand, &to, 16)
+        .or_else(|| moves::find(&mut front, &mut trial, &job.demand, &to, 16));
     for (node, rooms) in
         pool.free(pool.jobs.iter().map(|job| job.members.as_slice())).iter().enumerate()
     {

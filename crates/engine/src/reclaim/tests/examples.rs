@@ -1,12 +1,12 @@
 //! One example of each rule.
 
 use super::super::right::{Manner, Right};
-use super::super::room::{Constraint, Demand};
+use super::super::room::{Constraint, Demand, Lie, Piece};
 use super::super::running::{GangFacts, MemberFacts, Yields};
 use super::super::select::{Found, Front};
 use super::super::trial::Trial;
 use super::super::{moves, select};
-use super::{Job, Pool, fits, grounds};
+use super::{Job, Lies, Pool, fits, grounds};
 use crate::order::turn::Turn;
 use polder_model::Ground;
 
@@ -29,9 +29,8 @@ fn job(number: u64, tenant: usize, tasks: u32, devices: u32) -> Job {
         min: tasks,
         is_complete: true,
     };
-    let demand =
-        Demand { tasks, devices, compute: 1000, memory: 0, whole: true, cpu: 0, host_memory: 0 };
-    Job { facts, demand, members: Vec::new() }
+    let demand = Demand { tasks, devices, compute: 1000, whole: true, ..Demand::default() };
+    Job { facts, demand, lies: Lies::default(), members: Vec::new() }
 }
 
 impl Job {
@@ -49,11 +48,19 @@ impl Job {
     }
     fn on(mut self, places: &[(usize, &[usize])]) -> Self {
         let member = |(node, devices): &(usize, &[usize])| {
-            select::Place { node: *node, devices: devices.to_vec() }.member(&self.demand)
+            let piece =
+                |device: &usize| Piece { device: *device, compute: 1000, memory: 0, cut: 0 };
+            let pieces = devices.iter().map(piece).collect();
+            select::Place { node: *node, pieces }.member(&self.demand)
         };
         self.members = places.iter().map(member).collect();
         self
     }
+}
+
+/// The devices of a place.
+fn on(place: &select::Place) -> Vec<usize> {
+    place.pieces.iter().map(|piece| piece.device).collect()
 }
 
 fn pool_of(nodes: usize, jobs: Vec<Job>) -> Pool {
@@ -101,7 +108,7 @@ fn an_elastic_gang_shrinks_instead_and_keeps_its_first_member() {
     let pool = pool_of(1, vec![gang]);
     let found = fits(pool.find(&job(9, B, 1, 3).priority(1)));
     assert_eq!((found.victims[0].members.len(), found.victims[0].whole), (2, false));
-    assert_eq!(found.places[0].devices, [1, 2, 3]);
+    assert_eq!(on(&found.places[0]), [1, 2, 3]);
     let found = fits(pool.find(&job(9, B, 1, 4).priority(1)));
     assert!(found.victims[0].whole);
 }
@@ -197,8 +204,8 @@ fn nobody_ends_for_what_fits_or_for_half_a_gang() {
 struct Racks;
 
 impl Constraint for Racks {
-    fn island(&self, _node: usize, device: usize) -> Option<u32> {
-        (device != 3).then_some(0)
+    fn lie(&self, _node: usize, device: usize) -> Option<Lie> {
+        (device != 3).then(Lie::default)
     }
     fn part(&self, node: usize) -> Option<u32> {
         Some(u32::from(node >= 2))
@@ -218,7 +225,7 @@ fn a_gang_bound_to_one_rack_ends_work_of_one_rack() {
     let found = select::find_in_one_part(&mut trial, &right, &gang.demand, &Racks);
     let found = fits(found);
     assert_eq!(grounds(&found), [(3, Ground::Priority), (4, Ground::Priority)]);
-    assert!(found.places.iter().all(|place| place.devices == [0, 1, 2]));
+    assert!(found.places.iter().all(|place| on(place) == [0, 1, 2]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a decision looks at, counted: it grows with what it touches and no faster.
 
 use super::super::right::{Claimant, Manner, Right};
-use super::super::room::{Demand, Room, Rooms};
+use super::super::room::{Demand, Piece, Room, Rooms};
 use super::super::running::{GangFacts, MemberFacts, Running, Yields};
 use super::super::select::{Found, Front, commit};
 use super::super::trial::Trial;
@@ -18,7 +18,7 @@ fn full(nodes: usize) -> Running {
     running.set_tenant(0, devices(Some(0)), devices(None));
     running.set_tenant(1, devices(Some(nodes as u64 * 8)), devices(None));
     for node in 0..nodes {
-        let room = Room { compute: 1000, memory: 80 };
+        let room = Room::idle(80, None);
         running.add_node(Rooms { devices: vec![room; 8], cpu: 64, memory: 64 });
         for device in 0..8 {
             let facts = GangFacts {
@@ -32,18 +32,16 @@ fn full(nodes: usize) -> Running {
                 min: 1,
                 is_complete: true,
             };
-            let slices = vec![(device, 1000, 80)];
-            running.add_gang(
-                facts,
-                vec![MemberFacts { node, slices, cpu: 1, host_memory: 1, cuts: false }],
-            );
+            let slices = vec![Piece { device, compute: 1000, memory: 80, cut: 0 }];
+            running.add_gang(facts, vec![MemberFacts { node, slices, cpu: 1, host_memory: 1 }]);
         }
     }
     running
 }
 
 fn whole(tasks: u32, devices: u32) -> Demand {
-    Demand { tasks, devices, compute: 1000, memory: 0, whole: true, cpu: 1, host_memory: 1 }
+    let (compute, whole, cpu, host_memory) = (1000, true, 1, 1);
+    Demand { tasks, devices, compute, whole, cpu, host_memory, ..Demand::default() }
 }
 
 fn claimant(job: u64, demand: &Demand) -> Claimant {

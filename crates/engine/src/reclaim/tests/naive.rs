@@ -2,9 +2,10 @@
 
 use super::super::Standing;
 use super::super::cost::Value;
-use super::super::room::{Demand, Rooms};
+use super::super::room::{Demand, Lie, Piece, Rooms, part};
 use super::super::running::MemberFacts;
-use super::{Job, PARENTS, Pool};
+use super::{Job, Lies, PARENTS, Pool};
+use crate::mig::Instance;
 use polder_model::Ground;
 use std::collections::BTreeSet;
 
@@ -84,7 +85,7 @@ pub(super) fn ground(pool: &Pool, job: &Job, victim: &Job) -> Option<Ground> {
 pub(super) fn value(pool: &Pool, job: &Job, ended: &[MemberFacts]) -> Value {
     let mut value = Value::NOTHING;
     for member in ended {
-        let compute: u64 = member.slices.iter().map(|slice| u64::from(slice.1)).sum();
+        let compute: u64 = member.slices.iter().map(|piece| u64::from(piece.compute)).sum();
         let weight = if member.slices.is_empty() { member.cpu } else { compute };
         let restart = job.facts.yields.map_or(0, |yields| yields.restart);
         let ran = pool.now - job.facts.started_at;
@@ -103,14 +104,61 @@ pub(super) fn value(pool: &Pool, job: &Job, ended: &[MemberFacts]) -> Value {
     value
 }
 
+/// Every way to take what a task wants of these devices.
+fn pieces(demand: &Demand, rooms: &Rooms, chosen: &[usize]) -> Vec<Vec<Piece>> {
+    let mut ways = vec![Vec::new()];
+    for device in chosen {
+        let room = rooms.devices[*device];
+        let mut of_device = Vec::new();
+        if let Some(wants) = &demand.cut {
+            if let Some((layouts, card)) = room.card() {
+                for profile in layouts.table().sufficient(wants) {
+                    for start in layouts.table().profiles[profile].starts {
+                        let instance = Instance { profile, start: *start };
+                        if layouts.with(card, instance).is_some() {
+                            of_device.push(part(layouts, *device, instance));
+                        }
+                    }
+                }
+            }
+        } else {
+            let whole = !demand.whole || room.compute == 1000;
+            let fits = room.compute >= demand.compute && room.memory >= demand.memory;
+            if whole && fits && room.cut() == 0 {
+                let (compute, memory) = (demand.compute, demand.memory);
+                of_device.push(Piece { device: *device, compute, memory, cut: 0 });
+            }
+        }
+        let longer = |way: &Vec<Piece>| {
+            of_device.iter().map(|piece| [way.as_slice(), &[*piece]].concat()).collect::<Vec<_>>()
+        };
+        ways = ways.iter().flat_map(longer).collect();
+    }
+    ways
+}
+
+/// Whether devices lie as a task wants them.
+pub(super) fn lie_well(lies: Lies, chosen: &[usize]) -> bool {
+    let all: Vec<Lie> = chosen.iter().map(|device| lies.of(*device)).collect();
+    let rails: BTreeSet<u64> = all.iter().filter_map(|lie| lie.rail).collect();
+    all.iter().all(|lie| lie.island == all[0].island) && (!lies.rail || rails.len() == all.len())
+}
+
 /// Whether all tasks fit, by trying every place of every task.
-pub(super) fn all_fit(demand: &Demand, free: &[Rooms], tasks: u32) -> bool {
+pub(super) fn all_fit(
+    demand: &Demand,
+    lies: Lies,
+    free: &[Rooms],
+    tasks: u32,
+    taken: &BTreeSet<usize>,
+) -> bool {
     if tasks == 0 {
         return true;
     }
     let count = demand.devices as usize;
     for (node, rooms) in free.iter().enumerate() {
-        if rooms.cpu < demand.cpu || rooms.memory < demand.host_memory {
+        let apart = demand.apart && taken.contains(&node);
+        if apart || rooms.cpu < demand.cpu || rooms.memory < demand.host_memory {
             continue;
         }
         for set in 0u32..1 << rooms.devices.len() {
@@ -119,24 +167,18 @@ pub(super) fn all_fit(demand: &Demand, free: &[Rooms], tasks: u32) -> bool {
             }
             let chosen: Vec<usize> =
                 (0..rooms.devices.len()).filter(|device| set & (1 << device) != 0).collect();
-            let ok = |device: &usize| {
-                let room = rooms.devices[*device];
-                let whole = !demand.whole || room.compute == 1000;
-                whole && room.compute >= demand.compute && room.memory >= demand.memory
-            };
-            if !chosen.iter().all(ok) {
+            if !lie_well(lies, &chosen) {
                 continue;
             }
-            let mut after = free.to_vec();
-            after[node].take(&MemberFacts {
-                node,
-                slices: chosen.iter().map(|d| (*d, demand.compute, demand.memory)).collect(),
-                cpu: demand.cpu,
-                host_memory: demand.host_memory,
-                cuts: false,
-            });
-            if all_fit(demand, &after, tasks - 1) {
-                return true;
+            for slices in pieces(demand, rooms, &chosen) {
+                let mut after = free.to_vec();
+                let (cpu, host_memory) = (demand.cpu, demand.host_memory);
+                after[node].take(&MemberFacts { node, slices, cpu, host_memory });
+                let mut taken = taken.clone();
+                taken.insert(node);
+                if all_fit(demand, lies, &after, tasks - 1, &taken) {
+                    return true;
+                }
             }
         }
     }
@@ -153,7 +195,8 @@ pub(super) fn fits(pool: &Pool, job: &Job, remaining: &[Vec<MemberFacts>]) -> bo
         pool.tenants[*tenant].1.is_none_or(|limit| sum + job.claimant().held.devices <= limit)
     };
     let free = pool.free(remaining.iter().map(Vec::as_slice));
-    lineage(job.facts.tenant).iter().all(within) && all_fit(&job.demand, &free, job.demand.tasks)
+    lineage(job.facts.tenant).iter().all(within)
+        && all_fit(&job.demand, job.lies, &free, job.demand.tasks, &BTreeSet::new())
 }
 
 /// Every way in which a job may yield: for each, the members that remain.

@@ -105,10 +105,17 @@ proptest! {
         for place in &ending.places {
             let member = place.member(&job.demand);
             prop_assert_eq!(member.slices.len(), job.demand.devices as usize);
-            for (device, compute, memory) in &member.slices {
-                let room = free[place.node].devices[*device];
-                prop_assert!(room.compute >= *compute && room.memory >= *memory);
+            for piece in &member.slices {
+                let room = free[place.node].devices[piece.device];
+                prop_assert!(room.compute >= piece.compute);
+                prop_assert!(room.memory >= piece.memory || piece.cut != 0);
+                prop_assert_eq!(piece.cut != 0, job.demand.cut.is_some());
+                let with = room.card().filter(|_| piece.cut != 0).map(|(layouts, _)| {
+                    room.cut() & piece.cut == 0 && layouts.card_of(room.cut() | piece.cut).is_some()
+                });
+                prop_assert!(with.unwrap_or(piece.cut == 0), "{piece:?} is not to be had");
             }
+            prop_assert!(naive::lie_well(job.lies, &member.slices.iter().map(|p| p.device).collect::<Vec<_>>()));
             let rooms = &free[place.node];
             prop_assert!(rooms.cpu >= member.cpu && rooms.memory >= member.host_memory);
             free[place.node].take(&member);

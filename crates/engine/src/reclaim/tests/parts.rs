@@ -3,14 +3,14 @@
 use super::super::Standing;
 use super::super::cover::{Cover, Share};
 use super::super::elastic::{Elastic, next_to_grow, next_to_shrink};
-use super::super::room::{Demand, Room, Rooms};
-use super::naive;
+use super::super::room::{Demand, Lie, Room, Rooms};
+use super::{Lies, naive};
 use crate::Held;
 use crate::order::turn::Turn;
 use polder_model::Bytes;
 use proptest::prelude::*;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn standing(priority: i32, job: u64) -> Standing {
     Standing { spot: false, priority: Reverse(priority), turn: Turn::default(), job }
@@ -65,26 +65,50 @@ proptest! {
         cpu in 0u64..9,
         memory in 0u64..9,
     ) {
-        let room = |(compute, memory, _): &(u32, u64, u32)| Room { compute: compute * 100, memory: *memory };
+        let room = |(compute, memory, _): &(u32, u64, u32)| Room {
+            compute: compute * 100,
+            ..Room::idle(*memory, Some(super::table()))
+        };
         let rooms = Rooms { devices: devices.iter().map(room).collect(), cpu, memory };
         let demand = Demand { tasks: 4, ..demand };
-        let most = demand.most(&rooms, |_| Some(0));
-        let tried = (0..=4).rev().find(|tasks| naive::all_fit(&demand, std::slice::from_ref(&rooms), *tasks));
+        let alike = |_| Some(Lie::default());
+        let most = demand.most(&rooms, alike);
+        let fits = |tasks: &u32| {
+            let free = std::slice::from_ref(&rooms);
+            naive::all_fit(&demand, Lies::default(), free, *tasks, &BTreeSet::new())
+        };
+        let tried = (0..=4).rev().find(fits);
         prop_assert_eq!(Some(most), tried);
-        prop_assert_eq!(demand.fill(&rooms, |_| Some(0), 4).len(), most as usize);
+        prop_assert_eq!(demand.fill(&rooms, alike, 4).len(), most as usize);
 
         // In islands: as many as in each alone, the machine shared.
-        let island = |device: usize| devices.get(device).map(|(.., island)| *island);
+        let island = |device: usize| {
+            let island = devices.get(device).map(|(.., island)| u64::from(*island))?;
+            Some(Lie { island: (island, 0), rail: None })
+        };
         let most = demand.most(&rooms, island);
         let filled = demand.fill(&rooms, island, 4);
         prop_assert_eq!(filled.len(), most as usize);
         for task in &filled {
-            prop_assert!(task.iter().all(|device| island(*device) == island(task[0])));
+            prop_assert!(task.iter().all(|piece| island(piece.device) == island(task[0].device)));
         }
         if demand.devices > 0 {
-            let alone = |name: u32| demand.most(&rooms, |d| island(d).filter(|i| *i == name));
+            let alone = |name: u64| {
+                demand.most(&rooms, |d| island(d).filter(|lie| lie.island.0 == name))
+            };
             let beside = demand.beside(cpu, memory).min(4);
             prop_assert_eq!(most, (alone(0) + alone(1)).min(beside));
+
+            // On rails: as trying says.
+            let lies = Lies { island: true, rail: true };
+            let most = demand.most(&rooms, |device| Some(lies.of(device)));
+            let fits = |tasks: &u32| {
+                let free = std::slice::from_ref(&rooms);
+                naive::all_fit(&demand, lies, free, *tasks, &BTreeSet::new())
+            };
+            prop_assert_eq!(Some(most), (0..=4).rev().find(fits));
+            let filled = demand.fill(&rooms, |device| Some(lies.of(device)), 4);
+            prop_assert_eq!(filled.len(), most as usize);
         }
     }
 
