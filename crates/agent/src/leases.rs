@@ -86,7 +86,9 @@ pub(crate) enum What {
 pub(crate) fn outcome_of(why: &StopReason) -> Outcome {
     match why {
         StopReason::Cancelled { .. } | StopReason::GangMemberEnded { .. } => Outcome::Cancelled,
-        StopReason::Returned | StopReason::Preempted { .. } => Outcome::Returned,
+        StopReason::Returned | StopReason::Preempted { .. } | StopReason::Shrunk { .. } => {
+            Outcome::Returned
+        }
         StopReason::DeviceLost { why } => Outcome::Lost { why: why.clone() },
         StopReason::Unknown => {
             Outcome::Lost { why: "the server does not know this lease any more".to_owned() }

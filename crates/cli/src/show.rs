@@ -1,6 +1,6 @@
 //! Values as people read them: commands, moments, lengths.
 
-use polder_model::{Bytes, DeviceAsk, Gang, Lease, Timestamp};
+use polder_model::{Bytes, DeviceAsk, Gang, GangKind, Lease, Timestamp};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,9 +39,18 @@ pub(crate) fn quoted(word: &str) -> String {
     }
 }
 
-/// `4`, or `2..4`.
+/// `4`, or `2..4`, and what kind of gang it is if not a rigid one.
 pub(crate) fn gang(gang: Gang) -> String {
-    if gang.min == gang.max { gang.max.to_string() } else { format!("{}..{}", gang.min, gang.max) }
+    let kind = match gang.kind {
+        GangKind::Rigid => "",
+        GangKind::Elastic => " elastic",
+        GangKind::Service => " service",
+    };
+    if gang.min == gang.max {
+        format!("{}{kind}", gang.max)
+    } else {
+        format!("{}..{}{kind}", gang.min, gang.max)
+    }
 }
 
 /// What a task asks of devices: `30% 1 GiB`, `2 x whole`.

@@ -184,8 +184,10 @@ fn told_to_start(facts: &Facts, lease: &LeaseFacts) -> bool {
 fn lease_prepared(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
     let lease = lease_of(facts, id)?;
     let state = lease.lease.state;
-    // An agent that restarted prepares again, and may then hold another port.
-    if state > LeaseState::Prepared || told_to_start(facts, lease) {
+    // An agent that restarted prepares again, and may then hold another port. Who joins a gang that
+    // was told to start is prepared after that.
+    let told = state != LeaseState::Granted && told_to_start(facts, lease);
+    if state > LeaseState::Prepared || told {
         return Err(Refusal::LeaseOutOfStep { lease: id, state, step: "prepared" });
     }
     Ok(())

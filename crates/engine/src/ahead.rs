@@ -142,7 +142,10 @@ pub(crate) fn ends(facts: &Facts, index: &Index, at: Timestamp) -> Ends {
     for (id, lease) in &facts.leases {
         let lease = &lease.lease;
         let Some(job) = facts.jobs.get(&lease.job) else { continue };
-        let start = lease.started_at.unwrap_or(lease.granted_at);
+        // Who joined later ends with the others.
+        let began = job.hold.as_ref().and_then(|hold| hold.started_at);
+        let joined = began.filter(|began| *began < lease.granted_at);
+        let start = joined.or(lease.started_at).unwrap_or(lease.granted_at);
         let span = span(facts, job);
         let elapsed = at.since(start);
         let outlived = span.expected <= elapsed;

@@ -6,14 +6,15 @@
 use crate::facts::{Away, Claim, Hold, JobFacts, LeaseFacts, NodeState, TenantFacts};
 use crate::history::Shown;
 use crate::index::Index;
+use crate::members::Joining;
 use crate::order::decay::Faded;
 use crate::order::{hours, turn};
 use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
-    Ask, Decision, Device, Event, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd, LeaseId,
-    LeaseState, Move, NodeId, NotEnforced, Outcome, Policy, Slice, Spot, StopReason, Tenant,
-    TenantPath, Timestamp,
+    Ask, Decision, Device, Event, GangKind, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd,
+    LeaseId, LeaseState, Micros, Move, NodeId, NotEnforced, Outcome, Policy, Shrink, Slice, Spot,
+    StopReason, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -313,16 +314,34 @@ impl Engine {
             self.facts.nodes.insert(id.clone(), state);
         }
         self.break_promises(id);
-        for (job, why) in self.lost_on(id, inventory) {
-            let away = Away { node: id.clone(), why };
-            self.change_hold(job, |hold| {
-                hold.away.get_or_insert(away);
-            });
+        for ((job, lease), why) in self.lost_on(id, inventory) {
+            self.lost_device(id, job, lease, why);
         }
     }
 
-    /// Jobs whose slices a node no longer has, and why.
-    fn lost_on(&self, id: &NodeId, inventory: &Inventory) -> BTreeMap<JobId, String> {
+    /// A device under a lease went away. A replica, or who has not joined yet, goes alone.
+    fn lost_device(&mut self, node: &NodeId, job: JobId, lease: LeaseId, why: String) {
+        let now = self.facts.now;
+        let kind = self.facts.jobs.get(&job).map(|job| job.ask.gang.kind);
+        let mut goes_alone = false;
+        self.change_hold(job, |hold| {
+            if hold.leaving.contains_key(&lease) {
+                return;
+            }
+            goes_alone = kind == Some(GangKind::Service) || hold.joining.contains_key(&lease);
+            if goes_alone {
+                hold.leave(lease, StopReason::DeviceLost { why }, now);
+            } else {
+                hold.away.get_or_insert(Away { node: node.clone(), why });
+            }
+        });
+        if goes_alone {
+            self.bump(node);
+        }
+    }
+
+    /// Leases whose slices a node no longer has, by job, and why.
+    fn lost_on(&self, id: &NodeId, inventory: &Inventory) -> BTreeMap<(JobId, LeaseId), String> {
         let devices: BTreeMap<_, _> =
             inventory.devices.iter().map(|device| (&device.id, device)).collect();
         let leases = || self.leases_of_node(id);
@@ -341,7 +360,7 @@ impl Engine {
                     Some(_) => continue,
                 };
                 let why = || format!("device {} of node {id} {why}", slice.device);
-                lost.entry(lease.job).or_insert_with(why);
+                lost.entry((lease.job, lease.id)).or_insert_with(why);
             }
         }
         lost
@@ -371,13 +390,24 @@ impl Engine {
     ) {
         let Some(facts) = self.facts.leases.get_mut(&id) else { return };
         let first = facts.lease.state == LeaseState::Granted;
+        let node = facts.lease.node.clone();
         facts.lease.state = LeaseState::Prepared;
         facts.lease.isolation = Some(isolation);
         facts.lease.not_enforced = not_enforced.to_vec();
         facts.master_port = master_port;
         let job = facts.lease.job;
         if first {
-            self.change_hold(job, |hold| hold.prepared += 1);
+            let mut joins = false;
+            self.change_hold(job, |hold| {
+                let joining = hold.joining.get_mut(&id);
+                joins = joining.map(|joining| joining.is_prepared = true).is_some();
+                // Who leaves counts no longer.
+                hold.prepared += u32::from(joins || !hold.leaving.contains_key(&id));
+            });
+            if joins {
+                // It need wait for nobody.
+                self.bump(&node);
+            }
         }
     }
 
@@ -387,6 +417,7 @@ impl Engine {
         facts.lease.started_at = Some(at);
         let job = facts.lease.job;
         self.change_hold(job, |hold| {
+            hold.joining.remove(&id);
             hold.started_at.get_or_insert(at);
         });
     }
@@ -398,7 +429,8 @@ impl Engine {
         let lease = ended.lease;
         let returns_max = self.facts.policy.returns_max;
         let devices = u64::try_from(lease.slices.len()).unwrap_or(u64::MAX).max(1);
-        let served = lease.started_at.map_or(0, |start| at.since(start).0).saturating_mul(devices);
+        let ran = lease.started_at.map_or(Micros(0), |start| at.since(start));
+        let served = ran.0.saturating_mul(devices);
         self.change_job(lease.job, |job| {
             job.served = job.served.saturating_add(served);
             let cancelled = job.cancelled_by.is_some();
@@ -406,7 +438,9 @@ impl Engine {
             hold.live = hold.live.saturating_sub(1);
             hold.shown.see(end);
             let outcome = meaning(hold, &end.outcome);
-            if outcome != Outcome::Succeeded {
+            let kind = job.ask.gang.kind;
+            let is_told = hold.lost_member((id, kind), (at, ran), &end.outcome);
+            if !is_told && outcome != Outcome::Succeeded {
                 hold.all_succeeded = false;
                 let its_own = !cancelled && !hold.is_stopping() && hold.away.is_none();
                 // A program that is not there will not be there next time either.
@@ -449,10 +483,11 @@ impl Engine {
         match decision {
             Decision::Grant { job, leases } => self.granted(*job, leases),
             Decision::Start { job } => {
-                let master = self.master_of(*job);
+                let (master, now) = (self.master_of(*job), self.facts.now);
                 self.change_hold(*job, |hold| {
                     hold.start = true;
                     hold.master = master;
+                    hold.changed_at = now;
                 });
                 self.bump_job(*job);
             }
@@ -464,10 +499,16 @@ impl Engine {
                 self.change_hold(*job, |hold| hold.stop = Some(reason.clone()));
                 self.bump_job(*job);
             }
-            Decision::Preempt { job, victims, ground, spots, moves } => {
+            Decision::Grow { job, leases } => self.grown(*job, leases),
+            Decision::Shrink { job, leases, reason } => self.shrunk(*job, leases, reason),
+            Decision::Preempt { job, victims, ground, spots, moves, shrinks } => {
                 self.preempted(*job, victims, *ground, moves);
-                let claim =
-                    Claim { victims: victims.clone(), ground: *ground, spots: spots.clone() };
+                for Shrink { job: of, leases } in shrinks {
+                    self.shrunk(*of, leases, &StopReason::Shrunk { job: Some(*job) });
+                }
+                let who = victims.iter().chain(shrinks.iter().map(|shrink| &shrink.job));
+                let victims = who.copied().collect();
+                let claim = Claim { victims, ground: *ground, spots: spots.clone() };
                 self.change_job(*job, |job| job.claim = Some(claim));
             }
             Decision::Release { job } => self.change_job(*job, |job| job.claim = None),
@@ -509,20 +550,30 @@ impl Engine {
     fn granted(&mut self, id: JobId, leases: &[Lease]) {
         let Some(first) = leases.first() else { return };
         let members = u32::try_from(leases.len()).unwrap_or(u32::MAX);
+        let kind = self.facts.jobs.get(&id).map(|job| job.ask.gang.kind);
+        // Replicas wait for nobody, and no end of one is a success of the service.
+        let alone = kind == Some(GangKind::Service);
+        let since = self.facts.now;
+        let joining = |lease: &Lease| (lease.id, Joining { since, is_prepared: false });
         let hold = Hold {
             leases: leases.iter().map(|lease| lease.id).collect(),
             granted_at: first.granted_at,
             live: members,
             prepared: 0,
-            start: false,
+            start: alone,
             started_at: None,
             master: None,
-            all_succeeded: true,
+            all_succeeded: !alone,
             failed: None,
             away: None,
             stop: None,
             returned: None,
             shown: Shown::default(),
+            joining: leases.iter().filter(|_| alone).map(joining).collect(),
+            leaving: BTreeMap::new(),
+            vacant: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            changed_at: since,
         };
         self.change_job(id, |job| {
             job.hold = Some(hold);
@@ -550,6 +601,47 @@ impl Engine {
         }
         self.relink_live(id);
         self.bump_job(id);
+    }
+
+    /// Further members come to a gang that goes on.
+    fn grown(&mut self, id: JobId, leases: &[Lease]) {
+        let Some(first) = leases.first() else { return };
+        let now = self.facts.now;
+        self.note_use(now, &first.tenant);
+        for lease in leases {
+            let here = || self.leases_of_node(&lease.node).filter(|other| other.job == id);
+            let ranks: BTreeSet<u32> = here()
+                .filter_map(|lease| self.facts.leases.get(&lease.id))
+                .map(|l| l.local_rank)
+                .collect();
+            let facts = LeaseFacts {
+                lease: lease.clone(),
+                local_rank: (0..).find(|rank| !ranks.contains(rank)).unwrap_or(0),
+                local_size: u32::try_from(ranks.len()).unwrap_or(u32::MAX).saturating_add(1),
+                master_port: None,
+                weighted: self.weighted(lease),
+            };
+            self.index.link_lease(&self.facts, lease.id, &facts);
+            self.facts.leases.insert(lease.id, facts);
+            self.facts.next_lease = LeaseId(lease.id.0 + 1);
+            self.bump(&lease.node);
+        }
+        self.change_hold(id, |hold| {
+            leases.iter().for_each(|lease| hold.join(lease.id, lease.task, now));
+        });
+    }
+
+    /// Members of a gang are to end while the others go on.
+    fn shrunk(&mut self, id: JobId, leases: &[LeaseId], why: &StopReason) {
+        let now = self.facts.now;
+        self.change_hold(id, |hold| {
+            leases.iter().for_each(|lease| hold.leave(*lease, why.clone(), now));
+        });
+        for lease in leases {
+            if let Some(node) = self.facts.leases.get(lease).map(|lease| lease.lease.node.clone()) {
+                self.bump(&node);
+            }
+        }
     }
 
     /// Brings up to date what a tenant and those above it have had, before what they hold changes.

@@ -6,7 +6,8 @@ use crate::index::Index;
 use crate::mig::Table;
 use crate::{Engine, Held};
 use polder_model::{
-    Bytes, DeviceId, Instance, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath, UserName,
+    Bytes, DeviceId, GangKind, Instance, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -152,7 +153,8 @@ fn is_ending(facts: &Facts, lease: &Lease) -> bool {
         let hold = job.hold.as_ref();
         job.cancelled_by.is_some()
             || hold.is_some_and(|hold| {
-                hold.away.is_some() || hold.failed.is_some() || hold.is_stopping()
+                let leaves = hold.leaving.contains_key(&lease.id);
+                leaves || hold.away.is_some() || hold.failed.is_some() || hold.is_stopping()
             })
     })
 }
@@ -245,7 +247,8 @@ fn gangs(facts: &Facts, found: &mut Vec<String>) {
     let mut live: BTreeMap<_, u64> = BTreeMap::new();
     for (id, lease) in &facts.leases {
         let job = facts.jobs.get(&lease.lease.job).and_then(|job| job.hold.as_ref());
-        if !job.is_some_and(|hold| hold.leases.contains(id)) {
+        let task = lease.lease.task;
+        if !job.is_some_and(|hold| hold.has(*id, task) || hold.leaving.contains_key(id)) {
             found.push(format!("lease {id} belongs to no job that is not over"));
         }
         if !facts.nodes.contains_key(&lease.lease.node) {
@@ -264,14 +267,29 @@ fn gang(job: &JobFacts, live: u64) -> Option<String> {
     let Some(hold) = &job.hold else {
         return (live > 0).then(|| format!("waits and yet holds {live} leases"));
     };
-    let members = u64::try_from(hold.leases.len()).unwrap_or(u64::MAX);
-    let (min, max) = (u64::from(job.ask.gang.min), u64::from(job.ask.gang.max));
+    let ranks = u64::try_from(hold.leases.len()).unwrap_or(u64::MAX);
+    let vacant = u64::try_from(hold.vacant.len()).unwrap_or(u64::MAX);
+    let members = ranks.saturating_sub(vacant);
+    let is_service = job.ask.gang.kind == GangKind::Service;
+    // Replicas are replaced when they have ended, so for a while there may be none.
+    let min = if is_service { 0 } else { u64::from(job.ask.gang.min) };
+    let max = u64::from(job.ask.gang.max);
     if !(min..=max).contains(&members) {
-        return Some(format!("was granted {members} leases where {min} to {max} were asked"));
+        return Some(format!("has {members} members where {min} to {max} were asked"));
+    }
+    if hold.vacant.last().is_some_and(|last| u64::from(*last) + 1 >= ranks) {
+        return Some(format!("has {ranks} ranks, the last of them vacant"));
+    }
+    let moves = vacant > 0 || !hold.leaving.is_empty() || !hold.joining.is_empty();
+    if moves && (job.ask.gang.kind == GangKind::Rigid || !hold.start) {
+        // A rigid gang, or one that has not started, changed its size.
+        return Some("changed its size and may not".to_owned());
     }
     if live != u64::from(hold.live) {
         return Some(format!("holds {live} leases and counts {}", hold.live));
     }
-    let half = hold.start && u64::from(hold.prepared) < members;
-    half.then(|| format!("was told to start with {} of {members} prepared", hold.prepared))
+    let waiting = hold.joining.values().filter(|joining| !joining.is_prepared).count();
+    let ready = members.saturating_sub(u64::try_from(waiting).unwrap_or(u64::MAX));
+    let half = hold.start && u64::from(hold.prepared) != ready;
+    half.then(|| format!("was told to start with {} of {ready} prepared", hold.prepared))
 }

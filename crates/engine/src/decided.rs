@@ -4,14 +4,15 @@
 use crate::facts::{Facts, Hold, JobFacts};
 use crate::index::space::NodeSpace;
 use crate::index::{Index, held_of, take_of};
+use crate::members;
 use crate::need::{Need, WHOLE};
 use crate::quota;
 use crate::reclaim::promise;
 use crate::shape::Class;
 use crate::{DecisionError, Held};
 use polder_model::{
-    Ask, Decision, Ground, JobId, Lease, LeaseState, Market, Mechanism, Move, NodeId, Slice, Spot,
-    Timestamp,
+    Ask, Decision, Ground, JobId, Lease, LeaseId, LeaseState, Market, Mechanism, Move, NodeId, Shrink,
+    Slice, Spot, TaskIndex, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,8 @@ pub(crate) fn subject(decision: &Decision) -> JobId {
         Decision::Grant { job, .. }
         | Decision::Start { job }
         | Decision::Return { job, .. }
+        | Decision::Grow { job, .. }
+        | Decision::Shrink { job, .. }
         | Decision::Stop { job, .. }
         | Decision::Preempt { job, .. }
         | Decision::Release { job }
@@ -50,8 +53,18 @@ pub(crate) fn possible(
             let late = hold.is_stopping() || hold.live == 0;
             if late { Err(DecisionError::TooLate) } else { Ok(()) }
         }
-        Decision::Preempt { victims, ground, spots, moves, .. } => {
-            preempted(facts, job, victims, *ground, spots)?;
+        Decision::Grow { leases, .. } => grown(facts, index, at, job, leases),
+        Decision::Shrink { leases, .. } => {
+            let hold = members::resizable(job).ok_or(DecisionError::TooLate)?;
+            let joins = |lease: &LeaseId| hold.joining.contains_key(lease);
+            match leases.iter().find(|lease| !joins(lease)) {
+                Some(lease) => Err(DecisionError::NoSpare { lease: *lease }),
+                None => Ok(()),
+            }
+        }
+        Decision::Preempt { job: id, victims, ground, spots, moves, shrinks } => {
+            preempted(facts, job, (victims, shrinks), *ground, spots)?;
+            shrunk(facts, *id, victims, shrinks)?;
             moved(facts, index, victims, *ground, moves)?;
             spots.iter().try_for_each(|spot| there(index, &job.ask, spot))
         }
@@ -101,14 +114,14 @@ fn started(job: &JobFacts) -> Result<(), DecisionError> {
 fn preempted(
     facts: &Facts,
     job: &JobFacts,
-    victims: &[JobId],
+    (victims, shrinks): (&[JobId], &[Shrink]),
     ground: Ground,
     spots: &[Spot],
 ) -> Result<(), DecisionError> {
     if !job.is_queued() || job.claim.is_some() {
         return Err(DecisionError::NotQueued);
     }
-    let (min, max, size) = (job.ask.gang.min, job.ask.gang.max, spots.len());
+    let (min, max, size) = (job.ask.gang.start_min(), job.ask.gang.max, spots.len());
     let tasks = u32::try_from(size).unwrap_or(u32::MAX);
     if !(min..=max).contains(&tasks) {
         return Err(DecisionError::GangSize { size, min, max });
@@ -128,7 +141,31 @@ fn preempted(
             return refuse("it is named twice");
         }
     }
-    if victims.is_empty() { Err(DecisionError::NotQueued) } else { Ok(()) }
+    let nobody = victims.is_empty() && shrinks.is_empty();
+    if nobody { Err(DecisionError::NotQueued) } else { Ok(()) }
+}
+
+/// Whether these gangs can do without these members: their last, beyond their fewest.
+fn shrunk(
+    facts: &Facts,
+    claimant: JobId,
+    victims: &[JobId],
+    shrinks: &[Shrink],
+) -> Result<(), DecisionError> {
+    let mut seen = BTreeSet::new();
+    for Shrink { job: id, leases } in shrinks {
+        let refuse = |why| Err(DecisionError::NoVictim { victim: *id, why });
+        let Some(job) = facts.jobs.get(id) else { return refuse("it is over") };
+        let Some(hold) = members::resizable(job) else { return refuse("it cannot shrink") };
+        if *id == claimant || victims.contains(id) || !seen.insert(*id) {
+            return refuse("it is named twice");
+        }
+        let spare = hold.spare(job.ask.gang).map(|(_, lease)| lease).take(leases.len());
+        if leases.is_empty() || !hold.is_complete() || !spare.eq(leases.iter().copied()) {
+            return refuse("these are not members that it can do without");
+        }
+    }
+    Ok(())
 }
 
 /// Whether jobs can go on where they are moved to.
@@ -146,7 +183,7 @@ fn moved(
         }
         let Some(job) = facts.jobs.get(&moved.job) else { return refuse("it is over") };
         let tasks = u32::try_from(moved.spots.len()).unwrap_or(u32::MAX);
-        if !(job.ask.gang.min..=job.ask.gang.max).contains(&tasks) {
+        if !(job.ask.gang.start_min()..=job.ask.gang.max).contains(&tasks) {
             return refuse("its gang would be of another size");
         }
         moved.spots.iter().try_for_each(|spot| there(index, &job.ask, spot))?;
@@ -178,6 +215,8 @@ pub(crate) fn may_yield(ask: &Ask, ground: Ground) -> bool {
         Ground::Priority | Ground::Quota | Ground::Move | Ground::Order => {
             ask.yields.preemptible || spot
         }
+        // What is beyond a gang's fewest was never its to keep; what is not, is.
+        Ground::Elastic => false,
     }
 }
 
@@ -191,25 +230,64 @@ fn granted(
     if !job.is_queued() {
         return Err(DecisionError::NotQueued);
     }
-    let (min, max, size) = (job.ask.gang.min, job.ask.gang.max, leases.len());
+    let (min, max, size) = (job.ask.gang.start_min(), job.ask.gang.max, leases.len());
     let tasks = u32::try_from(size).unwrap_or(u32::MAX);
     if !(min..=max).contains(&tasks) {
         return Err(DecisionError::GangSize { size, min, max });
     }
     promise_kept(job, leases)?;
+    let ranks: Vec<TaskIndex> = (0..tasks).collect();
+    carried(facts, index, at, job, leases, &ranks)
+}
+
+/// Whether a gang that goes on can be given these further members.
+fn grown(
+    facts: &Facts,
+    index: &Index,
+    at: Timestamp,
+    job: &JobFacts,
+    leases: &[Lease],
+) -> Result<(), DecisionError> {
+    let hold = members::resizable(job).ok_or(DecisionError::TooLate)?;
+    let free = hold.free_ranks(job.ask.gang, at);
+    // Ranks in order, so that those beyond the last follow it without a gap.
+    let mut rest = free.iter();
+    let taken = |lease: &Lease| rest.by_ref().find(|task| **task == lease.task).copied();
+    let ranks: Vec<TaskIndex> = leases.iter().filter_map(taken).collect();
+    let end = u32::try_from(hold.leases.len()).unwrap_or(u32::MAX);
+    let further = ranks.iter().filter(|task| **task >= end);
+    let follows = (end..).zip(further).all(|(next, task)| next == *task);
+    let more = u32::try_from(ranks.len()).unwrap_or(u32::MAX);
+    let fits = hold.members().saturating_add(more) <= job.ask.gang.max;
+    if ranks.is_empty() || ranks.len() != leases.len() || !follows || !fits {
+        let (size, max) = (leases.len(), job.ask.gang.max);
+        return Err(DecisionError::GangSize { size, min: 1, max });
+    }
+    carried(facts, index, at, job, leases, &ranks)
+}
+
+/// Whether leases are the job's, and their nodes and its quotas carry them.
+fn carried(
+    facts: &Facts,
+    index: &Index,
+    at: Timestamp,
+    job: &JobFacts,
+    leases: &[Lease],
+    ranks: &[TaskIndex],
+) -> Result<(), DecisionError> {
     let need = Need::of(&job.ask);
     let mut next = facts.next_lease;
     let mut nodes: BTreeMap<&NodeId, NodeSpace> = BTreeMap::new();
     let mut sum = Held::default();
-    for (task, lease) in leases.iter().enumerate() {
-        belongs(job, lease, task)?;
+    for (task, lease) in ranks.iter().zip(leases) {
+        belongs(job, lease, *task)?;
         if lease.granted_at > at {
             return Err(DecisionError::ForeignLease { lease: lease.id, field: "its time" });
         }
         if lease.id < next || lease.id.0 == u64::MAX {
             return Err(DecisionError::ForeignLease { lease: lease.id, field: "its number" });
         }
-        next = polder_model::LeaseId(lease.id.0 + 1);
+        next = LeaseId(lease.id.0 + 1);
         let space = match nodes.entry(&lease.node) {
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
@@ -260,9 +338,9 @@ fn promise_kept(job: &JobFacts, leases: &[Lease]) -> Result<(), DecisionError> {
 }
 
 /// Whether a lease says of its job what is so.
-fn belongs(job: &JobFacts, lease: &Lease, task: usize) -> Result<(), DecisionError> {
+fn belongs(job: &JobFacts, lease: &Lease, task: TaskIndex) -> Result<(), DecisionError> {
     let differs = |field| Err(DecisionError::ForeignLease { lease: lease.id, field });
-    if usize::try_from(lease.task) != Ok(task) {
+    if lease.task != task {
         return differs("its rank");
     }
     if lease.attempt != job.attempt {

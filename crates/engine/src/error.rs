@@ -262,6 +262,12 @@ pub enum DecisionError {
         /// Why not.
         why: &'static str,
     },
+    /// A member that its gang cannot do without.
+    #[error("its gang cannot do without lease {lease}, or it is not one of its members")]
+    NoSpare {
+        /// Which.
+        lease: LeaseId,
+    },
     /// No such job, or it is over.
     #[error("it is over or never was")]
     UnknownJob,

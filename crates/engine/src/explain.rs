@@ -64,7 +64,7 @@ impl Engine {
             }
             JobState::Starting => {
                 let hold = facts.hold.as_ref()?;
-                let members = u32::try_from(hold.leases.len()).unwrap_or(u32::MAX);
+                let members = hold.members();
                 explanation.reasons = vec![Reason::Preparing { prepared: hold.prepared, members }];
             }
             JobState::Running | JobState::Stopping | JobState::Finished { .. } => {}
@@ -79,6 +79,7 @@ impl Engine {
         let rank = rank(&self.facts.policy, id, job, at);
         let mut pass = Pass::new(&self.facts, &self.index, at);
         let position = position(&self.facts, &self.index, at, &queue, rank);
+        pass.replace();
         pass.walk(&queue, Some((rank, &job.ask.tenant)));
         let first = self.queue(at).next()?;
         Some(Account {

@@ -4,6 +4,7 @@
 
 use crate::Policy;
 use crate::history::{History, Shown};
+use crate::members::{Joining, Leaving, Trouble};
 use crate::order::decay::Faded;
 use crate::predict::Outlook;
 use polder_model::{
@@ -108,10 +109,10 @@ pub(crate) struct Claim {
 /// The gang of one try.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Hold {
-    /// By rank, the ended ones too.
+    /// By rank, the ended ones too; at a vacant rank, who had it last.
     pub(crate) leases: Vec<LeaseId>,
     pub(crate) granted_at: Timestamp,
-    /// Members that have not ended.
+    /// Leases that have not ended, of members and of those that leave.
     pub(crate) live: u32,
     /// Members that were prepared.
     pub(crate) prepared: u32,
@@ -131,6 +132,26 @@ pub(crate) struct Hold {
     /// What its members showed of it so far.
     #[serde(default)]
     pub(crate) shown: Shown,
+    /// Members that came after it was told to start, and have not started.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) joining: BTreeMap<LeaseId, Joining>,
+    /// Members that were told to go while the others go on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) leaving: BTreeMap<LeaseId, Leaving>,
+    /// Ranks that have no member.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) vacant: BTreeSet<TaskIndex>,
+    /// Ranks whose replicas ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) troubles: BTreeMap<TaskIndex, Trouble>,
+    /// When members last came or went.
+    #[serde(default = "never")]
+    pub(crate) changed_at: Timestamp,
+}
+
+/// For holds of snapshots before gangs could change their size.
+fn never() -> Timestamp {
+    Timestamp(0)
 }
 
 /// A node or device that went away under a lease.

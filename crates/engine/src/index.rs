@@ -12,6 +12,7 @@ mod suit;
 use crate::Held;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
 use crate::fleet::NodeIx;
+use crate::members;
 use crate::quota::More;
 use crate::reclaim::live::Live;
 use crate::reclaim::promise::{self, Promises};
@@ -59,6 +60,8 @@ pub(crate) struct Index {
     pub(crate) due: BTreeSet<JobId>,
     /// By when a gang must be prepared.
     pub(crate) deadlines: BTreeSet<(Timestamp, JobId)>,
+    /// Jobs that go on and whose gangs may change their size.
+    pub(crate) elastic: BTreeSet<JobId>,
 }
 
 /// Whether work may be placed on a device of a node that answers.
@@ -90,12 +93,13 @@ pub(crate) fn held_of(lease: &Lease) -> Held {
     })
 }
 
-/// By when a gang must be prepared, while that is still open. While no writer was there nobody
+/// By when a gang, or who joins it, must be prepared, while that is still open. While no writer was there nobody
 /// could say that it was prepared, so that time does not count.
 fn deadline(facts: &Facts, job: &JobFacts) -> Option<Timestamp> {
-    let open = |hold: &&Hold| !hold.start && !hold.is_stopping() && hold.live > 0;
+    let open = |hold: &&Hold| !hold.is_stopping() && hold.live > 0;
     let hold = job.hold.as_ref().filter(open).filter(|_| job.cancelled_by.is_none())?;
-    Some(hold.granted_at.max(facts.since).after(facts.policy.prepare_limit))
+    let since = if hold.start { hold.waits_to_join()? } else { hold.granted_at };
+    Some(since.max(facts.since).after(facts.policy.prepare_limit))
 }
 
 /// A node as placement knows it: its healthy devices.
@@ -143,6 +147,9 @@ impl Index {
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.insert((deadline, id));
         }
+        if members::resizable(job).is_some() {
+            self.elastic.insert(id);
+        }
         self.promises.link_job(facts, id, job);
         if let Some(claim) = &job.claim {
             if let Some(word) = &job.ask.place.apart {
@@ -170,6 +177,7 @@ impl Index {
         }
         self.alike.unlink_job(facts, id, job);
         self.due.remove(&id);
+        self.elastic.remove(&id);
         if let Some(deadline) = deadline(facts, job) {
             self.deadlines.remove(&(deadline, id));
         }

@@ -81,9 +81,14 @@ impl Need {
             labels: ask.place.labels.clone(),
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
             host_memory: ask.host.memory.map_or(0, |memory| memory.0),
-            min: ask.gang.min,
+            min: ask.gang.start_min(),
             max: ask.gang.max,
         }
+    }
+
+    /// What one of its tasks needs.
+    pub(crate) fn alone(self) -> Self {
+        Self { min: 1, max: 1, ..self }
     }
 
     pub(crate) fn is_whole(&self) -> bool {

@@ -7,6 +7,7 @@
 //! so that it does not grow with the length of the queue.
 
 use crate::ahead::{self, Ahead, Ends, Gang, Laid};
+use crate::backfill::Span;
 use crate::facts::{Facts, JobFacts};
 use crate::index::queue::Queue;
 use crate::index::space::{CellKey, MACHINES};
@@ -16,7 +17,7 @@ use crate::need::Need;
 use crate::order::fair::{self, Pool, Standing};
 use crate::order::{self, Rank};
 use crate::place::{Overlay, Spot};
-use crate::quota::{More, Shortage};
+use crate::quota::{Holder, More, Shortage};
 use crate::reclaim::promise;
 use crate::sieve::Sieve;
 use crate::{Held, Report, Waiting, WaitingOn, admit, decided, quota, sieve};
@@ -41,6 +42,9 @@ pub(crate) struct Pass<'a> {
     pub(crate) space: Overlay<'a>,
     /// Cells held, and by whom first.
     pub(crate) held: BTreeMap<CellKey, JobId>,
+    /// While gangs could grow: the cells that jobs wait for, each by whom first, and the quotas.
+    wanted: BTreeMap<CellKey, JobId>,
+    short: BTreeSet<Holder>,
     /// What was promised, and what this pass granted.
     more: More,
     /// Where this pass put tasks that want to be apart, by tenant and word.
@@ -82,6 +86,8 @@ impl<'a> Pass<'a> {
             at,
             space: Overlay::new(&index.space),
             held: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            short: BTreeSet::new(),
             more: index.promised.clone(),
             next_lease: facts.next_lease,
             apart: BTreeMap::new(),
@@ -103,6 +109,8 @@ impl<'a> Pass<'a> {
     pub(crate) fn restart(&mut self) {
         self.space.restart();
         self.held.clear();
+        self.wanted.clear();
+        self.short.clear();
         self.more = More::default();
         self.next_lease = self.facts.next_lease;
         self.apart.clear();
@@ -153,7 +161,10 @@ impl<'a> Pass<'a> {
                         line.push(next, key, |tenant| self.standing(tenant));
                     }
                 }
-                Err(wait) => self.note(rank.job, wait),
+                Err(wait) => {
+                    self.want(rank.job, &key.need, &wait);
+                    self.note(rank.job, wait);
+                }
             }
         }
         self.report.steps += self.space.steps();
@@ -199,7 +210,81 @@ impl<'a> Pass<'a> {
         fair::standing(self.facts, self.index, self.pool, &self.more, tenant)
     }
 
-    fn is_full(&self) -> bool {
+    /// What this pass granted, and what was promised.
+    pub(crate) fn more(&self) -> &More {
+        &self.more
+    }
+
+    /// Notes what a job waits for, where gangs could otherwise grow into it.
+    fn want(&mut self, job: JobId, need: &Need, wait: &Wait) {
+        if self.index.elastic.is_empty() {
+            return;
+        }
+        match wait {
+            Wait::Quota(short) => drop(self.short.insert(short.holder.clone())),
+            Wait::Room => {
+                let (cells, _) = self.space.cells_for(need);
+                for cell in cells {
+                    self.wanted.entry(cell).or_insert(job);
+                }
+            }
+            Wait::Devices => {}
+        }
+    }
+
+    /// Whether somebody who waits could use a cell.
+    pub(crate) fn is_wanted(&self, cell: CellKey) -> bool {
+        self.held.contains_key(&cell) || self.wanted.contains_key(&cell)
+    }
+
+    /// Whether nobody waits for a cell before this job.
+    pub(crate) fn is_open_to(&self, cell: CellKey, job: JobId) -> bool {
+        let first = |by: &BTreeMap<CellKey, JobId>| by.get(&cell).is_none_or(|by| *by == job);
+        first(&self.held) && first(&self.wanted)
+    }
+
+    /// Whether a job waits for a quota that this one's leases count against.
+    pub(crate) fn keeps_waiting(&self, job: &JobFacts) -> bool {
+        let Ask { tenant, user, .. } = &job.ask;
+        self.short.iter().any(|short| {
+            let inside = tenant.lineage().any(|above| above == short.tenant);
+            inside && short.user.as_ref().is_none_or(|of| of == user)
+        })
+    }
+
+    /// Whether jobs may start before one that waits, if they do not delay it.
+    pub(crate) fn looks_ahead(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// Whether it looked at no further job although there may be more.
+    pub(crate) fn has_looked_enough(&self) -> bool {
+        self.ahead.as_ref().is_some_and(Ahead::is_done)
+    }
+
+    /// The nodes open to a job, with what this pass put where.
+    pub(crate) fn sieve_of(&self, job: &JobFacts) -> Sieve {
+        let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
+        if let Some(word) = &job.ask.place.apart {
+            let key = (job.ask.tenant.clone(), word.clone());
+            sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
+        }
+        sieve
+    }
+
+    /// Promises its earliest start to somebody who does not stand in line.
+    pub(crate) fn reserve(&mut self, gang: &Gang, span: Span) {
+        let Some(ends) = self.ends else { return };
+        if self.ahead.is_none() {
+            let (fleet, rule) = self.space.copy();
+            self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.reserve(gang, span, self.facts.policy.backfill.reserved);
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
         self.decisions.len() >= PASS_GRANTS_MAX || self.report.leases >= PASS_LEASES_MAX
     }
 
@@ -229,10 +314,8 @@ impl<'a> Pass<'a> {
         if cells.is_empty() && more.is_empty() {
             return Err(Wait::Devices);
         }
-        let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
-        if let Some(word) = &job.ask.place.apart {
-            let key = (job.ask.tenant.clone(), word.clone());
-            sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
+        let sieve = self.sieve_of(job);
+        if job.ask.place.apart.is_some() {
             let spots = self.one_by_one(job, need, &cells, sieve, want).ok_or(Wait::Room)?;
             return self.grant(id, job, need, &spots);
         }
@@ -262,7 +345,11 @@ impl<'a> Pass<'a> {
     }
 
     /// The cells that a job's class goes to first, and those it may borrow from.
-    fn of_class(&self, job: &JobFacts, cells: Vec<CellKey>) -> (Vec<CellKey>, Vec<CellKey>) {
+    pub(crate) fn of_class(
+        &self,
+        job: &JobFacts,
+        cells: Vec<CellKey>,
+    ) -> (Vec<CellKey>, Vec<CellKey>) {
         let ask = &job.ask;
         let pool = self.facts.policy.classes.get(&ask.when.class);
         let Some((pool, partition)) = pool.and_then(|pool| Some((pool, pool.partition.as_ref()?)))
@@ -329,7 +416,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The leases that these spots, which are taken already, become.
-    fn grant(
+    pub(crate) fn grant(
         &mut self,
         id: JobId,
         job: &JobFacts,

@@ -137,6 +137,27 @@ impl<'a> Overlay<'a> {
         enough(spots.len()).then_some(spots)
     }
 
+    /// The same as [`Overlay::find`], on nodes that a sieve lets through.
+    pub(crate) fn find_among(
+        &self,
+        need: &Need,
+        cells: &[CellKey],
+        sieve: &Sieve,
+        want: u32,
+    ) -> Vec<Spot> {
+        self.look(need, cells, sieve, want, |fleet, mark, _| fleet.rollback(mark))
+    }
+
+    /// Begins a trial within this one.
+    pub(crate) fn suppose(&self) -> Mark {
+        self.base.fleet().borrow_mut().begin()
+    }
+
+    /// Takes back all since such a trial began.
+    pub(crate) fn unsuppose(&self, mark: Mark) {
+        self.base.fleet().borrow_mut().rollback(mark);
+    }
+
     /// Finds room, and ends the trial in which it was found as `end` says.
     fn look(
         &self,

@@ -6,11 +6,11 @@ use crate::index::queue::Queue;
 use crate::order::turn::{self, ByTurn, Turn};
 use crate::order::{self, hours};
 use crate::pass::Pass;
-use crate::reclaim::decide;
+use crate::reclaim::{decide, shrink};
 use crate::reclaim::live::Live;
 use crate::step::step;
-use crate::{Engine, Report, ahead, sieve};
-use polder_model::{Decision, JobId, ReturnReason, Timestamp};
+use crate::{Engine, Report, ahead, grow, sieve};
+use polder_model::{Decision, JobId, ReturnReason, StopReason, Timestamp};
 use std::borrow::Cow;
 
 impl Engine {
@@ -25,13 +25,21 @@ impl Engine {
         let ends = waits.then(|| ahead::ends(&self.facts, &self.index, at));
         let mut pass = Pass::new(&self.facts, &self.index, at).looking(ends.as_ref());
         pass.keep_promises();
+        pass.replace();
         let queue = self.queue_at(at);
         pass.walk(&queue, None);
         decisions.append(&mut pass.decisions);
         // Who could start without anybody ending does so first.
         if decisions.is_empty() && !pass.report.more {
+            decisions = shrink::decide(&mut pass, &queue);
+        }
+        if decisions.is_empty() && !pass.report.more {
             let live = self.live_at(at, &queue);
             decisions = decide::decide(&mut pass, &queue, &live);
+        }
+        // What nobody who waits can use is for those who run.
+        if decisions.is_empty() && !pass.report.more {
+            decisions = pass.grow();
         }
         (decisions, pass.report)
     }
@@ -42,7 +50,17 @@ impl Engine {
         let of = |id: JobId| self.facts.jobs.get(&id);
         let due = self.index.due.iter().filter_map(move |id| step(policy, *id, of(*id)?));
         let late = self.index.deadlines.range(..=(at, JobId(u64::MAX)));
-        let returns = late.filter(|(_, id)| !self.index.due.contains(id)).map(|(_, id)| {
+        let returns = late.filter(|(_, id)| !self.index.due.contains(id)).map(move |(_, id)| {
+            let hold = of(*id).and_then(|job| job.hold.as_ref()).filter(|hold| hold.start);
+            if let Some(hold) = hold {
+                // The gang goes on without who could not join it.
+                let leases = hold.late(&self.facts, at);
+                return Decision::Shrink {
+                    job: *id,
+                    leases,
+                    reason: StopReason::Shrunk { job: None },
+                };
+            }
             let reason = ReturnReason::PrepareTimeout { limit: policy.prepare_limit };
             Decision::Return { job: *id, reason }
         });
@@ -104,7 +122,9 @@ impl Engine {
         let turns = self.facts.policy.reclaim.order && waits;
         let turn = turns.then(|| self.next_turn(after)).flatten();
         let edge = sieve::next_edge(&self.facts, after).filter(|_| waits);
-        deadline.into_iter().chain(change).chain(switch).chain(edge).chain(ripe).chain(turn).min()
+        let resize = grow::next_wake(&self.facts, &self.index, after);
+        let all = deadline.into_iter().chain(change).chain(switch).chain(edge).chain(ripe);
+        all.chain(turn).chain(resize).min()
     }
 
     /// The first moment after `after` at which the turn of work that runs is another one.

@@ -105,6 +105,17 @@ pub(crate) fn room(
     facts: &Facts,
     index: &Index,
     more: &More,
+    whose: (&TenantPath, &UserName),
+    each: Held,
+) -> (u64, Option<Shortage>) {
+    room_after(facts, index, (more, &More::default()), whose, each)
+}
+
+/// The same when besides some hold `less`.
+pub(crate) fn room_after(
+    facts: &Facts,
+    index: &Index,
+    (more, less): (&More, &More),
     (tenant, user): (&TenantPath, &UserName),
     each: Held,
 ) -> (u64, Option<Shortage>) {
@@ -112,6 +123,7 @@ pub(crate) fn room(
     for (holder, resource, limit) in limits(facts, tenant, user) {
         let used = held(index, &holder).of(resource);
         let used = used.saturating_add(more.of(&holder).of(resource));
+        let used = used.saturating_sub(less.of(&holder).of(resource));
         let left = limit.saturating_sub(used).checked_div(each.of(resource));
         if let Some(tasks) = left.filter(|tasks| *tasks < fewest.0) {
             fewest = (tasks, Some(Shortage { holder, resource, limit, used }));

@@ -51,7 +51,6 @@ mod chosen;
 pub(crate) mod cost;
 pub(crate) mod cover;
 pub(crate) mod decide;
-#[cfg_attr(not(test), expect(dead_code, reason = "no ask can grow or shrink while it runs yet"))]
 pub(crate) mod elastic;
 mod improve;
 pub(crate) mod kinds;
@@ -64,6 +63,7 @@ pub(crate) mod right;
 pub(crate) mod room;
 pub(crate) mod running;
 pub(crate) mod select;
+pub(crate) mod shrink;
 pub(crate) mod trial;
 
 #[cfg(test)]

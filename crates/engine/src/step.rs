@@ -2,7 +2,7 @@
 
 use crate::Policy;
 use crate::facts::{Hold, JobFacts};
-use polder_model::{Decision, JobId, Outcome, ReturnReason, StopReason};
+use polder_model::{Decision, GangKind, JobId, Outcome, ReturnReason, StopReason};
 
 /// The next step of a job, if one is due.
 pub(crate) fn step(policy: &Policy, id: JobId, job: &JobFacts) -> Option<Decision> {
@@ -11,6 +11,11 @@ pub(crate) fn step(policy: &Policy, id: JobId, job: &JobFacts) -> Option<Decisio
         return cancelled.then_some(Decision::Finish { job: id, outcome: Outcome::Cancelled });
     };
     if hold.live == 0 {
+        // Of a service that goes on, whoever is missing is replaced.
+        let is_service = job.ask.gang.kind == GangKind::Service;
+        if is_service && hold.goes_on() && job.cancelled_by.is_none() {
+            return None;
+        }
         return Some(conclude(policy, id, job, hold));
     }
     if hold.is_stopping() || job.cancelled_by.is_some() {

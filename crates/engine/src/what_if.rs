@@ -1,7 +1,7 @@
 //! What would happen if: on a copy, so that nothing of it is left behind.
 
 use crate::{Engine, Refusal};
-use polder_model::{Decision, Event, Explanation, Ground, JobId, Spot, Timestamp};
+use polder_model::{Decision, Event, Explanation, Ground, JobId, Shrink, Spot, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Most plans of one question: what would follow after them is left open.
@@ -70,7 +70,9 @@ impl Outlook {
                 });
                 self.starts.push((*job, spots.collect()));
             }
-            Decision::Preempt { job, victims, ground, .. } => {
+            Decision::Preempt { job, victims, ground, shrinks, .. } => {
+                let shrink = |shrink: &Shrink| (shrink.job, *job, Ground::Elastic);
+                self.yields.extend(shrinks.iter().map(shrink));
                 self.yields.extend(victims.iter().map(|victim| (*victim, *job, *ground)));
             }
             _ => {}

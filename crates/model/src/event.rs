@@ -201,6 +201,25 @@ pub enum Decision {
         /// Of those that are moved: where they go on.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         moves: Vec<Move>,
+        /// Gangs that lose members and go on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        shrinks: Vec<Shrink>,
+    },
+    /// Further members for a gang that runs and may grow.
+    Grow {
+        /// Whose.
+        job: JobId,
+        /// By rank.
+        leases: Vec<Lease>,
+    },
+    /// Members of a gang that was told to start end, and it goes on without them.
+    Shrink {
+        /// Whose.
+        job: JobId,
+        /// Which.
+        leases: Vec<LeaseId>,
+        /// Why.
+        reason: StopReason,
     },
     /// A job for which others yielded needs what was kept for it no longer.
     Release {
@@ -238,6 +257,17 @@ pub enum Ground {
     Move,
     /// The policy's order puts it before them.
     Order,
+    /// Their gangs go on with fewer members.
+    Elastic,
+}
+
+/// Members that a gang can do without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrink {
+    /// Whose.
+    pub job: JobId,
+    /// The last of the gang, by rank.
+    pub leases: Vec<LeaseId>,
 }
 
 /// A job that goes on elsewhere.
@@ -302,6 +332,12 @@ pub enum StopReason {
         job: JobId,
         /// On what ground.
         ground: Ground,
+    },
+    /// Its gang goes on without it.
+    Shrunk {
+        /// For whom it made room, if for somebody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        job: Option<JobId>,
     },
     /// The device under it went away.
     DeviceLost {

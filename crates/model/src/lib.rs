@@ -19,14 +19,14 @@ mod tenant;
 mod units;
 
 pub use ask::{
-    Ask, AskError, DeviceAsk, GANG_MAX, Gang, Hints, HostAsk, Market, PlaceAsk, Stdio,
+    Ask, AskError, DeviceAsk, GANG_MAX, Gang, GangKind, Hints, HostAsk, Market, PlaceAsk, Stdio,
     TEXT_BYTES_MAX, When, Wish, Work, WorkClass, Yields,
 };
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
 };
 pub use event::{
-    Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Spot, StopReason,
+    Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Shrink, Spot, StopReason,
 };
 pub use explain::{Expected, Explanation, Fit, Help, Reason, Resource};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
@@ -35,9 +35,9 @@ pub use lease::{
     HostLimit, Instance, Lease, LeaseState, NOT_ENFORCED_WHY_BYTES_MAX, NotEnforced, Slice,
 };
 pub use policy::{
-    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, DayTime, FairShare, ORDER_TERMS_MAX,
-    Order, PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim, TIME_RULES_MAX,
-    Term, TimeRule, WEIGHT_MAX, Weekday,
+    BLEND_TERMS_MAX, Backfill, Believe, BlendTerm, ClassPool, DayTime, Elastic, FairShare,
+    ORDER_TERMS_MAX, Order, PlaceRule, Placement, Policy, PolicyError, RESERVED_JOBS_MAX, Reclaim,
+    TIME_RULES_MAX, Term, TimeRule, WEIGHT_MAX, Weekday,
 };
 pub use reservation::{RESERVATION_NODES_MAX, Reservation, ReservationError};
 pub use sync::{

@@ -27,7 +27,11 @@ fn workload(seed: u64, jobs: u64) -> Workload {
             ask.devices.count = 1;
         }
         let max = u32::try_from(random.below(4) + 1).unwrap();
-        ask.gang = Gang { min: u32::try_from(random.below(max.into()) + 1).unwrap(), max };
+        ask.gang = Gang {
+            min: u32::try_from(random.below(max.into()) + 1).unwrap(),
+            max,
+            ..Gang::default()
+        };
         ask.yields.retries = 2;
         ask.yields.checkpoint_interval = (random.below(2) == 0).then_some(Micros::from_secs(600));
         ask.yields.restart_cost = Micros::from_secs(30);

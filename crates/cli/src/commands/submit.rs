@@ -54,7 +54,7 @@ pub(crate) struct Submit {
     #[command(flatten)]
     job: JobFlags,
     /// Tasks that start together, or not at all: `4`, or `2..4` for at least two.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, visible_alias = "replicas", value_name = "N", allow_hyphen_values = true)]
     tasks: Option<Tasks>,
     /// A job file, TOML or YAML; `-` reads it from standard input.
     #[arg(long, short, value_name = "FILE")]

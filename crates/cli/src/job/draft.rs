@@ -120,7 +120,7 @@ impl Draft {
             user: caller.user,
             name: self.name,
             work: Work { command: self.command, directory, environment, stdio, umask: own_umask() },
-            gang: Gang { min: tasks.min, max: tasks.max },
+            gang: Gang { min: tasks.min, max: tasks.max, ..Gang::default() },
             devices,
             host: HostAsk { cpu: self.cpu, memory: self.host_memory, pids: self.pids },
             when: When {

@@ -3,7 +3,7 @@
 
 use clap::{Args, ValueEnum};
 use polder_model::{
-    Ask, Bytes, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
+    Ask, Bytes, GangKind, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
 };
 use serde::Deserialize;
 
@@ -12,9 +12,18 @@ use serde::Deserialize;
 #[command(next_help_heading = "On which terms, and where")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Terms {
-    /// What kind of work it is: policies may serve kinds differently [default: batch].
+    /// What kind of work it is: policies may serve kinds differently [default: batch; inference for
+    /// a service].
     #[arg(long, value_enum, value_name = "KIND")]
     class: Option<Class>,
+    /// It gains tasks while it runs, up to its most, and gives those beyond its fewest back when
+    /// others need the room. Its program must notice by itself.
+    #[arg(long, conflicts_with = "service")]
+    elastic: bool,
+    /// Its tasks are replicas of a service: each starts by itself and is replaced when it ends,
+    /// until the job is cancelled. Between its fewest and most it is elastic.
+    #[arg(long)]
+    service: bool,
     /// Runs on spot terms: it yields to whatever does not.
     #[arg(long)]
     spot: bool,
@@ -141,6 +150,8 @@ impl Terms {
         }
         Self {
             class: over.class.or(self.class),
+            elastic: over.elastic || self.elastic,
+            service: over.service || self.service,
             spot: over.spot || self.spot,
             estimate: over.estimate.or(self.estimate),
             deadline_in: over.deadline_in.or(self.deadline_in),
@@ -167,8 +178,14 @@ impl Terms {
 
     /// Writes what was said into an ask. `now` is what a deadline counts from.
     pub(crate) fn apply(self, ask: &mut Ask, now: Timestamp) {
+        ask.gang.kind = match (self.service, self.elastic) {
+            (true, _) => GangKind::Service,
+            (false, true) => GangKind::Elastic,
+            (false, false) => GangKind::Rigid,
+        };
+        let usual = if self.service { WorkClass::Inference } else { WorkClass::Batch };
         let when = &mut ask.when;
-        when.class = self.class.map_or(WorkClass::Batch, |class| match class {
+        when.class = self.class.map_or(usual, |class| match class {
             Class::Batch => WorkClass::Batch,
             Class::Training => WorkClass::Training,
             Class::Inference => WorkClass::Inference,

@@ -243,7 +243,8 @@ fn demand(need: &Need, place: &PlaceAsk) -> Demand {
 fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<Decision> {
     // Of several grounds the one that asks for most is named.
     let ground = |ground: Ground| match ground {
-        Ground::Spot => 0,
+        // Nobody who ends does so on this ground.
+        Ground::Elastic | Ground::Spot => 0,
         Ground::Priority => 1,
         Ground::Order => 2,
         Ground::Quota => 3,
@@ -256,6 +257,7 @@ fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<
         ground: grounds.max_by_key(|of| ground(*of))?,
         spots: ending.places.iter().filter_map(|p| spot(live, p.node, &p.pieces)).collect(),
         moves,
+        shrinks: Vec::new(),
     })
 }
 

@@ -62,6 +62,7 @@ struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     first: Option<LeaseId>,
+    members: u32,
     started_at: Option<Timestamp>,
     priority: i32,
     turn: Turn,
@@ -187,7 +188,11 @@ impl Live {
         let claim = job.claim.as_ref().filter(|_| work.is_none());
         let leases = || {
             let leases = work.map_or(&[][..], |hold| &hold.leases);
-            leases.iter().filter_map(|lease| facts.leases.get(lease))
+            let goes_on = |lease: &&LeaseId| {
+                // A rank may still name who had it last.
+                work.is_some_and(|hold| !hold.leaving.contains_key(lease))
+            };
+            leases.iter().filter(goes_on).filter_map(|lease| facts.leases.get(lease))
         };
         let first = work.and_then(|hold| hold.leases.first()).copied();
         // A grant is told of before its leases are there.
@@ -206,7 +211,8 @@ impl Live {
         let expiry = when.priority_expiry.filter(|expiry| when.priority != 0 && *expiry > now);
         let change =
             expiry.into_iter().chain(turn::next_change(facts, job, job.served_before, now)).min();
-        let entry = Entry { first, started_at, priority, turn, ripe, change };
+        let members = work.map_or(0, Hold::members);
+        let entry = Entry { first, members, started_at, priority, turn, ripe, change };
         if self.jobs.get(&id) == Some(&entry) {
             return;
         }
@@ -246,10 +252,10 @@ impl Live {
             turn,
             yields: Some(yields).filter(|_| work.is_some() && may),
             started_at: work.map_or(0, began),
-            // A gang that runs cannot shrink yet: it yields as a whole.
+            // Members beyond its fewest yield before anybody ends (see `shrink`); here a gang ends
+            // as a whole.
             min: work.map_or(0, |hold| u32::try_from(hold.leases.len()).unwrap_or(u32::MAX)),
-            is_complete: work
-                .is_some_and(|hold| usize::try_from(hold.live) == Ok(hold.leases.len())),
+            is_complete: work.is_some_and(|hold| hold.is_complete() && hold.vacant.is_empty()),
         }
     }
 
@@ -298,7 +304,8 @@ impl Live {
     /// A lease ended; its job's other members, if any, go on.
     pub(crate) fn unlink_lease(&mut self, facts: &Facts, job: (JobId, &JobFacts), lease: &Lease) {
         let (id, job) = job;
-        if self.jobs.get(&id).is_some_and(|entry| entry.first.is_some()) {
+        let leaves = job.hold.as_ref().is_some_and(|hold| hold.leaving.contains_key(&lease.id));
+        if !leaves && self.jobs.get(&id).is_some_and(|entry| entry.first.is_some()) {
             let member = self.member(facts, job, lease);
             self.running.remove_member(id.0, &member);
         }

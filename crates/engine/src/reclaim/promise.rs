@@ -16,10 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Who was promised room, and who is leaving it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Promises {
-    /// Jobs still leaving, by whom they leave for, while that one is promised what they leave.
+    /// Jobs still leaving, or losing members, by whom they do so for, while that one is promised
+    /// what they leave.
     leaving: BTreeMap<JobId, BTreeSet<JobId>>,
     /// The same the other way round.
-    leaves_for: BTreeMap<JobId, JobId>,
+    leaves_for: BTreeMap<JobId, BTreeSet<JobId>>,
     /// Jobs for which nobody is still leaving.
     ready: BTreeSet<JobId>,
     /// Jobs that were promised room, by node.
@@ -28,13 +29,18 @@ pub(crate) struct Promises {
     jobs: BTreeSet<JobId>,
 }
 
-/// For whom a job is leaving.
-fn leaves_for(job: &JobFacts) -> Option<JobId> {
-    let hold = job.hold.as_ref().filter(|hold| hold.live > 0)?;
-    match hold.stop {
-        Some(StopReason::Preempted { job, .. }) => Some(job),
+/// For whom a job, or members of it, are leaving.
+fn leaves_for(job: &JobFacts) -> BTreeSet<JobId> {
+    let Some(hold) = job.hold.as_ref().filter(|hold| hold.live > 0) else {
+        return BTreeSet::new();
+    };
+    let members = hold.leaving.values().map(|leaving| &leaving.why);
+    let whom = |why: &StopReason| match why {
+        StopReason::Preempted { job, .. } => Some(*job),
+        StopReason::Shrunk { job } => *job,
         _ => None,
-    }
+    };
+    hold.stop.iter().chain(members).filter_map(whom).collect()
 }
 
 /// What a job was promised, node by node.
@@ -101,18 +107,23 @@ pub(crate) fn to_others(index: &Index, job: &JobFacts) -> More {
 
 impl Promises {
     pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
-        if self.leaves_for.get(&id).is_some_and(|other| leaves_for(job) != Some(*other)) {
-            self.has_left(facts, id);
+        if let Some(before) = self.leaves_for.get(&id) {
+            let now = leaves_for(job);
+            let gone: Vec<JobId> = before.difference(&now).copied().collect();
+            gone.into_iter().for_each(|other| self.has_left_for(facts, id, other));
         }
         let Some(claim) = &job.claim else { return };
         self.jobs.insert(id);
         for spot in &claim.spots {
             self.on.entry(spot.node.clone()).or_default().insert(id);
         }
-        let stays =
-            |victim: &&JobId| facts.jobs.get(victim).and_then(|job| leaves_for(job)) == Some(id);
+        let stays = |victim: &&JobId| {
+            facts.jobs.get(victim).is_some_and(|job| leaves_for(job).contains(&id))
+        };
         let leaving: BTreeSet<JobId> = claim.victims.iter().filter(stays).copied().collect();
-        self.leaves_for.extend(leaving.iter().map(|victim| (*victim, id)));
+        for victim in &leaving {
+            self.leaves_for.entry(*victim).or_default().insert(id);
+        }
         if !leaving.is_empty() {
             self.leaving.insert(id, leaving);
         } else if job.is_queued() {
@@ -132,14 +143,30 @@ impl Promises {
             }
         }
         for victim in self.leaving.remove(&id).into_iter().flatten() {
-            self.leaves_for.remove(&victim);
+            self.forget(victim, id);
         }
         self.ready.remove(&id);
     }
 
+    /// One job no longer leaves for the other.
+    fn forget(&mut self, id: JobId, other: JobId) {
+        if let Some(others) = self.leaves_for.get_mut(&id) {
+            others.remove(&other);
+            if others.is_empty() {
+                self.leaves_for.remove(&id);
+            }
+        }
+    }
+
     /// A job has left, or is over.
     pub(crate) fn has_left(&mut self, facts: &Facts, id: JobId) {
-        let Some(other) = self.leaves_for.remove(&id) else { return };
+        for other in self.leaves_for.get(&id).cloned().unwrap_or_default() {
+            self.has_left_for(facts, id, other);
+        }
+    }
+
+    fn has_left_for(&mut self, facts: &Facts, id: JobId, other: JobId) {
+        self.forget(id, other);
         let Some(leaving) = self.leaving.get_mut(&other) else { return };
         leaving.remove(&id);
         if leaving.is_empty() {

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backfills;
+mod elastic;
 mod explanations;
 mod gangs;
 mod history;

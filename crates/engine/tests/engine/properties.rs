@@ -1,11 +1,13 @@
 //! Any history: promises hold after every event, a replay gives the same bytes and decisions, a
 //! snapshot changes nothing, nothing is stuck, and every job that waits is told why.
 
+use crate::elastic;
 use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
-    Ask, Decision, Event, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
-    Market, Micros, Order, Outcome, Quota, Reclaim, Share, TenantPath, Term, Timestamp,
+    Ask, Decision, Event, GangKind, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId,
+    LeaseSample, Market, Micros, Order, Outcome, Quota, Reclaim, Share, StopReason, TenantPath, Term,
+    Timestamp,
 };
 use proptest::prelude::*;
 
@@ -21,6 +23,7 @@ enum Op {
         memory: u64,
         count: u32,
         gang: (u32, u32),
+        kind: GangKind,
         more: u32,
     },
     Whole {
@@ -48,11 +51,16 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
+    let kind = prop_oneof![
+        2 => Just(GangKind::Rigid),
+        2 => Just(GangKind::Elastic),
+        1 => Just(GangKind::Service),
+    ];
     let gang = (1u32..3, 0u32..3).prop_map(|(min, more)| (min, min + more));
     prop_oneof![
-        4 => (0usize..3, 1u32..=10, 1u64..=8, 1u32..=2, gang, 0u32..12).prop_map(
-            |(tenant, compute, memory, count, gang, more)| Op::Submit {
-                tenant, compute: compute * 100, memory, count, gang, more,
+        4 => (0usize..3, 1u32..=10, 1u64..=8, 1u32..=2, gang, kind, 0u32..12).prop_map(
+            |(tenant, compute, memory, count, gang, kind, more)| Op::Submit {
+                tenant, compute: compute * 100, memory, count, gang, kind, more,
             }
         ),
         1 => (0usize..3, 1u32..3).prop_map(|(tenant, gang)| Op::Whole { tenant, gang }),
@@ -108,6 +116,7 @@ fn nth_lease(world: &World, place: usize) -> Option<LeaseId> {
 fn decide(world: &mut World, most: usize) {
     let (decisions, _) = world.engine.plan(world.now());
     assert_eq!(world.engine.plan(world.now()).0, decisions);
+    elastic::nobody_suffers(&world.engine, world.now(), &decisions);
     for decision in decisions.into_iter().take(most) {
         world.decisions.push(decision.clone());
         world.apply(Event::Decided { decision });
@@ -129,9 +138,10 @@ fn report(world: &mut World, node: &str, how: u32) {
 
 fn do_op(world: &mut World, op: &Op) {
     match op {
-        Op::Submit { tenant, compute, memory, count, gang, more } => {
+        Op::Submit { tenant, compute, memory, count, gang, kind, more } => {
             let ask = ask().of(TENANTS[*tenant]).share(*compute, gib(*memory)).devices(*count);
-            let ask = ask.gang(gang.0, gang.1).retries(more % 2);
+            let retries = if *kind == GangKind::Service { 0 } else { more % 2 };
+            let ask = ask.gang(gang.0, gang.1).kind(*kind).retries(retries);
             let expiry = (*more > 6).then_some(u64::from(*more) * 10);
             let mut ask = ask.priority(i32::try_from(more / 4).unwrap(), expiry);
             ask.yields.preemptible = more % 3 > 0;
@@ -212,6 +222,8 @@ fn nonsense(world: &mut World, number: u64) {
         Decision::Start { job },
         Decision::Retry { job, attempt: 2 },
         Decision::Grant { job, leases: vec![] },
+        Decision::Grow { job, leases: vec![] },
+        Decision::Shrink { job, leases: vec![lease], reason: StopReason::Shrunk { job: None } },
     ];
     for decision in decisions {
         let _ = world.try_apply(Event::Decided { decision });
@@ -255,6 +267,16 @@ fn drains(world: &mut World) {
     }
     for node in NODES {
         world.report(node);
+    }
+    let services: Vec<JobId> = world
+        .engine
+        .jobs()
+        .filter(|job| job.ask.gang.kind == GangKind::Service)
+        .map(|job| job.id)
+        .collect();
+    for job in services {
+        // It may be cancelled already.
+        let _ = world.try_apply(Event::JobCancelled { job, by: "ada".parse().unwrap() });
     }
     for _ in 0..1000 {
         world.run();

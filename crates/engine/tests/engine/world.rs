@@ -2,10 +2,10 @@
 
 use polder_engine::{Engine, Policy, Report};
 use polder_model::{
-    Address, Api, Ask, Bytes, Decision, Device, DeviceAsk, DeviceKind, Event, Gang, Health, Hints,
-    HostAsk, Inventory, Isolation, JobId, JobState, Lease, LeaseEnd, LeaseId, LeaseSample,
-    LeaseState, Mechanism, Micros, MilliCpu, NodeFacts, NodeId, Outcome, Permille, PlaceAsk, Quota,
-    Share, Stdio, Tenant, Timestamp, When, Work, Yields,
+    Address, Api, Ask, Bytes, Decision, Device, DeviceAsk, DeviceKind, Event, Gang, GangKind,
+    Health, Hints, HostAsk, Inventory, Isolation, JobId, JobState, Lease, LeaseEnd, LeaseId,
+    LeaseSample, LeaseState, Mechanism, Micros, MilliCpu, NodeFacts, NodeId, Outcome, Permille,
+    PlaceAsk, Quota, Share, Stdio, Tenant, Timestamp, When, Work, Yields,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +56,7 @@ pub(crate) trait With: Sized {
     fn whole(self) -> Self;
     fn devices(self, count: u32) -> Self;
     fn gang(self, min: u32, max: u32) -> Self;
+    fn kind(self, kind: GangKind) -> Self;
     fn model(self, model: &str) -> Self;
     fn priority(self, priority: i32, expiry: Option<u64>) -> Self;
     fn retries(self, retries: u32) -> Self;
@@ -82,7 +83,11 @@ impl With for Ask {
         self
     }
     fn gang(mut self, min: u32, max: u32) -> Self {
-        self.gang = Gang { min, max };
+        self.gang = Gang { min, max, ..Gang::default() };
+        self
+    }
+    fn kind(mut self, kind: GangKind) -> Self {
+        self.gang.kind = kind;
         self
     }
     fn model(mut self, model: &str) -> Self {
@@ -133,6 +138,9 @@ pub(crate) fn device(id: &str, model: &str, memory: Bytes) -> Device {
         simulated: true,
     }
 }
+
+/// Rounds of planning at one moment, after which it would never end.
+const SETTLE_ROUNDS_MAX: u32 = 10_000;
 
 /// The pool, its journal and its clock.
 pub(crate) struct World {
@@ -267,7 +275,7 @@ impl World {
 
     /// Plans and applies until there is nothing to decide; gives the last report.
     pub(crate) fn settle(&mut self) -> Report {
-        loop {
+        for _ in 0..SETTLE_ROUNDS_MAX {
             let (decisions, report) = self.engine.plan(self.at);
             assert_eq!(self.engine.plan(self.at).0, decisions, "planning twice differs");
             if decisions.is_empty() {
@@ -281,6 +289,7 @@ impl World {
                 self.apply(Event::Decided { decision });
             }
         }
+        panic!("it decides for ever");
     }
 
     pub(crate) fn leases(&self, job: JobId) -> Vec<Lease> {

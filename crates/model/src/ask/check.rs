@@ -87,6 +87,12 @@ pub enum AskError {
     /// A gang cannot read one client's descriptors.
     #[error("a gang of {0} tasks cannot share one terminal: use `polder submit` and `polder logs`")]
     GangOnTerminal(u32),
+    /// A service runs until it is cancelled.
+    #[error("a service runs until it is cancelled: leave out {field}")]
+    ServiceEnds {
+        /// The field that contradicts.
+        field: &'static str,
+    },
 }
 
 /// Refuses a number outside its range.
@@ -113,6 +119,7 @@ impl Ask {
         self.devices.check()?;
         range("gang.min", self.gang.min.into(), 1, GANG_MAX.into())?;
         range("gang.max", self.gang.max.into(), self.gang.min.into(), GANG_MAX.into())?;
+        self.check_service()?;
         range("when.priority", self.when.priority.into(), -1000, 1000)?;
         range("yields.retries", self.yields.retries.into(), 0, RETRIES_MAX.into())?;
         let year = i128::from(Micros::from_secs(366 * 86_400).0);

@@ -2,6 +2,7 @@
 
 mod check;
 mod devices;
+mod gang;
 mod place;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,7 @@ mod yields;
 
 pub use check::AskError;
 pub use devices::{DeviceAsk, HostAsk};
+pub use gang::{Gang, GangKind};
 pub use place::{Hints, PlaceAsk, Wish};
 pub use when::{Market, When, WorkClass};
 pub use yields::Yields;
@@ -89,21 +91,4 @@ pub enum Stdio {
     Logs,
     /// A client hands over its own descriptors before the task starts (`polder run`).
     Client,
-}
-
-/// How many identical tasks start together, or not at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Gang {
-    /// Fewest tasks that make sense.
-    pub min: u32,
-    /// Most tasks wanted.
-    pub max: u32,
-}
-
-impl Default for Gang {
-    fn default() -> Self {
-        Self { min: 1, max: 1 }
-    }
 }

@@ -52,8 +52,8 @@ fn nonsense_is_named() {
     check(|a| a.work.command.push("a\0b".into()), "command holds a character");
     check(|a| drop(a.work.environment.insert("A=B".into(), String::new())), "environment");
     check(|a| a.work.command.push("x".repeat(TEXT_BYTES_MAX)), "at most 262144");
-    check(|a| a.gang = Gang { min: 0, max: 1 }, "gang.min is 0");
-    check(|a| a.gang = Gang { min: 3, max: 2 }, "gang.max is 2");
+    check(|a| a.gang = Gang { min: 0, ..Gang::default() }, "gang.min is 0");
+    check(|a| a.gang = Gang { min: 3, max: 2, ..Gang::default() }, "gang.max is 2");
     check(|a| a.devices.count = 0, "and yet something is asked of devices");
     check(
         |a| {
@@ -74,7 +74,7 @@ fn nonsense_is_named() {
     check(
         |a| {
             a.work.stdio = Stdio::Client;
-            a.gang = Gang { min: 2, max: 2 };
+            a.gang = Gang { min: 2, max: 2, ..Gang::default() };
         },
         "cannot share one terminal",
     );

@@ -13,7 +13,7 @@ mod times;
 
 pub use error::PolicyError;
 pub use order::{BLEND_TERMS_MAX, BlendTerm, ORDER_TERMS_MAX, Order, Term, WEIGHT_MAX};
-pub use rules::{Backfill, Believe, ClassPool, FairShare, PlaceRule, Placement, Reclaim};
+pub use rules::{Backfill, Believe, ClassPool, Elastic, FairShare, PlaceRule, Placement, Reclaim};
 pub use times::{DayTime, TimeRule, Weekday};
 
 use crate::Micros;
@@ -52,6 +52,8 @@ pub struct Policy {
     pub backfill: Backfill,
     /// Who yields to whom.
     pub reclaim: Reclaim,
+    /// How gangs that may change their size do so.
+    pub elastic: Elastic,
     /// Where each class of work goes; a class without an entry goes anywhere.
     pub classes: BTreeMap<WorkClass, ClassPool>,
 }
@@ -69,6 +71,7 @@ impl Default for Policy {
             place: Placement::default(),
             backfill: Backfill::default(),
             reclaim: Reclaim::default(),
+            elastic: Elastic::default(),
             classes: BTreeMap::new(),
         }
     }
@@ -106,6 +109,7 @@ impl Policy {
         }
         range("reclaim.runtime_min", self.reclaim.runtime_min.0.into(), 0, year)?;
         range("reclaim.moves_max", self.reclaim.moves_max.into(), 0, 64)?;
+        range("elastic.pause", self.elastic.pause.0.into(), 0, year)?;
         for (class, pool) in &self.classes {
             pool.check(*class)?;
         }

@@ -141,6 +141,25 @@ impl Default for Reclaim {
     }
 }
 
+/// How gangs that may change their size do so. Others never do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Elastic {
+    /// They gain members while nobody who waits can use the room.
+    pub grow: bool,
+    /// Members beyond a gang's fewest yield to jobs that wait, unless those rank below the gang.
+    pub shrink: bool,
+    /// How long a gang keeps its size before it grows: each change costs its program a new start.
+    pub pause: Micros,
+}
+
+impl Default for Elastic {
+    fn default() -> Self {
+        Self { grow: true, shrink: true, pause: Micros::from_secs(30) }
+    }
+}
+
 /// Where a class of work goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

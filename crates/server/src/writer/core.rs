@@ -143,7 +143,7 @@ impl Core {
 
     fn derive_decision(&mut self, at: Timestamp, decision: &Decision) {
         let job = match decision {
-            Decision::Grant { job, leases } => {
+            Decision::Grant { job, leases } | Decision::Grow { job, leases } => {
                 for lease in leases {
                     let tenant = lease.tenant.clone();
                     self.draft.leases.push((lease.id, *job, tenant, LeaseState::Granted));
@@ -159,14 +159,16 @@ impl Core {
                 }
                 job
             }
-            Decision::Preempt { job, victims, .. } => {
+            Decision::Preempt { job, victims, shrinks, .. } => {
                 self.draft.jobs.extend(victims);
+                self.draft.jobs.extend(shrinks.iter().map(|shrink| shrink.job));
                 job
             }
             Decision::Start { job }
             | Decision::Release { job }
             | Decision::Return { job, .. }
             | Decision::Stop { job, .. }
+            | Decision::Shrink { job, .. }
             | Decision::Retry { job, .. } => job,
         };
         self.draft.jobs.insert(*job);

@@ -151,7 +151,7 @@ impl World {
     fn submit(&mut self, case: &str) -> Result<(), String> {
         let nodes = u32::try_from(self.engine.nodes().count()).map_err(|e| e.to_string())?;
         if case == "gang" {
-            let gang = Gang { min: nodes / 2, max: nodes / 2 };
+            let gang = Gang { min: nodes / 2, max: nodes / 2, ..Gang::default() };
             return self.submit_one("queue1", DEVICES, gang);
         }
         (0..nodes * DEVICES).try_for_each(|_| self.submit_one("queue1", 1, Gang::default()))

@@ -32,7 +32,7 @@ pub fn read(text: &str, _bad: BadRows) -> Result<Workload, ReadError> {
             narrow => (1, narrow),
         };
         let mut ask = ask_whole(tenant.clone(), user.clone(), each);
-        ask.gang = Gang { min: tasks, max: tasks };
+        ask.gang = Gang { min: tasks, max: tasks, ..Gang::default() };
         ask.name = Some(row.seen.model.chars().take(100).collect());
         let runs = micros(row.iterations * row.seen.iteration);
         WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))

@@ -158,7 +158,7 @@ impl Wanted {
             gpus => (gpus, 1),
         };
         let tasks = tasks.clamp(1, polder_model::GANG_MAX.into());
-        ask.gang = Gang { min: small(tasks), max: small(tasks) };
+        ask.gang = Gang { min: small(tasks), max: small(tasks), ..Gang::default() };
         ask.devices.count = small(devices);
         if devices == 0 {
             ask = ask_share(ask, Permille(0), Bytes(0));

@@ -3,6 +3,7 @@
 mod outages;
 
 use super::agenda::Happening;
+use super::run::Run;
 use super::{World, WorldError};
 use polder_model::{
     DeviceId, Event, Inventory, Isolation, JobId, LeaseEnd, LeaseId, LeaseSample, LeaseState,
@@ -64,6 +65,8 @@ pub(super) struct Task {
     started: Option<Timestamp>,
     stop: Option<StopReason>,
     whole: bool,
+    /// A replica of a service, which knows nothing of the others.
+    pub(super) alone: bool,
 }
 
 impl Node {
@@ -159,6 +162,7 @@ impl World {
                     started: None,
                     stop: None,
                     whole: first.is_some_and(|s| s.mechanism == Mechanism::Whole),
+                    alone: self.is_service(order.lease.job),
                 };
                 self.tasks.insert(id, task);
                 self.nodes[at].tasks.insert(id);
@@ -177,6 +181,10 @@ impl World {
         for tombstone in tombstones {
             self.bury(at, tombstone.lease, tombstone.why, tombstone.grace);
         }
+    }
+
+    fn is_service(&self, job: JobId) -> bool {
+        self.runs.get(&job).is_some_and(Run::is_service)
     }
 
     /// A lease is to end.
@@ -199,6 +207,7 @@ impl World {
                 started: None,
                 stop: Some(why),
                 whole: false,
+                alone: false,
             };
             self.tasks.insert(id, task);
             self.nodes[at].tasks.insert(id);
@@ -210,10 +219,15 @@ impl World {
         }
         let runs = matches!(task.phase, Phase::Running | Phase::Starting);
         let (job, wait) = (task.job, self.setup.delays.stop.min(grace));
+        let goes_on = matches!(why, StopReason::Shrunk { .. }) || task.alone;
         task.stop = Some(why);
         let gone = if runs { self.now.after(wait) } else { self.now };
         self.agenda.at(gone, Happening::Gone(id));
-        self.pause(job);
+        if goes_on {
+            self.regroup(job);
+        } else {
+            self.pause(job);
+        }
     }
 
     pub(super) fn task_prepared(&mut self, id: LeaseId) -> Result<(), WorldError> {
@@ -241,14 +255,23 @@ impl World {
         task.started = Some(now);
         let (node, job, gang) = (task.node, task.job, task.gang);
         self.say(node, Event::LeaseStarted { lease: id })?;
-        let running = |lease: &&LeaseId| {
-            self.tasks.get(lease).is_some_and(|task| task.phase == Phase::Running)
-        };
-        let all = self.runs.get(&job).map_or(0, |run| run.leases.iter().filter(running).count());
-        if u32::try_from(all) == Ok(gang) {
+        let all = self.runs.get(&job).map_or(0, |run| self.running(&run.leases).count());
+        if self.runs.get(&job).is_some_and(Run::goes) {
+            // It joins a gang that runs.
+            self.regroup(job);
+        } else if u32::try_from(all) == Ok(gang) {
             self.resume(job);
         }
         Ok(())
+    }
+
+    /// Those of these leases whose programs run and are not being ended.
+    pub(super) fn running<'l>(
+        &'l self,
+        leases: &'l [LeaseId],
+    ) -> impl Iterator<Item = LeaseId> + 'l {
+        let runs = |task: &Task| task.phase == Phase::Running && task.stop.is_none();
+        leases.iter().copied().filter(move |lease| self.tasks.get(lease).is_some_and(runs))
     }
 
     pub(super) fn task_gone(&mut self, id: LeaseId) -> Result<(), WorldError> {
@@ -257,7 +280,9 @@ impl World {
             Some(StopReason::Cancelled { .. } | StopReason::GangMemberEnded { .. }) | None => {
                 Outcome::Cancelled
             }
-            Some(StopReason::Returned | StopReason::Preempted { .. }) => Outcome::Returned,
+            Some(
+                StopReason::Returned | StopReason::Preempted { .. } | StopReason::Shrunk { .. },
+            ) => Outcome::Returned,
             Some(StopReason::DeviceLost { why }) => Outcome::Lost { why: why.clone() },
             Some(StopReason::Unknown) => Outcome::Lost { why: "unknown lease".to_owned() },
         };

@@ -1,7 +1,7 @@
 //! What events mean for the records of a world and for its nodes.
 
 use super::World;
-use polder_model::{Decision, Event, JobId, LeaseId};
+use polder_model::{Decision, Event, JobId, Lease, LeaseId};
 
 impl World {
     /// Notes what an event means for the records, before the engine forgets what it ends.
@@ -45,22 +45,15 @@ impl World {
 
     fn decided(&mut self, decision: &Decision) {
         match decision {
+            Decision::Grow { job, leases } => {
+                self.granted(leases);
+                if let Some(run) = self.runs.get_mut(job) {
+                    run.leases.extend(leases.iter().map(|lease| lease.id));
+                }
+            }
             Decision::Grant { job, leases } => {
                 self.dequeue(*job);
-                for lease in leases {
-                    let Some(at) = self.node_of.get(&lease.node).copied() else { continue };
-                    self.touched.insert(at);
-                    let places: Vec<usize> = lease
-                        .slices
-                        .iter()
-                        .filter_map(|slice| self.nodes[at].place(&slice.device))
-                        .collect();
-                    let compute = lease.slices.first().map_or(0, |slice| slice.compute.0);
-                    for place in &places {
-                        self.hold(*place, |held| held.saturating_add(compute));
-                    }
-                    self.records.granted(lease, at, places);
-                }
+                self.granted(leases);
                 if let Some(run) = self.runs.get_mut(job) {
                     run.leases = leases.iter().map(|lease| lease.id).collect();
                     run.may_wait = false;
@@ -83,14 +76,31 @@ impl World {
                     record.lost = run.lost();
                 }
             }
-            Decision::Preempt { job, victims, .. } => {
+            Decision::Preempt { job, victims, shrinks, .. } => {
                 self.touch(*job);
                 victims.iter().for_each(|victim| self.touch(*victim));
+                shrinks.iter().for_each(|shrink| self.touch(shrink.job));
             }
             Decision::Start { job }
             | Decision::Release { job }
             | Decision::Return { job, .. }
-            | Decision::Stop { job, .. } => self.touch(*job),
+            | Decision::Stop { job, .. }
+            | Decision::Shrink { job, .. } => self.touch(*job),
+        }
+    }
+
+    fn granted(&mut self, leases: &[Lease]) {
+        for lease in leases {
+            let Some(at) = self.node_of.get(&lease.node).copied() else { continue };
+            self.touched.insert(at);
+            let slices = lease.slices.iter();
+            let places = slices.filter_map(|slice| self.nodes[at].place(&slice.device));
+            let places: Vec<usize> = places.collect();
+            let compute = lease.slices.first().map_or(0, |slice| slice.compute.0);
+            for place in &places {
+                self.hold(*place, |held| held.saturating_add(compute));
+            }
+            self.records.granted(lease, at, places);
         }
     }
 

@@ -7,7 +7,8 @@ use super::{World, WorldError};
 use crate::num::count;
 use crate::workload::WorkJob;
 use polder_model::{
-    Ask, Bytes, DeviceSample, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex, Timestamp,
+    Ask, Bytes, DeviceSample, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex,
+    Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -62,6 +63,16 @@ impl Run {
         Micros(count(self.lost))
     }
 
+    /// Its gang runs.
+    pub(super) fn goes(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// Its tasks know nothing of each other.
+    pub(super) fn is_service(&self) -> bool {
+        self.job.ask.gang.kind == GangKind::Service
+    }
+
     /// What an agent would have metered of a task that ran so long.
     pub(super) fn sample(&self, task: &Task, ran: Micros) -> LeaseSample {
         let uses = u64::from(self.job.uses.0);
@@ -83,6 +94,11 @@ impl Run {
 impl World {
     /// A gang runs as a whole from now on.
     pub(super) fn resume(&mut self, id: JobId) {
+        self.resume_since(id, self.now);
+    }
+
+    /// The same for one whose time counts from `began`.
+    fn resume_since(&mut self, id: JobId, began: Timestamp) {
         let Some(run) = self.runs.get_mut(&id) else { return };
         if run.now.is_some() {
             return;
@@ -92,13 +108,14 @@ impl World {
         run.lost += extra;
         let all = run.job.runs.0 as f64 + extra;
         let (now, done) = (self.now, run.kept);
-        run.now = Some(Going { began: now, since: now, done, all, speed: 0.0 });
+        run.now = Some(Going { began, since: now, done, all, speed: 0.0 });
         if let Some(record) = self.records.jobs.get_mut(run.record) {
             record.started.get_or_insert(now);
             record.runs += 1;
         }
         self.levels.running += 1.0;
         let leases = run.leases.clone();
+        let leases: Vec<LeaseId> = self.running(&leases).collect();
         let mut devices = BTreeSet::new();
         for lease in leases {
             for device in self.tasks.get(&lease).into_iter().flat_map(|task| &task.devices) {
@@ -117,6 +134,20 @@ impl World {
         let saved = if every > 0.0 { (done / every).floor() * every } else { 0.0 };
         run.lost += done - saved.max(run.kept).min(done);
         run.kept = saved.max(run.kept).min(done);
+    }
+
+    /// Members of a gang came or went: the others meet anew, with the work they have, which costs
+    /// what a restart costs.
+    pub(super) fn regroup(&mut self, id: JobId) {
+        let going = self.runs.get(&id).and_then(|run| run.now.as_ref());
+        let Some(began) = going.map(|going| going.began) else { return };
+        let done = self.halt(id);
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        run.kept = done.unwrap_or(run.kept);
+        let leases = run.leases.clone();
+        if self.running(&leases).next().is_some() {
+            self.resume_since(id, began);
+        }
     }
 
     /// A job's program stops; gives the work it had done.
@@ -176,10 +207,12 @@ impl World {
     /// A gang goes as fast as the slowest of its devices, and in proportion to its members.
     fn set_speed(&mut self, id: JobId) {
         let now = self.now;
-        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Some(run) = self.runs.get(&id) else { return };
         let tasks = run.leases.iter().filter_map(|lease| self.tasks.get(lease));
         let slowest = tasks.flat_map(|task| &task.speeds).copied().fold(1.0, f64::min);
-        let members = run.leases.len() as f64 / f64::from(run.job.ask.gang.max.max(1));
+        let members = self.running(&run.leases).count() as f64;
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let members = members / f64::from(run.job.ask.gang.max.max(1));
         let Some(going) = &mut run.now else { return };
         let speed = slowest * members;
         going.done += now.since(going.since).0 as f64 * going.speed;
@@ -246,6 +279,11 @@ impl World {
             .iter()
             .find(|lease| self.engine.lease(**lease).is_some_and(|lease| lease.task == rank));
         let Some(lease) = found.copied() else { return Ok(()) };
+        if self.runs.get(&id).is_some_and(Run::is_service) {
+            self.end_task(lease, outcome)?;
+            self.regroup(id);
+            return Ok(());
+        }
         if outcome != Outcome::Succeeded {
             self.pause(id);
         }

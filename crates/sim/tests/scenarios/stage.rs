@@ -3,8 +3,8 @@
 use crate::script::{self, Command};
 use polder_engine::Policy;
 use polder_model::{
-    Bytes, Decision, Event, Gang, JobId, JobState, Lease, Mechanism, Micros, MilliCpu, Outcome,
-    Permille, Quota, Reservation, Slice, Spot, Tenant, Timestamp,
+    Bytes, Decision, Event, Gang, GangKind, Ground, JobId, JobState, Lease, LeaseId, Mechanism,
+    Micros, MilliCpu, Outcome, Permille, Quota, Reservation, Shrink, Slice, Spot, Tenant, Timestamp,
 };
 use polder_sim::pool;
 use polder_sim::workload::{WorkJob, ask_share, ask_whole};
@@ -257,7 +257,13 @@ impl Stage {
         if let Some(gang) = command.keys.get("gang") {
             let (min, max) = gang.split_once("..").unwrap_or((gang, gang));
             let number = |text: &str| text.parse().map_err(|_| format!("gang={gang}"));
-            ask.gang = Gang { min: number(min)?, max: number(max)? };
+            let has = |name: &str| command.words.iter().any(|word| word == name);
+            let kind = match (has("elastic"), has("service")) {
+                (true, _) => GangKind::Elastic,
+                (_, true) => GangKind::Service,
+                _ => GangKind::Rigid,
+            };
+            ask.gang = Gang { min: number(min)?, max: number(max)?, kind };
         }
         ask.devices.models.extend(command.keys.get("model").cloned());
         ask.devices.bandwidth = value(command, "bandwidth")?;
@@ -454,6 +460,22 @@ impl Stage {
             Decision::Grant { job, leases } => {
                 let leases: Vec<String> = leases.iter().map(spot).collect();
                 format!("grant {}: {}", name(job), leases.join(", "))
+            }
+            Decision::Grow { job, leases } => {
+                let leases: Vec<String> = leases.iter().map(spot).collect();
+                format!("grow {}: {}", name(job), leases.join(", "))
+            }
+            Decision::Shrink { job, leases, reason } => {
+                format!("shrink {} by {leases:?}: {reason:?}", name(job))
+            }
+            Decision::Preempt { job, shrinks, ground: Ground::Elastic, .. } => {
+                let of = |shrink: &Shrink| {
+                    let leases: Vec<String> =
+                        shrink.leases.iter().map(LeaseId::to_string).collect();
+                    format!("{} by {}", name(&shrink.job), leases.join(" "))
+                };
+                let shrinks: Vec<String> = shrinks.iter().map(of).collect();
+                format!("shrink {} for {}", shrinks.join(", "), name(job))
             }
             Decision::Preempt { job, victims, ground, moves, .. } => {
                 let victims: Vec<String> = victims.iter().map(name).collect();
