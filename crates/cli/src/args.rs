@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Logs(commands::logs::Logs),
     /// End jobs
     Cancel(commands::cancel::Cancel),
+    /// Change how many replicas a service has
+    Scale(commands::scale::Scale),
     /// List the machines of the pool
     Nodes(commands::nodes::Nodes),
     /// List devices, with what is held of them

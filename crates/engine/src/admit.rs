@@ -6,8 +6,8 @@ use crate::need::Need;
 use crate::shape::{Class, Hosts, Shape};
 use crate::{Held, Refusal, quota};
 use polder_model::{
-    Ask, Bytes, Event, Inventory, JobId, LeaseId, LeaseState, Mechanism, NodeId, Reservation,
-    Tenant, TenantPath, User, UserName,
+    Ask, Bytes, Event, GANG_MAX, GangKind, Inventory, JobId, LeaseId, LeaseState, Mechanism,
+    NodeId, Reservation, Tenant, TenantPath, User, UserName,
 };
 use std::collections::BTreeSet;
 
@@ -44,6 +44,7 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         Event::UserRemoved { user } => Err(Refusal::UnknownUser { user: user.clone() }),
         Event::JobSubmitted { job, ask, .. } => job_submitted(facts, *job, ask),
         Event::JobCancelled { job, .. } => job_cancelled(facts, *job),
+        Event::JobScaled { job, min, max, .. } => job_scaled(facts, *job, (*min, *max)),
         Event::NodeReported { node, incarnation, inventory } => {
             node_reported(facts, node, *incarnation, inventory)
         }
@@ -148,6 +149,18 @@ fn job_cancelled(facts: &Facts, id: JobId) -> Result<(), Refusal> {
     let job = facts.jobs.get(&id).ok_or(Refusal::UnknownJob { job: id })?;
     let already = |by: &UserName| Refusal::AlreadyCancelled { job: id, by: by.clone() };
     job.cancelled_by.as_ref().map_or(Ok(()), |by| Err(already(by)))
+}
+
+fn job_scaled(facts: &Facts, id: JobId, (min, max): (u32, u32)) -> Result<(), Refusal> {
+    let job = facts.jobs.get(&id).ok_or(Refusal::UnknownJob { job: id })?;
+    job_cancelled(facts, id)?;
+    if job.ask.gang.kind != GangKind::Service {
+        return Err(Refusal::NoService { job: id });
+    }
+    if (1..=GANG_MAX).contains(&min) && (min..=GANG_MAX).contains(&max) {
+        return Ok(());
+    }
+    Err(Refusal::Replicas { min, max })
 }
 
 fn node_reported(

@@ -141,6 +141,7 @@ impl Engine {
                 });
                 self.bump_job(*job);
             }
+            Event::JobScaled { job, min, max, .. } => self.scaled(*job, *min, *max),
             Event::NodeReported { node, incarnation, inventory } => {
                 self.node_reported(node, *incarnation, inventory);
             }
@@ -219,6 +220,37 @@ impl Engine {
         if limited != self.facts.limits_users_itself(&tenant.path) {
             // Whether users stand in line each for themselves is derived from it.
             self.index = Index::build(&self.facts);
+        }
+    }
+
+    /// A service has other fewest and most replicas from now on; those beyond the most go.
+    fn scaled(&mut self, id: JobId, min: u32, max: u32) {
+        let now = self.facts.now;
+        let goes = |hold: &Hold| {
+            let beyond = hold.members().saturating_sub(max);
+            let last = hold.by_rank_from_last().map(|(_, lease)| lease);
+            last.take(usize::try_from(beyond).unwrap_or(usize::MAX)).collect()
+        };
+        let mut gone: Vec<LeaseId> = Vec::new();
+        self.change_job(id, |job| {
+            (job.ask.gang.min, job.ask.gang.max) = (min, max);
+            // What was kept for it may be more than it now takes.
+            job.claim = None;
+            if let Some(hold) = job.hold.as_mut().filter(|hold| hold.goes_on()) {
+                gone = goes(hold);
+                let why = StopReason::Shrunk { job: None };
+                gone.iter().for_each(|lease| hold.leave(*lease, why.clone(), now));
+            }
+        });
+        self.bump_leases(&gone);
+    }
+
+    /// What the nodes of these leases should hold has changed.
+    fn bump_leases(&mut self, leases: &[LeaseId]) {
+        for lease in leases {
+            if let Some(node) = self.facts.leases.get(lease).map(|lease| lease.lease.node.clone()) {
+                self.bump(&node);
+            }
         }
     }
 
@@ -637,11 +669,7 @@ impl Engine {
         self.change_hold(id, |hold| {
             leases.iter().for_each(|lease| hold.leave(*lease, why.clone(), now));
         });
-        for lease in leases {
-            if let Some(node) = self.facts.leases.get(lease).map(|lease| lease.lease.node.clone()) {
-                self.bump(&node);
-            }
-        }
+        self.bump_leases(leases);
     }
 
     /// Brings up to date what a tenant and those above it have had, before what they hold changes.

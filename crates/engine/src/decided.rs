@@ -11,8 +11,8 @@ use crate::reclaim::promise;
 use crate::shape::Class;
 use crate::{DecisionError, Held};
 use polder_model::{
-    Ask, Decision, Ground, JobId, Lease, LeaseId, LeaseState, Market, Mechanism, Move, NodeId, Shrink,
-    Slice, Spot, TaskIndex, Timestamp,
+    Ask, Decision, Ground, JobId, Lease, LeaseId, LeaseState, Market, Mechanism, Move, NodeId,
+    Shrink, Slice, Spot, TaskIndex, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,7 +1,7 @@
 //! Why an event is refused, or a journal makes no sense.
 
 use polder_model::{
-    AskError, DeviceId, JobId, LeaseId, NodeId, PolicyError, ReservationError, Resource,
+    AskError, DeviceId, GANG_MAX, JobId, LeaseId, NodeId, PolicyError, ReservationError, Resource,
     TenantPath, Timestamp, UserName,
 };
 use thiserror::Error;
@@ -165,6 +165,20 @@ pub enum Refusal {
         node: NodeId,
         /// Which device.
         device: DeviceId,
+    },
+    /// Only a service has replicas to count.
+    #[error("job {job} is no service: it keeps the tasks it asked for")]
+    NoService {
+        /// Which.
+        job: JobId,
+    },
+    /// A number of replicas that makes no sense.
+    #[error("{min} to {max} replicas cannot be: ask for 1 to {GANG_MAX}, the fewest first")]
+    Replicas {
+        /// Fewest.
+        min: u32,
+        /// Most.
+        max: u32,
     },
     /// Could not be served even if the tenant held nothing.
     #[error(

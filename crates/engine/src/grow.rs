@@ -20,6 +20,7 @@ use crate::index::space::CellKey;
 use crate::members::resizable;
 use crate::need::Need;
 use crate::order::priority;
+use crate::order::turn::Turn;
 use crate::pass::Pass;
 use crate::reclaim::Standing;
 use crate::reclaim::elastic::{Elastic, next_to_grow};
@@ -45,7 +46,13 @@ struct Grower<'a> {
 pub(crate) fn elastic(id: JobId, job: &JobFacts, hold: &Hold, at: Timestamp) -> Elastic {
     let spot = job.ask.when.market == Market::Spot;
     Elastic {
-        standing: Standing { spot, priority: Reverse(priority(job, at)), job: id.0 },
+        // Of one class, gangs grow together, whoever is before whom in the order.
+        standing: Standing {
+            spot,
+            priority: Reverse(priority(job, at)),
+            turn: Turn::default(),
+            job: id.0,
+        },
         members: hold.members(),
         min: job.ask.gang.min,
         max: job.ask.gang.max,

@@ -106,6 +106,17 @@ pub enum Event {
         /// Who.
         by: UserName,
     },
+    /// Somebody changed how many replicas a service has.
+    JobScaled {
+        /// Which.
+        job: JobId,
+        /// Fewest from now on.
+        min: u32,
+        /// Most from now on.
+        max: u32,
+        /// Who.
+        by: UserName,
+    },
     /// A node joined or its inventory changed.
     NodeReported {
         /// Which.

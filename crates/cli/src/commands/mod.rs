@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod queue;
 pub(crate) mod run;
+pub(crate) mod scale;
 pub(crate) mod show;
 pub(crate) mod sim;
 pub(crate) mod submit;
@@ -87,6 +88,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Done {
         Command::Show(show) => show.execute(context).await,
         Command::Logs(logs) => logs.execute(context).await,
         Command::Cancel(cancel) => cancel.execute(context).await,
+        Command::Scale(scale) => scale.execute(context).await,
         Command::Nodes(nodes) => nodes.execute(context).await,
         Command::Devices(devices) => devices.execute(context).await,
         Command::Top(top) => top.execute(context).await,

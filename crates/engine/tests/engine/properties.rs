@@ -6,8 +6,8 @@ use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
     Ask, Decision, Event, GangKind, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId,
-    LeaseSample, Market, Micros, Order, Outcome, Quota, Reclaim, Share, StopReason, TenantPath, Term,
-    Timestamp,
+    LeaseSample, Market, Micros, Order, Outcome, Quota, Reclaim, Share, StopReason, TenantPath,
+    Term, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -31,6 +31,7 @@ enum Op {
         gang: u32,
     },
     Cancel(u64),
+    Scale(u64, u32, u32),
     /// Plans and applies at most so many decisions.
     Decide(usize),
     Prepare(usize),
@@ -65,6 +66,9 @@ fn op() -> impl Strategy<Value = Op> {
         ),
         1 => (0usize..3, 1u32..3).prop_map(|(tenant, gang)| Op::Whole { tenant, gang }),
         1 => (0u64..40).prop_map(Op::Cancel),
+        1 => (0u64..20, 0u32..4, 0u32..4).prop_map(|(job, min, more)| {
+            Op::Scale(job, min, min + more)
+        }),
         6 => (1usize..9).prop_map(Op::Decide),
         4 => (0usize..9).prop_map(Op::Prepare),
         4 => (0usize..9).prop_map(Op::Start),
@@ -155,6 +159,10 @@ fn do_op(world: &mut World, op: &Op) {
         Op::Cancel(job) => {
             let by = "ada".parse().unwrap();
             let _ = world.try_apply(Event::JobCancelled { job: JobId(*job), by });
+        }
+        Op::Scale(job, min, max) => {
+            let (job, min, max) = (JobId(*job), *min, *max);
+            let _ = world.try_apply(Event::JobScaled { job, min, max, by: "ada".parse().unwrap() });
         }
         Op::Decide(most) => decide(world, *most),
         Op::Prepare(place) => {

@@ -16,7 +16,7 @@ pub use admin::{
 };
 pub use jobs::{
     Change, JobDetail, JobList, JobQuery, LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView,
-    StateFilter, Stream, WaitAnswer, WaitQuery, WaitUntil,
+    ScaleRequest, StateFilter, Stream, WaitAnswer, WaitQuery, WaitUntil,
 };
 pub use policy::{
     ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,

@@ -5,7 +5,7 @@ use super::pool::live_lease;
 use super::{ApiError, App, sees, visible};
 use crate::api::{
     IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_MAX, JobDetail, JobList, JobQuery, LIST_LIMIT_MAX,
-    LeaseEnding, LeaseView, QueueEntry, QueueView, StateFilter,
+    LeaseEnding, LeaseView, QueueEntry, QueueView, ScaleRequest, StateFilter,
 };
 use crate::auth::{Action, Caller, Principal, decide};
 use crate::journal::JobFilter;
@@ -235,6 +235,40 @@ pub(super) async fn cancel(
         }
         Err(error) => Err(error.into()),
         Ok(_) => Err(ApiError::other_answer("a cancellation")),
+    }
+}
+
+/// Changes how many replicas a service has, from now on.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{id}/scale", tag = "jobs",
+    params(("id" = u64, Path, description = "The job's number")),
+    request_body = ScaleRequest,
+    responses(
+        (status = 200, description = "It has these bounds, durably", body = Job),
+        (status = 409, description = "It is over, or no service", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn scale(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<ScaleRequest>,
+) -> Result<Json<Job>, ApiError> {
+    let job: JobId = parse(&id)?;
+    let ScaleRequest { min, max } = request;
+    match app.handle.write(caller.clone(), Write::Scale { job, min, max }).await {
+        Ok(Written::Job { job, .. }) => {
+            let who = app.principal(caller).await?;
+            Ok(Json(show_to(&who, *job)))
+        }
+        Err(WriteError::Refused(Refusal::UnknownJob { .. })) => {
+            let who = app.principal(caller).await?;
+            let over = finished(&app, &who, job).await?;
+            Err(ApiError::conflict("over", format!("job {job} is already over: {}", over.state)))
+        }
+        Err(error) => Err(error.into()),
+        Ok(_) => Err(ApiError::other_answer("a change of size")),
     }
 }
 

@@ -23,6 +23,7 @@ use utoipa::OpenApi;
         super::jobs::show,
         super::wait::wait,
         super::jobs::cancel,
+        super::jobs::scale,
         super::jobs::explain,
         super::logs::logs,
         super::jobs::queue,

@@ -122,7 +122,9 @@ impl Core {
     /// Notes what the event ends, which the engine forgets with it, and whom it concerns.
     fn derive(&mut self, at: Timestamp, event: &Event) {
         match event {
-            Event::JobSubmitted { job, .. } | Event::JobCancelled { job, .. } => {
+            Event::JobSubmitted { job, .. }
+            | Event::JobCancelled { job, .. }
+            | Event::JobScaled { job, .. } => {
                 self.draft.jobs.insert(*job);
             }
             Event::LeasePrepared { lease, .. } => self.note_lease(*lease, LeaseState::Prepared),
@@ -247,6 +249,7 @@ impl Core {
         match write {
             Write::Submit { ask, key } => return self.submit(who, *ask, key, known),
             Write::Cancel { job } => return self.cancel(who, job),
+            Write::Scale { job, min, max } => return self.scale(who, job, min, max),
             Write::TenantSet { tenant } => {
                 let allowed = may(Action::ChangeTenant(&tenant.path));
                 self.change(allowed, Event::TenantSet { tenant }, Written::Tenant)
@@ -355,23 +358,42 @@ impl Core {
         id: JobId,
     ) -> Result<Result<Pending, WriteError>, WriterError> {
         let done = Ok(Ok(Pending::Job { id, created: false }));
-        let Some(job) = self.engine.job(id) else {
-            // Over, perhaps in this very transaction; who asks will be shown how it ended.
-            return Ok(Err(WriteError::Refused(Refusal::UnknownJob { job: id })));
-        };
-        // A job that the caller may not see is not there.
-        if decide(who, Action::SeeTenant(&job.ask.tenant)).is_err() && job.ask.user != who.user {
-            return Ok(Err(WriteError::Refused(Refusal::UnknownJob { job: id })));
-        }
-        let action = Action::Cancel { owner: &job.ask.user, tenant: &job.ask.tenant };
-        if let Err(denied) = decide(who, action) {
-            return Ok(Err(WriteError::Denied(denied)));
+        if let Err(error) = self.may_end(who, id) {
+            return Ok(Err(error));
         }
         match self.record(Event::JobCancelled { job: id, by: who.user.clone() })? {
             // What was wanted is already under way.
             Ok(()) | Err(Refusal::AlreadyCancelled { .. }) => done,
             Err(refusal) => Ok(Err(WriteError::Refused(refusal))),
         }
+    }
+
+    /// Whether somebody may end a job, or decide how much of it there is.
+    fn may_end(&self, who: &Principal, id: JobId) -> Result<(), WriteError> {
+        // Over, perhaps in this very transaction; who asks will be shown how it ended.
+        let unknown = || WriteError::Refused(Refusal::UnknownJob { job: id });
+        let job = self.engine.job(id).ok_or_else(unknown)?;
+        // A job that the caller may not see is not there.
+        if decide(who, Action::SeeTenant(&job.ask.tenant)).is_err() && job.ask.user != who.user {
+            return Err(unknown());
+        }
+        let action = Action::Cancel { owner: &job.ask.user, tenant: &job.ask.tenant };
+        decide(who, action).map_err(WriteError::Denied)
+    }
+
+    fn scale(
+        &mut self,
+        who: &Principal,
+        id: JobId,
+        min: u32,
+        max: u32,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        if let Err(error) = self.may_end(who, id) {
+            return Ok(Err(error));
+        }
+        let event = Event::JobScaled { job: id, min, max, by: who.user.clone() };
+        let done = Pending::Job { id, created: false };
+        Ok(self.record(event)?.map(|()| done).map_err(WriteError::Refused))
     }
 
     fn stop_all(
@@ -397,6 +419,7 @@ fn describe(write: &Write) -> (&'static str, String) {
     match write {
         Write::Submit { ask, .. } => ("job.submit", format!("for tenant {}", ask.tenant)),
         Write::Cancel { job } => ("job.cancel", job.to_string()),
+        Write::Scale { job, min, max } => ("job.scale", format!("{job} to {min}..{max}")),
         Write::TenantSet { tenant } => ("tenant.set", tenant.path.to_string()),
         Write::TenantRemove { path } => ("tenant.remove", path.to_string()),
         Write::PolicySet { .. } => ("policy.set", "the policy".to_owned()),

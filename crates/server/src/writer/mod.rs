@@ -60,6 +60,7 @@ pub enum WriterError {
 pub(crate) enum Write {
     Submit { ask: Box<Ask>, key: Option<String> },
     Cancel { job: JobId },
+    Scale { job: JobId, min: u32, max: u32 },
     TenantSet { tenant: Tenant },
     TenantRemove { path: TenantPath },
     PolicySet { policy: Box<Policy> },

@@ -18,6 +18,7 @@ impl World {
                 self.touch(*job);
                 self.dequeue(*job);
             }
+            Event::JobScaled { job, .. } => self.touch(*job),
             Event::Decided { decision } => self.decided(decision),
             _ => {}
         }

@@ -78,6 +78,19 @@ impl World {
         Ok(Ok(id))
     }
 
+    /// Changes how many replicas a service has.
+    ///
+    /// # Errors
+    /// The engine broke a promise.
+    pub fn scale(
+        &mut self,
+        job: JobId,
+        (min, max): (u32, u32),
+        by: UserName,
+    ) -> Result<Result<(), Refusal>, WorldError> {
+        self.record(Event::JobScaled { job, min, max, by })
+    }
+
     /// Cancels a job.
     ///
     /// # Errors

@@ -4,7 +4,8 @@ use crate::script::{self, Command};
 use polder_engine::Policy;
 use polder_model::{
     Bytes, Decision, Event, Gang, GangKind, Ground, JobId, JobState, Lease, LeaseId, Mechanism,
-    Micros, MilliCpu, Outcome, Permille, Quota, Reservation, Shrink, Slice, Spot, Tenant, Timestamp,
+    Micros, MilliCpu, Outcome, Permille, Quota, Reservation, Shrink, Slice, Spot, Tenant,
+    Timestamp,
 };
 use polder_sim::pool;
 use polder_sim::workload::{WorkJob, ask_share, ask_whole};
@@ -110,6 +111,7 @@ impl Stage {
             "end" => self.end(command)?,
             "member" => self.member(command)?,
             "cancel" => self.cancel(command)?,
+            "scale" => self.scale(command)?,
             "expect" => return self.expect(command),
             "explain" => return self.explain(command),
             "queue" => return self.queue(),
@@ -255,15 +257,14 @@ impl Stage {
             ask.devices.compute_max = value(command, "most")?;
         }
         if let Some(gang) = command.keys.get("gang") {
-            let (min, max) = gang.split_once("..").unwrap_or((gang, gang));
-            let number = |text: &str| text.parse().map_err(|_| format!("gang={gang}"));
+            let (min, max) = span(gang)?;
             let has = |name: &str| command.words.iter().any(|word| word == name);
             let kind = match (has("elastic"), has("service")) {
                 (true, _) => GangKind::Elastic,
                 (_, true) => GangKind::Service,
                 _ => GangKind::Rigid,
             };
-            ask.gang = Gang { min: number(min)?, max: number(max)?, kind };
+            ask.gang = Gang { min, max, kind };
         }
         ask.devices.models.extend(command.keys.get("model").cloned());
         ask.devices.bandwidth = value(command, "bandwidth")?;
@@ -324,6 +325,16 @@ impl Stage {
         let job = self.label(command)?;
         let by = "ada".parse().map_err(text)?;
         if let Err(refusal) = self.world()?.cancel(job, by).map_err(text)? {
+            let _ = writeln!(self.told, "  refused: {refusal}");
+        }
+        Ok(())
+    }
+
+    fn scale(&mut self, command: &Command) -> Played {
+        let job = self.label(command)?;
+        let bounds = span(word(command, 1)?)?;
+        let by = "ada".parse().map_err(text)?;
+        if let Err(refusal) = self.world()?.scale(job, bounds, by).map_err(text)? {
             let _ = writeln!(self.told, "  refused: {refusal}");
         }
         Ok(())
@@ -444,6 +455,9 @@ impl Stage {
             }
             Event::NodeSilent { node } => format!("{node} is silent"),
             Event::NodeBack { node } => format!("{node} is back"),
+            Event::JobScaled { job, min, max, .. } => {
+                format!("{} is scaled to {min}..{max}", self.name(*job))
+            }
             Event::JobCancelled { job, .. } => format!("{} is cancelled", self.name(*job)),
             Event::ClockStepped { behind, .. } => format!("the clock is {behind} behind"),
             Event::PolicySet { .. } => "the policy is set".to_owned(),
@@ -497,6 +511,13 @@ impl Stage {
             }
         }
     }
+}
+
+/// `4`, or `2..4`.
+fn span(text: &str) -> Result<(u32, u32), String> {
+    let (min, max) = text.split_once("..").unwrap_or((text, text));
+    let number = |part: &str| part.parse().map_err(|_| format!("{text} is no number of tasks"));
+    Ok((number(min)?, number(max)?))
 }
 
 fn spot(lease: &Lease) -> String {
