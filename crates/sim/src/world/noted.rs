@@ -7,6 +7,12 @@ impl World {
     /// Notes what an event means for the records, before the engine forgets what it ends.
     pub(super) fn derive(&mut self, event: &Event) {
         match event {
+            Event::LeasePrepared { lease, .. } => {
+                // Who joins a gang that runs is told to start at once.
+                if let Some(record) = self.records.lease(*lease) {
+                    self.touched.insert(record.node);
+                }
+            }
             Event::LeaseStarted { lease } => {
                 let now = self.now;
                 if let Some(record) = self.records.lease(*lease) {

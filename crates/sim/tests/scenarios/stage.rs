@@ -479,8 +479,9 @@ impl Stage {
                 let leases: Vec<String> = leases.iter().map(spot).collect();
                 format!("grow {}: {}", name(job), leases.join(", "))
             }
-            Decision::Shrink { job, leases, reason } => {
-                format!("shrink {} by {leases:?}: {reason:?}", name(job))
+            Decision::Shrink { job, leases, .. } => {
+                let leases: Vec<String> = leases.iter().map(LeaseId::to_string).collect();
+                format!("give up {} of {}", leases.join(" "), name(job))
             }
             Decision::Preempt { job, shrinks, ground: Ground::Elastic, .. } => {
                 let of = |shrink: &Shrink| {
