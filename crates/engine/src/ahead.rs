@@ -157,7 +157,8 @@ pub(crate) fn ends(facts: &Facts, index: &Index, at: Timestamp) -> Ends {
     ends
 }
 
-fn laid(index: &Index, lease: &Lease, job: &JobFacts) -> Option<Laid> {
+/// Where a lease is, and what it takes there.
+pub(crate) fn laid(index: &Index, lease: &Lease, job: &JobFacts) -> Option<Laid> {
     let (node, take): (NodeIx, Amounts) =
         index.space.amounts(&lease.node, &take_of(lease, &job.ask))?;
     Some(Laid { spot: Spot { node, devices: Vec::new(), score: 0, take } })
@@ -181,6 +182,20 @@ impl<'a> Ahead<'a> {
         let spots = self.look.find_now(gang, span)?;
         self.look.start(&spots, span);
         Some(spots)
+    }
+
+    /// Takes in what started without being looked ahead for.
+    pub(crate) fn started(&mut self, spots: &Arc<[Laid]>, span: Span) {
+        self.look.start(spots, span);
+    }
+
+    /// Takes in which nodes have a trait: one that was given out after the copy was made.
+    pub(crate) fn set_trait(&mut self, number: u32, has: impl Fn(NodeIx) -> bool) {
+        self.look.each_space(|room| {
+            let fleet = room.fleet.get_mut();
+            let nodes = u32::try_from(fleet.nodes().count()).unwrap_or(u32::MAX);
+            (0..nodes).map(NodeIx).for_each(|ix| fleet.set_trait(ix, number, has(ix)));
+        });
     }
 
     /// Promises a gang its earliest start, while fewer than `most` have been promised one.

@@ -131,6 +131,7 @@ impl Engine {
                     self.index.judge(&self.facts);
                 }
                 self.facts.next_job = JobId(job.0 + 1);
+                self.index.count_job(&facts);
                 self.index.link_job(&self.facts, *job, &facts);
                 self.facts.jobs.insert(*job, Box::new(facts));
             }
@@ -280,11 +281,14 @@ impl Engine {
 
     /// Changes a job, and what is derived from it.
     fn change_job(&mut self, id: JobId, change: impl FnOnce(&mut JobFacts)) {
-        let Some(mut job) = self.facts.jobs.remove(&id) else { return };
-        self.index.unlink_job(&self.facts, id, &job);
-        change(&mut job);
-        self.index.link_job(&self.facts, id, &job);
-        self.facts.jobs.insert(id, job);
+        let Some(job) = self.facts.jobs.get(&id) else { return };
+        self.index.unlink_job(&self.facts, id, job);
+        if let Some(job) = self.facts.jobs.get_mut(&id) {
+            change(job);
+        }
+        if let Some(job) = self.facts.jobs.get(&id) {
+            self.index.link_job(&self.facts, id, job);
+        }
     }
 
     fn change_hold(&mut self, id: JobId, change: impl FnOnce(&mut Hold)) {
@@ -555,6 +559,7 @@ impl Engine {
                 if let Some(facts) = self.facts.jobs.remove(job) {
                     self.facts.history.ended(&facts, outcome);
                     self.index.unlink_job(&self.facts, *job, &facts);
+                    self.index.discount_job(&facts);
                     self.index.live.remove_job(*job);
                     self.index.promises.has_left(&self.facts, *job);
                 }
@@ -686,16 +691,14 @@ impl Engine {
     /// A lease's compute, weighted by the models of its devices.
     fn weighted(&self, lease: &Lease) -> u64 {
         let weights = &self.facts.policy.fair_share.model_weights;
-        let node = self.facts.nodes.get(&lease.node);
+        let node = (!weights.is_empty()).then(|| self.facts.nodes.get(&lease.node)).flatten();
         let model = |slice: &Slice| {
             let devices = &node?.inventory.devices;
             Some(devices.iter().find(|device| device.id == slice.device)?.model.as_str())
         };
         let of = |slice: &Slice| {
             let compute = u64::from(slice.compute.0);
-            let Some(model) = (!weights.is_empty()).then(|| model(slice)).flatten() else {
-                return compute;
-            };
+            let Some(model) = model(slice) else { return compute };
             let weight = weights.iter().find(|(part, _)| model.contains(part.as_str()));
             compute.saturating_mul(weight.map_or(1000, |(_, weight)| u64::from(*weight))) / 1000
         };

@@ -31,8 +31,8 @@ impl Engine {
         gangs(&self.facts, &mut found);
         promises(&self.facts, &mut found);
         promised_instances(&self.facts, &mut found);
-        if Index::build(&self.facts) != self.index {
-            found.push("the index differs from the facts it is derived from".to_owned());
+        for part in self.index.differs(&Index::build(&self.facts)) {
+            found.push(format!("the index ({part}) differs from the facts it is derived from"));
         }
         found.into_iter().map(|what| Violation { what }).collect()
     }
@@ -164,20 +164,30 @@ fn quotas(facts: &Facts, found: &mut Vec<String>) {
     for (path, tenant) in &facts.tenants {
         let inside = |other: &TenantPath| other.lineage().any(|above| above == *path);
         let leases = || facts.leases.values().map(|l| &l.lease).filter(|l| inside(&l.tenant));
-        // A quota lowered below what is held evicts nobody, so only grants made since count.
+        // A quota lowered below what is held evicts nobody, so only grants made since count, and
+        // each only for what it holds any of.
         if !leases().any(|lease| lease.id >= tenant.since) {
             continue;
         }
-        let mut held = Held::default();
-        for slice in leases().flat_map(|lease| &lease.slices) {
-            held.devices += 1;
-            held.compute += u64::from(slice.compute.0);
-            held.memory = Bytes(held.memory.0.saturating_add(slice.memory.0));
+        let (mut held, mut since) = (Held::default(), Held::default());
+        for lease in leases() {
+            for slice in &lease.slices {
+                let slice = Held {
+                    devices: 1,
+                    compute: slice.compute.0.into(),
+                    memory: slice.memory,
+                    leases: 0,
+                };
+                held.add(slice);
+                if lease.id >= tenant.since {
+                    since.add(slice);
+                }
+            }
         }
         for resource in [Resource::Devices, Resource::Compute, Resource::Memory] {
             let limit = crate::quota::limit(&tenant.tenant.quota, resource);
             let amount = held.of(resource);
-            if limit.is_some_and(|limit| amount > limit) {
+            if since.of(resource) > 0 && limit.is_some_and(|limit| amount > limit) {
                 found.push(format!("tenant {path} holds {amount} of {resource}, past its quota"));
             }
         }
@@ -192,17 +202,19 @@ fn users<'a>(
     leases: impl Iterator<Item = &'a Lease>,
     found: &mut Vec<String>,
 ) {
-    let mut held: BTreeMap<&UserName, (Held, bool)> = BTreeMap::new();
+    let mut held: BTreeMap<&UserName, (Held, Held)> = BTreeMap::new();
     for lease in leases {
-        let (sum, granted_since) = held.entry(&lease.user).or_default();
+        let (sum, since) = held.entry(&lease.user).or_default();
         sum.add(crate::index::held_of(lease));
-        *granted_since |= lease.id >= tenant.since;
+        if lease.id >= tenant.since {
+            since.add(crate::index::held_of(lease));
+        }
     }
-    for (user, (held, _)) in held.into_iter().filter(|(_, (_, since))| *since) {
+    for (user, (held, since)) in held {
         for resource in [Resource::Devices, Resource::Compute, Resource::Memory] {
             let limit = crate::quota::limit(&tenant.tenant.user_quota, resource);
             let amount = held.of(resource);
-            if limit.is_some_and(|limit| amount > limit) {
+            if since.of(resource) > 0 && limit.is_some_and(|limit| amount > limit) {
                 found.push(format!("user {user} holds {amount} of {resource} in {path}, too much"));
             }
         }

@@ -6,6 +6,7 @@ use crate::index::space::NodeSpace;
 use crate::index::{Index, held_of, take_of};
 use crate::members;
 use crate::need::{Need, WHOLE};
+use crate::order::rank;
 use crate::quota;
 use crate::reclaim::promise;
 use crate::shape::Class;
@@ -14,6 +15,7 @@ use polder_model::{
     Ask, Decision, Ground, JobId, Lease, LeaseId, LeaseState, Market, Mechanism, Move, NodeId,
     Shrink, Slice, Spot, TaskIndex, Timestamp,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The job a decision is about.
@@ -39,9 +41,10 @@ pub(crate) fn possible(
     at: Timestamp,
     decision: &Decision,
 ) -> Result<(), DecisionError> {
-    let job = facts.jobs.get(&subject(decision)).ok_or(DecisionError::UnknownJob)?;
+    let id = subject(decision);
+    let job = facts.jobs.get(&id).ok_or(DecisionError::UnknownJob)?;
     match decision {
-        Decision::Grant { leases, .. } => granted(facts, index, at, job, leases),
+        Decision::Grant { leases, .. } => granted(facts, index, at, (id, job), leases),
         Decision::Start { .. } => started(job),
         Decision::Return { .. } => {
             let hold = held(job)?;
@@ -224,7 +227,7 @@ fn granted(
     facts: &Facts,
     index: &Index,
     at: Timestamp,
-    job: &JobFacts,
+    (id, job): (JobId, &JobFacts),
     leases: &[Lease],
 ) -> Result<(), DecisionError> {
     if !job.is_queued() {
@@ -236,8 +239,11 @@ fn granted(
         return Err(DecisionError::GangSize { size, min, max });
     }
     promise_kept(job, leases)?;
+    // Who stands in line has a need that was worked out already.
+    let known = index.queue.need(&rank(&facts.policy, id, job, facts.now));
+    let need = known.map_or_else(|| Cow::Owned(Need::of(&job.ask)), Cow::Borrowed);
     let ranks: Vec<TaskIndex> = (0..tasks).collect();
-    carried(facts, index, at, job, leases, &ranks)
+    carried(facts, index, at, (job, &need), leases, &ranks)
 }
 
 /// Whether a gang that goes on can be given these further members.
@@ -263,7 +269,7 @@ fn grown(
         let (size, max) = (leases.len(), job.ask.gang.max);
         return Err(DecisionError::GangSize { size, min: 1, max });
     }
-    carried(facts, index, at, job, leases, &ranks)
+    carried(facts, index, at, (job, &Need::of(&job.ask)), leases, &ranks)
 }
 
 /// Whether leases are the job's, and their nodes and its quotas carry them.
@@ -271,11 +277,10 @@ fn carried(
     facts: &Facts,
     index: &Index,
     at: Timestamp,
-    job: &JobFacts,
+    (job, need): (&JobFacts, &Need),
     leases: &[Lease],
     ranks: &[TaskIndex],
 ) -> Result<(), DecisionError> {
-    let need = Need::of(&job.ask);
     let mut next = facts.next_lease;
     let mut nodes: BTreeMap<&NodeId, NodeSpace> = BTreeMap::new();
     let mut sum = Held::default();
@@ -298,7 +303,7 @@ fn carried(
                 entry.insert(space)
             }
         };
-        carries(space, &need, lease)?;
+        carries(space, need, lease)?;
         let take = take_of(lease, &job.ask);
         if !space.has(&take) {
             return Err(DecisionError::NoHostRoom { lease: lease.id, node: lease.node.clone() });

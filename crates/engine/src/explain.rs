@@ -12,8 +12,11 @@ use crate::order::{self, Rank, rank};
 use crate::pass::Pass;
 use crate::place::Spot;
 use crate::quota::{Holder, More, Shortage};
-use crate::{Engine, admit, sieve};
-use polder_model::{Explanation, Fit, Help, JobId, JobState, Reason, TenantPath, Timestamp};
+use crate::sieve::{self, Sieve};
+use crate::{Engine, admit};
+use polder_model::{
+    Closed, Explanation, Fit, Help, JobId, JobState, NodeId, Reason, TenantPath, Timestamp,
+};
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -105,7 +108,7 @@ pub(crate) fn ranked<'a>(
 ) -> impl Iterator<Item = (JobId, FairRank)> + 'a {
     let (pool, more) = (Pool::of(index), More::default());
     let mut known: BTreeMap<&TenantPath, Standing> = BTreeMap::new();
-    queue.order().iter().filter_map(move |rank| {
+    queue.ranks().filter_map(move |rank| {
         let tenant = &facts.jobs.get(&rank.job)?.ask.tenant;
         let standing = known
             .entry(tenant)
@@ -117,7 +120,7 @@ pub(crate) fn ranked<'a>(
 /// A job's place among the queued, from 1.
 fn position(facts: &Facts, index: &Index, at: Timestamp, queue: &Queue, rank: Rank) -> u64 {
     let Some(place) = order::fair_place(&facts.policy, at) else {
-        return u64::try_from(queue.order().range(..=rank).count()).unwrap_or(u64::MAX);
+        return u64::try_from(queue.up_to(rank)).unwrap_or(u64::MAX);
     };
     let ranked: BTreeMap<JobId, FairRank> = ranked(facts, index, queue, place).collect();
     let Some(own) = ranked.get(&rank.job) else { return 0 };
@@ -134,7 +137,7 @@ impl Account<'_> {
         }
         self.quota();
         self.closed();
-        let (cells, _) = self.pass.space.cells_for(&self.need);
+        let cells = self.pass.space.answer(&self.need).cells.clone();
         if cells.is_empty() {
             self.no_cell();
         }
@@ -200,12 +203,18 @@ impl Account<'_> {
 
     /// Where there is room for it, were it first; if there is none, says what is lacking.
     fn room(&mut self, cells: &[CellKey], overtaken: bool) -> Option<Fit> {
-        let spots = self.pass.space.find(&self.need, cells, self.need.min);
+        let spots = self.find(cells);
         let placeable = u32::try_from(spots.len()).unwrap_or(u32::MAX);
-        if placeable >= self.need.min {
+        if self.is_enough(spots.len()) {
             let nodes: BTreeSet<_> = spots.iter().map(|spot| &spot.node).collect();
             let node = (*nodes.first()?).clone();
             return Some(Fit { node, nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX) });
+        }
+        if let Some(node) = self.closed_node(cells) {
+            // Where a reservation is why, it was said already.
+            let reason = self.why_closed(&node).map(|why| Reason::NotOpen { node, why });
+            self.reasons.extend(reason);
+            return None;
         }
         let alone = self.need.min == 1 && self.need.count == 1;
         let quota = !self.reasons.is_empty();
@@ -220,6 +229,52 @@ impl Account<'_> {
         let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
         self.reasons.extend(closest.reason(placeable));
         None
+    }
+
+    fn is_enough(&self, tasks: usize) -> bool {
+        u32::try_from(tasks).unwrap_or(u32::MAX) >= self.need.min
+    }
+
+    /// Room for its smallest gang in these cells, on nodes that are open to it.
+    fn find(&mut self, cells: &[CellKey]) -> Vec<Spot> {
+        let engine = self.engine;
+        let Some(job) = engine.facts.jobs.get(&self.rank.job) else { return Vec::new() };
+        let sieve = self.pass.sieve(job);
+        if job.ask.place.apart.is_none() {
+            return self.pass.space.find(&self.need, cells, &sieve, self.need.min);
+        }
+        let spots = self.pass.each_apart(&self.need, cells, sieve, self.need.min);
+        self.pass.give_back(job, &spots);
+        spots
+    }
+
+    /// A node where there is room for it, but that is not open to it; absent where room is what it
+    /// lacks.
+    fn closed_node(&self, cells: &[CellKey]) -> Option<NodeId> {
+        let job = self.engine.facts.jobs.get(&self.rank.job)?;
+        let sieve = self.pass.sieve(job);
+        let anywhere = self.pass.space.find(&self.need, cells, &Sieve::default(), self.need.min);
+        let nodes = || anywhere.iter().map(|spot| &spot.node);
+        let closed = nodes().find(|node| !sieve.lets(node)).or_else(|| nodes().next());
+        closed.filter(|_| self.is_enough(anywhere.len())).cloned()
+    }
+
+    /// Why a node is not open to it, unless a reservation is why.
+    fn why_closed(&self, node: &NodeId) -> Option<Closed> {
+        let ask = &self.engine.facts.jobs.get(&self.rank.job)?.ask;
+        let place = &ask.place;
+        if !place.nodes.is_empty() && !place.nodes.contains(node) {
+            return Some(Closed::NotNamed);
+        }
+        if place.nodes_avoided.contains(node) {
+            return Some(Closed::Avoided);
+        }
+        let mut reserved = sieve::closing(&self.engine.facts, ask, self.pass.at);
+        if reserved.any(|reservation| reservation.nodes.contains(node)) {
+            return None;
+        }
+        let apart = place.apart.clone().map(|word| Closed::Apart { word });
+        Some(apart.unwrap_or(Closed::Elsewhere))
     }
 
     /// Lays the members of its gang that would fit over the space, to see what the next lacks.
@@ -241,8 +296,8 @@ impl Account<'_> {
         let Some(first) = ranked.min().map(|rank| rank.job) else { return };
         let open: Vec<CellKey> =
             cells.iter().filter(|cell| !self.pass.held.contains_key(cell)).cloned().collect();
-        let found = || self.pass.space.find(&self.need, &open, self.need.min).len();
-        let passes = fit.is_some() && u32::try_from(found()).unwrap_or(u32::MAX) >= self.need.min;
+        let found = self.find(&open).len();
+        let passes = fit.is_some() && self.is_enough(found);
         if !passes {
             self.push_behind(first, fit);
         }

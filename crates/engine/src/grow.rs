@@ -118,7 +118,7 @@ impl<'a> Pass<'a> {
                     break;
                 }
                 let need = Need::of(&job.ask).alone();
-                let (cells, _) = self.space.cells_for(&need);
+                let cells = self.space.answer(&need).cells.clone();
                 let Some(lease) = self.further(*id, job, &need, &cells, rank) else {
                     self.hold_for(*id, job, &need, cells);
                     break;
@@ -139,7 +139,8 @@ impl<'a> Pass<'a> {
         let sieve = Sieve::of(self.facts, self.index, job, self.at);
         if self.looks_ahead() && ahead::minds(job) {
             let demand = self.space.demand(need, &cells, &sieve);
-            self.reserve(&Gang { demand, min: 1, want: 1 }, ahead::span(self.facts, job));
+            let gang = Gang { demand, min: 1, want: 1 };
+            self.reserve(&gang, &sieve, ahead::span(self.facts, job));
         } else if sieve.is_open() {
             for cell in cells {
                 self.held.entry(cell).or_insert(id);
@@ -193,7 +194,7 @@ impl<'a> Pass<'a> {
         let mut ranks = hold.free_ranks(job.ask.gang, self.at);
         ranks.reverse();
         // What a class borrows of others it was lent to start with.
-        let (cells, _) = self.of_class(job, self.space.cells_for(&need).0);
+        let (cells, _) = self.of_class(job, self.space.answer(&need).cells.clone());
         let is_wanted = |cell: &CellKey| self.is_wanted(*cell);
         let cells: Vec<CellKey> = cells.into_iter().filter(|cell| !is_wanted(cell)).collect();
         if ranks.is_empty() || cells.is_empty() {
@@ -213,9 +214,9 @@ impl<'a> Pass<'a> {
         rank: TaskIndex,
     ) -> Option<Lease> {
         self.quota_room(&job.ask, need).ok()?;
-        let sieve = self.sieve_of(job);
+        let sieve = self.sieve(job);
         let spots = self.space.place(need, cells, &sieve, 1, 1)?;
-        let lease = self.grant(id, job, need, &spots).ok()?.pop()?;
+        let lease = self.grant_unlooked(id, job, need, &spots).ok()?.pop()?;
         self.report.leases += 1;
         Some(Lease { task: rank, ..lease })
     }

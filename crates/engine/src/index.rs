@@ -124,9 +124,28 @@ impl Index {
             index.link_node(facts, id, node);
         }
         for (id, job) in &facts.jobs {
+            index.count_job(job);
             index.link_job(facts, *id, job);
         }
         index
+    }
+
+    /// The parts in which it is not equal to another.
+    pub(crate) fn differs(&self, other: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("queue", self.queue == other.queue),
+            ("space", self.space == other.space),
+            ("known", self.known == other.known),
+            ("held", self.held == other.held && self.weighted == other.weighted),
+            ("user_held", self.user_held == other.user_held),
+            ("jobs_of", self.jobs_of == other.jobs_of),
+            ("leases_of", self.leases_of == other.leases_of),
+            ("apart", self.apart == other.apart),
+            ("promises", self.promises == other.promises && self.promised == other.promised),
+            ("live", self.live == other.live),
+            ("due", self.due == other.due && self.deadlines == other.deadlines),
+        ];
+        parts.into_iter().filter(|(_, equal)| !equal).map(|(part, _)| part).collect()
     }
 
     /// Takes in by what places are judged.
@@ -136,8 +155,22 @@ impl Index {
         self.space.make_rule(Making { place, suit, usual: usual.to_vec() });
     }
 
-    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
+    /// Takes in a job that is not over yet.
+    pub(crate) fn count_job(&mut self, job: &JobFacts) {
         *self.jobs_of.entry(job.ask.tenant.clone()).or_default() += 1;
+    }
+
+    /// The reverse of [`Index::count_job`].
+    pub(crate) fn discount_job(&mut self, job: &JobFacts) {
+        if let Some(jobs) = self.jobs_of.get_mut(&job.ask.tenant) {
+            *jobs -= 1;
+            if *jobs == 0 {
+                self.jobs_of.remove(&job.ask.tenant);
+            }
+        }
+    }
+
+    pub(crate) fn link_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
         if job.is_queued() && job.claim.is_none() {
             self.queue.insert(facts, id, job, facts.now);
         }
@@ -166,12 +199,6 @@ impl Index {
     }
 
     pub(crate) fn unlink_job(&mut self, facts: &Facts, id: JobId, job: &JobFacts) {
-        if let Some(jobs) = self.jobs_of.get_mut(&job.ask.tenant) {
-            *jobs -= 1;
-            if *jobs == 0 {
-                self.jobs_of.remove(&job.ask.tenant);
-            }
-        }
         if job.is_queued() && job.claim.is_none() {
             self.queue.remove(facts, id, job, facts.now);
         }

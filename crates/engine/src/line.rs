@@ -1,6 +1,6 @@
 //! The line that a walk goes along: the first of each bucket of the queue, the soonest first.
 
-use crate::index::queue::{BucketKey, Queue};
+use crate::index::queue::{Bucket, Queue};
 use crate::order::Rank;
 use crate::order::fair::{FairRank, Standing};
 use polder_model::TenantPath;
@@ -13,14 +13,14 @@ pub(crate) enum Line<'q> {
     Ranked(Ranked<'q>),
     /// With tenants' fair shares compared in the place of one term. They change with each grant,
     /// always for the worse, so a head is compared anew when its turn seems to have come.
-    Fair { place: usize, heads: BTreeMap<FairRank, (Rank, &'q BucketKey)> },
+    Fair { place: usize, heads: BTreeMap<FairRank, (Rank, &'q Bucket)> },
 }
 
 /// Heads by rank.
 pub(crate) struct Ranked<'q> {
-    heads: Peekable<Box<dyn Iterator<Item = (Rank, &'q BucketKey)> + 'q>>,
+    heads: Peekable<Box<dyn Iterator<Item = (Rank, &'q Bucket)> + 'q>>,
     /// Heads that came up when those before them were granted.
-    again: BTreeMap<Rank, &'q BucketKey>,
+    again: BTreeMap<Rank, &'q Bucket>,
 }
 
 impl<'q> Line<'q> {
@@ -35,9 +35,10 @@ impl<'q> Line<'q> {
             return Self::Ranked(Ranked { heads: heads.peekable(), again: BTreeMap::new() });
         };
         let mut known: BTreeMap<&TenantPath, Standing> = BTreeMap::new();
-        let heads = queue.heads().map(|(rank, key)| {
-            let of = known.entry(&key.tenant).or_insert_with(|| standing(&key.tenant));
-            (FairRank::new(&rank, place, of.clone()), (rank, key))
+        let heads = queue.heads().map(|(rank, bucket)| {
+            let tenant = &bucket.key.tenant;
+            let of = known.entry(tenant).or_insert_with(|| standing(tenant));
+            (FairRank::new(&rank, place, of.clone()), (rank, bucket))
         });
         Self::Fair { place, heads: heads.collect() }
     }
@@ -46,17 +47,17 @@ impl<'q> Line<'q> {
     pub(crate) fn next(
         &mut self,
         standing: impl Fn(&TenantPath) -> Standing,
-    ) -> Option<(Rank, &'q BucketKey)> {
+    ) -> Option<(Rank, &'q Bucket)> {
         match self {
             Self::Ranked(ranked) => ranked.next(),
             Self::Fair { place, heads } => loop {
-                let (was, (rank, key)) = heads.pop_first()?;
-                let is = FairRank::new(&rank, *place, standing(&key.tenant));
+                let (was, (rank, bucket)) = heads.pop_first()?;
+                let is = FairRank::new(&rank, *place, standing(&bucket.key.tenant));
                 let overtaken = heads.first_key_value().is_some_and(|(next, _)| *next < is);
                 if is <= was || !overtaken {
-                    return Some((rank, key));
+                    return Some((rank, bucket));
                 }
-                heads.insert(is, (rank, key));
+                heads.insert(is, (rank, bucket));
             },
         }
     }
@@ -65,13 +66,14 @@ impl<'q> Line<'q> {
     pub(crate) fn push(
         &mut self,
         rank: Rank,
-        key: &'q BucketKey,
+        bucket: &'q Bucket,
         standing: impl Fn(&TenantPath) -> Standing,
     ) {
         match self {
-            Self::Ranked(ranked) => drop(ranked.again.insert(rank, key)),
+            Self::Ranked(ranked) => drop(ranked.again.insert(rank, bucket)),
             Self::Fair { place, heads } => {
-                heads.insert(FairRank::new(&rank, *place, standing(&key.tenant)), (rank, key));
+                let tenant = &bucket.key.tenant;
+                heads.insert(FairRank::new(&rank, *place, standing(tenant)), (rank, bucket));
             }
         }
     }
@@ -82,9 +84,9 @@ impl<'q> Line<'q> {
             Self::Ranked(ranked) => {
                 let heads: Box<dyn Iterator<Item = _> + 'q> = Box::new(queue.plain_heads(rank));
                 ranked.heads = heads.peekable();
-                ranked.again.retain(|_, key| key.need.count == 0);
+                ranked.again.retain(|_, bucket| bucket.key.need.count == 0);
             }
-            Self::Fair { heads, .. } => heads.retain(|_, (_, key)| key.need.count == 0),
+            Self::Fair { heads, .. } => heads.retain(|_, (_, bucket)| bucket.key.need.count == 0),
         }
     }
 
@@ -106,7 +108,7 @@ impl<'q> Line<'q> {
 }
 
 impl<'q> Ranked<'q> {
-    fn next(&mut self) -> Option<(Rank, &'q BucketKey)> {
+    fn next(&mut self) -> Option<(Rank, &'q Bucket)> {
         let head = self.heads.peek().map(|(rank, _)| *rank);
         let next = self.again.first_key_value().map(|(rank, _)| *rank);
         let from_heads = head.is_some_and(|head| next.is_none_or(|next| head < next));

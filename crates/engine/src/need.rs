@@ -21,6 +21,8 @@ const GRAPHICS: &str = "graphics";
 /// Everything in an ask that placement looks at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Need {
+    /// Of what most tells needs apart: they are compared by it first.
+    digest: u64,
     /// Devices for each task, all on one node.
     pub(crate) count: u32,
     pub(crate) mechanism: Mechanism,
@@ -67,7 +69,20 @@ pub(crate) enum Miss {
 impl Need {
     pub(crate) fn of(ask: &Ask) -> Self {
         let devices = &ask.devices;
+        let amounts = [
+            devices.count.into(),
+            devices.compute.0.into(),
+            devices.memory.0,
+            ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
+            ask.host.memory.map_or(0, |memory| memory.0),
+            ask.gang.min.into(),
+            ask.gang.max.into(),
+        ];
+        let mix = |hash: u64, amount: u64| {
+            (hash.rotate_left(5) ^ amount).wrapping_mul(0x517c_c1b7_2722_0a95)
+        };
         Self {
+            digest: amounts.into_iter().fold(0, mix),
             count: devices.count,
             mechanism: devices.mechanism(),
             compute: if devices.whole { WHOLE } else { devices.compute.0 },

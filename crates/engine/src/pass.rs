@@ -25,6 +25,7 @@ use polder_model::{
     Ask, Bytes, Decision, Ground, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Reservation,
     Slice, TaskIndex, TenantPath, Timestamp,
 };
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most jobs granted by one pass; the next goes on.
@@ -124,7 +125,8 @@ impl<'a> Pass<'a> {
         let fair = order::fair_place(&self.facts.policy, self.at);
         let mut line = Line::new(queue, fair, |tenant| self.standing(tenant));
         let mut is_narrow = false;
-        while let Some((rank, key)) = line.next(|tenant| self.standing(tenant)) {
+        while let Some((rank, bucket)) = line.next(|tenant| self.standing(tenant)) {
+            let key = &bucket.key;
             let machines = usize::from(self.held.contains_key(&MACHINES));
             if self.held.len() - machines >= cells {
                 if machines > 0 {
@@ -157,8 +159,8 @@ impl<'a> Pass<'a> {
                 Ok(leases) => {
                     self.report.leases += u32::try_from(leases.len()).unwrap_or(u32::MAX);
                     self.decisions.push(Decision::Grant { job: rank.job, leases });
-                    if let Some(next) = queue.after(key, rank) {
-                        line.push(next, key, |tenant| self.standing(tenant));
+                    if let Some(next) = bucket.after(rank) {
+                        line.push(next, bucket, |tenant| self.standing(tenant));
                     }
                 }
                 Err(wait) => {
@@ -223,7 +225,7 @@ impl<'a> Pass<'a> {
         match wait {
             Wait::Quota(short) => drop(self.short.insert(short.holder.clone())),
             Wait::Room => {
-                let (cells, _) = self.space.cells_for(need);
+                let cells = self.space.answer(need).cells.clone();
                 for cell in cells {
                     self.wanted.entry(cell).or_insert(job);
                 }
@@ -262,24 +264,17 @@ impl<'a> Pass<'a> {
         self.ahead.as_ref().is_some_and(Ahead::is_done)
     }
 
-    /// The nodes open to a job, with what this pass put where.
-    pub(crate) fn sieve_of(&self, job: &JobFacts) -> Sieve {
-        let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
-        if let Some(word) = &job.ask.place.apart {
-            let key = (job.ask.tenant.clone(), word.clone());
-            sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
-        }
-        sieve
-    }
-
     /// Promises its earliest start to somebody who does not stand in line.
-    pub(crate) fn reserve(&mut self, gang: &Gang, span: Span) {
+    pub(crate) fn reserve(&mut self, gang: &Gang, sieve: &Sieve, span: Span) {
         let Some(ends) = self.ends else { return };
         if self.ahead.is_none() {
             let (fleet, rule) = self.space.copy();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
         if let Some(ahead) = &mut self.ahead {
+            if let Some((number, have)) = self.space.trait_of(sieve) {
+                ahead.set_trait(number, |ix| have.contains(&ix));
+            }
             ahead.reserve(gang, span, self.facts.policy.backfill.reserved);
         }
     }
@@ -306,18 +301,23 @@ impl<'a> Pass<'a> {
     fn consider(&mut self, id: JobId, need: &Need) -> Result<Vec<Lease>, Wait> {
         let Some(job) = self.facts.jobs.get(&id) else { return Err(Wait::Devices) };
         let want = self.quota_room(&job.ask, need).map_err(Wait::Quota)?;
-        let (cells, room) = self.space.cells_for(need);
-        if room < u64::from(need.min) {
+        let answer = self.space.answer(need);
+        if answer.room < u64::from(need.min) {
             return Err(Wait::Devices);
         }
-        let (cells, more) = self.of_class(job, cells);
+        let (cells, more) = if self.facts.policy.classes.is_empty() {
+            (Cow::Borrowed(answer.cells.as_slice()), Vec::new())
+        } else {
+            let (own, more) = self.of_class(job, answer.cells.clone());
+            (Cow::Owned(own), more)
+        };
         if cells.is_empty() && more.is_empty() {
             return Err(Wait::Devices);
         }
-        let sieve = self.sieve_of(job);
+        let sieve = self.sieve(job);
         if job.ask.place.apart.is_some() {
             let spots = self.one_by_one(job, need, &cells, sieve, want).ok_or(Wait::Room)?;
-            return self.grant(id, job, need, &spots);
+            return self.grant_unlooked(id, job, need, &spots);
         }
         if let Some(ends) = self.ends
             && ahead::minds(job)
@@ -326,22 +326,40 @@ impl<'a> Pass<'a> {
             let spots = self.beside(ends, &wanted).ok_or(Wait::Room)?;
             return self.grant(id, job, need, &spots);
         }
-        let open: Vec<CellKey> =
-            cells.iter().filter(|cell| !self.held.contains_key(cell)).cloned().collect();
-        let mut found = self.space.place(need, &open, &sieve, need.min, want);
-        if found.is_none() && !more.is_empty() {
-            let more: Vec<CellKey> =
-                more.into_iter().filter(|cell| !self.held.contains_key(cell)).collect();
-            found = self.space.place(need, &more, &sieve, need.min, want);
+        let open = |cells: &[CellKey]| -> Vec<CellKey> {
+            cells.iter().filter(|cell| !self.held.contains_key(cell)).copied().collect()
+        };
+        let (own, others) = (open(&cells), open(&more));
+        let by = (need, &*answer);
+        let mut found = self.space.place_by(by, &own, &sieve, need.min, want);
+        if found.is_none() && !others.is_empty() {
+            found = self.space.place_by(by, &others, &sieve, need.min, want);
         }
         let Some(spots) = found else {
             // Who may go to some nodes only keeps nobody from the others.
-            for cell in cells.into_iter().filter(|_| sieve.is_open()) {
-                self.held.entry(cell).or_insert(id);
+            for cell in cells.iter().filter(|_| sieve.is_open()) {
+                self.held.entry(*cell).or_insert(id);
             }
             return Err(Wait::Room);
         };
-        self.grant(id, job, need, &spots)
+        self.grant_unlooked(id, job, need, &spots)
+    }
+
+    /// The same as [`Pass::grant`], for a job that was not looked ahead for: the future, if there is
+    /// one already, is told.
+    pub(crate) fn grant_unlooked(
+        &mut self,
+        id: JobId,
+        job: &JobFacts,
+        need: &Need,
+        spots: &[Spot],
+    ) -> Result<Vec<Lease>, Wait> {
+        let leases = self.grant(id, job, need, spots)?;
+        if let Some(ahead) = &mut self.ahead {
+            let laid = leases.iter().filter_map(|lease| ahead::laid(self.index, lease, job));
+            ahead.started(&laid.collect(), ahead::span(self.facts, job));
+        }
+        Ok(leases)
     }
 
     /// The cells that a job's class goes to first, and those it may borrow from.
@@ -378,6 +396,9 @@ impl<'a> Pass<'a> {
         }
         let gang = Gang { demand: self.space.demand(need, cells, sieve), min: need.min, want };
         let ahead = self.ahead.as_mut()?;
+        if let Some((number, have)) = self.space.trait_of(sieve) {
+            ahead.set_trait(number, |ix| have.contains(&ix));
+        }
         let Some(laid) = ahead.start(&gang, span) else {
             ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
             return None;
@@ -391,28 +412,55 @@ impl<'a> Pass<'a> {
         Some(spots)
     }
 
-    /// Room for a gang whose tasks share no node, one task after the other.
+    /// Which nodes are open to a job, given where this pass put others of its kind.
+    pub(crate) fn sieve(&self, job: &JobFacts) -> Sieve {
+        let mut sieve = Sieve::of(self.facts, self.index, job, self.at);
+        if let Some(word) = &job.ask.place.apart {
+            let key = (job.ask.tenant.clone(), word.clone());
+            sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
+        }
+        sieve
+    }
+
+    /// Room for a gang whose tasks share no node.
     fn one_by_one(
         &mut self,
         job: &JobFacts,
         need: &Need,
         cells: &[CellKey],
-        mut sieve: Sieve,
+        sieve: Sieve,
         want: u32,
     ) -> Option<Vec<Spot>> {
+        let spots = self.each_apart(need, cells, sieve, want);
+        if u32::try_from(spots.len()).unwrap_or(u32::MAX) >= need.min {
+            return Some(spots);
+        }
+        self.give_back(job, &spots);
+        None
+    }
+
+    /// Room for up to `want` tasks that share no node, one after the other; it is taken.
+    pub(crate) fn each_apart(
+        &mut self,
+        need: &Need,
+        cells: &[CellKey],
+        mut sieve: Sieve,
+        want: u32,
+    ) -> Vec<Spot> {
         let mut spots: Vec<Spot> = Vec::new();
         for _ in 0..want {
             let Some(found) = self.space.place(need, cells, &sieve, 1, 1) else { break };
             sieve.avoid.extend(found.iter().map(|spot| spot.node.clone()));
             spots.extend(found);
         }
-        if u32::try_from(spots.len()).unwrap_or(u32::MAX) >= need.min {
-            spots.sort();
-            return Some(spots);
-        }
-        let leases = self.leases(JobId(0), job, &spots);
+        spots.sort();
+        spots
+    }
+
+    /// Gives back what was taken at spots that come to nothing.
+    pub(crate) fn give_back(&mut self, job: &JobFacts, spots: &[Spot]) {
+        let leases = self.leases(JobId(0), job, spots);
         self.give(job, &leases);
-        None
     }
 
     /// The leases that these spots, which are taken already, become.
@@ -503,10 +551,7 @@ impl<'a> Pass<'a> {
 
     fn slice(&self, job: &JobFacts, spot: &Spot, at: usize) -> Option<Slice> {
         let (ask, device) = (&job.ask.devices, spot.devices.get(at)?);
-        let whole = || {
-            let node = self.space.node(&spot.node);
-            node.and_then(|node| node.memory_of(device)).unwrap_or(Bytes(0))
-        };
+        let whole = || self.space.memory_of(&spot.node, device).unwrap_or(Bytes(0));
         let slice = Slice {
             instance: None,
             device: device.clone(),

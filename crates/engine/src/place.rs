@@ -3,14 +3,16 @@
 //! What must hold: when an overlay is dropped, what is free is what it was before. (What it took
 //! is parked: most often it is taken for good right after, as the pass decided.)
 
-use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
-use crate::index::space::{CellKey, MACHINES, NodeSpace, Space, Take};
+use crate::fleet::{self, Demand, Device, Fleet, Mark, NodeIx, RuleIx};
+use crate::index::space::{Answer, CellKey, MACHINES, NodeSpace, Space, Take};
 use crate::nearest::Seen;
 use crate::need::Need;
 use crate::shape::Lie;
 use crate::sieve::Sieve;
-use polder_model::{DeviceId, NodeId};
+use polder_model::{Bytes, DeviceId, NodeId};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most devices that one explanation sees.
 const SEEN_MAX: usize = 100_000;
@@ -110,15 +112,21 @@ impl<'a> Overlay<'a> {
         self.base.cells()
     }
 
-    /// The cells that could serve a need if they were free, and how many tasks they would hold.
-    pub(crate) fn cells_for(&self, need: &Need) -> (Vec<CellKey>, u64) {
-        let answer = self.base.answer(need);
-        (answer.cells.clone(), answer.room)
+    /// What could serve a need if it were free.
+    pub(crate) fn answer(&self, need: &Need) -> Arc<Answer> {
+        self.base.answer(need)
     }
 
-    /// Room for up to `want` tasks in these cells; sorted by node and device.
-    pub(crate) fn find(&self, need: &Need, cells: &[CellKey], want: u32) -> Vec<Spot> {
-        self.look(need, cells, &Sieve::default(), want, |fleet, mark, _| fleet.rollback(mark))
+    /// Room for up to `want` tasks in these cells, on nodes that are open; sorted by node and device.
+    pub(crate) fn find(
+        &self,
+        need: &Need,
+        cells: &[CellKey],
+        sieve: &Sieve,
+        want: u32,
+    ) -> Vec<Spot> {
+        let answer = self.base.answer(need);
+        self.look((need, &answer), cells, sieve, want, |fleet, mark, _| fleet.rollback(mark))
     }
 
     /// The same, and takes it, if there is room for at least `min`.
@@ -130,22 +138,24 @@ impl<'a> Overlay<'a> {
         min: u32,
         want: u32,
     ) -> Option<Vec<Spot>> {
+        let answer = self.base.answer(need);
+        self.place_by((need, &answer), cells, sieve, min, want)
+    }
+
+    /// The same for a need whose answer is at hand.
+    pub(crate) fn place_by(
+        &mut self,
+        need: (&Need, &Answer),
+        cells: &[CellKey],
+        sieve: &Sieve,
+        min: u32,
+        want: u32,
+    ) -> Option<Vec<Spot>> {
         let enough = |tasks: usize| u32::try_from(tasks).unwrap_or(u32::MAX) >= min;
         let spots = self.look(need, cells, sieve, want, |fleet, mark, tasks| {
             if enough(tasks) { fleet.keep(mark) } else { fleet.rollback(mark) }
         });
         enough(spots.len()).then_some(spots)
-    }
-
-    /// The same as [`Overlay::find`], on nodes that a sieve lets through.
-    pub(crate) fn find_among(
-        &self,
-        need: &Need,
-        cells: &[CellKey],
-        sieve: &Sieve,
-        want: u32,
-    ) -> Vec<Spot> {
-        self.look(need, cells, sieve, want, |fleet, mark, _| fleet.rollback(mark))
     }
 
     /// Begins a trial within this one.
@@ -161,7 +171,7 @@ impl<'a> Overlay<'a> {
     /// Finds room, and ends the trial in which it was found as `end` says.
     fn look(
         &self,
-        need: &Need,
+        (need, answer): (&Need, &Answer),
         cells: &[CellKey],
         sieve: &Sieve,
         want: u32,
@@ -170,7 +180,11 @@ impl<'a> Overlay<'a> {
         if cells.is_empty() {
             return Vec::new();
         }
-        let demand = self.demand(need, cells, sieve);
+        // Most often all that could serve it is open to it.
+        let demand = match answer.demand(cells).filter(|_| sieve.is_open()) {
+            Some(demand) => Cow::Borrowed(demand),
+            None => Cow::Owned(self.demand(need, cells, sieve)),
+        };
         let mut fleet = self.base.fleet().borrow_mut();
         let mark = fleet.begin();
         let found = in_one_kind(&mut fleet, &demand, self.base.rule(), want)
@@ -179,6 +193,11 @@ impl<'a> Overlay<'a> {
         let mut spots: Vec<Spot> = found.iter().filter_map(|spot| self.named(spot)).collect();
         spots.sort();
         spots
+    }
+
+    /// All the memory of a device.
+    pub(crate) fn memory_of(&self, node: &NodeId, device: &DeviceId) -> Option<Bytes> {
+        self.base.entry(self.base.slot(node)?)?.memory_of(device)
     }
 
     /// How many of these must be given back, in order, for the smallest gang of a need to fit;
@@ -194,7 +213,7 @@ impl<'a> Overlay<'a> {
             if let Some((ix, amounts)) = self.base.amounts(&node, &take) {
                 self.base.fleet().borrow_mut().give(ix, &amounts);
             }
-            let found = self.find(need, cells, need.min).len();
+            let found = self.find(need, cells, &Sieve::default(), need.min).len();
             u32::try_from(found).unwrap_or(u32::MAX) >= need.min
         };
         let mut gives = gives;
@@ -206,6 +225,17 @@ impl<'a> Overlay<'a> {
     /// What is free now, as a value of its own, and the rule that places go by.
     pub(crate) fn copy(&self) -> (Fleet, RuleIx) {
         (self.base.fleet().borrow().clone(), self.base.rule())
+    }
+
+    /// The trait of nodes that a sieve lets, unless it lets all, and which nodes have it.
+    pub(crate) fn trait_of(&self, sieve: &Sieve) -> Option<(u32, BTreeSet<NodeIx>)> {
+        if sieve.is_open() {
+            return None;
+        }
+        let number = self.base.sieved(sieve);
+        let fleet = self.base.fleet().borrow();
+        let have = fleet.nodes().filter(|(_, node)| node.traits.has(number));
+        Some((number, have.map(|(ix, _)| ix).collect()))
     }
 
     /// A need that these cells may serve, as the kernel knows it.

@@ -20,8 +20,13 @@ impl Engine {
     pub fn plan(&self, at: Timestamp) -> (Vec<Decision>, Report) {
         let at = at.max(self.facts.now);
         let mut decisions: Vec<Decision> = self.steps(at).collect();
+        // Who is tried again stands in line once that is applied: what it let go of is nobody's
+        // before.
+        if decisions.iter().any(|decision| matches!(decision, Decision::Retry { .. })) {
+            return (decisions, Report { more: true, ..Report::default() });
+        }
         let backfills = self.facts.policy.backfill.reserved > 0;
-        let waits = backfills && !self.index.queue.order().is_empty();
+        let waits = backfills && !self.index.queue.is_empty();
         let ends = waits.then(|| ahead::ends(&self.facts, &self.index, at));
         let mut pass = Pass::new(&self.facts, &self.index, at).looking(ends.as_ref());
         pass.keep_promises();
@@ -116,7 +121,7 @@ impl Engine {
         let later = Timestamp(after.0.saturating_add(1));
         let deadline = self.index.deadlines.range((later, JobId(0))..).next().map(|(at, _)| *at);
         let change = self.index.queue.next_change(after);
-        let waits = !self.index.queue.order().is_empty();
+        let waits = !self.index.queue.is_empty();
         let switch = hours::next_switch(&self.facts.policy, after).filter(|_| waits);
         let ripe = self.index.live.next_ripe(after).filter(|_| waits);
         let turns = self.facts.policy.reclaim.order && waits;
@@ -144,7 +149,7 @@ impl Engine {
         // The order may be one of its own, so it cannot be lent out entry by entry.
         let queue = self.queue_at(at);
         let order: Vec<JobId> = match order::fair_place(&self.facts.policy, at) {
-            None => queue.order().iter().map(|rank| rank.job).collect(),
+            None => queue.ranks().map(|rank| rank.job).collect(),
             Some(place) => {
                 let mut jobs: Vec<_> = ranked(&self.facts, &self.index, &queue, place).collect();
                 jobs.sort_by(|(_, one), (_, other)| one.cmp(other));

@@ -32,6 +32,10 @@ pub(crate) struct More(BTreeMap<Holder, Held>);
 impl More {
     /// Adds what a lease of this tenant's user holds.
     pub(crate) fn add(&mut self, tenant: &TenantPath, user: &UserName, held: Held) {
+        // Nothing leaves no entry, so that adding and removing are opposites.
+        if held == Held::default() {
+            return;
+        }
         for tenant in tenant.lineage() {
             let user = Some(user.clone());
             self.0.entry(Holder { tenant: tenant.clone(), user }).or_default().add(held);

@@ -30,6 +30,24 @@ pub struct Fit {
     pub nodes: u32,
 }
 
+/// Why a node is not open to a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case", tag = "closed")]
+pub enum Closed {
+    /// A task that is to be apart from it is there, or would be.
+    Apart {
+        /// The word by which they are apart.
+        word: String,
+    },
+    /// The job names other nodes.
+    NotNamed,
+    /// The job avoids it.
+    Avoided,
+    /// It is outside the partition, or lacks a label, that the job asks for.
+    Elsewhere,
+}
+
 /// One thing that keeps a job from starting, with its numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -92,6 +110,13 @@ pub enum Reason {
         nodes: u32,
         /// Until when.
         until: Timestamp,
+    },
+    /// There is room, but only on nodes that are not open to it.
+    NotOpen {
+        /// One of them.
+        node: NodeId,
+        /// Why it is not.
+        why: Closed,
     },
     /// A whole device is wanted and every fitting one is shared or taken.
     NoIdleDevice {
@@ -289,6 +314,21 @@ fn lacks(f: &mut fmt::Formatter<'_>, compute: Permille, memory: Bytes) -> fmt::R
     }
 }
 
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Apart { word } => {
+                write!(f, "a task that is to be apart from this one ({word}) is there, or would be")
+            }
+            Self::NotNamed => f.write_str("it names other nodes"),
+            Self::Avoided => f.write_str("it avoids that node"),
+            Self::Elsewhere => {
+                f.write_str("that is outside the partition, or without a label, it asks for")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -329,6 +369,7 @@ impl fmt::Display for Reason {
                 let nodes = if *nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
                 write!(f, "{nodes} reserved ({reservation}) before it would be over")
             }
+            Self::NotOpen { node, why } => write!(f, "{node} has room, but {why}"),
             Self::NoIdleDevice { fitting, node, device, compute_held } => {
                 if *fitting == 1 {
                     write!(f, "wants a whole device; the only fitting one is in use: ")?;

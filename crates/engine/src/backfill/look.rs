@@ -219,6 +219,15 @@ impl<'a, S: Space, K: Ord + Copy> Lookahead<'a, S, K> {
         Some((at, spots))
     }
 
+    /// Tells every state of the future what has become known of free capacity itself.
+    pub fn each_space(&mut self, mut tell: impl FnMut(&mut S)) {
+        tell(&mut self.space);
+        for dip in self.expected.0.iter_mut().chain(&mut self.latest.0) {
+            tell(&mut dip.state);
+            tell(&mut dip.floor);
+        }
+    }
+
     /// Free now.
     #[must_use]
     pub fn space(&self) -> &S {

@@ -56,6 +56,9 @@ pub struct Fleet {
     asked: u64,
     scratch: Scratch,
     steps: u64,
+    /// Whether each node is just as the one before it, as of change `alike_seen`.
+    alike: Vec<bool>,
+    alike_seen: u64,
 }
 
 #[derive(Debug)]
@@ -400,9 +403,34 @@ impl Fleet {
         Some(place)
     }
 
+    /// Which nodes are as the ones before them: a pool begins idle, and its neighbours alike.
+    fn compare(&mut self) {
+        let Self { nodes, log, alike, alike_seen, .. } = self;
+        let is_alike = |place: usize| {
+            let before = place.checked_sub(1).and_then(|before| nodes.get(before));
+            before.is_some_and(|before| nodes.get(place) == Some(before))
+        };
+        if alike.len() == nodes.len() {
+            log.since(*alike_seen, |node| {
+                let place = usize::try_from(node).unwrap_or(usize::MAX);
+                for place in [place, place.saturating_add(1)] {
+                    if let Some(alike) = alike.get_mut(place) {
+                        *alike = is_alike(place);
+                    }
+                }
+            });
+        } else {
+            *alike = (0..nodes.len()).map(is_alike).collect();
+        }
+        *alike_seen = log.next();
+    }
+
     /// Brings a tree up to date with the nodes that changed since it was.
     fn refresh(&mut self, slot: usize) {
-        let Self { nodes, log, rules, trees, scratch, steps, .. } = self;
+        if self.trees.get(slot).is_some_and(|slot| slot.tree.len() < self.nodes.len()) {
+            self.compare();
+        }
+        let Self { nodes, log, rules, trees, scratch, steps, alike, .. } = self;
         let Some(Slot { demand, rule, tree, seen, used }) = trees.get_mut(slot) else { return };
         let Some(RuleSlot { rule, memo, .. }) = rules.get_mut(*rule) else { return };
         *used = self.asked;
@@ -416,10 +444,8 @@ impl Fleet {
         if tree.len() < nodes.len() {
             // With room for nodes to come, so that one that joins is a change like any other.
             let mut scores = Vec::with_capacity(nodes.len().next_power_of_two());
-            for (place, node) in nodes.iter().enumerate() {
-                // Neighbours are often alike: a pool begins idle.
-                let alike = place.checked_sub(1).filter(|before| nodes.get(*before) == Some(node));
-                let known = alike.and_then(|before| scores.get(before).copied());
+            for (place, alike) in alike.iter().enumerate() {
+                let known = scores.last().copied().filter(|_| *alike);
                 scores.push(known.unwrap_or_else(|| judge(place)));
             }
             scores.resize(nodes.len().next_power_of_two(), 0);

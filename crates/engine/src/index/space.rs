@@ -98,7 +98,7 @@ pub(crate) struct Space {
     rule_is_stale: Scratch<bool>,
     /// By slot.
     entries: Vec<Option<Arc<Entry>>>,
-    slots: BTreeMap<NodeId, NodeIx>,
+    slots: BTreeMap<Named, NodeIx>,
     groups: BTreeMap<Arc<Shape>, Group>,
     /// Numbers of cells that were given back.
     unused: Vec<CellKey>,
@@ -161,6 +161,14 @@ impl PartialEq for Space {
     }
 }
 
+/// A node's name, found by a digest of it: names of one pool differ in their last letters only.
+type Named = (u64, NodeId);
+
+fn named(id: &NodeId) -> Named {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    (id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325, step), id.clone())
+}
+
 fn place(ix: NodeIx) -> usize {
     usize::try_from(ix.0).unwrap_or(usize::MAX)
 }
@@ -214,7 +222,20 @@ impl Entry {
     }
 }
 
+impl Answer {
+    /// The need as the kernel knows it, if these are all the cells that could serve it.
+    pub(crate) fn demand(&self, cells: &[CellKey]) -> Option<&Demand> {
+        (self.cells.as_slice() == cells).then_some(&self.demand)
+    }
+}
+
 impl Entry {
+    /// All the memory of a device.
+    pub(crate) fn memory_of(&self, device: &DeviceId) -> Option<Bytes> {
+        let (_, lie) = self.devices.get(usize::from(self.device(device)?))?;
+        self.shape.classes.get(lie.class).map(|(class, _)| class.memory)
+    }
+
     /// What a device is cut into.
     pub(crate) fn layouts(&self, device: &DeviceId) -> Option<&'static Layouts> {
         let (_, lie) = self.devices.get(usize::from(self.device(device)?))?;
@@ -265,12 +286,6 @@ impl NodeSpace {
             compute: u32::try_from(free.compute).unwrap_or(0),
             memory: unsigned(free.memory),
         })
-    }
-
-    /// All the memory of a device.
-    pub(crate) fn memory_of(&self, device: &DeviceId) -> Option<Bytes> {
-        let place = usize::from(self.entry.device(device)?);
-        Some(Bytes(unsigned(self.free.devices.get(place)?.spec.memory)))
     }
 
     /// Whether all of `take` is free.
@@ -380,7 +395,7 @@ impl Space {
     }
 
     pub(crate) fn slot(&self, node: &NodeId) -> Option<NodeIx> {
-        self.slots.get(node).copied()
+        self.slots.get(&named(node)).copied()
     }
 
     pub(crate) fn entry(&self, ix: NodeIx) -> Option<&Arc<Entry>> {
@@ -393,7 +408,7 @@ impl Space {
 
     /// Nodes that answer.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &NodeId> {
-        self.slots.keys()
+        self.slots.keys().map(|(_, id)| id)
     }
 
     /// How many cells there are, without [`MACHINES`].
@@ -430,7 +445,7 @@ impl Space {
             devices: entry.devices.iter().map(spec).collect(),
         };
         self.fleet.get_mut().set(ix, &spec);
-        self.slots.insert(entry.id.clone(), ix);
+        self.slots.insert(named(&entry.id), ix);
         if self.entries.len() <= place(ix) {
             self.entries.resize(place(ix) + 1, None);
         }
@@ -441,7 +456,7 @@ impl Space {
     }
 
     pub(crate) fn remove(&mut self, id: &NodeId) {
-        let Some(ix) = self.slots.remove(id) else { return };
+        let Some(ix) = self.slots.remove(&named(id)) else { return };
         self.fleet.get_mut().clear(ix);
         let Some(entry) = self.entries.get_mut(place(ix)).and_then(Option::take) else { return };
         if let Some(group) = self.groups.get_mut(&entry.shape) {
@@ -497,7 +512,7 @@ impl Space {
         }
         let number = u32::try_from(sieves.len()).unwrap_or(u32::MAX);
         let mut fleet = self.fleet.borrow_mut();
-        for (id, ix) in &self.slots {
+        for ((_, id), ix) in &self.slots {
             fleet.set_trait(*ix, number, sieve.lets(id));
         }
         sieves.insert(sieve.clone(), number);
@@ -542,8 +557,8 @@ impl Space {
     /// A need as the kernel knows it, when only some cells are open to it.
     pub(crate) fn demand(&self, need: &Need, cells: &[CellKey]) -> Demand {
         let answer = self.answer(need);
-        if answer.cells.as_slice() == cells {
-            return answer.demand.clone();
+        if let Some(demand) = answer.demand(cells) {
+            return demand.clone();
         }
         let suits = answer.demand.suits.as_ref();
         let suits = suits.and_then(|suits| suits.among(cells)).map(Arc::new);

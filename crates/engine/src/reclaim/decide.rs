@@ -57,7 +57,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Dec
     let fair = order::fair_place(&pass.facts.policy, pass.at);
     let mut line = Line::new(queue, fair, |tenant| pass.standing(tenant));
     while vain < VAIN_STEPS_MAX && looks < LOOKS_MAX {
-        let Some((rank, key)) = line.next(|tenant| pass.standing(tenant)) else { break };
+        let Some((rank, bucket)) = line.next(|tenant| pass.standing(tenant)) else { break };
         if decisions.len() >= CLAIMANTS_MAX {
             pass.report.more = true;
             break;
@@ -65,7 +65,7 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Dec
         looks += 1;
         trial.step(1);
         let before = trial.steps();
-        match look(pass, live, &mut trial, (&mut searches, &mut apart), rank.job, key) {
+        match look(pass, live, &mut trial, (&mut searches, &mut apart), rank.job, &bucket.key) {
             Look::Yields(decision) => decisions.push(decision),
             Look::Waits => {}
             Look::Nobody => {
@@ -74,8 +74,8 @@ pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue, live: &Live) -> Vec<Dec
             }
             Look::NoRight => continue,
         }
-        if let Some(next) = queue.after(key, rank) {
-            line.push(next, key, |tenant| pass.standing(tenant));
+        if let Some(next) = bucket.after(rank) {
+            line.push(next, bucket, |tenant| pass.standing(tenant));
         }
     }
     pass.report.steps += trial.steps();

@@ -73,6 +73,10 @@ impl Constraint for Kinds<'_> {
         self.live.is_open(node) && self.may.is_open(node)
     }
 
+    fn takes_of_job(&self, job: u64, node: usize) -> bool {
+        self.live.is_open(node) && self.of_job(job, |may| may.is_open(node))
+    }
+
     fn lie_of_job(&self, job: u64, node: usize, device: usize) -> Option<Lie> {
         self.of_job(job, |may| may.lie(self.live, node, device))
     }

@@ -130,6 +130,9 @@ fn elsewhere(
     };
     let carries = |node: usize| {
         trial.step(1);
+        if !to.takes_of_job(job, node) {
+            return 0;
+        }
         demand.most(&trial.free(node), |device| to.lie_of_job(job, node, device))
     };
     let nodes = 0..trial.running.nodes.len();

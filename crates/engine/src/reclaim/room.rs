@@ -103,6 +103,11 @@ pub(crate) trait Constraint {
     fn wants_of_job(&self, _job: u64) -> (Option<Wants>, bool) {
         (None, false)
     }
+
+    /// The same of a node, for a job that may have to move.
+    fn takes_of_job(&self, _job: u64, node: usize) -> bool {
+        self.takes(node)
+    }
 }
 
 /// Anywhere.

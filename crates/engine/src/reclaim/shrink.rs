@@ -49,7 +49,7 @@ struct Claim<'a> {
 
 /// Decides for whom gangs shrink next, and which; the next pass goes on.
 pub(crate) fn decide(pass: &mut Pass<'_>, queue: &Queue) -> Vec<Decision> {
-    let idle = pass.index.elastic.is_empty() || queue.order().is_empty();
+    let idle = pass.index.elastic.is_empty() || queue.ranks().next().is_none();
     if idle || !pass.facts.policy.elastic.shrink {
         return Vec::new();
     }
@@ -78,9 +78,9 @@ fn first(
     let fair = order::fair_place(&pass.facts.policy, pass.at);
     let mut line = Line::new(queue, fair, |tenant| pass.standing(tenant));
     for _ in 0..LOOKS_MAX {
-        let (rank, key) = line.next(|tenant| pass.standing(tenant))?;
+        let (rank, bucket) = line.next(|tenant| pass.standing(tenant))?;
         pass.report.steps += 1;
-        let Some(claim) = claim(pass, rank.job, key) else { continue };
+        let Some(claim) = claim(pass, rank.job, &bucket.key) else { continue };
         if let Some(decision) = look(pass, &claim, spares, less) {
             return Some(decision);
         }
@@ -146,7 +146,7 @@ fn claim<'a>(pass: &Pass<'a>, id: JobId, key: &'a BucketKey) -> Option<Claim<'a>
     if !is_plain || sieve::closing(pass.facts, &job.ask, pass.at).next().is_some() {
         return None;
     }
-    let (mut cells, more) = pass.of_class(job, pass.space.cells_for(&key.need).0);
+    let (mut cells, more) = pass.of_class(job, pass.space.answer(&key.need).cells.clone());
     cells.extend(more);
     cells.retain(|cell| pass.is_open_to(*cell, id));
     let sieve = Sieve::of(pass.facts, pass.index, job, pass.at);
@@ -162,7 +162,7 @@ fn fits(pass: &Pass<'_>, claim: &Claim<'_>, less: &More) -> Option<Vec<Spot>> {
     if room == 0 {
         return None;
     }
-    let spots = pass.space.find_among(need, &claim.cells, &claim.sieve, need.min);
+    let spots = pass.space.find(need, &claim.cells, &claim.sieve, need.min);
     let found = u32::try_from(spots.len()).unwrap_or(u32::MAX);
     (found >= need.min).then_some(spots)
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod correct;
 mod guides;
 mod jct;
 mod mig;
@@ -26,6 +27,7 @@ const PARTS: &[Part] = &[
     ("speed", speed::run),
     ("reclaim", reclaim::run),
     ("mig", mig::run),
+    ("correct", correct::run),
 ];
 
 fn main() -> ExitCode {
