@@ -6,12 +6,12 @@ use polder_sim::storm::Storm;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
     #[test]
     fn no_event_breaks_a_promise(seed in any::<u64>()) {
         let mut storm = Storm::new(seed, 1);
-        prop_assert_eq!(storm.run(400), Ok(()));
-        prop_assert!(storm.told().applied >= 400);
+        prop_assert_eq!(storm.run(300), Ok(()));
+        prop_assert!(storm.told().applied >= 300);
     }
 }
 
@@ -19,7 +19,7 @@ proptest! {
 fn a_storm_brings_everything_and_repeats_itself() {
     let run = || {
         let mut storm = Storm::new(7, 500);
-        storm.run(12_000).unwrap();
+        storm.run(5_000).unwrap();
         storm.told().clone()
     };
     let told = run();
