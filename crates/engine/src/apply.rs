@@ -452,6 +452,9 @@ impl Engine {
         facts.lease.state = LeaseState::Started;
         facts.lease.started_at = Some(at);
         let job = facts.lease.job;
+        if let Some(lease) = self.facts.leases.get(&id) {
+            self.index.link_run(&self.facts, id, lease);
+        }
         self.change_hold(job, |hold| {
             hold.joining.remove(&id);
             hold.started_at.get_or_insert(at);

@@ -10,6 +10,7 @@ pub(crate) mod space;
 mod suit;
 
 use crate::Held;
+use crate::ahead::Runs;
 use crate::facts::{Facts, Hold, JobFacts, LeaseFacts, NodeState};
 use crate::fleet::NodeIx;
 use crate::members;
@@ -58,6 +59,8 @@ pub(crate) struct Index {
     pub(crate) alike: Alike,
     /// Jobs for which a next step is due whatever the time.
     pub(crate) due: BTreeSet<JobId>,
+    /// When what runs is believed to end, while the policy looks ahead.
+    pub(crate) runs: Runs,
     /// By when a gang must be prepared.
     pub(crate) deadlines: BTreeSet<(Timestamp, JobId)>,
     /// Jobs that go on and whose gangs may change their size.
@@ -143,6 +146,7 @@ impl Index {
             ("apart", self.apart == other.apart),
             ("promises", self.promises == other.promises && self.promised == other.promised),
             ("live", self.live == other.live),
+            ("runs", self.runs == other.runs),
             ("due", self.due == other.due && self.deadlines == other.deadlines),
         ];
         parts.into_iter().filter(|(_, equal)| !equal).map(|(part, _)| part).collect()
@@ -221,9 +225,9 @@ impl Index {
         }
     }
 
-    pub(crate) fn link_lease(&mut self, facts: &Facts, id: LeaseId, lease: &LeaseFacts) {
-        let weighted = lease.weighted;
-        let lease = &lease.lease;
+    pub(crate) fn link_lease(&mut self, facts: &Facts, id: LeaseId, whole: &LeaseFacts) {
+        let weighted = whole.weighted;
+        let lease = &whole.lease;
         let added = held_of(lease);
         for tenant in lease.tenant.lineage() {
             *self.weighted.entry(tenant.clone()).or_default() += weighted;
@@ -242,10 +246,12 @@ impl Index {
             let take = take_of(lease, &job.ask);
             self.space.take(&lease.node, &take);
         }
+        self.link_run(facts, id, whole);
     }
 
     /// The fact itself must be gone already: what is free on its node is computed anew.
     pub(crate) fn unlink_lease(&mut self, facts: &Facts, id: LeaseId, lease: &LeaseFacts) {
+        self.runs.remove(id);
         let weighted = lease.weighted;
         let lease = &lease.lease;
         let gone = held_of(lease);
@@ -317,6 +323,12 @@ impl Index {
             }
         }
         self.live.link_node(facts, id, node);
+        let leases: Vec<LeaseId> = self.leases_of.get(id).into_iter().flatten().copied().collect();
+        for lease in leases {
+            if let Some(of) = facts.leases.get(&lease) {
+                self.link_run(facts, lease, of);
+            }
+        }
     }
 
     pub(crate) fn unlink_node(&mut self, id: &NodeId, node: &NodeState) {

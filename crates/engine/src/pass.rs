@@ -265,16 +265,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Promises its earliest start to somebody who does not stand in line.
-    pub(crate) fn reserve(&mut self, gang: &Gang, sieve: &Sieve, span: Span) {
+    pub(crate) fn reserve(&mut self, gang: &Gang, span: Span) {
         let Some(ends) = self.ends else { return };
         if self.ahead.is_none() {
-            let (fleet, rule) = self.space.copy();
+            let (fleet, rule) = self.space.fleet();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
         if let Some(ahead) = &mut self.ahead {
-            if let Some((number, have)) = self.space.trait_of(sieve) {
-                ahead.set_trait(number, |ix| have.contains(&ix));
-            }
             ahead.reserve(gang, span, self.facts.policy.backfill.reserved);
         }
     }
@@ -357,7 +354,7 @@ impl<'a> Pass<'a> {
         let leases = self.grant(id, job, need, spots)?;
         if let Some(ahead) = &mut self.ahead {
             let laid = leases.iter().filter_map(|lease| ahead::laid(self.index, lease, job));
-            ahead.started(&laid.collect(), ahead::span(self.facts, job));
+            ahead.taken(&laid.collect(), ahead::span(self.facts, job));
         }
         Ok(leases)
     }
@@ -391,15 +388,12 @@ impl<'a> Pass<'a> {
             if let Some(spots) = self.space.place(need, cells, sieve, need.min, want) {
                 return Some(spots);
             }
-            let (fleet, rule) = self.space.copy();
+            let (fleet, rule) = self.space.fleet();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
         let gang = Gang { demand: self.space.demand(need, cells, sieve), min: need.min, want };
         let ahead = self.ahead.as_mut()?;
-        if let Some((number, have)) = self.space.trait_of(sieve) {
-            ahead.set_trait(number, |ix| have.contains(&ix));
-        }
-        let Some(laid) = ahead.start(&gang, span) else {
+        let Some(laid) = ahead.find(&gang, span) else {
             ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
             return None;
         };
@@ -408,6 +402,9 @@ impl<'a> Pass<'a> {
         spots.sort();
         for lease in self.leases(id, job, &spots) {
             self.space.take(&lease.node, &take_of(&lease, &job.ask));
+        }
+        if let Some(ahead) = &mut self.ahead {
+            ahead.taken(&laid, span);
         }
         Some(spots)
     }

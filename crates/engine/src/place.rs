@@ -3,10 +3,11 @@
 //! What must hold: when an overlay is dropped, what is free is what it was before. (What it took
 //! is parked: most often it is taken for good right after, as the pass decided.)
 
-use crate::fleet::{self, Demand, Device, Fleet, Mark, NodeIx, RuleIx};
+use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
 use crate::index::space::{Answer, CellKey, MACHINES, NodeSpace, Space, Take};
 use crate::nearest::Seen;
 use crate::need::Need;
+use crate::scratch::Scratch;
 use crate::shape::Lie;
 use crate::sieve::Sieve;
 use polder_model::{Bytes, DeviceId, NodeId};
@@ -222,20 +223,9 @@ impl<'a> Overlay<'a> {
         last
     }
 
-    /// What is free now, as a value of its own, and the rule that places go by.
-    pub(crate) fn copy(&self) -> (Fleet, RuleIx) {
-        (self.base.fleet().borrow().clone(), self.base.rule())
-    }
-
-    /// The trait of nodes that a sieve lets, unless it lets all, and which nodes have it.
-    pub(crate) fn trait_of(&self, sieve: &Sieve) -> Option<(u32, BTreeSet<NodeIx>)> {
-        if sieve.is_open() {
-            return None;
-        }
-        let number = self.base.sieved(sieve);
-        let fleet = self.base.fleet().borrow();
-        let have = fleet.nodes().filter(|(_, node)| node.traits.has(number));
-        Some((number, have.map(|(ix, _)| ix).collect()))
+    /// What is free now, and the rule that places go by.
+    pub(crate) fn fleet(&self) -> (&'a Scratch<Fleet>, RuleIx) {
+        (self.base.fleet(), self.base.rule())
     }
 
     /// A need that these cells may serve, as the kernel knows it.

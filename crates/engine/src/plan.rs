@@ -9,7 +9,7 @@ use crate::pass::Pass;
 use crate::reclaim::live::Live;
 use crate::reclaim::{decide, shrink};
 use crate::step::step;
-use crate::{Engine, Report, ahead, grow, sieve};
+use crate::{Engine, Report, grow, sieve};
 use polder_model::{Decision, JobId, ReturnReason, StopReason, Timestamp};
 use std::borrow::Cow;
 
@@ -27,8 +27,9 @@ impl Engine {
         }
         let backfills = self.facts.policy.backfill.reserved > 0;
         let waits = backfills && !self.index.queue.is_empty();
-        let ends = waits.then(|| ahead::ends(&self.facts, &self.index, at));
-        let mut pass = Pass::new(&self.facts, &self.index, at).looking(ends.as_ref());
+        let runs = waits.then(|| self.index.runs.at(at));
+        let ends = runs.as_deref().map(|kept| &kept.ends);
+        let mut pass = Pass::new(&self.facts, &self.index, at).looking(ends);
         pass.keep_promises();
         pass.replace();
         let queue = self.queue_at(at);

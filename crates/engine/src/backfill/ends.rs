@@ -1,6 +1,5 @@
 //! What runs, by when it is expected to end and by when it must have.
 
-use super::Space;
 use polder_model::{Micros, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,8 +25,8 @@ pub struct Running<P> {
 
 /// Everything that runs, in the order in which it ends. Kept from pass to pass.
 #[derive(Clone, Debug)]
-pub struct Ends<S: Space, K> {
-    running: BTreeMap<K, Running<S::Spots>>,
+pub struct Ends<P, K> {
+    running: BTreeMap<K, Running<P>>,
     by_expected: BTreeSet<(Timestamp, K)>,
     by_latest: BTreeSet<(Timestamp, K)>,
 }
@@ -54,20 +53,20 @@ impl Span {
     }
 }
 
-impl<S: Space, K: Ord + Copy> Default for Ends<S, K> {
+impl<P, K: Ord + Copy> Default for Ends<P, K> {
     fn default() -> Self {
         Self { running: BTreeMap::new(), by_expected: BTreeSet::new(), by_latest: BTreeSet::new() }
     }
 }
 
-impl<S: Space, K: Ord + Copy> Ends<S, K> {
+impl<P, K: Ord + Copy> Ends<P, K> {
     /// Something started. An older entry of the same key is replaced.
-    pub fn started(&mut self, key: K, at: Timestamp, span: Span, spots: S::Spots) {
+    pub fn started(&mut self, key: K, at: Timestamp, span: Span, spots: P) {
         self.insert(key, span.from(at, spots));
     }
 
     /// It ended: gives back what it held.
-    pub fn ended(&mut self, key: K) -> Option<Running<S::Spots>> {
+    pub fn ended(&mut self, key: K) -> Option<Running<P>> {
         let running = self.running.remove(&key)?;
         self.by_expected.remove(&(running.expected, key));
         self.by_latest.remove(&(running.latest, key));
@@ -84,7 +83,7 @@ impl<S: Space, K: Ord + Copy> Ends<S, K> {
 
     /// What has outlived what was expected of it, the earliest first: to be predicted
     /// anew (see [`crate::predict::Predictor::longer`]). What has reached its limit is being ended and is not here.
-    pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (K, &Running<S::Spots>)> + '_ {
+    pub fn overdue(&self, now: Timestamp) -> impl Iterator<Item = (K, &Running<P>)> + '_ {
         let due = self.by_expected.iter().take_while(move |(expected, _)| *expected <= now);
         due.filter_map(|(_, key)| Some((*key, self.running.get(key)?)))
             .filter(move |(_, running)| running.latest > now)
@@ -98,7 +97,7 @@ impl<S: Space, K: Ord + Copy> Ends<S, K> {
 
     /// What runs under this key.
     #[must_use]
-    pub fn get(&self, key: K) -> Option<&Running<S::Spots>> {
+    pub fn get(&self, key: K) -> Option<&Running<P>> {
         self.running.get(&key)
     }
 
@@ -114,17 +113,17 @@ impl<S: Space, K: Ord + Copy> Ends<S, K> {
         self.running.is_empty()
     }
 
-    pub(super) fn expected(&self) -> impl Iterator<Item = (Timestamp, &S::Spots)> + Clone + '_ {
+    pub(super) fn expected(&self) -> impl Iterator<Item = (Timestamp, &P)> + Clone + '_ {
         let ends = self.by_expected.iter();
         ends.filter_map(|(at, key)| Some((*at, &self.running.get(key)?.spots)))
     }
 
-    pub(super) fn latest(&self) -> impl Iterator<Item = (Timestamp, &S::Spots)> + Clone + '_ {
+    pub(super) fn latest(&self) -> impl Iterator<Item = (Timestamp, &P)> + Clone + '_ {
         let ends = self.by_latest.iter();
         ends.filter_map(|(at, key)| Some((*at, &self.running.get(key)?.spots)))
     }
 
-    fn insert(&mut self, key: K, running: Running<S::Spots>) {
+    fn insert(&mut self, key: K, running: Running<P>) {
         self.ended(key);
         self.by_expected.insert((running.expected, key));
         self.by_latest.insert((running.latest, key));

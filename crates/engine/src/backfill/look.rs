@@ -22,7 +22,7 @@ pub struct Window<P> {
 #[derive(Clone)]
 pub struct Lookahead<'a, S: Space, K> {
     now: Timestamp,
-    ends: &'a Ends<S, K>,
+    ends: &'a Ends<S::Spots, K>,
     /// Free now.
     space: S,
     /// What changes when, beside what ran already.
@@ -158,7 +158,7 @@ impl<'a, S: Space, K: Ord + Copy> Lookahead<'a, S, K> {
     pub fn new(
         now: Timestamp,
         space: S,
-        ends: &'a Ends<S, K>,
+        ends: &'a Ends<S::Spots, K>,
         windows: &[Window<S::Spots>],
     ) -> Self {
         let mut look = Self {

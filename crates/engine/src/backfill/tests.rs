@@ -151,7 +151,7 @@ fn run(
     fleet: &Fleet,
     before: &[Case],
     windows: &[Window<Places>],
-    ends: &mut Ends<Fleet, usize>,
+    ends: &mut Ends<Places, usize>,
 ) -> (Fleet, Vec<Held>, Vec<Held>) {
     let mut planned = Planned::default();
     let none = Ends::default();
@@ -377,7 +377,7 @@ fn who_asks_for_more_than_there_is_is_passed_over() {
 
 #[test]
 fn a_window_counts_limits_and_a_promise_counts_expectations() {
-    let ends: Ends<Flat, u32> = Ends::default();
+    let ends: Ends<u32, u32> = Ends::default();
     let window = Window { from: at(10), to: at(20), spots: 10 };
     let look = Lookahead::new(at(0), Flat::new(10), &ends, &[window]);
     assert_eq!(look.find_now(&1, span(10, 10)), Some(1));
@@ -395,7 +395,7 @@ fn a_window_counts_limits_and_a_promise_counts_expectations() {
 
 #[test]
 fn an_open_window_is_not_there_and_its_end_is_waited_for() {
-    let ends: Ends<Flat, u32> = Ends::default();
+    let ends: Ends<u32, u32> = Ends::default();
     let window = Window { from: at(0), to: at(20), spots: 7 };
     let look = Lookahead::new(at(5), Flat::new(10), &ends, &[window]);
     assert_eq!(look.find_now(&4, span(1, 1)), None);
@@ -404,11 +404,11 @@ fn an_open_window_is_not_there_and_its_end_is_waited_for() {
 
 #[test]
 fn what_outlives_its_end_is_overdue_until_its_limit() {
-    let mut ends: Ends<Flat, u32> = Ends::default();
+    let mut ends: Ends<u32, u32> = Ends::default();
     ends.started(1, at(0), span(5, 20), 3);
     ends.started(2, at(0), span(5, 5), 3);
     let overdue =
-        |ends: &Ends<Flat, u32>, now| ends.overdue(at(now)).map(|(key, _)| key).collect::<Vec<_>>();
+        |ends: &Ends<u32, u32>, now| ends.overdue(at(now)).map(|(key, _)| key).collect::<Vec<_>>();
     assert!(overdue(&ends, 4).is_empty());
     assert_eq!(overdue(&ends, 5), [1], "the other is being ended");
     ends.expect(1, at(99));

@@ -161,6 +161,38 @@ impl Node {
         }
     }
 
+    /// Whether the same is free on another state of this node.
+    #[must_use]
+    pub fn is_as_free(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Device, &Device)| {
+            (one.compute, one.memory) == (other.compute, other.memory)
+                && (one.cut, one.kept) == (other.cut, other.kept)
+        };
+        (self.cpu, self.memory) == (other.cpu, other.memory)
+            && self.devices.iter().zip(&other.devices).all(same)
+    }
+
+    /// Makes the same free as on another state of this node.
+    pub fn be_as_free(&mut self, other: &Self) {
+        (self.cpu, self.memory) = (other.cpu, other.memory);
+        for (one, other) in self.devices.iter_mut().zip(&other.devices) {
+            (one.compute, one.memory) = (other.compute, other.memory);
+            (one.cut, one.kept) = (other.cut, other.kept);
+        }
+    }
+
+    /// Leaves no more free than on another state of this node; what either has cut is cut.
+    pub fn be_no_freer(&mut self, other: &Self) {
+        self.cpu = self.cpu.min(other.cpu);
+        self.memory = self.memory.min(other.memory);
+        for (one, other) in self.devices.iter_mut().zip(&other.devices) {
+            one.compute = one.compute.min(other.compute);
+            one.memory = one.memory.min(other.memory);
+            one.cut |= other.cut;
+            one.kept |= other.kept;
+        }
+    }
+
     /// Whether all of `take` is free.
     #[must_use]
     pub fn has(&self, take: &Take) -> bool {

@@ -224,6 +224,15 @@ impl Fleet {
         }
     }
 
+    /// Lets a node stand as if this were free on it. No trial takes that back: who does so puts back
+    /// what was there.
+    pub fn set_free(&mut self, ix: NodeIx, like: &Node) {
+        self.settle();
+        if self.node(ix).is_some_and(|node| !node.is_as_free(like)) {
+            self.alter(ix, |node| node.be_as_free(like));
+        }
+    }
+
     /// Begins a trial: what is taken and given from here on can be taken back. Trials nest. Nodes
     /// are not set or cleared in a trial.
     pub fn begin(&mut self) -> Mark {

@@ -94,8 +94,8 @@ enum Look {
     NoRight,
 }
 
-fn look<'a, 'q>(
-    pass: &Pass<'a>,
+fn look<'a, 'p: 'a, 'q>(
+    pass: &Pass<'p>,
     live: &'a Live,
     trial: &mut Trial<'a>,
     (searches, apart): (&mut BTreeMap<Class<'q>, Search<'a>>, &mut Apart),

@@ -39,10 +39,10 @@ struct Spare<'a> {
 }
 
 /// A job that waits, and where it may go.
-struct Claim<'a> {
+struct Claim<'a, 'q> {
     id: JobId,
     job: &'a JobFacts,
-    key: &'a BucketKey,
+    key: &'q BucketKey,
     cells: Vec<CellKey>,
     sieve: Sieve,
 }
@@ -139,7 +139,7 @@ fn yields_to(gang: &JobFacts, claimant: &JobFacts, pass: &Pass<'_>) -> bool {
     }
 }
 
-fn claim<'a>(pass: &Pass<'a>, id: JobId, key: &'a BucketKey) -> Option<Claim<'a>> {
+fn claim<'a, 'q>(pass: &Pass<'a>, id: JobId, key: &'q BucketKey) -> Option<Claim<'a, 'q>> {
     let job: &JobFacts = pass.facts.jobs.get(&id)?;
     // Nobody is promised instances that are not cut yet, or places apart.
     let is_plain = job.ask.devices.mechanism() != Mechanism::Mig && job.ask.place.apart.is_none();
@@ -154,7 +154,7 @@ fn claim<'a>(pass: &Pass<'a>, id: JobId, key: &'a BucketKey) -> Option<Claim<'a>
 }
 
 /// Where a job goes as the trial stands, if it fits, with `less` held by its tenants.
-fn fits(pass: &Pass<'_>, claim: &Claim<'_>, less: &More) -> Option<Vec<Spot>> {
+fn fits(pass: &Pass<'_>, claim: &Claim<'_, '_>, less: &More) -> Option<Vec<Spot>> {
     let need = &claim.key.need;
     let gang = admit::each(pass.index, need).times(need.min.into());
     let whose = (&claim.job.ask.tenant, &claim.job.ask.user);
@@ -170,7 +170,7 @@ fn fits(pass: &Pass<'_>, claim: &Claim<'_>, less: &More) -> Option<Vec<Spot>> {
 /// Who leaves so that a job fits, if that is enough.
 fn look(
     pass: &mut Pass<'_>,
-    claim: &Claim<'_>,
+    claim: &Claim<'_, '_>,
     spares: &[Spare<'_>],
     less: &More,
 ) -> Option<Decision> {
@@ -207,7 +207,7 @@ fn take(pass: &mut Pass<'_>, less: &mut More, spare: &Spare<'_>) {
 }
 
 /// Whether a job would fit without these. Leaves the trial as it was.
-fn is_enough(pass: &mut Pass<'_>, claim: &Claim<'_>, spares: &[Spare<'_>], less: &More) -> bool {
+fn is_enough(pass: &mut Pass<'_>, claim: &Claim<'_, '_>, spares: &[Spare<'_>], less: &More) -> bool {
     let (mark, mut less) = (pass.space.suppose(), less.clone());
     spares.iter().for_each(|spare| give(pass, &mut less, spare));
     let fits = fits(pass, claim, &less).is_some();
@@ -218,7 +218,7 @@ fn is_enough(pass: &mut Pass<'_>, claim: &Claim<'_>, spares: &[Spare<'_>], less:
 /// Lets all of these go, then lets those stay that need not: of a gang, who would go last first.
 fn spare_others(
     pass: &mut Pass<'_>,
-    claim: &Claim<'_>,
+    claim: &Claim<'_, '_>,
     leaving: &[Spare<'_>],
     less: &More,
 ) -> Option<Decision> {

@@ -4,10 +4,12 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod backfill;
 mod correct;
 mod guides;
 mod jct;
 mod mig;
+mod openb;
 mod packing;
 mod reclaim;
 mod speed;

@@ -23,12 +23,16 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// A workload with its arrivals by seed.
-struct Case {
-    workload: Workload,
-    arrivals: Vec<(u64, Vec<usize>)>,
+pub(crate) struct Case {
+    pub(crate) workload: Workload,
+    pub(crate) arrivals: Vec<(u64, Vec<usize>)>,
 }
 
-fn case(cluster: &Arc<openb::Cluster>, name: &str, seeds: &[u64]) -> Result<Case, String> {
+pub(crate) fn case(
+    cluster: &Arc<openb::Cluster>,
+    name: &str,
+    seeds: &[u64],
+) -> Result<Case, String> {
     let list = traces::file(&format!("openb/openb_pod_list_{name}.csv"))?;
     let pods = openb::pods(&list, cluster).map_err(|error| error.to_string())?;
     let order = |seed: &u64| {
@@ -50,7 +54,7 @@ struct Moves {
 
 impl Case {
     /// Per cent given out, by seed.
-    fn percent(&self, rule: &Rule) -> Vec<f64> {
+    pub(crate) fn percent(&self, rule: &Rule) -> Vec<f64> {
         let replay = |(seed, order): &(u64, Vec<usize>)| {
             self.workload.percent(self.workload.replay(order, rule.clone(), *seed).milli)
         };

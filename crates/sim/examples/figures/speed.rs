@@ -6,11 +6,12 @@
 //! The pool and its jobs are made up, in proportions like those of the public list of pods: four
 //! in ten ask for a share, half for one card, some for several, some for none.
 
+use crate::{backfill, openb};
 use polder_engine::fleet::{Bits, Demand, DeviceSpec, Fleet, NodeIx, NodeSpec, Rule};
 use polder_engine::{Engine, Policy};
 use polder_model::{
-    Ask, Bytes, Decision, Event, LeaseEnd, LeaseId, LeaseSample, Micros, MilliCpu, NodeId, Outcome,
-    Permille, Quota, Tenant, TenantPath, Timestamp, UserName,
+    Ask, Bytes, Decision, Event, Inventory, LeaseEnd, LeaseId, LeaseSample, Micros, MilliCpu,
+    NodeId, Outcome, Permille, Quota, Tenant, TenantPath, Timestamp, UserName,
 };
 use polder_sim::figure::{Figure, Target};
 use polder_sim::random::Random;
@@ -38,6 +39,8 @@ pub(crate) fn run(quick: bool) -> Result<Vec<Figure>, String> {
     figures.extend(million(quick)?);
     figures.extend(small_jobs(quick)?);
     figures.extend(growth(quick)?);
+    figures.extend(openb::run(quick)?);
+    figures.extend(backfill::run(quick)?);
     figures.extend(instructions(quick)?);
     Ok(figures)
 }
@@ -61,6 +64,19 @@ fn case(name: &str, nodes: u32, jobs: u32) -> Result<(), String> {
             world.submit_mix(jobs)?;
             world.settle(None)?;
         }
+        "backfill" => {
+            let mut world = backfill::full(nodes)?;
+            for lease in world
+                .leases
+                .iter()
+                .copied()
+                .take(usize::try_from(jobs).unwrap_or(0))
+                .collect::<Vec<_>>()
+            {
+                world.end(lease)?;
+                world.settle(None)?;
+            }
+        }
         "cpu" => {
             let mut world = World::new(nodes, 0)?;
             world.submit_cpu(jobs)?;
@@ -73,7 +89,7 @@ fn case(name: &str, nodes: u32, jobs: u32) -> Result<(), String> {
 
 /// What one kind of job asks for.
 #[derive(Clone, Copy)]
-struct Kind {
+pub(crate) struct Kind {
     devices: u32,
     whole: bool,
     compute: u32,
@@ -82,7 +98,7 @@ struct Kind {
     host_gib: u64,
 }
 
-fn kinds() -> Vec<Kind> {
+pub(crate) fn kinds() -> Vec<Kind> {
     let mut random = Random::stream(SEED, "kinds");
     let mut draw = |below: u64| u32::try_from(random.below(below)).unwrap_or(0);
     let kind = |_| {
@@ -103,13 +119,13 @@ fn kinds() -> Vec<Kind> {
 }
 
 /// The number of the next job's kind: few kinds are asked for often, as in life.
-fn next_kind(random: &mut Random) -> usize {
+pub(crate) fn next_kind(random: &mut Random) -> usize {
     let (one, other) = (random.below(KINDS), random.below(KINDS));
     usize::try_from(one.min(other)).unwrap_or(0)
 }
 
 impl Kind {
-    fn ask(self, tenant: TenantPath, user: UserName) -> Ask {
+    pub(crate) fn ask(self, tenant: TenantPath, user: UserName) -> Ask {
         let mut ask = workload::ask_whole(tenant, user, self.devices);
         if self.devices == 0 {
             ask = workload::ask_share(ask, Permille(0), Bytes(0));
@@ -217,21 +233,25 @@ impl Kernel {
 }
 
 /// An engine and its clock.
-struct World {
-    engine: Engine,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
     at: Timestamp,
     random: Random,
-    grants: u64,
+    pub(crate) grants: u64,
     /// Leases in the order in which they were granted.
-    leases: Vec<LeaseId>,
+    pub(crate) leases: Vec<LeaseId>,
 }
 
 /// Times of single questions.
 #[derive(Default)]
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    fn quantile(&mut self, of_thousand: usize) -> f64 {
+    pub(crate) fn push(&mut self, took: Duration) {
+        self.0.push(took);
+    }
+
+    pub(crate) fn quantile(&mut self, of_thousand: usize) -> f64 {
         self.0.sort_unstable();
         let place = (self.0.len() * of_thousand / 1000).min(self.0.len().saturating_sub(1));
         self.0.get(place).map_or(0.0, Duration::as_secs_f64)
@@ -240,8 +260,13 @@ impl Times {
 
 impl World {
     fn new(nodes: u32, devices: u32) -> Result<Self, String> {
+        Self::with_policy(Policy::default(), nodes, devices)
+    }
+
+    /// Teams, and no node yet.
+    pub(crate) fn empty(policy: Policy) -> Result<Self, String> {
         let mut world = Self {
-            engine: Engine::new(Policy::default()),
+            engine: Engine::new(policy),
             at: Timestamp(1),
             random: Random::stream(SEED, "jobs"),
             grants: 0,
@@ -255,6 +280,11 @@ impl World {
             tenant.quota = quota;
             world.apply(&Event::TenantSet { tenant })?;
         }
+        Ok(world)
+    }
+
+    pub(crate) fn with_policy(policy: Policy, nodes: u32, devices: u32) -> Result<Self, String> {
+        let mut world = Self::empty(policy)?;
         let cards: Result<Vec<_>, _> = (0..devices)
             .map(|place| pool::device(&format!("gpu{place}"), "Card 80", Bytes(80 * GIB)))
             .collect();
@@ -263,18 +293,35 @@ impl World {
         let inventory = pool::node(cpu, Bytes(1024 * GIB), cards);
         for node in 0..nodes {
             let node: NodeId = format!("n{node:05}").parse().map_err(|e| format!("{e}"))?;
-            let inventory = inventory.clone();
-            world.apply(&Event::NodeReported { node, incarnation: 1, inventory })?;
+            world.join(node, inventory.clone())?;
         }
         Ok(world)
     }
 
-    fn apply(&mut self, event: &Event) -> Result<(), String> {
+    pub(crate) fn join(&mut self, node: NodeId, inventory: Inventory) -> Result<(), String> {
+        self.apply(&Event::NodeReported { node, incarnation: 1, inventory })
+    }
+
+    /// Submits a job and decides; a job that cannot start at once is cancelled.
+    pub(crate) fn place_or_cancel(&mut self, ask: Ask) -> Result<bool, String> {
+        let (job, before) = (self.engine.next_job_id(), self.grants);
+        self.submit(ask)?;
+        self.pass()?;
+        if self.grants > before {
+            return Ok(true);
+        }
+        let by = "ada".parse().map_err(|error| format!("{error}"))?;
+        self.apply(&Event::JobCancelled { job, by })?;
+        self.settle(None)?;
+        Ok(false)
+    }
+
+    pub(crate) fn apply(&mut self, event: &Event) -> Result<(), String> {
         self.at = Timestamp(self.at.0 + 1);
         self.engine.apply(self.at, event).map_err(|error| error.to_string())
     }
 
-    fn submit(&mut self, ask: Ask) -> Result<(), String> {
+    pub(crate) fn submit(&mut self, ask: Ask) -> Result<(), String> {
         let job = self.engine.next_job_id();
         let event = Event::JobSubmitted { job, ask, key: None };
         self.engine.admit(self.at, &event).map_err(|refusal| refusal.to_string())?;
@@ -321,7 +368,7 @@ impl World {
     }
 
     /// Plans once and applies what was decided; gives how long the plan took.
-    fn pass(&mut self) -> Result<(usize, bool, Duration), String> {
+    pub(crate) fn pass(&mut self) -> Result<(usize, bool, Duration), String> {
         let start = Watch::start();
         let (decisions, report) = self.engine.plan(self.at);
         let took = start.elapsed();
@@ -337,7 +384,7 @@ impl World {
     }
 
     /// Plans and applies until nothing is left to decide, or so many grants were made.
-    fn settle(&mut self, grants: Option<u64>) -> Result<(), String> {
+    pub(crate) fn settle(&mut self, grants: Option<u64>) -> Result<(), String> {
         while grants.is_none_or(|most| self.grants < most) {
             let (number, _, _) = self.pass()?;
             if number == 0 {
@@ -348,14 +395,14 @@ impl World {
     }
 
     /// Ends a lease, and the job with it.
-    fn end(&mut self, lease: LeaseId) -> Result<(), String> {
+    pub(crate) fn end(&mut self, lease: LeaseId) -> Result<(), String> {
         let outcome = Outcome::Succeeded;
         let end = LeaseEnd { outcome, ran: Micros(1), sample: LeaseSample::default() };
         self.apply(&Event::LeaseEnded { lease, end })
     }
 }
 
-fn tenant(team: u64) -> Result<TenantPath, String> {
+pub(crate) fn tenant(team: u64) -> Result<TenantPath, String> {
     format!("team{team:02}").parse().map_err(|error| format!("{error}"))
 }
 
@@ -389,7 +436,7 @@ fn million(quick: bool) -> Result<Vec<Figure>, String> {
         }
         loop {
             let (number, _, took) = world.pass()?;
-            times.0.push(took);
+            times.push(took);
             if number == 0 {
                 break;
             }

@@ -63,8 +63,8 @@ struct World<'t> {
     /// The key under which each job waits.
     keys: Vec<(i64, i64)>,
     /// What runs and is never preempted; and everything that runs.
-    firm_ends: Ends<Flat, usize>,
-    ends: Ends<Flat, usize>,
+    firm_ends: Ends<u32, usize>,
+    ends: Ends<u32, usize>,
     firm_used: u32,
     used: u32,
     /// When what runs really ends.
@@ -260,7 +260,7 @@ impl<'t> World<'t> {
     }
 
     /// What starts now, if so much is used.
-    fn plan(&self, used: u32, ends: &Ends<Flat, usize>, waiting: &Waiting) -> Vec<usize> {
+    fn plan(&self, used: u32, ends: &Ends<u32, usize>, waiting: &Waiting) -> Vec<usize> {
         let mut free = Flat::new(self.trace.processors);
         free.take(&used);
         let smallest = waiting.by_size.first_key_value().map(|(size, _)| i64::from(*size));
