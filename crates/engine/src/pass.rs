@@ -193,7 +193,7 @@ impl<'a> Pass<'a> {
             let (room, _) = quota::room(self.facts, self.index, &self.more, whose, sum);
             let nodes =
                 |one: &Reservation| claim.spots.iter().any(|spot| one.nodes.contains(&spot.node));
-            let is_open = !sieve::closing(self.facts, &job.ask, self.at).any(|one| nodes(one));
+            let is_open = !sieve::closing(self.facts, &job.ask, self.at).any(nodes);
             let starts = room > 0 && is_open && promise::is_free(self.index, job);
             self.more.add(whose.0, whose.1, if starts { sum } else { promise::held(job) });
             if starts {

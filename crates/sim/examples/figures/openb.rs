@@ -69,7 +69,7 @@ fn through_engine(
     seed: u64,
     rule: PlaceRule,
 ) -> Result<(f64, i64), String> {
-    let policy = Policy { place: Placement { rule }, ..Policy::default() };
+    let policy = Policy { place: Placement { rule, suit: false }, ..Policy::default() };
     let mut world = World::empty(policy)?;
     let models = &case.workload.cluster.models;
     let mut nodes: Vec<_> = case.workload.cluster.nodes.iter().collect();

@@ -271,7 +271,8 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         PlaceRule::Fragmentation,
         PlaceRule::Layered,
     ];
-    policy.place = Placement { rule: pick(random, &rules).unwrap_or_default() };
+    let rule = pick(random, &rules).unwrap_or_default();
+    policy.place = Placement { rule, suit: one_in(random, 2) };
     let believes = [Believe::Limit, Believe::Estimate, Believe::Predicted];
     policy.backfill = Backfill {
         reserved: pick(random, &[0, 0, 1, 8]).unwrap_or(0),
@@ -281,6 +282,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         priority: one_in(random, 2),
         quota: one_in(random, 2),
         spot: one_in(random, 2),
+        order: one_in(random, 3),
         runtime_min: Micros(random.below(2) * 30_000_000),
         moves_max: between(random, 0, 2),
     };
