@@ -18,7 +18,7 @@ proptest! {
 #[test]
 fn a_storm_brings_everything_and_repeats_itself() {
     let run = || {
-        let mut storm = Storm::new(7, 500);
+        let mut storm = Storm::new(7, 250);
         storm.run(5_000).unwrap();
         storm.told().clone()
     };
@@ -37,6 +37,8 @@ fn a_storm_brings_everything_and_repeats_itself() {
         "decided: stop",
         "decided: retry",
         "decided: preempt",
+        "decided: grow",
+        "decided: shrink",
         "decided: finish",
     ];
     let missing: Vec<&str> =

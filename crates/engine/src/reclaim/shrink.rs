@@ -207,7 +207,12 @@ fn take(pass: &mut Pass<'_>, less: &mut More, spare: &Spare<'_>) {
 }
 
 /// Whether a job would fit without these. Leaves the trial as it was.
-fn is_enough(pass: &mut Pass<'_>, claim: &Claim<'_, '_>, spares: &[Spare<'_>], less: &More) -> bool {
+fn is_enough(
+    pass: &mut Pass<'_>,
+    claim: &Claim<'_, '_>,
+    spares: &[Spare<'_>],
+    less: &More,
+) -> bool {
     let (mark, mut less) = (pass.space.suppose(), less.clone());
     spares.iter().for_each(|spare| give(pass, &mut less, spare));
     let fits = fits(pass, claim, &less).is_some();

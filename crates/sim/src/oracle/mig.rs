@@ -68,7 +68,7 @@ fn ask(compute: u32, memory: u64, gang: u32) -> Result<Ask, String> {
     let ask = ask_whole("lab".parse().map_err(text)?, "ada".parse().map_err(text)?, 1);
     let mut ask = ask_share(ask, Permille(compute), Bytes(memory));
     ask.devices.mechanism = Some(Mechanism::Mig);
-    ask.gang = Gang { min: gang, max: gang };
+    ask.gang = Gang { min: gang, max: gang, ..Gang::default() };
     Ok(ask)
 }
 

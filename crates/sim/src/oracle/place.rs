@@ -45,7 +45,7 @@ impl Task {
             ask = ask_share(ask, Permille(tenths * 100), Bytes(gib * GIB));
         }
         ask.host.cpu = (self.cpus > 0).then_some(MilliCpu(self.cpus * 1000));
-        ask.gang = Gang { min: gang, max: gang };
+        ask.gang = Gang { min: gang, max: gang, ..Gang::default() };
         Ok(ask)
     }
 

@@ -5,10 +5,10 @@ use crate::random::Random;
 use crate::workload::{ask_share, ask_whole};
 use polder_engine::Policy;
 use polder_model::{
-    Ask, Backfill, Believe, BlendTerm, Bytes, ClassPool, Device, Gang, Inventory, Isolation,
-    Market, Mechanism, Micros, MilliCpu, NodeId, Order, Outcome, Permille, PlaceRule, Placement,
-    Quota, Reclaim, Reservation, Share, Tenant, TenantPath, Term, TimeRule, Timestamp, UserName,
-    Wish, WorkClass,
+    Ask, Backfill, Believe, BlendTerm, Bytes, ClassPool, Device, Elastic, Gang, GangKind,
+    Inventory, Isolation, Market, Mechanism, Micros, MilliCpu, NodeId, Order, Outcome, Permille,
+    PlaceRule, Placement, Quota, Reclaim, Reservation, Share, Tenant, TenantPath, Term, TimeRule,
+    Timestamp, UserName, Wish, WorkClass,
 };
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -34,6 +34,12 @@ pub(super) fn node(number: u64) -> NodeId {
 pub(super) fn pick<T: Clone>(random: &mut Random, list: &[T]) -> Option<T> {
     let bound = u64::try_from(list.len()).unwrap_or(u64::MAX);
     list.get(usize::try_from(random.below(bound)).unwrap_or(0)).cloned()
+}
+
+/// Fewest and most of a gang.
+pub(super) fn span(random: &mut Random) -> (u32, u32) {
+    let min = between(random, 1, 4);
+    (min, min + between(random, 0, 2))
 }
 
 fn one_in(random: &mut Random, number: u64) -> bool {
@@ -80,8 +86,10 @@ pub(super) fn ask(random: &mut Random, at: Timestamp) -> Ask {
         }
     }
     if one_in(random, 4) {
-        let min = between(random, 1, 4);
-        ask.gang = Gang { min, max: min + between(random, 0, 2) };
+        let (min, max) = span(random);
+        let kinds = [GangKind::Rigid, GangKind::Elastic, GangKind::Service];
+        let kind = pick(random, &kinds).unwrap_or_default();
+        ask.gang = Gang { min, max, kind };
     }
     if one_in(random, 6) {
         ask.devices.models =
@@ -285,6 +293,11 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         order: one_in(random, 3),
         runtime_min: Micros(random.below(2) * 30_000_000),
         moves_max: between(random, 0, 2),
+    };
+    policy.elastic = Elastic {
+        grow: !one_in(random, 4),
+        shrink: !one_in(random, 4),
+        pause: Micros(random.below(2) * 30_000_000),
     };
     if one_in(random, 4) {
         for (class, partition) in [(WorkClass::Training, "train"), (WorkClass::Inference, "serve")]

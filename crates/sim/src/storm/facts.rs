@@ -20,9 +20,14 @@ impl Storm {
         self.apply(event)
     }
 
+    /// Somebody ends a job, or changes how many replicas it has, if it is a service.
     pub(super) fn cancel(&mut self) -> Step {
         let Some(job) = self.any_job() else { return Ok(()) };
         let by = draw::user(&mut self.random);
+        if self.random.below(3) == 0 {
+            let (min, max) = draw::span(&mut self.random);
+            return self.try_apply(&Event::JobScaled { job, min, max, by }).map(drop);
+        }
         self.try_apply(&Event::JobCancelled { job, by }).map(drop)
     }
 
