@@ -48,6 +48,8 @@ pub struct JobView<'a> {
     pub started_at: Option<Timestamp>,
     /// Leases of this try, by rank, the ended ones too.
     pub leases: &'a [LeaseId],
+    /// Those of them, or beside them, that leave while the others go on.
+    pub leaving: Vec<LeaseId>,
 }
 
 /// A node as last reported.
@@ -204,6 +206,7 @@ fn view(id: JobId, facts: &JobFacts) -> JobView<'_> {
         submitted_at: facts.submitted_at,
         started_at: hold.and_then(|hold| hold.started_at),
         leases: hold.map_or(&[], |hold: &Hold| &hold.leases),
+        leaving: hold.map_or_else(Vec::new, |hold| hold.leaving.keys().copied().collect()),
     }
 }
 
@@ -219,7 +222,11 @@ impl JobView<'_> {
             submitted_at: self.submitted_at,
             started_at: self.started_at,
             finished_at: None,
-            leases: self.leases.to_vec(),
+            leases: {
+                let beside = |lease: &&LeaseId| !self.leases.contains(lease);
+                let beside = self.leaving.iter().filter(beside);
+                self.leases.iter().chain(beside).copied().collect()
+            },
         }
     }
 }

@@ -45,7 +45,8 @@ A job file is TOML or YAML with these keys, all optional; flags win over it:
 
 The job starts in your working directory with your environment (POLDER_TOKEN excepted), unless
 --directory, --env or the file say otherwise. Each of several tasks finds RANK, WORLD_SIZE,
-LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment.";
+LOCAL_RANK, MASTER_ADDR and MASTER_PORT in its environment. With --elastic their number may change
+while they run, with --service each is a replica by itself.";
 
 /// Flags of `polder submit`.
 #[derive(Debug, Args)]

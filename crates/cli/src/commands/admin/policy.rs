@@ -39,6 +39,10 @@ A policy file is TOML; every key may be left out:
   order = true                    # who is behind in the order yields to who is before
   runtime_min = \"5m\"
   moves_max = 2
+  [elastic]                       # of gangs with --elastic and services
+  grow = true
+  shrink = true                   # members beyond the fewest make room for who waits
+  pause = \"30s\"                  # how long a size is kept before it grows
   [classes.training]
   partition = \"train\"
   borrow = true";
