@@ -2,7 +2,7 @@
 
 use crate::world::{With, World, ask, device, gib};
 use polder_engine::PASS_GRANTS_MAX;
-use polder_model::{Outcome, Quota};
+use polder_model::{Backfill, Event, Outcome, Policy, Quota};
 
 /// A pool whose promises are not checked after every event, for large numbers.
 fn large(nodes: u32, devices: u32) -> World {
@@ -98,4 +98,34 @@ fn a_queue_drains_in_order() {
         assert_eq!(world.state(job), "succeeded");
     }
     assert_eq!(world.engine.check(), []);
+}
+
+#[test]
+fn looking_ahead_does_not_cost_more_in_a_larger_pool() {
+    let steps = |nodes: u32| {
+        let mut world = large(nodes, 2);
+        let jobs: Vec<_> = (0..u64::from(nodes) * 2)
+            .map(|number| world.submit(ask().whole().time_limit(1000 + number)))
+            .collect();
+        world.run();
+        let backfill = Backfill { reserved: 1, ..Backfill::default() };
+        let policy = Policy { backfill, ..Policy::default() };
+        world.apply(Event::PolicySet { policy: Box::new(policy) });
+        world.submit(ask().whole().gang(2, 2).time_limit(500));
+        for _ in 0..6 {
+            world.submit(ask().whole().time_limit(90));
+        }
+        world.settle();
+        // What looks at every node for the first time has done so; now a device is free again.
+        let mut steps = 0;
+        for job in jobs.iter().take(2) {
+            let lease = world.leases(*job)[0].id;
+            world.end_lease(lease, Outcome::Succeeded);
+            steps = world.engine.plan(world.now()).1.steps;
+            world.settle();
+        }
+        steps
+    };
+    let (small, large) = (steps(8), steps(400));
+    assert!(large <= 2 * small && large < 200, "{small} steps, then {large}");
 }
