@@ -19,6 +19,9 @@ use polder_model::{
 
 /// What one point of priority, or one device of width, counts in a blend.
 const HOUR: i64 = 3_600_000_000;
+/// Jobs that came within the same stretch of this length, in microseconds, came at once: a burst that
+/// one script submits is not run through in the order of its lines.
+const LOT_MICROS: i64 = 60_000_000;
 /// What a run time is taken for when nobody said anything of it.
 const RUN_UNKNOWN: Micros = Micros::from_secs(86_400);
 
@@ -47,7 +50,7 @@ pub(crate) fn rank(policy: &Policy, id: JobId, job: &JobFacts, now: Timestamp) -
     if turn::held(order).is_some()
         && let Some([arrived, lot, ..]) = terms.get_mut(order.by.len()..)
     {
-        (*arrived, *lot) = (arrival(job), turn::lot(id));
+        (*arrived, *lot) = (arrival(job) / LOT_MICROS, turn::lot(id));
     }
     Rank { patient: true, terms, job: id }
 }

@@ -18,6 +18,7 @@ mod places;
 mod properties;
 mod rules;
 mod scale;
+mod shares;
 mod together;
 mod turns;
 mod what_if;
