@@ -1,8 +1,10 @@
 //! Completion times on the Muri traces under the published model: published rules reproduced, and
 //! Polder's order without anything told of the future.
 
+use polder_model::Term;
 use polder_sim::figure::{Figure, Target};
 use polder_sim::jct::baseline::{Shortest, Tiresias};
+use polder_sim::jct::engine;
 use polder_sim::jct::polder::Polder;
 use polder_sim::jct::replay::{self, Outcome, Rule};
 use polder_sim::jct::trace;
@@ -123,6 +125,24 @@ fn trace(published: &Published) -> Result<Vec<Figure>, String> {
         themis(2, TAIL_AT_MOST),
         against("Polder against our SRSF", 0, polder, srsf),
     ]);
+    let policies = [
+        ("the index", engine::policy(Term::Gittins)),
+        ("the index, EASY on predictions", engine::beside(engine::policy(Term::Gittins))),
+        ("least service", engine::policy(Term::LeastService)),
+    ];
+    for (name, policy) in policies {
+        eprintln!("jct: trace {}, the engine by {name}", published.trace);
+        let outcome = engine::run(&jobs, policy).map_err(|error| error.to_string())?;
+        let (ours, rule) = (times(&outcome), format!("the whole engine by {name}"));
+        let rule = format!("{rule}, against our Tiresias");
+        let mean = if name.contains("EASY") {
+            at_most(&rule, 0, ours, tiresias, OF_TIRESIAS_AT_MOST)
+        } else {
+            against(&rule, 0, ours, tiresias)
+        };
+        figures.push(mean);
+        figures.extend([1, 2].map(|what| against(&rule, what, ours, tiresias)));
+    }
     let rule = "Polder sharing against Muri-L";
     figures.push(at_most(rule, 0, sharing, published.muri_l, 1.0));
     figures.extend([1, 2].map(|what| against(rule, what, sharing, published.muri_l)));

@@ -2,6 +2,7 @@
 //! baselines, and Polder's order for jobs whose length nobody knows.
 
 pub mod baseline;
+pub mod engine;
 pub mod polder;
 pub mod published;
 pub mod replay;

@@ -14,6 +14,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 /// After the moment at which an index changes, so that rounding cannot make it the moment before.
 const AFTER: f64 = 0.001;
 
+/// Where devices are shared, the rule wakes itself no sooner than this after an event, in seconds:
+/// every event costs all jobs that run together the starts of all of them.
+pub const SHARED_REST: f64 = 14_400.0;
+
 /// The rule: the engine's index, a running job holding its place, and whatever fits beside.
 #[derive(Debug, Clone)]
 pub struct Polder {
@@ -107,6 +111,12 @@ impl Polder {
         (number, now)
     }
 
+    /// What part of its index counts for a job that runs. Who shares need not hold a place: others
+    /// join.
+    fn hold(&self) -> u64 {
+        if self.shares { 1 } else { SERVICE_HOLD }
+    }
+
     fn number(&mut self, job: &Seen) -> usize {
         let class = self.class(job);
         // Jobs of one epoch are one class, whatever their second.
@@ -157,7 +167,7 @@ impl Polder {
             for &(_, at) in group {
                 let ((number, attained), job) = (met[at], live[at].seen);
                 let next = ServiceHistory::next_change(attained);
-                if next < u64::MAX && self.index(number, next) / SERVICE_HOLD > waits {
+                if next < u64::MAX && self.index(number, next) / self.hold() > waits {
                     let left = (next - attained) as f64 / 1e6 / f64::from(job.devices);
                     let shared = lost + left * common / published::alone(job);
                     let left = if self.shares { shared } else { left };
@@ -184,7 +194,7 @@ impl Rule for Polder {
         self.decisions += 1;
         let line = live.iter().zip(&met).enumerate().map(|(at, (job, &(number, attained)))| {
             let index = self.index(number, attained);
-            let held = if job.running { index / SERVICE_HOLD } else { index };
+            let held = if job.running { index / self.hold() } else { index };
             let submitted = num::count(job.seen.submitted * 1e6);
             Reverse((held, submitted, lot(job.seen.id), at))
         });
@@ -192,6 +202,9 @@ impl Rule for Polder {
         let line = std::iter::from_fn(|| line.pop()).map(|Reverse((index, _, _, at))| (index, at));
         let (groups, waiting) = self.sharing.groups(live, line);
         self.wake = waiting.and_then(|(index, _)| self.next_wake(now, index, &groups, live, &met));
+        if self.shares {
+            self.wake = self.wake.map(|wake| wake.max(now + SHARED_REST));
+        }
         let indexed = |group: &Vec<InLine>| group.iter().map(|&(_, at)| live[at].index).collect();
         groups.iter().map(indexed).collect()
     }

@@ -1,9 +1,10 @@
 //! Who shares devices with whom, under the published interleaving model.
 //!
-//! A job alone is worth the inverse of its index for each device it holds: ends for device time.
-//! Jobs that share are worth as much less as each is slowed by the others. Groups start as the jobs
-//! that the order lets run alone; then whoever waits joins where the sum grows most, as long as it
-//! grows.
+//! A group is worth the work that it does for time, in that of a job alone. Groups start as the jobs
+//! that the order lets run alone; whoever comes after joins where that grows most, as long as it
+//! grows. Then members change places: two groups of one width exchange members, or one gives one to
+//! the other, wherever both together become faster by it. Who runs is for the order to say, and stays
+//! as it said; with whom is all that changes.
 
 use super::published::{self, DEVICES, SHARERS_MAX};
 use super::replay::Live;
@@ -11,7 +12,7 @@ use super::trace::Seen;
 use std::collections::BTreeMap;
 
 /// So many of those that wait are tried for a place in a group.
-pub const WAITING_TRIED_MAX: usize = 96;
+pub const WAITING_TRIED_MAX: usize = 384;
 
 /// A job joins a group although devices are free, when the group gains at least so much speed.
 pub const EAGER: f64 = 0.4;
@@ -36,8 +37,28 @@ struct Party {
     members: Vec<InLine>,
     profiles: [u16; SHARERS_MAX],
     devices: u32,
+    /// Seconds that one iteration of each of them alone would take, all together.
+    alone: f64,
     /// Work done for time, in that of one job alone.
     speed: f64,
+}
+
+impl Party {
+    /// Takes the member at a place out, if there is one.
+    fn take(&mut self, place: usize) -> Option<(InLine, u16)> {
+        let profile = self.profiles[place];
+        let member = (place < self.members.len()).then(|| self.members.remove(place))?;
+        self.profiles[place..].rotate_left(1);
+        self.profiles[SHARERS_MAX - 1] = 0;
+        Some((member, profile))
+    }
+
+    fn put(&mut self, member: Option<(InLine, u16)>) {
+        if let Some((member, profile)) = member {
+            self.profiles[self.members.len()] = profile;
+            self.members.push(member);
+        }
+    }
 }
 
 impl Sharing {
@@ -69,7 +90,8 @@ impl Sharing {
             } else if devices <= free {
                 free -= devices;
                 let profiles = [self.profile(live[at].seen), 0, 0, 0];
-                parties.push(Party { members: vec![job], profiles, devices, speed: 1.0 });
+                let alone = published::alone(live[at].seen);
+                parties.push(Party { members: vec![job], profiles, devices, alone, speed: 1.0 });
             } else if waiting.len() < tried_max {
                 waiting.push(job);
             }
@@ -81,6 +103,7 @@ impl Sharing {
         if self.is_on {
             let left = waiting.into_iter().filter(|&job| !self.join(job, live, &mut parties, 0.0));
             first = left.collect::<Vec<_>>().first().copied();
+            self.exchange(live, &mut parties);
         }
         (parties.into_iter().map(|party| party.members).collect(), first)
     }
@@ -98,9 +121,7 @@ impl Sharing {
             let mut sharers = party.profiles;
             sharers[size] = profile;
             let common = self.together(sharers);
-            let members = party.members.iter().chain([&job]);
-            let speed = members.map(|&(_, at)| published::alone(live[at].seen)).sum::<f64>();
-            let gain = speed / common - party.speed;
+            let gain = (party.alone + published::alone(seen)) / common - party.speed;
             if gain > best.map_or(least, |(gain, ..)| gain) {
                 best = Some((gain, number, sharers));
             }
@@ -108,9 +129,73 @@ impl Sharing {
         if let Some((gain, number, sharers)) = best {
             let party = &mut parties[number];
             party.members.push(job);
+            party.alone += published::alone(seen);
             (party.profiles, party.speed) = (sharers, party.speed + gain);
         }
         best.is_some()
+    }
+
+    /// Lets parties of one width exchange members, or one give one to the other, where both
+    /// together become faster: once through all pairs.
+    fn exchange(&mut self, live: &[Live<'_>], parties: &mut [Party]) {
+        for second in 1..parties.len() {
+            let (before, rest) = parties.split_at_mut(second);
+            let Some(other) = rest.first_mut() else { return };
+            for party in before.iter_mut() {
+                for place in 0..SHARERS_MAX {
+                    for other_place in 0..SHARERS_MAX {
+                        if party.devices == other.devices {
+                            self.exchange_one(live, (party, place), (other, other_place));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts the member at one place among the other's and the other way round, if that is faster;
+    /// the place after the last is nobody's.
+    fn exchange_one(
+        &mut self,
+        live: &[Live<'_>],
+        (one, place): (&mut Party, usize),
+        (other, other_place): (&mut Party, usize),
+    ) {
+        let sizes = (one.members.len(), other.members.len());
+        let gives = |place: usize, size: usize| (place <= size).then(|| usize::from(place < size));
+        let (Some(out), Some(back)) = (gives(place, sizes.0), gives(other_place, sizes.1)) else {
+            return;
+        };
+        let after = (sizes.0 - out + back, sizes.1 - back + out);
+        let fits = |size: usize| (1..=SHARERS_MAX).contains(&size);
+        let alike = one.profiles.get(place) == other.profiles.get(other_place);
+        if (out + back == 0) || alike || !fits(after.0) || !fits(after.1) {
+            return;
+        }
+        let alone = |party: &Party, place: usize| {
+            party.members.get(place).map_or(0.0, |&(_, at)| published::alone(live[at].seen))
+        };
+        let moved = alone(other, other_place) - alone(one, place);
+        let swapped = |party: &Party, place: usize, with: u16| {
+            let mut profiles = party.profiles;
+            profiles[place] = with;
+            profiles
+        };
+        let ours = swapped(one, place, other.profiles[other_place]);
+        let theirs = swapped(other, other_place, one.profiles[place]);
+        let speeds = (
+            (one.alone + moved) / self.together(ours),
+            (other.alone - moved) / self.together(theirs),
+        );
+        // Less than this is rounding.
+        if speeds.0 + speeds.1 > (one.speed + other.speed) * (1.0 + 1e-9) {
+            let taken = one.take(place);
+            let given = other.take(other_place);
+            (one.alone, other.alone) = (one.alone + moved, other.alone - moved);
+            (one.speed, other.speed) = speeds;
+            one.put(given);
+            other.put(taken);
+        }
     }
 
     fn together(&mut self, mut sharers: [u16; SHARERS_MAX]) -> f64 {

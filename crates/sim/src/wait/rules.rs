@@ -43,6 +43,7 @@ impl Rules {
             Self::new("time of day, predicted", predicted, Hybrid, None, 1),
             Self::new("shortest predicted first", predicted, Shortest, None, 1),
             Self::new("smallest predicted first", predicted, Smallest, None, 1),
+            Self::new("shortest first, users' estimates", Estimate, Shortest, None, 1),
             Self::new("mark: EASY, true run times", Truth, Arrival, None, 1),
             Self::new("mark: shortest first, true run times", Truth, Shortest, None, 1),
         ]
