@@ -123,7 +123,16 @@ fn ends_what_was_told(engine: &mut Engine, at: Timestamp) {
 fn is_granted(engine: &Engine, at: Timestamp, id: JobId) -> bool {
     let grants =
         |decision: &Decision| matches!(decision, Decision::Grant { job, .. } if *job == id);
-    engine.plan(at).0.iter().any(grants)
+    let (decisions, _) = engine.plan(at);
+    // A plan ends where somebody is tried again: who stands in line then is another question.
+    if !decisions.iter().any(|decision| matches!(decision, Decision::Retry { .. })) {
+        return decisions.iter().any(grants);
+    }
+    let mut copy = engine.clone();
+    for decision in decisions {
+        copy.apply(at, &Event::Decided { decision }).unwrap();
+    }
+    is_granted(&copy, at, id)
 }
 
 fn nobody_is_spared(engine: &Engine, at: Timestamp, decision: &Decision, id: JobId) {
