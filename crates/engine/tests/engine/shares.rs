@@ -114,7 +114,9 @@ proptest! {
         let mut world = pool(devices, &tenants, Reclaim::default());
         let pool = devices as u64 * 10;
         for _ in 0..pool {
-            teams.iter().for_each(|team| drop(world.submit(piece(team))));
+            for team in &teams {
+                world.submit(piece(team));
+            }
         }
         world.settle();
         let expect = filled(&tenants, &teams, pool);
@@ -194,12 +196,16 @@ proptest! {
             ask
         };
         // One tenant takes all of the pool before anybody else comes.
-        (0..24).for_each(|_| drop(world.submit(preemptible(names[first]))));
+        for _ in 0..24 {
+            world.submit(preemptible(names[first]));
+        }
         world.run();
         prop_assert_eq!(pieces(&world, names[first]), 20);
         let others = [names[(first + 1) % 3], names[(first + 2) % 3]];
         for _ in 0..24 {
-            others.iter().for_each(|other| drop(world.submit(preemptible(other))));
+            for other in others {
+                world.submit(preemptible(other));
+            }
         }
         for _ in 0..100 {
             world.run();
