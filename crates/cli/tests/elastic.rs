@@ -33,7 +33,7 @@ fn tasks(pool: &Pool, job: &str) -> Vec<u64> {
 
 /// What a task said of itself.
 fn said(folder: &Path, (task, lease): (u64, u64)) -> Vec<String> {
-    let file = folder.join(format!("{task}-{lease}"));
+    let file = folder.join(format!("{task}-L{lease}"));
     let text =
         soon("a task speaks", || fs::read_to_string(&file).ok().filter(|t| t.ends_with('\n')));
     text.split_whitespace().map(str::to_owned).collect()
