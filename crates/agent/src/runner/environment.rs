@@ -15,6 +15,15 @@ pub(crate) const LEASE_DIR_VARIABLE: &str = "POLDER_LEASE_DIR";
 /// Variables with which a loader of OpenCL would find drivers other than Polder's.
 const LOADER_VARIABLES: [&str; 2] = ["OCL_ICD_FILENAMES", "OPENCL_VENDOR_PATH"];
 
+/// What hides every device from the vendors' own runtimes: an empty list, and for HIP, which takes
+/// an empty one for none given, a number that no device has.
+const NO_DEVICES: [(&str, &str); 4] = [
+    ("CUDA_VISIBLE_DEVICES", ""),
+    ("NVIDIA_VISIBLE_DEVICES", ""),
+    ("ROCR_VISIBLE_DEVICES", ""),
+    ("HIP_VISIBLE_DEVICES", "-1"),
+];
+
 /// Whether the lease shares a device, so that its programs are held by Polder's driver.
 pub(crate) fn shares(plan: &Plan) -> bool {
     plan.order.lease.slices.iter().any(|slice| slice.mechanism == Mechanism::TimeSlice)
@@ -29,6 +38,17 @@ pub(crate) fn shares_opencl(plan: &Plan) -> bool {
 /// Whether Polder's driver stands in for the vendors' in the lease's programs.
 pub(crate) fn intercepts_opencl(plan: &Plan) -> bool {
     plan.driver.is_some() && shares_opencl(plan)
+}
+
+/// Whether the lease has no device, so that its programs must find none.
+pub(crate) fn has_no_device(plan: &Plan) -> bool {
+    plan.order.lease.slices.is_empty()
+}
+
+/// Whether the vendors' OpenCL drivers are hidden from the lease's programs: Polder's stands in for
+/// them, or there is no device to be found.
+pub(crate) fn hides_opencl(plan: &Plan) -> bool {
+    intercepts_opencl(plan) || has_no_device(plan)
 }
 
 /// The whole environment of the task. `master` is rank 0's `address:port`; a gang of one meets on
@@ -68,7 +88,10 @@ pub(crate) fn environment(
     } else {
         all.remove("POLDER_SOCKET");
     }
-    if intercepts_opencl(plan) {
+    if has_no_device(plan) {
+        all.extend(NO_DEVICES.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    if hides_opencl(plan) {
         LOADER_VARIABLES.iter().for_each(|name| drop(all.remove(*name)));
         all.insert("OCL_ICD_VENDORS".into(), dir.join(ICD_FOLDER).display().to_string());
     }
@@ -134,6 +157,23 @@ mod tests {
         check(give("OCL_ICD_FILENAMES"), "OCL_ICD_FILENAMES", None);
         check(give("POLDER_LEASE"), "POLDER_LEASE", Some("L7"));
         check(give("OTHER"), "OTHER", Some("mine"));
+    }
+
+    #[test]
+    fn a_job_without_devices_finds_none_whatever_the_user_set() {
+        let none = |plan: &mut Plan| {
+            plan.order.lease.slices.clear();
+            plan.addresses.clear();
+            for name in ["OCL_ICD_VENDORS", "OCL_ICD_FILENAMES", "CUDA_VISIBLE_DEVICES"] {
+                plan.order.work.environment.insert(name.into(), "mine".into());
+            }
+        };
+        check(none, "OCL_ICD_VENDORS", Some("/s/L7/icd"));
+        check(none, "OCL_ICD_FILENAMES", None);
+        check(none, "POLDER_SOCKET", None);
+        for (name, value) in NO_DEVICES {
+            check(none, name, Some(value));
+        }
     }
 
     #[test]

@@ -16,7 +16,9 @@ mod processes;
 
 pub(crate) use account::Account;
 pub(crate) use cgroup::Cgroup;
-pub(crate) use environment::{LEASE_DIR_VARIABLE, environment, intercepts_opencl, shares_opencl};
+pub(crate) use environment::{
+    LEASE_DIR_VARIABLE, environment, has_no_device, hides_opencl, intercepts_opencl, shares_opencl,
+};
 pub(crate) use fork::{Forked, fork};
 pub(crate) use launch::{Launch, TaskStdio, WORDS_BYTES_MAX, launch, output_pipe};
 pub(crate) use mounts::Namespace;

@@ -1,4 +1,4 @@
-//! A mount namespace of the task's own, in which Polder's ICD is the only one.
+//! A mount namespace of the task's own, in which Polder's ICD is the only one, or none is there.
 //!
 //! The mount lives and dies with the namespace: when the task's last process is gone the kernel
 //! has undone it, whoever else is dead by then.

@@ -11,7 +11,10 @@ use super::signals::Signals;
 use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
-use crate::runner::{Account, Cgroup, Namespace, Probe, intercepts_opencl, probe, shares_opencl};
+use crate::runner::{
+    Account, Cgroup, Namespace, Probe, has_no_device, hides_opencl, intercepts_opencl, probe,
+    shares_opencl,
+};
 use polder_ledger::attach::Route;
 use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Stdio};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -109,11 +112,13 @@ fn judge(
         );
     }
     let (namespace, isolation) = match &found.namespace {
-        _ if !intercepts_opencl(plan) => (None, Isolation::None),
+        _ if !hides_opencl(plan) => (None, Isolation::None),
         Ok(namespace) => (Some(*namespace), Isolation::Soft),
         Err(why) => {
+            let happens =
+                if has_no_device(plan) { "finds the devices of" } else { "is not held on" };
             notes.push(format!(
-                "a program that clears OCL_ICD_VENDORS is not held on this node: {why}: run the \
+                "a program that clears OCL_ICD_VENDORS {happens} this node: {why}: run the \
                  agent as root, or permit user namespaces"
             ));
             (None, Isolation::None)
@@ -177,7 +182,7 @@ fn make_icd_folder(dir: &Path, plan: &Plan) -> io::Result<std::path::PathBuf> {
         other => other?,
     }
     std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755))?;
-    if let Some(driver) = &plan.driver {
+    if let Some(driver) = plan.driver.as_ref().filter(|_| intercepts_opencl(plan)) {
         let file = folder.join("polder.icd");
         std::fs::write(&file, format!("{}\n", driver.display()))?;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644))?;

@@ -73,6 +73,27 @@ fn clearing_the_environment_changes_no_icd_where_mounts_are_permitted() {
 }
 
 #[test]
+fn a_job_without_devices_finds_no_driver_of_any() {
+    let text = "for name in CUDA NVIDIA ROCR; do printenv ${name}_VISIBLE_DEVICES; done; \
+                ls -A \"$OCL_ICD_VENDORS\"; env -i /bin/ls -A /etc/OpenCL/vendors; echo end";
+    let mut plan = intercepted(text);
+    plan.order.lease.slices.clear();
+    plan.addresses.clear();
+    let lease = Lease::prepared(&plan);
+    let state = lease.state();
+    let polder_agent::shim::ShimPhase::Prepared { isolation, .. } = state.phase else {
+        panic!("{state:?}");
+    };
+    lease.client().start(None, false, None).unwrap();
+    assert_eq!(lease.end().outcome, Outcome::Succeeded);
+    if isolation == Isolation::None {
+        assert!(state.notes.iter().any(|note| note.contains("finds the devices")), "{state:?}");
+        return skip(&state.notes.join("; "));
+    }
+    assert_eq!((isolation, lease.output().as_str()), (Isolation::Soft, "\n\n\nend\n"));
+}
+
+#[test]
 fn a_mount_stays_the_tasks_own_where_mounts_are_shared() {
     if !is_root() {
         return skip("only root may make a mount namespace with shared mounts");
