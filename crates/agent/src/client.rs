@@ -1,13 +1,14 @@
 //! The client's side of a job that runs on its caller's own descriptors (`polder run`).
 //!
-//! An [`Attachment`] lends three descriptors to the agent until the job's turn comes. From then on
+//! An [`Attachment`] lends descriptors to the agent until the job's turn comes. From then on
 //! a [`Following`] speaks with the task's shim alone, and so survives the death of the agent and
 //! the server.
 
 use crate::clients::{Answer, Request};
+use crate::inherited::Inherited;
 use crate::paths::StatePaths;
 use crate::shim::wire;
-use crate::shim::{ShimClient, ShimError, ShimPhase, read_status};
+use crate::shim::{PACKET_FDS_MAX, ShimClient, ShimError, ShimPhase, read_status};
 use crate::watched::Watched;
 use polder_model::{JobId, LeaseId, Outcome};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -64,20 +65,27 @@ pub enum ClientError {
     },
 }
 
-/// Three descriptors lent to the agent, for one job.
+/// Descriptors lent to the agent, for one job.
 #[derive(Debug)]
 pub struct Attachment {
     agent: PathBuf,
     job: JobId,
+    lent: Lent,
+    socket: UnixStream,
+}
+
+/// What the job runs on.
+#[derive(Debug)]
+struct Lent {
     terminal: bool,
     stdio: [OwnedFd; 3],
-    socket: UnixStream,
+    inherited: Inherited,
 }
 
 impl Attachment {
     /// Hands input, output and error to the agent that works in `state`, for `job` to run on.
-    /// `terminal` says that input is a terminal that the task is to control. Call it within a
-    /// Tokio runtime.
+    /// `terminal` says that input is a terminal that the task is to control; `inherited` is what it
+    /// gets besides. Call it within a Tokio runtime.
     ///
     /// # Errors
     /// [`ClientError::NoAgent`], or [`ClientError::Descriptors`].
@@ -86,15 +94,19 @@ impl Attachment {
         job: JobId,
         terminal: bool,
         stdio: [BorrowedFd<'_>; 3],
+        inherited: &Inherited,
     ) -> Result<Self, ClientError> {
         let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
         let [input, output, error] = stdio;
         let copies = copy(input).and_then(|i| Ok([i, copy(output)?, copy(error)?]));
-        let stdio = copies.map_err(|source| ClientError::Descriptors { job, source })?;
+        let copies = copies.and_then(|stdio| Ok((stdio, inherited.try_clone()?)));
+        let (stdio, inherited) =
+            copies.map_err(|source| ClientError::Descriptors { job, source })?;
+        let lent = Lent { terminal, stdio, inherited };
         let agent = StatePaths(state.to_owned()).agent_socket();
-        let socket = attach(&agent, job, terminal, &stdio)
+        let socket = attach(&agent, job, &lent)
             .map_err(|source| ClientError::NoAgent { socket: agent.clone(), source })?;
-        Ok(Self { agent, job, terminal, stdio, socket })
+        Ok(Self { agent, job, lent, socket })
     }
 
     /// Waits until the job runs. When the agent goes meanwhile, the descriptors are lent to the
@@ -124,7 +136,7 @@ impl Attachment {
         let until = Instant::now() + AGENT_AWAY_MAX;
         loop {
             tokio::time::sleep(AGENT_POLL).await;
-            match attach(&self.agent, self.job, self.terminal, &self.stdio) {
+            match attach(&self.agent, self.job, &self.lent) {
                 Ok(socket) => {
                     self.socket = socket;
                     return Ok(());
@@ -138,22 +150,23 @@ impl Attachment {
     }
 }
 
-fn attach(
-    agent: &Path,
-    job: JobId,
-    terminal: bool,
-    stdio: &[OwnedFd; 3],
-) -> io::Result<UnixStream> {
+fn attach(agent: &Path, job: JobId, lent: &Lent) -> io::Result<UnixStream> {
     let address = wire::address(agent)?;
     let kind = SocketType::SEQPACKET;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     // A busy agent accepts a moment later; one that is stuck is as good as none.
     set_socket_timeout(&socket, Timeout::Send, Some(CONNECT_WAIT))?;
     rustix::net::connect(&socket, &address)?;
+    let Lent { terminal, stdio, inherited } = lent;
+    let (terminal, ignored, numbers) = (*terminal, inherited.ignored, inherited.numbers());
+    let mut fds: Vec<_> = stdio.iter().map(AsFd::as_fd).collect();
+    fds.extend(inherited.borrowed());
+    let mut request = Request::Attach { job, terminal, ignored, numbers };
+    for part in fds.chunks(PACKET_FDS_MAX) {
+        wire::send(&socket, &request, part, SendFlags::empty())?;
+        request = Request::More;
+    }
     rustix::io::ioctl_fionbio(&socket, true)?;
-    let request = Request::Attach { job, terminal };
-    let fds = stdio.each_ref().map(AsFd::as_fd);
-    wire::send(&socket, &request, &fds, SendFlags::empty())?;
     UnixStream::from_std(std::os::unix::net::UnixStream::from(socket))
 }
 

@@ -3,6 +3,8 @@
 //! What a client may reach is decided by who it is (peer credentials), once its job's lease is
 //! known here. A client that goes away before the start takes its descriptors with it.
 
+use crate::abandoned;
+use crate::inherited::{DESCRIPTORS_MAX, Inherited, check_numbers};
 use crate::shim::wire;
 use polder_model::{JobId, LeaseId};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -18,7 +20,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-/// What a client sends, with its standard input, output and error.
+/// What a client sends, with its standard input, output and error and what else its job inherits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "request", deny_unknown_fields)]
 pub(crate) enum Request {
@@ -28,7 +30,16 @@ pub(crate) enum Request {
         job: JobId,
         /// Whether standard input is a terminal that the task is to control.
         terminal: bool,
+        /// Signals that the task ignores from its start; bit N-1 stands for signal N.
+        #[serde(default)]
+        ignored: u64,
+        /// The numbers of further descriptors: those that fit come beside this packet, after the
+        /// three, the others in [`Request::More`].
+        #[serde(default)]
+        numbers: Vec<i32>,
     },
+    /// The next of the descriptors that were announced.
+    More,
 }
 
 /// What the agent answers once.
@@ -53,6 +64,10 @@ pub(crate) enum Answer {
 const CLIENTS_MAX: usize = 1024;
 /// Most clients of one user that wait at one time.
 const CLIENTS_PER_USER_MAX: usize = 256;
+/// Most descriptors besides the three of each that the waiting clients of one user have lent.
+const LENT_PER_USER_MAX: usize = 4 * DESCRIPTORS_MAX;
+/// Most that all waiting clients have lent.
+const LENT_MAX: usize = 16 * DESCRIPTORS_MAX;
 /// How long a client may take to say what it wants.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// Connections the kernel holds until they are accepted.
@@ -68,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) uid: u32,
     /// Standard input, output and error.
     pub(crate) stdio: [OwnedFd; 3],
+    /// What else the task inherits.
+    pub(crate) inherited: Inherited,
     /// Whether the task is to control the terminal.
     pub(crate) terminal: bool,
     ticket: u64,
@@ -93,11 +110,18 @@ impl Client {
 /// All clients that wait.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
+    /// Where the server is told of those that went away; nobody is told when there is none.
+    server: Option<PathBuf>,
     waiting: Mutex<BTreeMap<u64, (JobId, Client)>>,
     arrival: Notify,
 }
 
 impl Clients {
+    /// Clients whose going away is told to the server at `server`.
+    pub(crate) fn of_server(server: PathBuf) -> Self {
+        Self { server: Some(server), ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (JobId, Client)>> {
         // No code panics while it holds the lock; the map is whole in any case.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -140,9 +164,27 @@ impl Clients {
                  {CLIENTS_MAX} in all): use `polder submit`"
             ));
         }
+        let lent = |other: &&Client| other.inherited.descriptors.len();
+        let new = client.inherited.descriptors.len();
+        let others = waiting.values().map(|(_, other)| other);
+        let all: usize = others.clone().map(|other| lent(&other)).sum();
+        let mine: usize = others.filter(|other| other.uid == client.uid).map(|o| lent(&o)).sum();
+        if new > 0 && (mine + new > LENT_PER_USER_MAX || all + new > LENT_MAX) {
+            drop(waiting);
+            return client.refused(format!(
+                "the waiting clients have lent too many descriptors ({LENT_PER_USER_MAX} of one \
+                 user, {LENT_MAX} in all): close some before `polder run`, as `9>&-` does"
+            ));
+        }
         waiting.insert(client.ticket, (job, client));
         drop(waiting);
         self.arrival.notify_waiters();
+    }
+
+    /// Forgets a client. True when it was still waiting, and no other waits for the same job.
+    fn leave(&self, job: JobId, ticket: u64) -> bool {
+        let mut waiting = self.lock();
+        waiting.remove(&ticket).is_some() && waiting.values().all(|(of, _)| *of != job)
     }
 
     /// Serves the socket until dropped.
@@ -166,18 +208,26 @@ impl Clients {
     async fn attend(self: Arc<Self>, socket: UnixStream, ticket: u64) {
         let attended = async {
             let socket = Arc::new(socket);
-            let request = tokio::time::timeout(REQUEST_LIMIT, read_request(&socket)).await??;
-            let Some((Request::Attach { job, terminal }, fds)) = request else { return Ok(()) };
+            let request = tokio::time::timeout(REQUEST_LIMIT, read_attach(&socket)).await??;
+            let Some(Attach { job, terminal, stdio, inherited }) = request else { return Ok(()) };
             let uid = socket.peer_cred()?.uid();
-            let given = fds.len();
-            let Ok(stdio) = <[OwnedFd; 3]>::try_from(fds) else {
-                let why = format!("{given} descriptors came where 3 are needed");
-                return wire::send(&*socket, &Answer::Refused { why }, &[], SendFlags::DONTWAIT);
+            let given = stdio.len();
+            let Ok(stdio) = <[OwnedFd; 3]>::try_from(stdio) else {
+                return refuse(&socket, format!("{given} descriptors came where 3 are needed"));
             };
-            let client = Client { socket: Arc::clone(&socket), uid, stdio, terminal, ticket };
+            if let Err(why) = check_numbers(&inherited.numbers()) {
+                return refuse(&socket, why);
+            }
+            let socket_of_client = Arc::clone(&socket);
+            let client =
+                Client { socket: socket_of_client, uid, stdio, inherited, terminal, ticket };
             self.admit(job, client);
             wait_for_hangup(&socket).await;
-            self.lock().remove(&ticket);
+            if self.leave(job, ticket)
+                && let Some(server) = &self.server
+            {
+                abandoned::end(server, job, uid).await;
+            }
             Ok::<(), io::Error>(())
         };
         if let Err(error) = attended.await {
@@ -201,6 +251,38 @@ pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
+}
+
+/// What a client has brought.
+struct Attach {
+    job: JobId,
+    terminal: bool,
+    stdio: Vec<OwnedFd>,
+    inherited: Inherited,
+}
+
+/// Reads what a client wants, and all the descriptors that it announces. `None` when it says nothing
+/// or something else.
+async fn read_attach(socket: &UnixStream) -> io::Result<Option<Attach>> {
+    let Some((Request::Attach { job, terminal, ignored, numbers }, mut fds)) =
+        read_request(socket).await?
+    else {
+        return Ok(None);
+    };
+    // More than may be handed over is refused by the number, without being read.
+    while numbers.len() <= DESCRIPTORS_MAX && (3..3 + numbers.len()).contains(&fds.len()) {
+        match read_request(socket).await? {
+            Some((Request::More, more)) if !more.is_empty() => fds.extend(more),
+            _ => break,
+        }
+    }
+    let lent = fds.split_off(fds.len().min(3));
+    let inherited = Inherited { ignored, descriptors: numbers.into_iter().zip(lent).collect() };
+    Ok(Some(Attach { job, terminal, stdio: fds, inherited }))
+}
+
+fn refuse(socket: &UnixStream, why: String) -> io::Result<()> {
+    wire::send(socket, &Answer::Refused { why }, &[], SendFlags::DONTWAIT)
 }
 
 async fn read_request(socket: &UnixStream) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {

@@ -14,7 +14,8 @@ fn connect(path: &Path) -> OwnedFd {
 fn attach(path: &Path, job: u64, fds: usize) -> OwnedFd {
     let socket = connect(path);
     let file = tempfile::tempfile().unwrap();
-    let request = Request::Attach { job: JobId(job), terminal: false };
+    let job = JobId(job);
+    let request = Request::Attach { job, terminal: false, ignored: 0, numbers: Vec::new() };
     wire::send(&socket, &request, &vec![file.as_fd(); fds], SendFlags::empty()).unwrap();
     socket
 }

@@ -312,9 +312,10 @@ impl Running {
     async fn start(&mut self, client: Option<&Client>) -> Option<ShimState> {
         let master = self.wanted.take()?.master;
         let terminal = client.is_some_and(|client| client.terminal);
-        let stdio = match client.map(copy_stdio).transpose() {
-            Ok(stdio) => stdio,
-            Err(error) => {
+        let copies = client.map(|client| Ok((copy_stdio(client)?, client.inherited.try_clone()?)));
+        let (stdio, inherited) = match copies.transpose() {
+            Ok(copies) => copies.unzip(),
+            Err::<_, std::io::Error>(error) => {
                 let why = format!("the client's descriptors cannot be handed on: {error}");
                 return self.stop(Outcome::NotStarted { why }, Micros(0)).await;
             }
@@ -322,6 +323,7 @@ impl Running {
         let started = self
             .ask(move |shim| {
                 let fds = stdio.as_ref().map(|fds| fds.each_ref().map(AsFd::as_fd));
+                shim.lend(&inherited.unwrap_or_default())?;
                 shim.start(master, terminal, fds)
             })
             .await;

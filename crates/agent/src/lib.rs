@@ -9,11 +9,13 @@
 //! engine does), supplies no [`polder_model::Timestamp`] (lengths come from the boot clock), and
 //! carries no vendor's runtime (devices are probed in short-lived children).
 
+mod abandoned;
 pub mod arbiter;
 pub mod client;
 mod clients;
 mod earlier;
 mod folder;
+mod inherited;
 mod inventory;
 mod known;
 mod leases;
@@ -30,6 +32,9 @@ pub mod shim;
 mod sync;
 mod watched;
 
+pub use inherited::{
+    DESCRIPTOR_NUMBER_MAX, DESCRIPTORS_MAX, Inherited, check_numbers, ignored_signals,
+};
 pub use inventory::InventoryError;
 pub use memory::MemoryError;
 pub use options::{AgentError, AgentOptions, run_agent};

@@ -94,7 +94,7 @@ impl Node {
         let found = looked.ok_or(AgentError::Broken { what: "looking at devices" })??;
         let (found, inventory) = watch::channel(Arc::new(found));
         let (news, heard) = mpsc::channel(NEWS_MAX);
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(Clients::of_server(paths.server_socket()));
         let doubt = Arc::new(Notify::new());
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&clients).serve(listener));

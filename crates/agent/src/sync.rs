@@ -71,19 +71,40 @@ struct Problem {
 
 /// Calls once, on a connection of its own: a waiting call never stands in another's way.
 pub(crate) async fn call(socket: &Path, request: &SyncRequest) -> Result<SyncResponse, SyncError> {
+    let body = serde_json::to_vec(request).expect("a request has only text keys");
+    let (status, body) = exchange(socket, Method::POST, SYNC_PATH, body.into()).await?;
+    read(status, &body)
+}
+
+/// Asks the server something else, with an empty JSON object as the body of what is no reading.
+pub(crate) async fn ask<T: serde::de::DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> Result<T, SyncError> {
+    let body = if method == Method::GET { Bytes::new() } else { Bytes::from_static(b"{}") };
+    let (status, body) = exchange(socket, method, path, body).await?;
+    read(status, &body)
+}
+
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), SyncError> {
     let unreachable = |source| SyncError::Unreachable { socket: socket.to_owned(), source };
     let broken = |source: Box<dyn std::error::Error + Send + Sync>| SyncError::Broken {
         socket: socket.to_owned(),
         source,
     };
-    let body = serde_json::to_vec(request).expect("a request has only text keys");
     let request = Request::builder()
-        .method(Method::POST)
-        .uri(SYNC_PATH)
+        .method(method)
+        .uri(path)
         .header(header::HOST, "polder")
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .expect("every part is constant");
+        .body(Full::new(body))
+        .expect("paths are constant but for numbers");
     let stream = UnixStream::connect(socket).await.map_err(unreachable)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -96,14 +117,13 @@ pub(crate) async fn call(socket: &Path, request: &SyncRequest) -> Result<SyncRes
     };
     // The connection's own end is seen by the exchange, as an error or as the end of the body.
     tokio::pin!(exchange);
-    let (status, body) = tokio::select! {
-        done = &mut exchange => done?,
-        _ = connection => exchange.await?,
-    };
-    read(status, &body)
+    tokio::select! {
+        done = &mut exchange => done,
+        _ = connection => exchange.await,
+    }
 }
 
-fn read(status: StatusCode, body: &[u8]) -> Result<SyncResponse, SyncError> {
+fn read<T: serde::de::DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, SyncError> {
     if status == StatusCode::OK {
         return serde_json::from_slice(body).map_err(SyncError::Garbled);
     }
@@ -123,7 +143,8 @@ mod tests {
     use super::*;
 
     fn check(status: u16, body: &str, expect: &str) {
-        let error = read(StatusCode::from_u16(status).unwrap(), body.as_bytes()).unwrap_err();
+        let status = StatusCode::from_u16(status).unwrap();
+        let error = read::<SyncResponse>(status, body.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), expect, "{body}");
     }
 
@@ -151,7 +172,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_shape_is_named() {
-        let error = read(StatusCode::OK, b"{}").unwrap_err().to_string();
+        let error = read::<SyncResponse>(StatusCode::OK, b"{}").unwrap_err().to_string();
         assert!(error.contains("not understood"), "{error}");
     }
 }

@@ -16,7 +16,8 @@ pub(crate) enum Exit {
     Denied = 4,
     /// A time limit that the caller set has passed.
     Timeout = 5,
-    /// `polder run` could not run its command.
+    /// `polder run` could not run its command, or the daemon stayed away from `polder wait` or
+    /// `polder logs -f`.
     NotRun = 125,
 }
 
@@ -30,8 +31,8 @@ Exit codes:
   4  not allowed
   5  timed out
 `polder run` and `polder wait` exit as the job did: its exit code, 128+N when signal N ended it,
-124 when its time limit passed, 125 when Polder failed or lost it, 127 when it could not be
-started, 130 when it was cancelled.";
+124 when its time limit passed, 125 when Polder failed or lost it or the daemon stayed away, 127 when
+it could not be started, 130 when it was cancelled.";
 
 /// Why a command failed: what is wrong, what to do, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -91,6 +91,11 @@ fn signals_reach_the_command() {
         (Signal::USR1, "USR1"),
         (Signal::USR2, "USR2"),
         (Signal::WINCH, "WINCH"),
+        (Signal::ALARM, "ALRM"),
+        (Signal::VTALARM, "VTALRM"),
+        (Signal::XCPU, "XCPU"),
+        (Signal::POWER, "PWR"),
+        (Signal::ABORT, "ABRT"),
     ] {
         let script = format!(
             "trap 'echo got {name}; exit 3' {name}; printf ready; while :; do sleep 0.05; done"
@@ -102,6 +107,101 @@ fn signals_reach_the_command() {
     let child = start(&pool, "printf ready; sleep 100");
     signal(&child, Signal::INT);
     assert_eq!(rest(child), (130, String::new()));
+    // One without a name.
+    let child = start(&pool, "trap 'exit 4' 40; printf ready; while :; do sleep 0.05; done");
+    let kill = format!("kill -40 {}", child.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    assert_eq!(rest(child).0, 4);
+}
+
+/// A shell script around `polder run`, which is `"$@"` there.
+fn around(run: &Command, script: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", script, "bash"]).arg(run.get_program()).args(run.get_args());
+    command.stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn signals_that_the_caller_ignores_stay_ignored() {
+    let Some(pool) = Pool::shared() else { return };
+    let ignored = "grep SigIgn /proc/self/status";
+    let bits = |said: common::Said| {
+        assert_eq!(said.code, 0, "{said:?}");
+        u64::from_str_radix(said.stdout.split_whitespace().last().unwrap(), 16).unwrap()
+    };
+    assert_eq!(bits(say(pool.run(&SMALL, ignored))), 0);
+    let hup_int_usr1 = (1 << 0) | (1 << 1) | (1 << 9);
+    let trap = around(&pool.run(&SMALL, ignored), "trap '' HUP INT USR1; \"$@\"");
+    assert_eq!(bits(say(trap)), hup_int_usr1);
+    // Under nohup a hangup ends neither the client nor the command.
+    let file = pool.file("hung-up");
+    let script = format!("printf ready; while [ ! -e {} ]; do sleep 0.05; done", file.display());
+    let mut nohup = around(&pool.run(&SMALL, &script), "exec nohup \"$@\"");
+    let mut child = nohup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let read = read_until(child.stdout.as_mut().unwrap(), "ready");
+    assert!(read.ends_with("ready"), "{read}");
+    signal(&child, Signal::HUP);
+    fs::write(&file, "").unwrap();
+    assert_eq!(rest(child), (0, String::new()));
+    // What the daemon starts by itself is as the system has it.
+    let submit = ["submit", "--compute", "1%", "--memory", "1MiB", "--", "sh", "-c", ignored];
+    let job = say(around(&pool.polder(submit), "trap '' HUP INT USR1; \"$@\"")).stdout;
+    assert_eq!(pool.say(&["wait", job.trim()]).code, 0);
+    assert_eq!(pool.ok(&["logs", job.trim()]), format!("SigIgn:\t{}\n", "0".repeat(16)));
+}
+
+#[test]
+fn open_descriptors_are_the_commands_under_the_same_numbers() {
+    let Some(pool) = Pool::shared() else { return };
+    let file = pool.file("given");
+    fs::write(&file, "from nine\n").unwrap();
+    let script = format!("9<{} \"$@\"", file.display());
+    // As many as the same script finds without Polder: not one of the shim's own.
+    let looks = "cat <&9; ls /proc/self/fd | wc -l";
+    let mut native = Command::new("bash");
+    native.args(["-c", &script, "bash", "sh", "-c", looks]).stdin(Stdio::null());
+    let said = say(around(&pool.run(&SMALL, looks), &script));
+    assert_eq!((said.code, said.stdout.as_str()), (0, say(native).stdout.as_str()), "{said:?}");
+    assert!(said.stdout.starts_with("from nine\n"), "{said:?}");
+    let words = [&["run"], &SMALL[..], &["--", "cat"]].concat();
+    let said = say(around(&pool.polder(words), "\"$@\" <(echo substituted)"));
+    assert_eq!((said.code, said.stdout.as_str()), (0, "substituted\n"), "{said:?}");
+    // Those of several packets, and numbers that the shim itself uses.
+    let all = "for n in {3..9} {11..600}; do eval \"exec $n<<<$n\"; done; \"$@\"";
+    let read = "for n in 3 8 11 255 256 599 600; do eval \"read line <&$n\"; echo $line; done";
+    let words = [&["run"], &SMALL[..], &["--", "bash", "-c", read]].concat();
+    let said = say(around(&pool.polder(words), all));
+    assert_eq!((said.code, said.stdout.as_str()), (0, "3\n8\n11\n255\n256\n599\n600\n"));
+    // The client keeps none: who reads waits for the command alone.
+    let closed = around(
+        &pool.run(&SMALL, "exec 9>&-; read line; echo $line"),
+        "mkfifo $0.in $0.out; (cat $0.out; echo over > $0.in) & \"$@\" 9>$0.out <>$0.in",
+    );
+    let mut command = Command::new("bash");
+    let arguments: Vec<_> = closed.get_args().map(ToOwned::to_owned).collect();
+    command.args(&arguments[..2]).arg(pool.file("pipe")).args(&arguments[3..]);
+    let said = say(command);
+    assert_eq!((said.code, said.stdout.as_str()), (0, "over\n"), "{said:?}");
+    let many = "ulimit -n 4096; for n in {20..1100}; do eval \"exec $n</dev/null\"; done; \"$@\"";
+    let said = say(around(&pool.run(&SMALL, "echo ran"), many));
+    assert_eq!((said.code, said.stdout.as_str()), (2, ""), "{said:?}");
+    assert!(said.stderr.contains(" descriptors are open besides"), "{said:?}");
+}
+
+#[test]
+fn a_client_that_is_killed_while_it_waits_takes_its_job_with_it() {
+    let Some(pool) = Pool::start() else { return };
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], "sleep 1000");
+    pool.wait_state(&holder, "running");
+    let mut command = pool.run(&["--compute", "60%", "--memory", "1MiB"], "echo never");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(child.stderr.as_mut().unwrap(), "waits, place 1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    pool.wait_state("2", "finished");
+    assert_eq!(pool.json(&["show", "2"])["job"]["state"]["outcome"]["outcome"], "cancelled");
+    assert_eq!(pool.state(&holder), "running", "it ended long before its turn");
 }
 
 /// The state letter of a process, or `?` when it is gone.
@@ -129,6 +229,16 @@ fn stopping_and_continuing_stops_and_continues_the_command() {
 /// Runs a script at a new terminal of 91 columns; returns it and our end.
 fn at_terminal(pool: &Pool, script: &str) -> (Child, fs::File) {
     open_terminal(pool.run(&SMALL, script))
+}
+
+/// An interactive shell at a new terminal, which it controls.
+fn at_shell() -> (Child, fs::File) {
+    let mut command = Command::new("setsid");
+    command.args(["--ctty", "bash", "--norc", "--noprofile", "-i"]).env("HISTFILE", "");
+    let (child, mut ours) = open_terminal(command);
+    ours.write_all(b"PS1=; bind 'set enable-bracketed-paste off'; echo at-$((40 + 2))\n").unwrap();
+    read_until(&mut ours, "at-42");
+    (child, ours)
 }
 
 fn open_terminal(mut command: Command) -> (Child, fs::File) {
@@ -165,6 +275,82 @@ fn at_a_terminal_the_command_gets_one_of_its_own() {
     assert_eq!(before.local_modes, after.local_modes, "the terminal is as it was");
     assert_eq!(before.input_modes, after.input_modes);
     assert_eq!(before.output_modes, after.output_modes);
+}
+
+/// Waits until the terminal makes signals of keys, or does not: only a command in front that has it
+/// does not.
+fn wait_signals(ours: &fs::File, signals: bool) {
+    soon("other modes of the terminal", || {
+        let modes = rustix::termios::tcgetattr(ours).unwrap().local_modes;
+        (modes.contains(rustix::termios::LocalModes::ISIG) == signals).then_some(())
+    });
+}
+
+/// The words of `polder run -- sh -c script`, to be typed. Both what they say and what a shell
+/// echoes is read: a script says nothing that it spells.
+fn typed(pool: &Pool, script: &str) -> String {
+    let run = pool.run(&SMALL, &format!("'{script}'"));
+    let words = run.get_args().map(|word| word.to_str().unwrap());
+    [&[common::POLDER], &words.collect::<Vec<_>>()[..]].concat().join(" ")
+}
+
+#[test]
+fn in_a_shells_background_it_runs_on_and_comes_to_the_front() {
+    let Some(pool) = Pool::shared() else { return };
+    let (mut shell, mut ours) = at_shell();
+    let quiet = typed(&pool, "sleep 0.3; echo done-$((40 + 2))");
+    ours.write_all(format!("{quiet} &\n").as_bytes()).unwrap();
+    read_until(&mut ours, "done-42");
+    ours.write_all(b"wait; echo code-$?-$((40 + 3))\n").unwrap();
+    let read = read_until(&mut ours, "-43");
+    assert!(read.contains("code-0-43") && !read.contains("Stopped"), "{read:?}");
+    let asks = typed(&pool, "echo begun-$((40 + 4)); read word; echo got-$word-$((40 + 5))");
+    ours.write_all(format!("{asks} &\n").as_bytes()).unwrap();
+    read_until(&mut ours, "begun-44");
+    // The shell still gets what is typed.
+    ours.write_all(b"echo mine-$((40 + 6)); jobs; fg\n").unwrap();
+    let read = read_until(&mut ours, "mine-46");
+    assert!(!read.contains("got-"), "{read:?}");
+    let read = read_until(&mut ours, "Running");
+    assert!(!read.contains("Stopped"), "{read:?}");
+    read_until(&mut ours, "-c");
+    wait_signals(&ours, false);
+    ours.write_all(b"plum\r").unwrap();
+    let read = read_until(&mut ours, "-45");
+    assert!(read.contains("got-plum-45"), "{read:?}");
+    wait_signals(&ours, true);
+    ours.write_all(b"exit 6\n").unwrap();
+    assert_eq!(ended(&mut shell).code(), Some(6));
+}
+
+#[test]
+fn ctrl_z_stops_client_and_command_and_fg_continues_both() {
+    let Some(pool) = Pool::shared() else { return };
+    let (mut shell, mut ours) = at_shell();
+    let file = pool.file("ctrl-z.pid");
+    let script = format!(
+        "echo $$ > {}; echo begun-$((40 + 2)); read word; echo got-$word-$((40 + 3))",
+        file.display()
+    );
+    ours.write_all(format!("{}\n", typed(&pool, &script)).as_bytes()).unwrap();
+    read_until(&mut ours, "begun-42");
+    let task: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    wait_signals(&ours, false);
+    ours.write_all(b"\x1a").unwrap();
+    read_until(&mut ours, "Stopped");
+    soon("a stopped task", || (letter(task) == 'T').then_some(()));
+    // In the background it goes on and reads nothing.
+    ours.write_all(b"bg; echo again-$((40 + 4))\n").unwrap();
+    read_until(&mut ours, "again-44");
+    soon("a task that goes on", || (letter(task) != 'T').then_some(()));
+    ours.write_all(b"fg\n").unwrap();
+    wait_signals(&ours, false);
+    ours.write_all(b"pear\r").unwrap();
+    let read = read_until(&mut ours, "-43");
+    assert!(read.contains("got-pear-43"), "{read:?}");
+    wait_signals(&ours, true);
+    ours.write_all(b"exit 7\n").unwrap();
+    assert_eq!(ended(&mut shell).code(), Some(7));
 }
 
 #[test]

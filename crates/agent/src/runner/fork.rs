@@ -86,8 +86,9 @@ fn continue_as(
     }
 }
 
-/// Gives every signal its default meaning and lets all of them through: what a program expects.
-pub(crate) fn default_signals() {
+/// Gives every signal its default meaning, but for the `ignored` ones (bit N-1 stands for signal N),
+/// and lets all of them through: what a program expects.
+pub(crate) fn default_signals(ignored: u64) {
     // The kernel's own structure, all zero: the default meaning, no flags, no mask. Larger than it
     // is on any architecture. Not the C library's call, which leaves out the signals it uses.
     let default = [0u64; 8];
@@ -98,6 +99,10 @@ pub(crate) fn default_signals() {
             let nothing = std::ptr::null_mut::<u64>();
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), nothing, MASK_BYTES)
         };
+    }
+    for signal in (1..=64).filter(|signal| ignored & crate::inherited::bit(*signal) != 0) {
+        // SAFETY: ignoring a signal runs no code of ours; those that cannot be ignored are refused.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     // SAFETY: an empty set is built and installed; both pointers are valid for the calls.
     unsafe {

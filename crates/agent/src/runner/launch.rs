@@ -9,6 +9,7 @@ use super::cgroup::Cgroup;
 use super::environment::{PATH_DEFAULT, intercepts_opencl, shares};
 use super::fork::{Forked, default_signals, fork, fork_into};
 use super::mounts::Namespace;
+use crate::inherited::Inherited;
 use crate::shim::{DRIVER_SOCKET, ICD_FOLDER, Plan};
 use rustix::fs::{Access, Mode};
 use rustix::io::Errno;
@@ -45,6 +46,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) cgroup: &'a Cgroup,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) stdio: TaskStdio,
+    /// What it inherits besides.
+    pub(crate) inherited: Inherited,
     /// What this process had before it raised its own limit.
     pub(crate) open_files: Rlimit,
 }
@@ -59,6 +62,8 @@ pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Forked> {
     let become_task = |born: bool| {
         let launch = &launch;
         move |words: OwnedFd| {
+            // Out of the way of the numbers that the task's descriptors get.
+            let words = launch.lift(&words).unwrap_or(words);
             let Err(why) = launch.run(shim, born);
             // When the shim is gone there is nobody to tell.
             let _ = File::from(words).write_all(why.as_bytes());
@@ -93,8 +98,6 @@ impl Launch<'_> {
         }
         let umask = self.plan.order.work.umask.map_or(Mode::WGRP | Mode::WOTH, Mode::from_raw_mode);
         rustix::process::umask(umask);
-        // Best effort: a limit that was lowered meanwhile stays lowered.
-        let _ = rustix::process::setrlimit(Resource::Nofile, self.open_files);
         let directory = &self.plan.order.work.directory;
         std::env::set_current_dir(directory).map_err(|error| {
             format!(
@@ -105,6 +108,21 @@ impl Launch<'_> {
         })?;
         self.check_reach()?;
         self.execute()
+    }
+
+    /// A copy of a descriptor above all numbers that the task's own get.
+    fn lift(&self, fd: &OwnedFd) -> Result<OwnedFd, Errno> {
+        let top = self.inherited.descriptors.iter().map(|(number, _)| *number).max();
+        rustix::io::fcntl_dupfd_cloexec(fd, top.unwrap_or(2) + 1)
+    }
+
+    /// The descriptors that it inherits, out of each other's way.
+    fn lifted(&self) -> Result<Vec<(i32, OwnedFd)>, String> {
+        let lift = |(number, fd): &(i32, OwnedFd)| {
+            let lifted = self.lift(fd);
+            lifted.map(|fd| (*number, fd)).map_err(|errno| no_room(*number, errno))
+        };
+        self.inherited.descriptors.iter().map(lift).collect()
     }
 
     fn own_session(&self) -> Result<(), String> {
@@ -119,7 +137,7 @@ impl Launch<'_> {
                 format!("the input cannot become the task's terminal: {errno}: give a new pty")
             })?;
         }
-        default_signals();
+        default_signals(self.inherited.ignored);
         Ok(())
     }
 
@@ -185,10 +203,22 @@ impl Launch<'_> {
         let variables = variables
             .map(|(name, value)| text(format!("{name}={value}").as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;
-        let errno =
-            super::exec::execute(&text(program.as_os_str().as_bytes())?, &arguments, &variables);
+        let program_text = text(program.as_os_str().as_bytes())?;
+        let inherited = self.lifted()?;
+        super::exec::hand_over(&inherited).map_err(|(number, errno)| no_room(number, errno))?;
+        // Best effort: a limit that was lowered meanwhile stays lowered.
+        let _ = rustix::process::setrlimit(Resource::Nofile, self.open_files);
+        let errno = super::exec::execute(&program_text, &arguments, &variables);
         Err(refusal(&program, errno))
     }
+}
+
+/// Words for a descriptor that does not find its place.
+fn no_room(number: i32, errno: Errno) -> String {
+    format!(
+        "descriptor {number} of the caller cannot be handed over: {errno}: close it there, or raise \
+         the daemon's limit on open files"
+    )
 }
 
 /// Words for a program that is there and does not start.
@@ -210,6 +240,9 @@ fn refusal(program: &Path, errno: Errno) -> String {
 fn find_program(name: &str, path: &str) -> Result<PathBuf, String> {
     let executable = |program: &Path| {
         let meta = std::fs::metadata(program)?;
+        if meta.is_dir() {
+            return Err(io::Error::from(Errno::ISDIR));
+        }
         if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
             return Err(io::Error::from(Errno::ACCESS));
         }
@@ -231,6 +264,9 @@ fn find_program(name: &str, path: &str) -> Result<PathBuf, String> {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(denied(Path::new(name)))
             }
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Err(format!(
+                "{name} is a directory: name a program in it, or run one with it as an argument"
+            )),
             Err(error) => Err(format!(
                 "program {name:?} is not there: {error}: a path counts from the job's directory"
             )),
@@ -296,6 +332,7 @@ mod tests {
             Err("\"no-such-program\" is not in the job's PATH (/bin)"),
         );
         check("./no-such", "/bin", Err("counts from the job's directory"));
-        check("bin", "/", Err("is not executable"));
+        check("bin", "/", Err("is not in the job's PATH"));
+        check("/bin", "/", Err("/bin is a directory"));
     }
 }

@@ -5,6 +5,7 @@
 
 use super::protocol::{CONTROL_SOCKET, PACKET_FDS_MAX, Reply, Request, SHIM_PROTOCOL, ShimState};
 use super::wire;
+use crate::inherited::Inherited;
 use polder_model::{Micros, Outcome};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -153,6 +154,28 @@ impl ShimClient {
         Ok(self.ask(&Request::Limits { epoch }, &[page])?.0)
     }
 
+    /// Lends the task what it is to inherit besides its three descriptors: it counts for a start on
+    /// this connection. A shim of the version before is asked nothing when there is nothing.
+    ///
+    /// # Errors
+    /// [`ShimError::Refused`] when the numbers make no sense.
+    pub fn lend(&mut self, inherited: &Inherited) -> Result<(), ShimError> {
+        if inherited.is_empty() {
+            return Ok(());
+        }
+        let (numbers, fds) = (inherited.numbers(), inherited.borrowed());
+        let mut parts: Vec<_> =
+            numbers.chunks(PACKET_FDS_MAX).zip(fds.chunks(PACKET_FDS_MAX)).collect();
+        if parts.is_empty() {
+            parts.push((&[], &[]));
+        }
+        for (numbers, fds) in parts {
+            let numbers = numbers.to_vec();
+            self.ask(&Request::Lend { ignored: inherited.ignored, numbers }, fds)?;
+        }
+        Ok(())
+    }
+
     /// Starts the task; returns when its program runs or cannot. The state tells which: a program
     /// that cannot be started is an end, not an error. Starting what was started already changes
     /// nothing and returns the state.
@@ -163,7 +186,7 @@ impl ShimClient {
         &mut self,
         master: Option<String>,
         terminal: bool,
-        stdio: Option<[BorrowedFd<'_>; PACKET_FDS_MAX]>,
+        stdio: Option<[BorrowedFd<'_>; 3]>,
     ) -> Result<ShimState, ShimError> {
         let fds = stdio.as_ref().map_or(&[][..], |fds| &fds[..]);
         let wait =

@@ -64,6 +64,11 @@ impl Control {
         self.peers.values().any(|peer| peer.rights == Rights::Agent)
     }
 
+    /// Whether a peer is still connected.
+    pub(super) fn has(&self, number: u32) -> bool {
+        self.peers.contains_key(&number)
+    }
+
     /// Takes one new connection.
     pub(super) fn accept(&mut self, poller: &Poller) {
         let Some(socket) = peer::accept(&self.listener) else { return };

@@ -4,11 +4,13 @@
 //! the next one `stdout.log.1`, and so on; only the last [`LOG_FILES_MAX`] files are kept. Every
 //! numbered file is exactly full, so number times size is where it begins in the whole output.
 //!
-//! The task never feels the disk: bytes that cannot be written are counted and dropped.
+//! The task never feels the disk: bytes that cannot be written are counted and dropped, and the count
+//! is kept in `stdout.lost` as soon as the disk takes that.
 
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +45,38 @@ impl Stream {
             Self::Error => "stderr.log",
         }
     }
+
+    /// The file that tells how many bytes could not be written.
+    const fn lost_name(self) -> &'static str {
+        match self {
+            Self::Output => "stdout.lost",
+            Self::Error => "stderr.lost",
+        }
+    }
+}
+
+/// Where the bytes that are kept of a stream begin and end, counted from the task's first.
+///
+/// # Errors
+/// What the system says; a folder that is not there yet has had no output.
+pub fn log_range(dir: &Path, stream: Stream) -> io::Result<Range<u64>> {
+    let name = stream.file_name();
+    let numbers = match numbers(dir, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0..0),
+        numbers => numbers?,
+    };
+    let full = numbers.last().map_or(0, |last| last + 1);
+    let first = numbers.first().copied().unwrap_or(full);
+    let open = std::fs::metadata(dir.join(name)).map_or(0, |data| data.len());
+    let at = |number: u64| number.saturating_mul(LOG_FILE_BYTES_MAX);
+    Ok(at(first)..at(full).saturating_add(open))
+}
+
+/// How many bytes of a stream could not be written.
+#[must_use]
+pub fn log_lost(dir: &Path, stream: Stream) -> u64 {
+    let told = std::fs::read_to_string(dir.join(stream.lost_name())).ok();
+    told.and_then(|told| told.trim().parse().ok()).unwrap_or(0)
 }
 
 /// A part of a stream.
@@ -171,14 +205,23 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(path, flags | OFlags::NOFOLLOW, mode)?))
 }
 
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mut file = File::from(rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?);
+    file.write_all(text.as_bytes())
+}
+
 /// One stream of the task, from its pipe into its files.
 #[derive(Debug)]
 pub(super) struct LogPump {
     pipe: OwnedFd,
+    stream: Stream,
     files: LogFiles,
     buffer: Vec<u8>,
     /// Bytes that could not be kept.
     pub(super) lost: u64,
+    /// How many of them are told in the folder.
+    told: u64,
 }
 
 impl LogPump {
@@ -192,7 +235,7 @@ impl LogPump {
             number: 0,
             file_bytes_max: LOG_FILE_BYTES_MAX,
         };
-        Self { pipe, files, buffer: Vec::new(), lost: 0 }
+        Self { pipe, stream, files, buffer: Vec::new(), lost: 0, told: 0 }
     }
 
     pub(super) fn pipe(&self) -> &OwnedFd {
@@ -201,13 +244,27 @@ impl LogPump {
 
     /// Takes what is there. False when every writer has closed the pipe.
     pub(super) fn pump(&mut self) -> bool {
-        self.take(CHUNKS_MAX)
+        let open = self.take(CHUNKS_MAX);
+        self.tell_lost();
+        open
     }
 
     /// Takes what is left after the task's processes are dead. A pipe that somebody outside the
     /// lease still holds open is read no further.
     pub(super) fn finish(&mut self) {
         self.take(LAST_CHUNKS_MAX);
+        self.tell_lost();
+    }
+
+    /// Writes down how much was lost. A full disk may refuse that too: the next call tries again.
+    fn tell_lost(&mut self) {
+        if self.lost > self.told {
+            let path = self.files.dir.join(self.stream.lost_name());
+            // Always as long: written over what is there, it needs no new room.
+            if write_over(&path, &format!("{:020}\n", self.lost)).is_ok() {
+                self.told = self.lost;
+            }
+        }
     }
 
     fn take(&mut self, chunks: usize) -> bool {
@@ -264,10 +321,29 @@ mod tests {
             let part = read_log(dir.path(), Stream::Output, offset, bytes_max).unwrap();
             (part.offset, String::from_utf8(part.bytes).unwrap())
         };
+        let range = log_range(dir.path(), Stream::Output).unwrap();
+        assert_eq!(range, LOG_FILE_BYTES_MAX..end + 4);
         assert_eq!(read(end, 100), (end, "tail".into()));
         assert_eq!(read(end - 2, 100), (end - 2, "xx".into()));
         assert_eq!(read(0, 1), (LOG_FILE_BYTES_MAX, "x".into()));
         assert_eq!(read(end + 50, 1), (end + 50, String::new()));
+    }
+
+    #[test]
+    fn what_was_lost_is_told_in_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = std::io::pipe().unwrap();
+        let mut pump = LogPump::new(dir.path(), Stream::Output, from.into());
+        pump.files.file = Some(File::options().write(true).open("/dev/full").unwrap());
+        (&to).write_all(b"lost").unwrap();
+        drop(to);
+        assert!(!pump.pump());
+        let told = |stream| log_lost(dir.path(), stream);
+        assert_eq!((told(Stream::Output), told(Stream::Error)), (4, 0));
+        pump.lost = 12;
+        pump.finish();
+        assert_eq!(told(Stream::Output), 12);
+        assert_eq!(log_range(dir.path(), Stream::Output).unwrap(), 0..0);
     }
 
     #[test]

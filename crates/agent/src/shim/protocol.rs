@@ -18,8 +18,8 @@ use std::path::PathBuf;
 pub const SHIM_PROTOCOL: u32 = 1;
 /// Longest packet. Below the kernel's default socket buffer, so that one always fits.
 pub const PACKET_BYTES_MAX: usize = 128 * 1024;
-/// Most descriptors beside a packet.
-pub const PACKET_FDS_MAX: usize = 3;
+/// Most descriptors beside a packet: the kernel takes no more.
+pub const PACKET_FDS_MAX: usize = 253;
 
 /// The plan of a lease, written by the agent before it starts the shim.
 pub const PLAN_FILE: &str = "plan.json";
@@ -60,6 +60,14 @@ pub enum Request {
     Limits {
         /// The page's epoch; one that is not above the last is refused.
         epoch: u64,
+    },
+    /// What the task inherits besides its three descriptors. Counts for a start on the same
+    /// connection; a further one adds to it.
+    Lend {
+        /// Signals that it ignores from its start; bit N-1 stands for signal N.
+        ignored: u64,
+        /// The numbers under which it finds the descriptors that come beside.
+        numbers: Vec<i32>,
     },
     /// Start the task. With `Stdio::Client` three descriptors come beside it: input, output and
     /// error. Answered when the program runs, or when it is clear that it cannot.

@@ -11,8 +11,9 @@ use super::signals::Signals;
 use super::status::{boot_micros, write_status};
 use super::task::{Ending, Task};
 use super::timer::Timer;
+use crate::inherited::{Inherited, check_numbers};
 use crate::runner::{Account, Cgroup, Namespace};
-use rustix::process::{Rlimit, Signal};
+use rustix::process::Rlimit;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub(super) struct Shim {
     pub(super) logs: [Option<LogPump>; 2],
     /// Peers that wait for the task to have started.
     pub(super) starting: Vec<u32>,
+    /// What a peer has lent the task that it is about to start.
+    lent: Option<(u32, Inherited)>,
     /// The state is newer than what was pushed.
     pub(super) changed: bool,
     /// When to look at processes that closed their connection.
@@ -94,6 +97,7 @@ impl Shim {
             ending: None,
             logs: [None, None],
             starting: Vec::new(),
+            lent: None,
             changed: false,
             look_at: None,
             look_pause: LOOK_AGAIN_MICROS,
@@ -154,6 +158,9 @@ impl Shim {
                 if let Some(asked) = self.control.receive(number, &self.poller) {
                     self.answer(asked);
                 }
+                // What a peer has lent goes with it.
+                let control = &self.control;
+                self.lent.take_if(|(lender, _)| !control.has(*lender));
             }
             Token::Door => self.door.accept(&self.poller),
             Token::Visitor(number) => {
@@ -181,8 +188,11 @@ impl Shim {
                 Ok(())
             }
             Request::Limits { epoch } => self.take_limits(epoch, fds),
+            Request::Lend { ignored, numbers } => self.take_lent(peer, ignored, numbers, fds),
             Request::Start { master, terminal } => {
-                match self.start(master.as_deref(), terminal, fds) {
+                let lent = self.lent.take().filter(|(lender, _)| *lender == peer);
+                let inherited = lent.map(|(_, inherited)| inherited).unwrap_or_default();
+                match self.start(master.as_deref(), terminal, fds, inherited) {
                     // Answered when its program runs, or cannot.
                     Ok(()) if self.is_starting() => return self.starting.push(peer),
                     other => other,
@@ -238,12 +248,29 @@ impl Shim {
         Ok(())
     }
 
+    fn take_lent(
+        &mut self,
+        peer: u32,
+        ignored: u64,
+        numbers: Vec<i32>,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), String> {
+        if numbers.len() != fds.len() {
+            return Err(format!("{} descriptors came with {} numbers", fds.len(), numbers.len()));
+        }
+        let before = self.lent.take().filter(|(lender, _)| *lender == peer);
+        let mut inherited = before.map(|(_, inherited)| inherited).unwrap_or_default();
+        inherited.ignored |= ignored;
+        inherited.descriptors.extend(numbers.into_iter().zip(fds));
+        check_numbers(&inherited.numbers())?;
+        self.lent = Some((peer, inherited));
+        Ok(())
+    }
+
     fn signal(&self, number: i32) -> Result<(), String> {
         let task = self.task.as_ref().filter(|task| task.is_running());
         let pid = task.map(|task| task.main).ok_or("nothing of it runs")?;
-        let signal = Signal::from_named_raw(number)
-            .ok_or_else(|| format!("{number} is no signal that can be sent: see kill -l"))?;
-        rustix::process::kill_process_group(pid, signal).map_err(|errno| errno.to_string())
+        super::signals::to_group(pid, number)
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // signal masks are C structures
 
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -64,6 +65,22 @@ impl Signals {
                 _ => all.end = true,
             }
         }
+    }
+}
+
+/// Sends a signal to a process group, one without a name too.
+///
+/// # Errors
+/// That there is no such signal, or what the system says.
+pub(super) fn to_group(leader: Pid, number: i32) -> Result<(), String> {
+    let nameless = (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
+    if !nameless && Signal::from_named_raw(number).is_none() {
+        return Err(format!("{number} is no signal that can be sent: see kill -l"));
+    }
+    // SAFETY: sending a signal touches no memory of this process.
+    match unsafe { libc::kill(-leader.as_raw_nonzero().get(), number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error().to_string()),
     }
 }
 

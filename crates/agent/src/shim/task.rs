@@ -7,6 +7,7 @@ use super::protocol::ShimPhase;
 use super::server::Shim;
 use super::signals::{Reaped, reap};
 use super::status::boot_micros;
+use crate::inherited::Inherited;
 use crate::runner::{
     Launch, TaskStdio, WORDS_BYTES_MAX, descendants, environment, kill_descendants, launch,
     output_pipe, signal_all,
@@ -62,6 +63,7 @@ impl Shim {
         master: Option<&str>,
         terminal: bool,
         fds: Vec<OwnedFd>,
+        inherited: Inherited,
     ) -> Result<(), String> {
         if self.task.is_some() || self.has_ended() {
             return Ok(());
@@ -77,6 +79,7 @@ impl Shim {
             cgroup: &self.ground.cgroup,
             environment: environment(&self.plan, &self.dir, master, own_port),
             stdio,
+            inherited,
             open_files: self.ground.open_files,
         });
         // The gang's meeting place is free for it from now on.

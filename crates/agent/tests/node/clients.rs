@@ -1,6 +1,7 @@
 //! Jobs that run on their caller's own descriptors.
 
 use crate::kit::{Stage, order};
+use polder_agent::Inherited;
 use polder_agent::client::{Attachment, ClientError};
 use polder_model::{JobId, LeaseOrder, Outcome, Phase, Stdio, StopReason};
 use std::io::{Read, Write};
@@ -30,7 +31,8 @@ async fn attach(stage: &Stage, lease: u64) -> Caller {
     let (theirs, input) = std::io::pipe().unwrap();
     let (output, ours) = std::io::pipe().unwrap();
     let fds = [theirs.as_fd(), ours.as_fd(), ours.as_fd()];
-    let attachment = Attachment::open(&stage.paths.0, job(lease), false, fds).unwrap();
+    let attachment =
+        Attachment::open(&stage.paths.0, job(lease), false, fds, &Inherited::default()).unwrap();
     Caller { attachment, input, output }
 }
 
@@ -136,7 +138,8 @@ async fn without_an_agent_the_client_is_told() {
     let stage = Stage::without_agent();
     let file = tempfile::tempfile().unwrap();
     let fds = [file.as_fd(), file.as_fd(), file.as_fd()];
-    let refused = Attachment::open(&stage.paths.0, job(1), false, fds).unwrap_err();
+    let refused = Attachment::open(&stage.paths.0, job(1), false, fds, &Inherited::default());
+    let refused = refused.unwrap_err();
     assert!(matches!(refused, ClientError::NoAgent { .. }));
     assert!(refused.to_string().contains("is `polder up` running?"), "{refused}");
 }

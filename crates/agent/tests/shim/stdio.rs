@@ -1,6 +1,7 @@
 //! Where a task's input and output go.
 
 use crate::kit::{Lease, fds, plan, script};
+use polder_agent::Inherited;
 use polder_agent::shim::{LOG_FILE_BYTES_MAX, LOG_FILES_MAX, Plan, Stream, read_log};
 use polder_model::{Outcome, Stdio};
 use rustix::pty::OpenptFlags;
@@ -73,6 +74,37 @@ fn a_terminal_becomes_the_controlling_one() {
     // What a terminal makes of ^C reaches the task.
     master.write_all(&[3]).unwrap();
     assert_eq!(lease.end().outcome, Outcome::Signalled { signal: 2 });
+}
+
+#[test]
+fn what_a_caller_lends_is_the_tasks_under_its_number() {
+    let lease = on_client(script("cat /proc/self/fd/300; cat <&7; grep SigIgn /proc/self/status"));
+    let pipe = |text: &str| {
+        let (from, mut to) = std::io::pipe().unwrap();
+        to.write_all(text.as_bytes()).unwrap();
+        OwnedFd::from(from)
+    };
+    let descriptors = vec![(7, pipe("seven ")), (300, pipe("three hundred "))];
+    let inherited = Inherited { ignored: (1 << 0) | (1 << 8), descriptors };
+    let (mut from, output) = std::io::pipe().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let all: [OwnedFd; 3] = [null.into(), output.try_clone().unwrap().into(), output.into()];
+    let mut client = lease.client();
+    // What another peer lends is not for this one's start.
+    let mut other = lease.client();
+    let foreign = Inherited { ignored: 1 << 1, descriptors: Vec::new() };
+    other.lend(&foreign).unwrap();
+    client.lend(&inherited).unwrap();
+    client.start(None, false, Some(fds(&all))).unwrap();
+    drop((all, inherited));
+    let mut got = String::new();
+    from.read_to_string(&mut got).unwrap();
+    // SIGKILL is bit 8: nobody can ignore it.
+    assert_eq!(got, "three hundred seven SigIgn:\t0000000000000001\n");
+    let mut twice = lease.client();
+    let two = Inherited { ignored: 0, descriptors: vec![(2, pipe(""))] };
+    let why = twice.lend(&two).unwrap_err().to_string();
+    assert!(why.contains("descriptor 2 cannot be handed over"), "{why}");
 }
 
 #[test]

@@ -16,8 +16,13 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 /// How long to rest before asking again.
 const AWAY_REST: Duration = Duration::from_millis(500);
 
+const WAIT_HELP: &str = "\
+Exits as the first job that did not succeed; 125 when the daemon is not there, or went away and was
+not back within a minute.";
+
 /// Flags of `polder wait`.
 #[derive(Debug, Args)]
+#[command(after_long_help = WAIT_HELP)]
 pub(crate) struct Wait {
     /// Jobs to wait for.
     #[arg(required = true, value_name = "JOB")]
@@ -33,7 +38,8 @@ impl Wait {
         let deadline = self.timeout.map(|limit| Instant::now() + limit.to_duration());
         let mut over = Vec::new();
         for id in self.jobs {
-            over.push(finished(&client, context.out, id, deadline).await?);
+            let job = finished(&client, context.out, id, deadline).await;
+            over.push(job.map_err(Away::ended)?);
         }
         if context.out.json_wanted() {
             context.out.json(&over)?;
@@ -62,6 +68,18 @@ pub(super) fn say_outcome(out: Output, job: JobId, outcome: &Outcome) {
     }
 }
 
+/// Where the job stands, for its caller; nothing once it runs.
+pub(super) fn place(answer: &WaitAnswer) -> Option<String> {
+    let job = answer.job.id;
+    let why = answer.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    match (&answer.job.state, answer.position) {
+        (JobState::Queued, Some(place)) => Some(format!("job {job} waits, place {place}{why}")),
+        (JobState::Queued, None) => Some(format!("job {job} waits{why}")),
+        (JobState::Starting, _) => Some(format!("job {job} is being prepared{why}")),
+        _ => None,
+    }
+}
+
 /// Waits until a job is over. A daemon that goes away for a while does not end the wait.
 pub(super) async fn finished(
     client: &Client,
@@ -70,9 +88,12 @@ pub(super) async fn finished(
     deadline: Option<Instant>,
 ) -> Result<Job, Failure> {
     let mut away = Away::default();
+    // Asked at once whether it is over, so that a daemon that answers is known to be there.
+    let mut first = true;
     loop {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let hold = left.map_or(HOLD, |left| left.min(HOLD));
+        let most = if std::mem::take(&mut first) { Duration::ZERO } else { HOLD };
+        let hold = left.map_or(most, |left| left.min(most));
         let path = Query::new(&["jobs", &id.to_string(), "wait"])
             .with("until", "finished")
             .with("timeout_ms", hold.as_millis());
@@ -101,6 +122,11 @@ impl Away {
         *self = Self { met: true, since: None };
     }
 
+    /// A failure for want of a daemon, with an exit code that is not taken for a job's.
+    pub(super) fn ended(failure: Failure) -> Failure {
+        if failure.unreachable { Failure { exit: Exit::NotRun, ..failure } } else { failure }
+    }
+
     /// Rests and returns when asking again is worth while; else gives the failure back. A daemon
     /// that was never there is not waited for.
     pub(super) async fn bear(&mut self, failure: Failure, out: Output) -> Result<(), Failure> {
@@ -117,5 +143,26 @@ impl Away {
         }
         tokio::time::sleep(AWAY_REST).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Format;
+
+    #[tokio::test]
+    async fn a_daemon_that_stays_away_ends_the_wait_and_one_that_was_never_there_at_once() {
+        let out = Output { format: Format::Table, quiet: true };
+        let mut away = Away::default();
+        let gone = || Failure::unreachable("gone");
+        assert!(away.bear(gone(), out).await.is_err(), "it was never there");
+        away.met();
+        assert!(away.bear(gone(), out).await.is_ok());
+        assert!(away.bear(Failure::failed("other"), out).await.is_err());
+        away.since = Instant::now().checked_sub(AWAY_MAX + AWAY_REST);
+        let failure = Away::ended(away.bear(gone(), out).await.unwrap_err());
+        assert_eq!(failure.exit, Exit::NotRun);
+        assert_eq!(Away::ended(Failure::failed("other")).exit, Exit::Failed);
     }
 }

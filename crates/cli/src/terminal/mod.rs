@@ -8,8 +8,23 @@ pub(crate) use keys::Keys;
 pub(crate) use pty::{Pty, Relay};
 pub(crate) use signals::{Signals, stop_self};
 
+use rustix::process::getpgrp;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// Whether reading from this terminal or changing its modes stops nobody: this process is in the
+/// foreground of it, or no shell controls jobs there.
+fn in_foreground() -> bool {
+    rustix::termios::tcgetpgrp(io::stdin()).map_or(true, |group| group == getpgrp())
+}
+
+/// Whether a shell could continue this process after a stop: it is in the foreground, and not of the
+/// session's own first group, above which there is no shell.
+fn is_shells_job() -> bool {
+    let own = getpgrp();
+    rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == own)
+        && rustix::process::getsid(None).is_ok_and(|session| session != own)
+}
 
 /// What a task gets as input, output and error.
 #[derive(Debug)]

@@ -1,14 +1,19 @@
 //! A pty pair between the caller's terminal and a task.
 
+use super::{in_foreground, is_shells_job};
 use crate::output::Output;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_current_process_group};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetsid,
+    tcsetattr,
+};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -17,6 +22,9 @@ const CHUNK: usize = 16 * 1024;
 /// Once the task is over, output is waited for until none has come for this long: a process that
 /// the task left behind may hold the terminal for ever.
 const DRAIN_QUIET: Duration = Duration::from_millis(300);
+
+/// How often a client in the background looks whether it is in the foreground.
+const BACKGROUND_POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// A new terminal, like the caller's.
 #[derive(Debug)]
@@ -31,8 +39,10 @@ impl Pty {
         grantpt(&ours)?;
         unlockpt(&ours)?;
         let pty = Self { ours: Arc::new(ours) };
-        let task = pty.task_end()?;
-        tcsetattr(&task, OptionalActions::Now, &tcgetattr(like)?)?;
+        // In the background the modes are those of the shell's own line editor.
+        if in_foreground() {
+            tcsetattr(&pty.task_end()?, OptionalActions::Now, &tcgetattr(like)?)?;
+        }
         pty.resize_like(like)?;
         Ok(pty)
     }
@@ -50,12 +60,13 @@ impl Pty {
 
     /// Joins the caller's terminal to this one until the result is dropped.
     pub(crate) fn relay(self, out: Output) -> io::Result<Relay> {
-        let raw = RawMode::enter(Termios::make_raw)?;
+        let raw = Arc::new(RawMode::enter(Termios::make_raw)?);
         let moved = Arc::new(AtomicU64::new(0));
         let (input, output) = (Arc::clone(&self.ours), Arc::clone(&self.ours));
-        let (end_of_input, no_more_input) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (wakes, wake_input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let mode = Arc::clone(&raw);
         std::thread::Builder::new().name("input".into()).spawn(move || {
-            copy_input(&input, &end_of_input);
+            copy_input(&input, &wakes, &mode);
         })?;
         let count = Arc::clone(&moved);
         let (ended, end) = oneshot::channel();
@@ -63,7 +74,7 @@ impl Pty {
             copy_output(&output, out, &count);
             let _ = ended.send(());
         })?;
-        Ok(Relay { pty: self, raw, moved, end, _input: no_more_input })
+        Ok(Relay { pty: self, raw, moved, end, input: wake_input })
     }
 }
 
@@ -71,11 +82,12 @@ impl Pty {
 #[derive(Debug)]
 pub(crate) struct Relay {
     pty: Pty,
-    raw: RawMode,
+    raw: Arc<RawMode>,
     moved: Arc<AtomicU64>,
     end: oneshot::Receiver<()>,
-    /// Closing it ends the copying of input, so that a further try gets all that is typed then.
-    _input: OwnedFd,
+    /// A byte makes the copying of input look at the terminal again; closing it ends the copying, so
+    /// that a further try gets all that is typed then.
+    input: OwnedFd,
 }
 
 impl Relay {
@@ -90,9 +102,11 @@ impl Relay {
         self.raw.leave();
     }
 
-    /// Takes the terminal again, in its present size.
+    /// Takes the terminal again, in its present size, unless it is another's now.
     pub(crate) fn resume(&self) {
         self.raw.again();
+        // Whether this is in the foreground is to be looked at again; a full pipe says so already.
+        let _ = rustix::io::write(&self.input, &[0]);
         self.resize();
     }
 
@@ -102,35 +116,74 @@ impl Relay {
             let before = self.moved.load(Ordering::Relaxed);
             match tokio::time::timeout(DRAIN_QUIET, &mut self.end).await {
                 Err(_) if self.moved.load(Ordering::Relaxed) != before => {}
-                _ => return,
+                // The copying of input may live a moment longer and must not take it again.
+                _ => return self.raw.leave(),
             }
         }
     }
 }
 
-/// The caller's terminal in another mode, as long as this lives.
+/// The caller's terminal in another mode, as long as this lives and is in the foreground.
 #[derive(Debug)]
 pub(super) struct RawMode {
-    before: Termios,
-    raw: Termios,
+    change: fn(&mut Termios),
+    state: Mutex<ModeState>,
+}
+
+#[derive(Debug)]
+struct ModeState {
+    /// What the modes were before they were changed, while they are.
+    before: Option<Termios>,
+    /// They are not to be changed now.
+    left: bool,
 }
 
 impl RawMode {
-    pub(super) fn enter(change: impl FnOnce(&mut Termios)) -> io::Result<Self> {
-        let before = tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
-        change(&mut raw);
-        let mode = Self { before, raw };
+    /// Changes the modes with `change`; in the background not now but once it is in front.
+    pub(super) fn enter(change: fn(&mut Termios)) -> io::Result<Self> {
+        tcgetattr(io::stdin())?;
+        let mode = Self { change, state: Mutex::new(ModeState { before: None, left: false }) };
         mode.again();
         Ok(mode)
     }
 
-    fn again(&self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.raw);
+    fn state(&self) -> MutexGuard<'_, ModeState> {
+        // No code panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn again(&self) {
+        self.state().left = false;
+        self.keep();
+    }
+
+    /// Changes the modes if they are not changed and may be. Whether this is in the foreground. A
+    /// terminal that has just gone has no modes that matter.
+    fn keep(&self) -> bool {
+        let mut state = self.state();
+        if !in_foreground() {
+            return false;
+        }
+        if state.before.is_none() && !state.left {
+            let Ok(before) = tcgetattr(io::stdin()) else { return true };
+            let mut raw = before.clone();
+            (self.change)(&mut raw);
+            if tcsetattr(io::stdin(), OptionalActions::Now, &raw).is_ok() {
+                state.before = Some(before);
+            }
+        }
+        true
+    }
+
+    /// Gives the modes back; in the background they are another's and stay as they are.
     fn leave(&self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        let mut state = self.state();
+        state.left = true;
+        if let Some(before) = state.before.take()
+            && in_foreground()
+        {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        }
     }
 }
 
@@ -140,24 +193,74 @@ impl Drop for RawMode {
     }
 }
 
-fn copy_input(to: &OwnedFd, end: &OwnedFd) {
+fn copy_input(to: &OwnedFd, wakes: &OwnedFd, mode: &RawMode) {
     let mut chunk = vec![0; CHUNK];
     loop {
+        let front = mode.keep();
         let stdin = io::stdin();
-        let mut fds = [PollFd::new(end, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
-        let polled = rustix::io::retry_on_intr(|| poll(&mut fds, None));
-        if polled.is_err() || !fds[0].revents().is_empty() {
+        let mut fds = [PollFd::new(wakes, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
+        // In the background what is typed is for others; nobody says when that changes.
+        let (watched, limit) = if front { (2, None) } else { (1, Some(&BACKGROUND_POLL)) };
+        let polled = rustix::io::retry_on_intr(|| poll(&mut fds[..watched], limit));
+        let (woken, readable) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        if polled.is_err() {
             return;
+        }
+        if woken {
+            match rustix::io::read(wakes, &mut chunk[..]) {
+                Ok(count) if count > 0 => continue,
+                _ => return,
+            }
+        }
+        // Looked at again: a read from the background would stop this program.
+        if !readable || !in_foreground() {
+            continue;
         }
         match rustix::io::retry_on_intr(|| rustix::io::read(io::stdin().as_fd(), &mut chunk[..])) {
             Ok(0) | Err(_) => return,
             Ok(count) => {
-                if write_all(to, &chunk[..count]).is_err() {
+                let (typed, stops) = until_stop(to, &chunk[..count]);
+                if write_all(to, typed).is_err() {
                     return;
+                }
+                if stops {
+                    // As the kernel would: everyone in the foreground gets it, this process too.
+                    let _ = kill_current_process_group(Signal::TSTP);
                 }
             }
         }
     }
+}
+
+/// What was typed before the key that stops a job, and whether that key is among it and would stop
+/// the task if a shell watched it: its terminal makes signals of keys, its first process is in front
+/// and takes the signal as the system means it.
+fn until_stop<'a>(terminal: &OwnedFd, typed: &'a [u8]) -> (&'a [u8], bool) {
+    let at = || {
+        let modes = tcgetattr(terminal).ok()?;
+        let key = modes.special_codes[SpecialCodeIndex::VSUSP];
+        let at = typed.iter().position(|byte| *byte == key && key != 0)?;
+        let leader = tcgetsid(terminal).ok()?;
+        let front = tcgetpgrp(terminal).ok()? == leader;
+        let stops = modes.local_modes.contains(LocalModes::ISIG) && front && is_shells_job();
+        (stops && takes_stops(leader)).then_some(at)
+    };
+    match at() {
+        Some(at) => (&typed[..at], true),
+        None => (typed, false),
+    }
+}
+
+/// Whether a process neither ignores nor handles SIGTSTP.
+fn takes_stops(process: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero()));
+    let status = status.unwrap_or_default();
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        u64::from_str_radix(line.trim(), 16).ok()
+    };
+    let bit = 1 << (Signal::TSTP.as_raw() - 1);
+    matches!((mask("SigIgn:"), mask("SigCgt:")), (Some(one), Some(two)) if (one | two) & bit == 0)
 }
 
 fn copy_output(from: &OwnedFd, out: Output, moved: &AtomicU64) {

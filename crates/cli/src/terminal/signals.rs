@@ -4,32 +4,51 @@ use rustix::process::{Signal, kill_process};
 use std::io;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-/// Every signal that a caller may send to what it takes for its command.
+/// Every signal that a caller may send to what it takes for its command, by number.
 pub(crate) struct Signals {
-    streams: Vec<(Signal, Stream)>,
+    streams: Vec<(i32, Stream)>,
 }
 
-const PASSED_ON: [(Signal, fn() -> SignalKind); 9] = [
-    (Signal::INT, SignalKind::interrupt),
-    (Signal::TERM, SignalKind::terminate),
-    (Signal::HUP, SignalKind::hangup),
-    (Signal::QUIT, SignalKind::quit),
-    (Signal::USR1, SignalKind::user_defined1),
-    (Signal::USR2, SignalKind::user_defined2),
-    (Signal::WINCH, SignalKind::window_change),
-    (Signal::TSTP, || SignalKind::from_raw(Signal::TSTP.as_raw())),
-    (Signal::CONT, || SignalKind::from_raw(Signal::CONT.as_raw())),
+/// All that a program may get and that means nothing to this one: not those that end it whatever it
+/// does, that its own faults raise, or with which the kernel and its children speak to it alone.
+const PASSED_ON: [Signal; 21] = [
+    Signal::INT,
+    Signal::TERM,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::WINCH,
+    Signal::TSTP,
+    Signal::CONT,
+    Signal::ALARM,
+    Signal::VTALARM,
+    Signal::PROF,
+    Signal::IO,
+    Signal::POWER,
+    Signal::STKFLT,
+    Signal::URG,
+    Signal::XCPU,
+    Signal::XFSZ,
+    Signal::TRAP,
+    Signal::ABORT,
+    Signal::SYS,
 ];
+/// The signals that have no name, as the C library numbers them.
+const NAMELESS: std::ops::RangeInclusive<i32> = 34..=64;
 
 impl Signals {
-    /// Takes them all: none ends this process from now on.
-    pub(crate) fn watch() -> io::Result<Self> {
-        let watch = |(number, kind): (Signal, fn() -> SignalKind)| Ok((number, signal(kind())?));
-        Ok(Self { streams: PASSED_ON.into_iter().map(watch).collect::<io::Result<_>>()? })
+    /// Takes them all but those that the caller ignores: these stay ignored, and none of the others
+    /// ends this process from now on.
+    pub(crate) fn watch(ignores: impl Fn(i32) -> bool) -> io::Result<Self> {
+        let numbers = PASSED_ON.iter().map(|signal| signal.as_raw()).chain(NAMELESS);
+        let watch = |number| Ok((number, signal(SignalKind::from_raw(number))?));
+        let streams = numbers.filter(|number| !ignores(*number)).map(watch);
+        Ok(Self { streams: streams.collect::<io::Result<_>>()? })
     }
 
     /// The next one.
-    pub(crate) async fn next(&mut self) -> Signal {
+    pub(crate) async fn next(&mut self) -> i32 {
         std::future::poll_fn(|context| {
             for (number, stream) in &mut self.streams {
                 if stream.poll_recv(context).is_ready() {

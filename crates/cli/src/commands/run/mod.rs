@@ -8,16 +8,19 @@ use crate::failure::{Exit, Failure};
 use crate::job::JobFlags;
 use crate::terminal::Signals;
 use clap::Args;
-use polder_model::{HostAsk, Stdio};
+use polder_agent::{Inherited, check_numbers};
+use polder_model::{HostAsk, Market, Stdio};
 use session::Session;
 use std::ffi::OsString;
 
 const RUN_HELP: &str = "\
 The command gets your input, output, error, directory and environment (POLDER_TOKEN excepted), and
-your signals; at a terminal it gets one of its own. It waits its turn first: Ctrl-C then cancels it.
+all signals that can be passed on; at a terminal it gets one of its own. It waits its turn first: Ctrl-C then cancels it.
 Once it runs it needs this client, but not the daemon: `polder run` returns its exit code even when
 the daemon is stopped or dies meanwhile. A `polder run` that is itself killed (SIGKILL) cannot pass
-that on: the command runs on as a job, and `polder cancel` ends it. Only descriptors 0 to 2 are passed.
+that on: the command runs on as a job, and `polder cancel` ends it; killed while it waits, it takes
+its job with it. Ctrl-Z and `fg` stop and continue both. The command inherits every open descriptor
+(up to 1,024 more than input, output and error) and the signals that you ignore, as under nohup.
 
 Without --compute and --memory it is guaranteed 10% of one device (or what its tenant's jobs get)
 and 1GiB of its memory, and may use all compute that others leave idle.
@@ -53,15 +56,24 @@ impl Run {
                  submit` and `polder logs -f`",
             ));
         }
+        // First of all: what this program opens itself is not to be handed over.
+        let inherited = Inherited::take()
+            .map_err(|error| Failure::failed(format!("what the command inherits: {error}")))?;
+        let numbers: Vec<i32> = inherited.descriptors.iter().map(|(number, _)| *number).collect();
+        check_numbers(&numbers).map_err(Failure::usage)?;
         let draft = self.job.into_draft(ask::words(self.command)?, None);
         let client = context.client()?;
         let ask = ask::complete(context, &client, draft, Stdio::Client).await?;
-        let signals = Signals::watch()
+        let signals = Signals::watch(|number| inherited.ignores(number))
             .map_err(|error| Failure::failed(format!("watching for signals: {error}")))?;
         let job = ask::submit(&client, &ask).await?;
         let folder = context.client_folder()?;
         let (out, attempt, job) = (context.out, job.attempt, job.id);
         let limited = ask.host != HostAsk::default();
-        Session { out, client, folder, job, signals, attempt, limited }.perform().await
+        let again =
+            ask.yields.retries > 0 || ask.yields.preemptible || ask.when.market == Market::Spot;
+        let session =
+            Session { out, client, folder, job, signals, attempt, limited, inherited, again };
+        session.perform().await
     }
 }

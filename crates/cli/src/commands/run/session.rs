@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::show;
 use crate::terminal::{Descriptors, Relay, Signals, stop_self};
+use polder_agent::Inherited;
 use polder_agent::client::Following;
 use polder_model::{JobId, JobState, Outcome};
 use polder_server::api::JobDetail;
@@ -33,6 +34,10 @@ pub(super) struct Session {
     pub(super) attempt: u32,
     /// Whether the ask limits CPU, memory or processes.
     pub(super) limited: bool,
+    /// What the command inherits besides input, output and error.
+    pub(super) inherited: Inherited,
+    /// Whether it may be started again, which needs them again.
+    pub(super) again: bool,
 }
 
 impl Session {
@@ -42,9 +47,13 @@ impl Session {
             let descriptors = Descriptors::choose()
                 .map_err(|error| Failure::failed(format!("making a terminal: {error}")))?;
             let outcome = match self.start(&descriptors).await? {
-                Begun::Cancelled(signal) => return Ok(128 + signal.as_raw()),
+                Begun::Cancelled(signal) => return Ok(128 + signal),
                 Begun::Over(outcome) => return Ok(self.conclude(&outcome)),
                 Begun::Launched(following, held) => {
+                    if !self.again {
+                        // Who waits for the end of a pipe waits for the command alone.
+                        self.inherited.descriptors.clear();
+                    }
                     self.say_not_enforced().await;
                     self.follow(following, descriptors, held).await?
                 }
@@ -78,7 +87,7 @@ impl Session {
         &mut self,
         mut following: Following,
         descriptors: Descriptors,
-        held: Vec<Signal>,
+        held: Vec<i32>,
     ) -> Result<Outcome, Failure> {
         let relay = match descriptors {
             Descriptors::Own => None,
@@ -152,20 +161,32 @@ enum Noted {
 }
 
 /// Passes a signal on to the task. One that comes too late concerns nobody.
-fn pass_on(signal: Signal, following: &Following, relay: Option<&Relay>) {
-    match (signal, relay) {
+fn pass_on(number: i32, following: &Following, relay: Option<&Relay>) {
+    let is = |signal: Signal| signal.as_raw() == number;
+    match relay {
         // The kernel tells the task when its own terminal changes.
-        (Signal::WINCH, Some(relay)) => relay.resize(),
-        (Signal::TSTP, relay) => {
-            relay.inspect(|relay| relay.suspend());
-            // SIGTSTP is void for a task that no shell watches.
-            let _ = following.signal(Signal::STOP.as_raw());
-            stop_self();
-            relay.inspect(|relay| relay.resume());
-            let _ = following.signal(Signal::CONT.as_raw());
+        Some(relay) if is(Signal::WINCH) => relay.resize(),
+        _ if is(Signal::TSTP) => stop_both(following, relay),
+        _ => {
+            if is(Signal::CONT) {
+                // Stopped by force, it may go on elsewhere than where it was.
+                relay.inspect(|relay| relay.resume());
+            }
+            let _ = following.signal(number);
         }
-        (signal, _) => {
-            let _ = following.signal(signal.as_raw());
-        }
+    }
+}
+
+/// Stops the task and this client, as a shell expects of a job, until the shell continues it.
+fn stop_both(following: &Following, relay: Option<&Relay>) {
+    relay.inspect(|relay| relay.suspend());
+    // SIGTSTP is void for a task that no shell watches.
+    let _ = following.signal(Signal::STOP.as_raw());
+    stop_self();
+    relay.inspect(|relay| relay.resume());
+    let _ = following.signal(Signal::CONT.as_raw());
+    if relay.is_some() {
+        // What it had drawn may be gone from the screen.
+        let _ = following.signal(Signal::WINCH.as_raw());
     }
 }

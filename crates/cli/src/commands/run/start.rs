@@ -2,6 +2,7 @@
 
 use super::session::Session;
 use crate::client::{Client, Query};
+use crate::commands::wait::place;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::terminal::{Descriptors, stop_self};
@@ -25,19 +26,20 @@ const AWAY_REST: Duration = Duration::from_millis(500);
 /// How the wait for a job's turn ended.
 pub(super) enum Begun {
     /// It runs; signals that came just before are for the command.
-    Launched(Following, Vec<Signal>),
+    Launched(Following, Vec<i32>),
     /// It is over without having run here.
     Over(Outcome),
     /// The caller ended the wait with this signal.
-    Cancelled(Signal),
+    Cancelled(i32),
 }
 
 impl Session {
     /// Hands the descriptors over and waits for the job's turn.
     pub(super) async fn start(&mut self, descriptors: &Descriptors) -> Result<Begun, Failure> {
+        let terminal = descriptors.is_terminal();
         let attachment = descriptors
             .lend(|fds| {
-                Attachment::open(&self.folder, self.job, descriptors.is_terminal(), fds)
+                Attachment::open(&self.folder, self.job, terminal, fds, &self.inherited)
                     .map_err(std::io::Error::other)
             })
             .map_err(|error| Failure::failed(format!("job {}: {error}", self.job)));
@@ -69,7 +71,7 @@ impl Session {
                     } else if ends(signal) {
                         drop(turn);
                         return self.cancelled_by(signal).await;
-                    } else if signal == Signal::TSTP {
+                    } else if signal == Signal::TSTP.as_raw() {
                         stop_self();
                     }
                 }
@@ -84,7 +86,7 @@ impl Session {
         }
     }
 
-    async fn cancelled_by(&self, signal: Signal) -> Result<Begun, Failure> {
+    async fn cancelled_by(&self, signal: i32) -> Result<Begun, Failure> {
         self.cancel().await?;
         Ok(Begun::Cancelled(signal))
     }
@@ -134,8 +136,8 @@ impl Session {
 }
 
 /// Whether a signal of the caller's ends the wait.
-fn ends(signal: Signal) -> bool {
-    matches!(signal, Signal::INT | Signal::TERM | Signal::HUP | Signal::QUIT)
+fn ends(signal: i32) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|one| one.as_raw() == signal)
 }
 
 /// Shows the job's place in the queue. Returns only when the job is over.
@@ -169,17 +171,5 @@ async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome,
             }
             Err(failure) => return Err(failure),
         }
-    }
-}
-
-/// Where the job stands, for its caller; nothing once it runs.
-fn place(answer: &WaitAnswer) -> Option<String> {
-    let job = answer.job.id;
-    let why = answer.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    match (&answer.job.state, answer.position) {
-        (JobState::Queued, Some(place)) => Some(format!("job {job} waits, place {place}{why}")),
-        (JobState::Queued, None) => Some(format!("job {job} waits{why}")),
-        (JobState::Starting, _) => Some(format!("job {job} is being prepared{why}")),
-        _ => None,
     }
 }
