@@ -20,7 +20,7 @@ mod stop;
 mod writer;
 
 pub use clock::{Clock, system_clock};
-pub use http::{LogChunks, LogRequest, Logs, LogsError, NoLogs, openapi_json};
+pub use http::{LogChunks, LogOutput, LogRequest, Logs, LogsError, NoLogs, openapi_json};
 pub use journal::{AppendError, JournalError, Storage, read_journal};
 pub use pool::{FIRST_TENANT, JOURNAL_FILE, OpenError, OpenOptions, Pool, open};
 pub use serve::{

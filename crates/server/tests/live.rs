@@ -7,7 +7,7 @@ mod support;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::StatusCode;
-use polder_server::{LogChunks, LogRequest, Logs, LogsError, OpenOptions, ServeOptions, open};
+use polder_server::{LogOutput, LogRequest, Logs, LogsError, OpenOptions, ServeOptions, open};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::net::UnixStream;
 struct OneLine;
 
 impl Logs for OneLine {
-    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogChunks, LogsError>> {
+    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogOutput, LogsError>> {
         let line = format!("{:?} of {} on {}\n", request.stream, request.lease, request.node);
         let first = futures_util::stream::iter([Ok(line.into())]);
         let chunks = if request.follow {
@@ -28,7 +28,7 @@ impl Logs for OneLine {
         } else {
             first.boxed()
         };
-        async move { Ok(chunks) }.boxed()
+        async move { Ok(LogOutput { chunks, offset: 70, dropped: 7, lost: 3 }) }.boxed()
     }
 }
 
@@ -71,9 +71,22 @@ async fn output_comes_from_whoever_keeps_it() {
     assert_eq!((status, &text), (StatusCode::OK, &json!("Stderr of L1 on box\n")));
     let (status, problem) = client.get("/api/v1/jobs/1/logs?task=3").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert!(problem["detail"].as_str().unwrap().contains("task 3 of job 1"), "{problem}");
+    let check = |problem: &serde_json::Value, expect: &str| {
+        assert_eq!(problem["detail"], expect, "{problem}");
+    };
+    check(&problem, "job 1 has 1 task, counted from 0: there is no task 3");
+    for attempt in [0, 9] {
+        let (status, problem) = client.get(&format!("/api/v1/jobs/1/logs?attempt={attempt}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        check(&problem, &format!("job 1 has had 1 try, counted from 1: there is no try {attempt}"));
+    }
+    let (status, problem) = client.get("/api/v1/jobs/1/logs?tail=1&offset=1").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
     let followed = read_until(&fixture, "/api/v1/jobs/1/logs?follow=true", "on box\n").await;
     assert!(followed.contains("Stdout of L1"), "{followed}");
+    for header in ["polder-log-offset: 70", "polder-log-dropped: 7", "polder-log-lost: 3"] {
+        assert!(followed.contains(header), "{followed}");
+    }
     let following = read_until(&fixture, "/api/v1/jobs/1/logs?follow=true", "never");
     let stop = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -81,6 +94,9 @@ async fn output_comes_from_whoever_keeps_it() {
     };
     let (followed, ()) = tokio::join!(following, stop);
     assert!(followed.contains("Stdout of L1"), "{followed}");
+    for header in ["polder-log-offset: 70", "polder-log-dropped: 7", "polder-log-lost: 3"] {
+        assert!(followed.contains(header), "{followed}");
+    }
     fixture.server.take().unwrap().wait().await.unwrap();
 }
 

@@ -11,6 +11,7 @@ pub(crate) use query::Query;
 use crate::failure::{Exit, Failure};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 use polder_server::api::{API_HEADER, API_MAJOR, IDEMPOTENCY_HEADER, Problem};
 use serde::{Serialize, de::DeserializeOwned};
@@ -94,12 +95,16 @@ impl Client {
         self.answer(Call { method: Method::POST, path: path.into(), body, key: None }, limit).await
     }
 
-    /// Reads bytes as they come.
-    pub(crate) async fn stream(&self, path: impl Into<Query>) -> Result<Incoming, Failure> {
+    /// Reads bytes as they come, after the answer's headers.
+    pub(crate) async fn stream(
+        &self,
+        path: impl Into<Query>,
+    ) -> Result<(HeaderMap, Incoming), Failure> {
         let call = Call { method: Method::GET, path: path.into(), body: Bytes::new(), key: None };
         let response = self.call(call, ANSWER_WAIT).await?;
         if response.status().is_success() {
-            return Ok(response.into_body());
+            let (head, body) = response.into_parts();
+            return Ok((head.headers, body));
         }
         Err(self.refusal(response).await)
     }

@@ -13,7 +13,8 @@ const UP_HELP: &str = "\
 The daemon serves the pool of one state folder: its socket to every user of this machine whom an
 administrator added, and loopback HTTP to whoever has the token in the state folder. Ctrl-C or
 SIGTERM stops it; tasks run on under their shims, and the next `polder up` adopts them.
-POLDER_LOG sets what it logs to standard error (for example `info`, or `polder_agent=debug`).";
+With --output json it prints one object once it is ready: version, pid, state, socket, http, token,
+devices. POLDER_LOG sets what it logs to standard error (for example `info`, or `polder_agent=debug`).";
 
 /// Flags of `polder up`.
 #[derive(Debug, Args)]
@@ -82,16 +83,18 @@ impl Up {
         if context.out.quiet {
             command.arg("--quiet");
         }
+        if context.out.json_wanted() {
+            command.args(["--output", "json"]);
+        }
         command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped());
         let starting = |error| Failure::failed(format!("starting the daemon: {error}"));
         let mut child = command.spawn().map_err(starting)?;
         let pid = child.id();
         if let Some(mut ready) = child.stdout.take() {
             // It closes its standard output when it is ready, and when it ends.
-            let mut nothing = Vec::new();
-            tokio::io::AsyncReadExt::read_to_end(&mut ready, &mut nothing)
-                .await
-                .map_err(starting)?;
+            let mut said = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut ready, &mut said).await.map_err(starting)?;
+            context.out.bytes(&said)?;
         }
         // Between its last output and its end a failed daemon lives for a moment.
         let ended = tokio::time::timeout(std::time::Duration::from_millis(200), child.wait()).await;

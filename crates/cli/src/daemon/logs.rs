@@ -5,11 +5,10 @@ use futures_util::stream::{self, StreamExt};
 use hyper::body::Bytes;
 use polder_agent::StatePaths;
 use polder_agent::shim::{
-    LOG_FILE_BYTES_MAX, LogPart, PLAN_FILE, ShimPhase, Stream, read_log, read_status,
+    LogPart, PLAN_FILE, ShimPhase, Stream, log_lost, log_range, read_log, read_status,
 };
 use polder_server::api::Stream as Wanted;
-use polder_server::{LogChunks, LogRequest, Logs, LogsError};
-use std::fs;
+use polder_server::{LogOutput, LogRequest, Logs, LogsError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,11 +23,13 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct ShimLogs(pub(super) StatePaths);
 
 impl Logs for ShimLogs {
-    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogChunks, LogsError>> {
+    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogOutput, LogsError>> {
         let dir = self.0.lease(request.lease);
         Box::pin(async move {
-            let reader = Reader::open(dir, &request)?;
-            Ok(stream::unfold(reader, Reader::next).boxed())
+            let (reader, dropped) = Reader::open(dir, &request)?;
+            let (offset, lost) = (reader.offset, log_lost(&reader.dir, reader.stream));
+            let chunks = stream::unfold(reader, Reader::next).boxed();
+            Ok(LogOutput { chunks, offset, dropped, lost })
         })
     }
 }
@@ -43,7 +44,8 @@ struct Reader {
 }
 
 impl Reader {
-    fn open(dir: PathBuf, request: &LogRequest) -> Result<Self, LogsError> {
+    /// A reader where it is to begin, and how many bytes from there on are not kept any more.
+    fn open(dir: PathBuf, request: &LogRequest) -> Result<(Self, u64), LogsError> {
         // A lease that has only just been granted has no folder yet; one whose logs were removed
         // to make room has none any more.
         if !dir.exists() && !request.follow {
@@ -54,13 +56,15 @@ impl Reader {
             Wanted::Stdout => Stream::Output,
             Wanted::Stderr => Stream::Error,
         };
-        let offset = match request.tail {
-            Some(tail) => length(&dir, stream.file_name())
-                .map_err(|source| LogsError::Io { subject: dir.display().to_string(), source })?
-                .saturating_sub(tail),
-            None => 0,
+        let kept = log_range(&dir, stream)
+            .map_err(|source| LogsError::Io { subject: dir.display().to_string(), source })?;
+        let wanted = match request.tail {
+            Some(tail) => kept.end.saturating_sub(tail),
+            None => request.offset.unwrap_or(0),
         };
-        Ok(Self { dir, stream, offset, follow: request.follow, failed: false })
+        let offset = wanted.max(kept.start);
+        let reader = Self { dir, stream, offset, follow: request.follow, failed: false };
+        Ok((reader, offset - wanted))
     }
 
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
@@ -104,22 +108,11 @@ fn over(dir: &Path) -> bool {
     }
 }
 
-/// Bytes a stream has had so far, deleted ones included.
-fn length(dir: &Path, name: &str) -> io::Result<u64> {
-    let mut full = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?.file_name();
-        let number = entry.to_str().and_then(|text| text.strip_prefix(name)?.strip_prefix('.'));
-        full = full.max(number.and_then(|text| text.parse().ok()).map_or(0, |last: u64| last + 1));
-    }
-    let open = fs::metadata(dir.join(name)).map_or(0, |data| data.len());
-    Ok(full.saturating_mul(LOG_FILE_BYTES_MAX).saturating_add(open))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use polder_model::LeaseId;
+    use std::fs;
 
     fn request(follow: bool, tail: Option<u64>) -> LogRequest {
         LogRequest {
@@ -128,6 +121,7 @@ mod tests {
             stream: Wanted::Stdout,
             follow,
             tail,
+            offset: None,
         }
     }
 
@@ -139,8 +133,9 @@ mod tests {
             fs::write(paths.lease(LeaseId(1)).join(name), text).unwrap();
         }
         match (ShimLogs(paths).open(request).await, expect) {
-            (Ok(chunks), Ok(expect)) => {
-                let read: Vec<_> = chunks.map(|chunk| chunk.unwrap().to_vec()).collect().await;
+            (Ok(output), Ok(expect)) => {
+                let read: Vec<_> =
+                    output.chunks.map(|chunk| chunk.unwrap().to_vec()).collect().await;
                 assert_eq!(String::from_utf8(read.concat()).unwrap(), expect);
             }
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
@@ -155,6 +150,10 @@ mod tests {
         check(&files, request(false, Some(3)), Ok("two")).await;
         check(&files, request(false, Some(100)), Ok("one two")).await;
         check(&files, request(true, None), Ok("one two")).await;
+        let later = LogRequest { offset: Some(4), ..request(true, None) };
+        check(&files, later, Ok("two")).await;
+        // One whose task has not begun is waited for from its end too.
+        check(&[("end.json", "")], request(true, Some(9)), Ok("")).await;
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
 use polder_model::{Device, NodeId};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,15 +59,45 @@ pub(crate) async fn run(
         let _ = agent_stop.await;
     }));
     announce(&daemon, &server, out);
+    let facts = Facts::of(&daemon, &server);
     let mut task = AgentTask { stop: stop_agent, task: agent };
     let over = tokio::select! {
         over = over(&mut stops, &handle, &mut task) => over,
-        told = become_ready(&handle, out, ready) => match told {
+        told = become_ready(&handle, facts, out, ready) => match told {
             Ok(()) => over(&mut stops, &handle, &mut task).await,
             Err(failure) => Over::Failed(failure),
         },
     };
     end(over, server, task, StatePaths(daemon.folder), out).await
+}
+
+/// What a daemon says of itself to programs, once it is ready.
+#[derive(Debug, Serialize)]
+struct Facts {
+    version: &'static str,
+    pid: u32,
+    state: PathBuf,
+    socket: PathBuf,
+    /// Where loopback HTTP is served, and the file with its token.
+    http: Option<String>,
+    token: Option<PathBuf>,
+    devices: Vec<Device>,
+}
+
+impl Facts {
+    /// All but the devices, which are not known yet.
+    fn of(daemon: &Daemon, server: &Server) -> Self {
+        let http = server.loopback().map(|address| format!("http://{address}"));
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            state: daemon.folder.clone(),
+            socket: server.socket().to_owned(),
+            token: http.is_some().then(|| daemon.folder.join(crate::place::TOKEN)),
+            http,
+            devices: Vec::new(),
+        }
+    }
 }
 
 /// Why a daemon ends.
@@ -107,31 +138,27 @@ impl AgentTask {
     }
 }
 
-/// The signals that end a daemon.
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
+/// The signals that end a daemon; none that its caller ignores, as `nohup` does.
+struct Stops(Vec<Signal>);
 
 impl Stops {
     fn watch() -> Result<Self, Failure> {
-        let watch = |kind| {
-            signal(kind).map_err(|error| Failure::failed(format!("watching for signals: {error}")))
-        };
-        Ok(Self {
-            terminate: watch(SignalKind::terminate())?,
-            interrupt: watch(SignalKind::interrupt())?,
-            hangup: watch(SignalKind::hangup())?,
-        })
+        let fail = |error| Failure::failed(format!("watching for signals: {error}"));
+        let ignored = polder_agent::ignored_signals().map_err(fail)?;
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let heard = kinds.into_iter().filter(|kind| ignored >> (kind.as_raw_value() - 1) & 1 == 0);
+        Ok(Self(heard.map(signal).collect::<Result<_, _>>().map_err(fail)?))
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
-        }
+        std::future::poll_fn(|context| {
+            let came = |signal: &mut Signal| signal.poll_recv(context).is_ready();
+            match self.0.iter_mut().any(came) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
     }
 }
 
@@ -146,6 +173,7 @@ async fn over(stops: &mut Stops, handle: &ServerHandle, agent: &mut AgentTask) -
 /// Waits until the node has reported its devices, then says that the daemon is ready.
 async fn become_ready(
     handle: &ServerHandle,
+    facts: Facts,
     out: Output,
     ready: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
@@ -162,9 +190,18 @@ async fn become_ready(
             }
         }
     });
-    match known.await {
-        Ok(devices) => out.note(&devices_found(&devices)),
-        Err(_) => out.warn("the devices are not known yet; jobs wait until they are"),
+    let devices = match known.await {
+        Ok(devices) => {
+            out.note(&devices_found(&devices));
+            devices
+        }
+        Err(_) => {
+            out.warn("the devices are not known yet; jobs wait until they are");
+            Vec::new()
+        }
+    };
+    if out.json_wanted() {
+        out.json(&Facts { devices, ..facts })?;
     }
     ready()?;
     if let Err(error) = ready::tell_systemd("READY=1") {

@@ -48,6 +48,14 @@ impl Output {
         write_out(text.as_bytes())
     }
 
+    /// One of several values for programs, each on a line of its own.
+    pub(crate) fn json_line(self, value: &impl Serialize) -> Result<(), Failure> {
+        let mut text = serde_json::to_string(value)
+            .map_err(|error| Failure::failed(format!("the answer is not JSON: {error}")))?;
+        text.push('\n');
+        write_out(text.as_bytes())
+    }
+
     /// Lines for people, with or without colour as the terminal has it.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
@@ -83,6 +91,12 @@ impl Output {
     /// A line that shows how far something has come.
     pub(crate) fn progress(self) -> Progress {
         Progress::new(self.quiet, io::stderr().is_terminal() && !dumb())
+    }
+
+    /// The same where somebody sits before it, and silence elsewhere.
+    pub(crate) fn progress_on_terminal(self) -> Progress {
+        let terminal = io::stderr().is_terminal();
+        Progress::new(self.quiet || !terminal, terminal && !dumb())
     }
 }
 

@@ -97,7 +97,7 @@ impl Table {
 
 /// Control characters of names and reasons never reach the terminal.
 fn clean(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+    crate::show::one_line(cell).trim().to_owned()
 }
 
 fn cut(line: &str, width_max: Option<usize>) -> String {

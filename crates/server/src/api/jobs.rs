@@ -220,10 +220,25 @@ pub struct LogsQuery {
     /// Of which try; the last when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<u32>,
+    /// Of which of its leases, where a try had several because it yielded; the last when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseId>,
     /// Starts this many bytes before the end; from the beginning when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<Bytes>,
+    /// Starts at this byte of the whole output, to go on where an answer broke off; not with `tail`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<Bytes>,
 }
+
+/// The header of an output that says at which byte of the whole it begins.
+pub const LOG_OFFSET_HEADER: &str = "polder-log-offset";
+/// The header of an output that says how many bytes before that were asked for and are dropped,
+/// because only the last of a long output are kept.
+pub const LOG_DROPPED_HEADER: &str = "polder-log-dropped";
+/// The header of an output that says how many bytes could never be kept, because the disk was full
+/// or faulty; they are missing somewhere in between.
+pub const LOG_LOST_HEADER: &str = "polder-log-lost";
 
 /// One durable change, as `/api/v1/events` sends it (`text/event-stream`; `id` is `seq`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -15,8 +15,9 @@ pub use admin::{
     ShutdownRequest, TenantChange, TenantList, TenantView, UserChange, UserList,
 };
 pub use jobs::{
-    Change, JobDetail, JobList, JobQuery, LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView,
-    ScaleRequest, StateFilter, Stream, WaitAnswer, WaitQuery, WaitUntil,
+    Change, JobDetail, JobList, JobQuery, LOG_DROPPED_HEADER, LOG_LOST_HEADER, LOG_OFFSET_HEADER,
+    LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView, ScaleRequest, StateFilter, Stream,
+    WaitAnswer, WaitQuery, WaitUntil,
 };
 pub use policy::{
     ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,

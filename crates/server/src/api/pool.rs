@@ -62,6 +62,9 @@ pub struct NodeView {
     pub facts: NodeFacts,
     /// Its devices.
     pub devices: u32,
+    /// How many of them are simulated: no such hardware is there.
+    #[serde(default)]
+    pub devices_simulated: u32,
     /// Leases it holds.
     pub leases: u32,
     /// How long ago its agent last called, if it did since this server started.

@@ -237,13 +237,15 @@ async fn copy(
     draft: &FilePath,
     target: &FilePath,
 ) -> Result<(polder_model::Bytes, u64), ApiError> {
-    let failed = |error: std::io::Error| ApiError::bad_request(format!("{target:?}: {error}"));
+    let help = "choose a folder that is there, that the server can write to and that has room";
+    let failed = |error: std::io::Error| {
+        ApiError::bad_request(format!("backup to {target:?}: {error}")).help(help)
+    };
     crate::state::make_private(draft).map_err(failed)?;
     let text = draft.to_str().ok_or_else(|| ApiError::bad_request("the path is not text"))?;
     let copied = app.archive.copy_to(text).await;
     let copied = copied.map_err(|error| {
-        ApiError::bad_request(format!("{draft:?}: {error}"))
-            .help("choose a folder that the server can write to and that has room")
+        ApiError::bad_request(format!("backup to {draft:?}: {error}")).help(help)
     })?;
     let renamed = rustix::fs::renameat_with(CWD, draft, CWD, target, RenameFlags::NOREPLACE);
     renamed.map_err(|error| failed(error.into()))?;

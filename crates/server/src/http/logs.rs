@@ -3,17 +3,19 @@
 use super::extract::{Params, parse};
 use super::jobs::detail;
 use super::{ApiError, App};
-use crate::api::{LogsQuery, Stream as Output};
+use crate::api::{
+    JobDetail, LOG_DROPPED_HEADER, LOG_LOST_HEADER, LOG_OFFSET_HEADER, LogsQuery, Stream as Output,
+};
 use crate::auth::Caller;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hyper::body::Bytes;
-use polder_model::{JobId, LeaseId, NodeId};
+use polder_model::{JobId, JobState, Lease, LeaseId, NodeId};
 use std::io;
 use thiserror::Error;
 
@@ -30,10 +32,24 @@ pub struct LogRequest {
     pub follow: bool,
     /// Starts this many bytes before the end.
     pub tail: Option<u64>,
+    /// Starts at this byte of the whole.
+    pub offset: Option<u64>,
 }
 
 /// Pieces of output, in order.
 pub type LogChunks = BoxStream<'static, io::Result<Bytes>>;
+
+/// A task's output, opened.
+pub struct LogOutput {
+    /// Its pieces.
+    pub chunks: LogChunks,
+    /// At which byte of the whole it begins.
+    pub offset: u64,
+    /// Bytes before that which were asked for and are not kept any more.
+    pub dropped: u64,
+    /// Bytes that could never be kept.
+    pub lost: u64,
+}
 
 /// Why output cannot be read.
 #[derive(Debug, Error)]
@@ -54,7 +70,7 @@ pub enum LogsError {
 /// Whoever keeps the output of tasks: the agent of a node.
 pub trait Logs: Send + Sync + 'static {
     /// Opens a task's output.
-    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogChunks, LogsError>>;
+    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogOutput, LogsError>>;
 }
 
 /// Keeps no output.
@@ -62,17 +78,22 @@ pub trait Logs: Send + Sync + 'static {
 pub struct NoLogs;
 
 impl Logs for NoLogs {
-    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogChunks, LogsError>> {
+    fn open(&self, request: LogRequest) -> BoxFuture<'static, Result<LogOutput, LogsError>> {
         let why = format!("node {} keeps no output here", request.node);
         Box::pin(std::future::ready(Err(LogsError::NotFound(why))))
     }
 }
 
-/// A task's output as it was written.
+/// A task's output as it was written; headers say where in the whole it begins, and what is missing.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/logs", tag = "jobs",
     params(("id" = u64, Path, description = "The job's number"), LogsQuery),
-    responses((status = 200, description = "The bytes", content_type = "application/octet-stream"))
+    responses((status = 200, description = "The bytes", content_type = "application/octet-stream",
+        headers(
+            ("polder-log-offset" = u64, description = "At which byte of the whole it begins"),
+            ("polder-log-dropped" = u64, description = "Bytes asked for that are kept no more"),
+            ("polder-log-lost" = u64, description = "Bytes that the disk refused")
+        )))
 )]
 pub(super) async fn logs(
     State(app): State<App>,
@@ -81,28 +102,68 @@ pub(super) async fn logs(
     Params(query): Params<LogsQuery>,
 ) -> Result<Response, ApiError> {
     let id: JobId = parse(&id)?;
+    if query.tail.is_some() && query.offset.is_some() {
+        return Err(ApiError::bad_request("tail and offset both say where to start: give one"));
+    }
     let detail = detail(&app, caller, id).await?;
-    let wanted = |attempt| query.attempt.is_none_or(|wanted| wanted == attempt);
-    let mut of_task = detail.leases.iter().map(|view| &view.lease).filter(|l| l.task == query.task);
-    let Some(lease) = of_task.rfind(|lease| wanted(lease.attempt)) else {
-        return Err(ApiError::not_found(format!(
-            "task {} of job {id} has not started",
-            query.task
-        ))
-        .help(format!("`polder explain {id}` says what it waits for")));
-    };
+    let lease = lease_of(&detail, &query)?;
     let request = LogRequest {
         lease: lease.id,
         node: lease.node.clone(),
         stream: query.stream,
         follow: query.follow,
         tail: query.tail.map(|bytes| bytes.0),
+        offset: query.offset.map(|bytes| bytes.0),
     };
-    let chunks = app.logs.open(request).await.map_err(|error| match error {
+    let output = app.logs.open(request).await.map_err(|error| match error {
         LogsError::NotFound(why) => ApiError::not_found(why),
         LogsError::Io { .. } => ApiError::internal(error.to_string()),
     })?;
+    let LogOutput { chunks, offset, dropped, lost } = output;
     let chunks = chunks.take_until(Box::pin(async move { app.stopped().await }));
-    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-    Ok((kind, Body::from_stream(chunks)).into_response())
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (HeaderName::from_static(LOG_OFFSET_HEADER), offset.to_string()),
+        (HeaderName::from_static(LOG_DROPPED_HEADER), dropped.to_string()),
+        (HeaderName::from_static(LOG_LOST_HEADER), lost.to_string()),
+    ];
+    Ok((headers, Body::from_stream(chunks)).into_response())
+}
+
+/// The lease whose output is meant, or what there is instead.
+fn lease_of<'a>(detail: &'a JobDetail, query: &LogsQuery) -> Result<&'a Lease, ApiError> {
+    let (job, task) = (&detail.job, query.task);
+    let id = job.id;
+    let tries = job.attempt;
+    if let Some(attempt) = query.attempt.filter(|attempt| !(1..=tries).contains(attempt)) {
+        return Err(ApiError::not_found(format!(
+            "job {id} has had {}, counted from 1: there is no try {attempt}",
+            counted(tries, "try", "tries")
+        )));
+    }
+    let leases = detail.leases.iter().map(|view| &view.lease);
+    let tasks = leases.clone().map(|lease| lease.task + 1).max().unwrap_or(job.ask.gang.max);
+    if task >= tasks {
+        return Err(ApiError::not_found(format!(
+            "job {id} has {}, counted from 0: there is no task {task}",
+            counted(tasks, "task", "tasks")
+        )));
+    }
+    let wanted = |lease: &&Lease| {
+        lease.task == task
+            && query.attempt.is_none_or(|wanted| wanted == lease.attempt)
+            && query.lease.is_none_or(|wanted| wanted == lease.id)
+    };
+    let mut of_task = leases.filter(wanted);
+    of_task.next_back().ok_or_else(|| match &job.state {
+        JobState::Finished { outcome } => {
+            ApiError::not_found(format!("task {task} of job {id} never started: {outcome}"))
+        }
+        _ => ApiError::not_found(format!("task {task} of job {id} has not started"))
+            .help(format!("`polder explain {id}` says what it waits for")),
+    })
+}
+
+fn counted(number: u32, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

@@ -15,7 +15,7 @@ mod usage;
 mod wait;
 
 pub(crate) use listen::{Listeners, Peer};
-pub use logs::{LogChunks, LogRequest, Logs, LogsError, NoLogs};
+pub use logs::{LogChunks, LogOutput, LogRequest, Logs, LogsError, NoLogs};
 pub use openapi::openapi_json;
 pub(crate) use problem::ApiError;
 

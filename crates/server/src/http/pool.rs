@@ -84,11 +84,15 @@ pub(super) async fn nodes(
 }
 
 fn node_views(view: &View<'_>) -> Vec<NodeView> {
+    let simulated = |node: &polder_engine::NodeView<'_>| {
+        node.inventory.devices.iter().filter(|device| device.simulated).count()
+    };
     let show = |node: polder_engine::NodeView<'_>| NodeView {
         reachable: !node.silent,
         incarnation: node.incarnation,
         facts: node.inventory.node.clone(),
         devices: u32::try_from(node.inventory.devices.len()).unwrap_or(u32::MAX),
+        devices_simulated: u32::try_from(simulated(&node)).unwrap_or(u32::MAX),
         leases: u32::try_from(view.engine.leases_of_node(node.id).count()).unwrap_or(u32::MAX),
         last_contact: view
             .nodes
