@@ -1,6 +1,8 @@
 //! Values as people read them: commands, moments, lengths.
 
-use polder_model::{Bytes, DeviceAsk, Gang, GangKind, Lease, Timestamp};
+use polder_model::{
+    Bytes, DeviceAsk, DeviceId, Gang, GangKind, Lease, Mechanism, Slice, Timestamp,
+};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -53,8 +55,11 @@ pub(crate) fn gang(gang: Gang) -> String {
     }
 }
 
-/// What a task asks of devices: `30% 1 GiB`, `2 x whole`.
+/// What a task asks of devices: `30% 1 GiB`, `2 x whole`, `no device`.
 pub(crate) fn devices(ask: &DeviceAsk) -> String {
+    if ask.count == 0 {
+        return "no device".to_owned();
+    }
     let one =
         if ask.whole { "whole".to_owned() } else { format!("{} {}", ask.compute, ask.memory) };
     if ask.count == 1 { one } else { format!("{} x {one}", ask.count) }
@@ -63,6 +68,32 @@ pub(crate) fn devices(ask: &DeviceAsk) -> String {
 /// `1 task`, `2 tasks`.
 pub(crate) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// A device as screens name it: one that is not there is called simulated, without a space that
+/// would make two columns of it.
+pub(crate) fn device(id: &DeviceId) -> String {
+    let simulated = id.as_str().starts_with(polder_devices::SIMULATED_ID_PREFIX);
+    if simulated { format!("{id}(simulated)") } else { id.to_string() }
+}
+
+/// How many devices a node has, with how many of them are simulated.
+pub(crate) fn devices_of(all: u32, simulated: u32) -> String {
+    match simulated {
+        0 => all.to_string(),
+        _ if simulated == all => format!("{all}(simulated)"),
+        _ => format!("{all}({simulated}-simulated)"),
+    }
+}
+
+/// What keeps a lease's slice to itself. A whole device has no neighbour, which no level says: they
+/// tell how a neighbour is held.
+pub(crate) fn isolation(lease: &Lease, slice: Option<&Slice>) -> String {
+    match (lease.isolation, slice) {
+        (None, _) => String::new(),
+        (Some(_), Some(Slice { mechanism: Mechanism::Whole, .. })) => "exclusive".to_owned(),
+        (Some(isolation), _) => isolation.to_string(),
+    }
 }
 
 /// Which limits of the ask its nodes could not set, each with what stands against it; alike ones of
@@ -81,9 +112,22 @@ pub(crate) fn bandwidth(each_second: Option<Bytes>) -> String {
     each_second.map_or_else(String::new, |bytes| format!("{bytes}/s"))
 }
 
-/// Text from elsewhere, without what could move the cursor.
+/// Text from elsewhere, without what could move the cursor or turn the order of what is read.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    text.split('\n').map(one_line).collect::<Vec<_>>().join("\n")
+}
+
+/// The same on one line.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            _ if character.is_control() => line.push(' '),
+            _ if polder_model::misleads(character) => line.extend(character.escape_unicode()),
+            _ => line.push(character),
+        }
+    }
+    line
 }
 
 #[cfg(test)]
@@ -101,6 +145,21 @@ mod tests {
         check(&["a", ""], "a ''");
         let long = "x".repeat(100);
         check(&[&long], &format!("{}…", "x".repeat(39)));
+    }
+
+    #[test]
+    fn nothing_moves_the_cursor_or_turns_the_text() {
+        assert_eq!(plain("a\u{1b}[31m\nb\u{202e}c\u{7}"), "a [31m\nb\\u{202e}c ");
+        assert_eq!(one_line("a\nb\u{2068}"), "a b\\u{2068}");
+    }
+
+    #[test]
+    fn simulated_devices_are_called_so() {
+        assert_eq!(device(&"sim-3".parse().unwrap()), "sim-3(simulated)");
+        assert_eq!(device(&"opencl-0-0".parse().unwrap()), "opencl-0-0");
+        assert_eq!(devices_of(4, 0), "4");
+        assert_eq!(devices_of(4, 4), "4(simulated)");
+        assert_eq!(devices_of(4, 1), "4(1-simulated)");
     }
 
     #[test]

@@ -39,7 +39,6 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
     for words in [
         &["queue"][..],
         &["show", "1"],
-        &["wait", "1"],
         &["explain", "1"],
         &["logs", "1"],
         &["cancel", "1"],
@@ -54,7 +53,10 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
     ] {
         check(words, 1, expect);
     }
+    // Codes that are not taken for a job's.
     check(&["run", "--", "true"], 125, expect);
+    check(&["wait", "1"], 125, expect);
+    check(&["logs", "-f", "1"], 125, expect);
 }
 
 #[test]
@@ -107,8 +109,18 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         "error: devices.count is 0 and yet something is asked of devices: leave it out, or ask for one",
     );
     flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 0 and 16");
-    flag(&["--tasks", "0"], "error: gang.min is 0: it must lie between 1 and 4096");
-    flag(&["--tasks", "5..2"], "error: gang.max is 2: it must lie between 5 and 4096");
+    flag(&["--tasks", "0"], "error: tasks is 0: at least 1 and at most 4096 start together");
+    flag(
+        &["--tasks", "5..2"],
+        "error: tasks is 5..2: the first number is the least and cannot be above the second",
+    );
+    for name in ["a\nb", "a\u{202e}b", "\u{2066}"] {
+        let character = name.chars().find(|c| !c.is_ascii_lowercase()).unwrap().escape_unicode();
+        let expect = format!(
+            "error: the name holds {character}, which would mislead who reads it: leave it out"
+        );
+        flag(&["--name", name], &expect);
+    }
     flag(
         &["--priority", "5000"],
         "error: when.priority is 5000: it must lie between -1000 and 1000",

@@ -128,7 +128,85 @@ fn logs_follow_until_the_end() {
     assert!(common::ended(&mut follow).success());
     assert_eq!(pool.ok(&["logs", "--stderr", &job]), "bad\n");
     assert_eq!(pool.ok(&["logs", "--tail", "4", &job]), "two\n");
-    assert_eq!(pool.say(&["logs", "--task", "5", &job]).code, 3);
+    for (flag, number, expect) in [
+        ("--task", "5", "has 1 task, counted from 0: there is no task 5"),
+        ("--try", "9", "has had 1 try, counted from 1: there is no try 9"),
+        ("--try", "0", "has had 1 try, counted from 1: there is no try 0"),
+    ] {
+        for follow in [&[][..], &["-f"]] {
+            let said = pool.say(&[&["logs", flag, number, &job], follow].concat());
+            assert_eq!((said.code, said.stdout.as_str()), (3, ""), "{said:?}");
+            assert!(said.stderr.contains(expect), "{said:?}");
+        }
+    }
+    let lines = pool.ok(&["--output", "json", "logs", &job]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let number: u64 = job.parse().unwrap();
+    let line = |text| {
+        serde_json::json!({
+            "job": number, "task": 0, "try": 1, "stream": "stdout", "text": text,
+        })
+    };
+    assert_eq!(lines, [line("one"), line("two")]);
+}
+
+#[test]
+fn logs_wait_for_the_start_and_follow_through_retries_and_restarts() {
+    let Some(pool) = Pool::start() else { return };
+    let go = pool.file("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], &wait);
+    pool.wait_state(&holder, "running");
+    let again = pool.file("again");
+    let script = format!(
+        "echo begin; while [ ! -e {0} ]; do sleep 0.05; done; echo end; [ -e {0}2 ] || {{ touch \
+         {0}2; exit 4; }}",
+        again.display()
+    );
+    let job = pool.submit(&[&["--retries", "3"], &HALF[..]].concat(), &script);
+    let mut follow = pool.polder(["logs", "-f", &job]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut waiting = pool.polder(["wait", &job]).stderr(Stdio::piped()).spawn().unwrap();
+    pool.say(&["logs", &job]);
+    let cancelled = pool.submit(&HALF, "echo never");
+    let mut never = pool.polder(["logs", "-f", &cancelled]);
+    let mut never = never.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    pool.ok(&["cancel", &cancelled]);
+    assert_eq!(common::ended(&mut never).code(), Some(3));
+    let why = read_until(never.stderr.as_mut().unwrap(), "\n");
+    assert!(why.contains(&format!("task 0 of job {cancelled} never started: cancelled")), "{why}");
+    fs::write(&go, "").unwrap();
+    let mut out = follow.stdout.take().unwrap();
+    assert_eq!(read_until(&mut out, "begin\n"), "begin\n");
+    pool.crash();
+    let err = follow.stderr.as_mut().unwrap();
+    read_until(err, "waiting for it to come back");
+    read_until(waiting.stderr.as_mut().unwrap(), "waiting for it to come back");
+    fs::write(&again, "").unwrap();
+    pool.restart();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "end\nbegin\nend\n");
+    assert_eq!(common::ended(&mut follow).code(), Some(0));
+    assert_eq!(common::ended(&mut waiting).code(), Some(0));
+}
+
+#[test]
+fn what_a_log_dropped_is_said() {
+    let Some(pool) = Pool::shared() else { return };
+    let script = "head -c 90000000 /dev/zero | tr '\\0' 'x'; echo; echo end";
+    let job = pool.submit(&SMALL, script);
+    assert_eq!(pool.say(&["wait", &job]).code, 0);
+    let said = pool.say(&["logs", &job]);
+    let dropped = 90_000_005 - said.stdout.len();
+    assert!((20_000_000..90_000_000).contains(&dropped), "{dropped}");
+    let expect = format!(
+        "warning: job {job}: the first {dropped} bytes of stdout are dropped: only the end of a \
+         long output is kept\n"
+    );
+    assert_eq!(said.stderr, expect);
+    let said = pool.say(&["logs", "--tail", "4", &job]);
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("end\n", ""));
 }
 
 #[test]
@@ -175,9 +253,40 @@ fn a_whole_device_is_shared_with_nobody() {
     assert_eq!(pool.state(&next), "queued");
     let lease = &pool.json(&["show", &whole])["leases"][0]["lease"];
     assert_eq!(lease["slices"][0]["mechanism"], "whole");
+    for words in [&["show", &whole][..], &["top", "--once"]] {
+        let screen = pool.ok(words);
+        assert!(screen.contains("exclusive"), "{screen}");
+    }
     fs::write(&go, "").unwrap();
     assert_eq!(pool.say(&["wait", &whole, &next]).code, 0);
     assert_eq!(pool.ok(&["logs", &whole]), "native\n");
+}
+
+#[test]
+fn a_job_without_devices_finds_none_whatever_it_sets() {
+    let Some(pool) = Pool::shared() else { return };
+    let probe = common::program("probe");
+    let none = ["--devices", "0"];
+    let found = |flags: &[&str], before: &str| {
+        let said = say(pool.run(flags, &format!("{before} {probe} devices; echo end")));
+        assert_eq!(said.code, 0, "{said:?}");
+        said.stdout
+    };
+    assert!(found(&SMALL, "").contains("1 devices"), "one with a share finds its device");
+    assert_eq!(found(&none, ""), "end\n");
+    let script = "echo $CUDA_VISIBLE_DEVICES$NVIDIA_VISIBLE_DEVICES$ROCR_VISIBLE_DEVICES.";
+    assert_eq!(say(pool.run(&none, script)).stdout, ".\n");
+    let job = pool.submit(&none, "true");
+    assert_eq!(pool.say(&["wait", &job]).code, 0);
+    let isolation = pool.json(&["show", &job])["leases"][0]["lease"]["isolation"].clone();
+    let shown = pool.ok(&["show", &job]);
+    let row = shown.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+    assert_eq!((row[5], row[7]), ("none", isolation.as_str().unwrap()), "{shown}");
+    if isolation == "soft" {
+        for before in ["env -u OCL_ICD_VENDORS", "env OCL_ICD_VENDORS=/etc/OpenCL/vendors"] {
+            assert_eq!(found(&none, before), "end\n", "{before}");
+        }
+    }
 }
 
 #[test]
@@ -356,6 +465,27 @@ fn every_command_speaks_json() {
     assert!(pool.json(&["admin", "backup", backup.to_str().unwrap()])["seq"].is_u64());
     assert!(backup.exists());
     assert_eq!(pool.say(&["admin", "backup", backup.to_str().unwrap()]).code, 1);
+    let said = pool.say(&["admin", "backup", "/nonexist/b.db"]);
+    assert!(said.stderr.contains("/nonexist/b.db") && said.code != 0, "{said:?}");
+    assert!(said.stderr.contains("help: choose a folder that is there"), "{said:?}");
+}
+
+#[test]
+fn a_daemon_says_in_json_that_it_is_ready() {
+    if !common::has_device() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let words = ["--state", state, "--output", "json", "up", "--detach", "--listen", "0"];
+    let said = say(polder(words));
+    assert_eq!(said.code, 0, "{said:?}");
+    let facts: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&facts["state"], facts["devices"][0]["id"].is_string()), (&state.into(), true));
+    let http = facts["http"].as_str().unwrap();
+    let said = say(polder(["--state", state, "--server", http, "nodes"]));
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(say(polder(["--state", state, "down"])).code, 0);
 }
 
 #[test]
@@ -378,6 +508,14 @@ fn simulated_devices_are_labelled_on_every_screen() {
     soon("a word of the daemon", || pool.log().contains("simulated").then_some(()));
     assert!(pool.ok(&["devices"]).contains("simulated"));
     assert!(pool.ok(&["top", "--once"]).contains("simulated"));
+    assert!(pool.ok(&["nodes"]).contains(" 2(simulated) "));
+    assert_eq!(pool.json(&["nodes"])["nodes"][0]["devices_simulated"], 2);
+    let job = pool.submit(&["--whole"], "sleep 1000");
+    pool.wait_state(&job, "running");
+    for words in [&["show", &job][..], &["top", "--once"]] {
+        let screen = pool.ok(words);
+        assert!(screen.contains("sim-0(simulated)"), "{screen}");
+    }
     let devices = pool.json(&["devices"]);
     assert_eq!(devices["devices"][0]["device"]["simulated"], true);
 }

@@ -1,7 +1,8 @@
 //! Devices that are not there, from a file, and only when asked for.
 //!
 //! Every one of them says `simulated` wherever it goes. The file is TOML, one `[[device]]` table
-//! for each model; `examples/rack.toml` beside this crate shows every key.
+//! for each model; `examples/rack.toml` beside this crate shows every key, and `docs/simulate.md`
+//! explains them.
 
 use crate::identity::{DEVICE_GRANULARITY, HOST_GRANULARITY, parse_pci_address};
 use polder_model::{Address, Api, Bytes, Device, DeviceKind, Health, Mechanism};
@@ -16,6 +17,8 @@ use thiserror::Error;
 
 /// Devices of one file; more than any node holds.
 pub const SIMULATED_DEVICES_MAX: u32 = 1024;
+/// What the id of a device begins with that is not there, and of no other.
+pub const SIMULATED_ID_PREFIX: &str = "sim-";
 /// Longest file read.
 pub const SIMULATE_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest name of a model, vendor, driver or feature.
@@ -151,7 +154,9 @@ impl Entry {
             DeviceKind::Gpu | DeviceKind::Accelerator => DEVICE_GRANULARITY,
         });
         (first..first + raw.count).map(move |number| Device {
-            id: format!("sim-{number}").parse().expect("digits and dashes are a name"),
+            id: format!("{SIMULATED_ID_PREFIX}{number}")
+                .parse()
+                .expect("digits and dashes are a name"),
             api: Api::Simulated,
             kind: raw.kind,
             vendor: raw.vendor.clone(),

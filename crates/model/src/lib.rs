@@ -20,7 +20,7 @@ mod units;
 
 pub use ask::{
     Ask, AskError, DeviceAsk, GANG_MAX, Gang, GangKind, Hints, HostAsk, Market, PlaceAsk, Stdio,
-    TEXT_BYTES_MAX, When, Wish, Work, WorkClass, Yields,
+    TEXT_BYTES_MAX, When, Wish, Work, WorkClass, Yields, misleads,
 };
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,

@@ -2,6 +2,7 @@
 
 use super::{Context, Done};
 use crate::output::Table;
+use crate::show;
 use clap::Args;
 use polder_server::api::NodeList;
 
@@ -36,7 +37,7 @@ impl Nodes {
             table.row([
                 node.id.to_string(),
                 if node.reachable { "reachable" } else { "silent" }.to_owned(),
-                node.devices.to_string(),
+                show::devices_of(node.devices, node.devices_simulated),
                 node.leases.to_string(),
                 node.facts.cpu.to_string(),
                 node.facts.memory.to_string(),

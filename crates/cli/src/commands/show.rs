@@ -95,7 +95,7 @@ fn facts(detail: &JobDetail) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
-            let _ = writeln!(text, "{name:<10} {}", show::plain(&value));
+            let _ = writeln!(text, "{name:<10} {}", show::one_line(&value));
         }
     };
     line("job", job.id.to_string());
@@ -168,6 +168,18 @@ fn leases(leases: &[LeaseView]) -> Table {
             .ending
             .as_ref()
             .map_or_else(|| lease_state(lease.state), |ending| ending.end.outcome.to_string());
+        if lease.slices.is_empty() {
+            let mut row: [String; 13] = std::array::from_fn(|_| String::new());
+            row[0] = lease.id.to_string();
+            row[1] = lease.task.to_string();
+            row[2] = lease.attempt.to_string();
+            row[3] = state;
+            row[4] = lease.node.to_string();
+            row[5] = "none".to_owned();
+            row[7] = show::isolation(lease, None);
+            table.row(row);
+            continue;
+        }
         for slice in &lease.slices {
             let used = sample
                 .and_then(|sample| sample.devices.iter().find(|used| used.device == slice.device));
@@ -177,9 +189,9 @@ fn leases(leases: &[LeaseView]) -> Table {
                 lease.attempt.to_string(),
                 state.clone(),
                 lease.node.to_string(),
-                slice.device.to_string(),
+                show::device(&slice.device),
                 slice.mechanism.to_string(),
-                lease.isolation.map_or_else(String::new, |isolation| isolation.to_string()),
+                show::isolation(lease, Some(slice)),
                 slice.compute.to_string(),
                 slice.memory.to_string(),
                 used.map_or_else(String::new, |used| used.memory_peak.to_string()),

@@ -250,7 +250,7 @@ fn table(look: &Look, history: &History) -> Table {
                 lease.id.to_string(),
                 lease.job.to_string(),
                 lease.tenant.to_string(),
-                format!("{}/{}", lease.node, slice.device),
+                format!("{}/{}", lease.node, crate::show::device(&slice.device)),
                 format!("{:?}", lease.state).to_lowercase(),
                 if whole { "whole".to_owned() } else { slice.compute.to_string() },
                 rates.map_or_else(String::new, |(achieved, _)| percent(achieved)),
@@ -258,7 +258,7 @@ fn table(look: &Look, history: &History) -> Table {
                 used.map_or_else(String::new, |used| used.memory.to_string()),
                 used.map_or_else(String::new, |used| used.memory_peak.to_string()),
                 slice.memory.to_string(),
-                lease.isolation.map_or_else(String::new, |isolation| isolation.to_string()),
+                crate::show::isolation(lease, Some(slice)),
             ]);
         }
     }

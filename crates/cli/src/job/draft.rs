@@ -105,6 +105,8 @@ impl Draft {
                 "priority_for says how long a priority holds: set priority",
             ));
         }
+        let tasks = self.tasks.unwrap_or_default();
+        tasks.check()?;
         let devices = self.device_ask(caller.compute);
         let mut environment = caller.environment;
         environment.extend(self.environment);
@@ -113,7 +115,6 @@ impl Draft {
             Some(path) => format!("{}/{path}", caller.directory.trim_end_matches('/')),
             None => caller.directory,
         };
-        let tasks = self.tasks.unwrap_or_default();
         let usual = Yields::default();
         let mut ask = Ask {
             tenant: self.tenant.unwrap_or(caller.tenant),
@@ -263,7 +264,11 @@ mod tests {
         check(Draft { memory: Some(Bytes(1)), ..whole }, "leave out devices.memory");
         let none = Draft { devices: Some(0), compute: Some(Permille(10)), ..draft() };
         check(none, "devices.count is 0");
-        check(Draft { tasks: Some(Tasks { min: 0, max: 0 }), ..draft() }, "gang.min is 0");
+        let tasks = |min, max| Draft { tasks: Some(Tasks { min, max }), ..draft() };
+        check(tasks(0, 0), "tasks is 0: at least 1 and at most 4096");
+        check(tasks(0, 4), "tasks is 0..4: at least 1 and at most 4096");
+        check(tasks(4, 5000), "tasks is 4..5000: at least 1 and at most 4096");
+        check(tasks(4, 2), "tasks is 4..2: the first number is the least and cannot be above");
         check(Draft { memory: Some(Bytes(0)), ..draft() }, "devices.memory is 0");
         let holds = Some(Micros::from_secs(60));
         check(Draft { priority_for: holds, ..draft() }, "set priority");

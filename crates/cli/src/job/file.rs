@@ -68,7 +68,7 @@ fn parse(name: &str, text: &str, language: Language) -> Result<Draft, Failure> {
         }),
         Language::Yaml => serde_saphyr::from_str::<JobFile>(text).map_err(|error| {
             let line = error.location().map(|location| location.line());
-            (line, error.without_snippet().to_string())
+            (line, yaml_words(error.without_snippet()))
         }),
     };
     parsed.map(JobFile::into_draft).map_err(|(line, message)| {
@@ -76,6 +76,26 @@ fn parse(name: &str, text: &str, language: Language) -> Result<Draft, Failure> {
         let message = message.replace("unknown field", "unknown key");
         Failure::usage(format!("job file {name}{at}: {}", message.trim_end())).help(HELP)
     })
+}
+
+/// What is wrong, in words for whoever wrote the file and not for who reads it in a program.
+fn yaml_words(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error;
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => format!("duplicate key `{key}`"),
+        Error::DuplicateMappingKey { key: None, .. } => "duplicate key".to_owned(),
+        Error::MultipleDocuments { .. } => {
+            "a second document begins (`---`): a job file holds one job".to_owned()
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            "an alias (`*name`) lies within what it stands for: write the value out".to_owned()
+        }
+        // Only its first line: the rest draws the place, which the number of the line tells.
+        error => {
+            let words = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+            words.lines().next().unwrap_or_default().to_owned()
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -256,7 +276,9 @@ yields:
         check("[devices]\nmemory = -1\n", Language::Toml, &["line 2", "not a size"]);
         check("tasks: 0x\n", Language::Yaml, &["line 1", "not a number of tasks"]);
         check("name = \"x\"\nname = \"y\"\n", Language::Toml, &["line 2", "duplicate key"]);
-        check("name: x\nname: y\n", Language::Yaml, &["line 2", "name"]);
+        check("name: x\nname: y\n", Language::Yaml, &["line 2: duplicate key `name`"]);
+        check("name: x\n---\nname: y\n", Language::Yaml, &["a job file holds one job"]);
+        check("command: &a [*a]\n", Language::Yaml, &["line 1", "write the value out"]);
         check("name = \n", Language::Toml, &["line 1"]);
         check("a: [\n", Language::Yaml, &["job"]);
     }

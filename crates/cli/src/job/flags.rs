@@ -1,8 +1,10 @@
 //! The flags that `run` and `submit` share.
 
 use super::{Draft, Terms};
+use crate::failure::Failure;
 use clap::Args;
-use polder_model::{Bytes, Micros, MilliCpu, Permille, TenantPath};
+use polder_model::{Bytes, GANG_MAX, Micros, MilliCpu, Permille, TenantPath};
+use std::fmt;
 use std::str::FromStr;
 
 /// What a job asks for, as flags.
@@ -106,6 +108,29 @@ pub(crate) struct Tasks {
 impl Default for Tasks {
     fn default() -> Self {
         Self { min: 1, max: 1 }
+    }
+}
+
+impl fmt::Display for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, max } = self;
+        if min == max { write!(f, "{max}") } else { write!(f, "{min}..{max}") }
+    }
+}
+
+impl Tasks {
+    /// Refuses numbers that make no sense, by the names that a user gave them.
+    pub(super) fn check(self) -> Result<(), Failure> {
+        if self.min > self.max {
+            return Err(Failure::usage(format!(
+                "tasks is {self}: the first number is the least and cannot be above the second"
+            )));
+        }
+        if self.min == 0 || self.max > GANG_MAX {
+            let why = format!("tasks is {self}: at least 1 and at most {GANG_MAX} start together");
+            return Err(Failure::usage(why));
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,12 @@
 //! The terms on which a job runs and where: class, market, estimate, deadline, how it yields, which
 //! nodes, how its devices are cut, and what helps to predict it.
 
+use super::scalar::Spelled;
 use clap::{Args, ValueEnum};
 use polder_model::{
     Ask, Bytes, GangKind, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// What was said of a job's terms. A member that is `None`, false or empty was not said.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args, Deserialize)]
@@ -77,6 +78,7 @@ pub(crate) struct Terms {
     isolation: Option<Level>,
     /// Memory bandwidth that each device must have at least, a second: 2TB.
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[serde(deserialize_with = "spelled")]
     bandwidth: Option<Bytes>,
     /// A digest of the script it runs, to predict it by.
     #[arg(long, value_name = "TEXT")]
@@ -87,6 +89,11 @@ pub(crate) struct Terms {
     /// The data set's name, to predict it by.
     #[arg(long, value_name = "TEXT")]
     data_set: Option<String>,
+}
+
+/// A size, spelled as the flag of the same name takes it.
+fn spelled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+    Ok(Option::<Spelled<Bytes>>::deserialize(deserializer)?.map(|spelled| spelled.0))
 }
 
 /// A kind of work, as a word.

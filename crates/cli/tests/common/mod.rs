@@ -124,6 +124,25 @@ fn build_driver() {
     });
 }
 
+/// A tenant's program, one of the driver's examples.
+pub fn program(name: &str) -> String {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let profile = Path::new(POLDER).parent().expect("the target folder is as cargo makes it");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "polder-driver", "--examples"]);
+        cargo
+            .arg("--target-dir")
+            .arg(profile.parent().expect("the target folder is as cargo makes it"));
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.status().expect("cargo runs").success(), "the tenants' programs build");
+        profile.join("examples")
+    });
+    folder.join(name).to_str().expect("the target folder is as cargo makes it").to_owned()
+}
+
 /// A running `polder up`; ends with every task of its own.
 pub struct Pool {
     pub folder: tempfile::TempDir,

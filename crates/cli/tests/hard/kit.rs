@@ -1,13 +1,14 @@
 //! Tenants' programs whose progress can be watched, and ways to hold them still.
 
-use super::common::{POLDER, Pool, soon};
+pub(crate) use super::common::program;
+use super::common::{Pool, soon};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -26,23 +27,6 @@ const END_MAX: &str = "60s";
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A tenant's program, one of the driver's examples.
-pub(crate) fn program(name: &str) -> String {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let folder = BUILT.get_or_init(|| {
-        let profile = Path::new(POLDER).parent().unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "polder-driver", "--examples"]);
-        cargo.arg("--target-dir").arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.status().unwrap().success(), "the tenants' programs build");
-        profile.join("examples")
-    });
-    folder.join(name).to_str().unwrap().to_owned()
 }
 
 /// Nanoseconds of the clock that programs stamp with.

@@ -26,7 +26,10 @@ pub enum AskError {
         field: &'static str,
     },
     /// Command and environment together are too long.
-    #[error("command, environment and names are {bytes} bytes: at most {TEXT_BYTES_MAX} are kept")]
+    #[error(
+        "command, environment and names are {bytes} bytes, and at most {TEXT_BYTES_MAX} are kept: \
+         pass long texts in files, and unset variables that the job does not need (`env -u NAME`)"
+    )]
     TooLong {
         /// How long.
         bytes: usize,
@@ -37,6 +40,9 @@ pub enum AskError {
         /// How long.
         bytes: usize,
     },
+    /// The name holds what would break a line or mislead who reads it.
+    #[error("the name holds {}, which would mislead who reads it: leave it out", .0.escape_unicode())]
+    MisleadingName(char),
     /// A number outside its range.
     #[error("{field} is {value}: it must lie between {min} and {max}")]
     Range {
@@ -165,6 +171,9 @@ impl Work {
         if let Some(bytes) = name.map(str::len).filter(|bytes| *bytes > NAME_BYTES_MAX) {
             return Err(AskError::LongName { bytes });
         }
+        if let Some(character) = name.and_then(|name| name.chars().find(|c| misleads(*c))) {
+            return Err(AskError::MisleadingName(character));
+        }
         if let Some(umask) = self.umask.filter(|umask| *umask > 0o777) {
             let (value, max) = (umask.into(), 0o777);
             return Err(AskError::Range { field: "work.umask", value, min: 0, max });
@@ -193,8 +202,17 @@ impl Work {
     }
 }
 
+/// Whether a character breaks a line, moves the cursor, or turns the order in which text is shown, so
+/// that a name looks like another.
+#[must_use]
+pub fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Refuses a text that no table or key could hold.
 pub(super) fn name(field: &'static str, text: &str) -> Result<(), AskError> {
-    let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
+    let fits = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(misleads);
     if fits { Ok(()) } else { Err(AskError::Name { field }) }
 }

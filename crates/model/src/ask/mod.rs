@@ -9,7 +9,7 @@ mod tests;
 mod when;
 mod yields;
 
-pub use check::AskError;
+pub use check::{AskError, misleads};
 pub use devices::{DeviceAsk, HostAsk};
 pub use gang::{Gang, GangKind};
 pub use place::{Hints, PlaceAsk, Wish};

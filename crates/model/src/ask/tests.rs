@@ -48,6 +48,12 @@ fn nonsense_is_named() {
     check(|a| a.work.command.clear(), "command is empty");
     check(|a| a.work.directory = "here".into(), "not absolute");
     check(|a| a.name = Some("n".repeat(129)), "the name is 129 bytes");
+    for (name, expect) in
+        [("a\nb", "\\u{a}"), ("a\u{202e}b", "\\u{202e}"), ("\u{2067}", "\\u{2067}")]
+    {
+        let expect = format!("the name holds {expect}, which would mislead");
+        check(|a| a.name = Some(name.into()), &expect);
+    }
     check(|a| a.work.umask = Some(0o1000), "work.umask is 512");
     check(|a| a.work.command.push("a\0b".into()), "command holds a character");
     check(|a| drop(a.work.environment.insert("A=B".into(), String::new())), "environment");
