@@ -381,9 +381,25 @@ impl<'s, 'a> Search<'s, 'a> {
         self.look(from + 1, sum);
     }
 
-    /// Whether it would fit if all candidates from here on ended; may say yes wrongly.
+    /// Whether it would fit if all that may still end from here on did; may say yes wrongly. Nothing
+    /// is given twice: a card that is cut would not be what it was once it is taken back.
     fn rest_fits(&mut self, from: usize) -> bool {
         let rest = self.subset.get(from..).unwrap_or_default();
+        let mut as_gang = vec![false; self.groups.len()];
+        for place in rest {
+            let candidate = &self.candidates[*place];
+            if matches!(candidate.unit, Unit::Gang(_)) {
+                as_gang[candidate.gang] = self.chosen_of[candidate.gang] == (0, false);
+            }
+        }
+        let counts = |place: &&usize| {
+            let candidate = &self.candidates[**place];
+            match candidate.unit {
+                Unit::Gang(_) => as_gang[candidate.gang],
+                Unit::Member(_) => !as_gang[candidate.gang] && !self.chosen_of[candidate.gang].1,
+            }
+        };
+        let rest: Vec<usize> = rest.iter().filter(counts).copied().collect();
         rest.iter().for_each(|place| self.give(*place));
         let fits = (self.fits)(&self.rooms);
         rest.iter().rev().for_each(|place| self.take(*place));
