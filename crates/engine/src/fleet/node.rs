@@ -209,7 +209,9 @@ impl Node {
                 let layouts = device.spec.parts.map(Table::layouts);
                 let taken = device.cut | device.kept;
                 let fits = |layouts: &Layouts| layouts.card_of(taken | mask).is_some();
-                taken & mask == 0 && layouts.is_some_and(fits)
+                // What is shared otherwise cannot be cut.
+                let is_free = device.cut != 0 || device.compute >= WHOLE;
+                is_free && taken & mask == 0 && layouts.is_some_and(fits)
             })
         };
         let beside = self.cpu >= take.cpu && self.memory >= take.memory;
