@@ -1,6 +1,7 @@
 //! What may be true next: which events are accepted.
 
 use crate::facts::{Facts, LeaseFacts};
+use crate::home;
 use crate::index::Index;
 use crate::need::Need;
 use crate::shape::{Class, Hosts, Shape};
@@ -34,6 +35,13 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         Event::TenantSet { tenant } => tenant_set(facts, tenant),
         Event::TenantRemoved { tenant } => tenant_removed(facts, index, tenant),
         Event::PolicySet { policy } => Ok(policy.check()?),
+        Event::PolicyRolledBack if facts.policies.is_first() => Err(Refusal::NoPolicyBefore),
+        Event::PolicyRolledBack => Ok(()),
+        Event::PolicyShadowed { policy: Some(policy) } => Ok(policy.check()?),
+        Event::PolicyShadowed { policy: None } if facts.policies.shadow.is_none() => {
+            Err(Refusal::NoShadow)
+        }
+        Event::PolicyShadowed { policy: None } => Ok(()),
         Event::ReservationSet { reservation } => reservation_set(facts, reservation),
         Event::ReservationRemoved { name } => {
             let known = facts.reservations.contains_key(name);
@@ -246,7 +254,12 @@ pub(crate) fn each(index: &Index, need: &Need) -> Held {
 
 /// Whether a pool that is empty, and a tenant that holds nothing, could ever serve an ask.
 pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Refusal> {
-    let need = Need::of(ask);
+    let mut need = Need::of(ask);
+    if let Some(partition) = home::of(&facts.policy, ask)
+        && !home::borrows(&facts.policy, ask)
+    {
+        need.partition = Some(partition.to_owned());
+    }
     let gang = each(index, &need).times(need.min.into());
     if let Some(short) = quota::never(facts, (&ask.tenant, &ask.user), gang) {
         return Err(Refusal::PastQuota {

@@ -9,6 +9,7 @@ use crate::index::Index;
 use crate::members::Joining;
 use crate::order::decay::Faded;
 use crate::order::{hours, turn};
+use crate::policies::Shadow;
 use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
@@ -96,7 +97,20 @@ impl Engine {
                 self.facts.tenants.remove(tenant);
                 self.index.live.unlink_tenant(tenant);
             }
-            Event::PolicySet { policy } => self.policy_set(at, policy),
+            Event::PolicySet { policy } => {
+                let before = self.facts.policy.clone();
+                self.facts.policies.replaced(before);
+                self.policy_set(at, policy);
+            }
+            Event::PolicyRolledBack => {
+                if let Some(policy) = self.facts.policies.take_back() {
+                    self.policy_set(at, &policy);
+                }
+            }
+            Event::PolicyShadowed { policy } => {
+                let shadow = |policy: &Policy| Shadow { policy: policy.clone(), since: at };
+                self.facts.policies.shadow = policy.as_deref().map(shadow);
+            }
             Event::ReservationSet { reservation } => {
                 let name = reservation.name.clone();
                 self.facts.reservations.insert(name, reservation.clone());
@@ -350,6 +364,14 @@ impl Engine {
             self.facts.nodes.insert(id.clone(), state);
         }
         self.break_promises(id);
+        if self.facts.policy.reclaim.class {
+            // Whose partition a node is in says who is a guest there.
+            let leases = self.index.leases_of.get(id).into_iter().flatten();
+            let jobs = leases.filter_map(|lease| Some(self.facts.leases.get(lease)?.lease.job));
+            let mut jobs: Vec<JobId> = jobs.chain(self.index.promises.on(id)).collect();
+            jobs.dedup();
+            jobs.into_iter().for_each(|job| self.relink_live(job));
+        }
         for ((job, lease), why) in self.lost_on(id, inventory) {
             self.lost_device(id, job, lease, why);
         }

@@ -215,7 +215,7 @@ pub(crate) fn may_yield(ask: &Ask, ground: Ground) -> bool {
     let spot = ask.when.market == Market::Spot;
     match ground {
         Ground::Spot => spot,
-        Ground::Priority | Ground::Quota | Ground::Move | Ground::Order => {
+        Ground::Class | Ground::Priority | Ground::Order | Ground::Quota | Ground::Move => {
             ask.yields.preemptible || spot
         }
         // What is beyond a gang's fewest was never its to keep; what is not, is.

@@ -2,7 +2,7 @@
 
 use crate::facts::{Facts, Hold, JobFacts, NodeState};
 use crate::index::Index;
-use crate::{Held, Policy, Refusal, admit};
+use crate::{Held, Policy, Refusal, admit, predict};
 use polder_model::{
     Ask, DeviceId, Event, Inventory, Job, JobId, JobState, Lease, LeaseId, NodeId, Reservation,
     Tenant, TenantPath, Timestamp, User,
@@ -153,7 +153,7 @@ impl Engine {
 
     /// Thousandths of a device that jobs will probably ask for in each of the hours ahead.
     #[must_use]
-    pub fn demand_ahead(&self, at: Timestamp, hours: usize) -> Vec<u64> {
+    pub fn demand_ahead(&self, at: Timestamp, hours: usize) -> Vec<predict::Expected> {
         self.facts.history.ahead(at, hours)
     }
 

@@ -15,6 +15,12 @@ pub enum Refusal {
     /// The policy contradicts itself.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Nothing to go back to.
+    #[error("no policy is known to have been in force before this one: set one with a file")]
+    NoPolicyBefore,
+    /// Nothing stands in the shadow.
+    #[error("no policy is in the shadow: put one there with `polder admin policy shadow FILE`")]
+    NoShadow,
     /// The reservation contradicts itself.
     #[error(transparent)]
     Reservation(#[from] ReservationError),

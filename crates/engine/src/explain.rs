@@ -70,7 +70,8 @@ impl Engine {
                 let members = hold.members();
                 explanation.reasons = vec![Reason::Preparing { prepared: hold.prepared, members }];
             }
-            JobState::Running | JobState::Stopping | JobState::Finished { .. } => {}
+            JobState::Running => explanation.help.extend(history::rightsize(facts)),
+            JobState::Stopping | JobState::Finished { .. } => {}
         }
         Some(explanation)
     }

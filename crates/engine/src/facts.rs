@@ -6,6 +6,7 @@ use crate::Policy;
 use crate::history::{History, Shown};
 use crate::members::{Joining, Leaving, Trouble};
 use crate::order::decay::Faded;
+use crate::policies::Policies;
 use crate::predict::Outlook;
 use polder_model::{
     Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, Quota,
@@ -19,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Facts {
     pub(crate) policy: Policy,
+    /// Policies beside the one in force.
+    #[serde(default)]
+    pub(crate) policies: Policies,
     pub(crate) pool: Option<PoolId>,
     /// `at` of the last event.
     pub(crate) now: Timestamp,
@@ -199,6 +203,7 @@ impl Facts {
     pub(crate) fn new(policy: Policy) -> Self {
         Self {
             policy,
+            policies: Policies::default(),
             pool: None,
             now: Timestamp(0),
             since: Timestamp(0),

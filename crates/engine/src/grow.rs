@@ -49,6 +49,8 @@ pub(crate) fn elastic(id: JobId, job: &JobFacts, hold: &Hold, at: Timestamp) -> 
         // Of one class, gangs grow together, whoever is before whom in the order.
         standing: Standing {
             spot,
+            // Who grows does so at home.
+            borrows: false,
             priority: Reverse(priority(job, at)),
             turn: Turn::default(),
             job: id.0,

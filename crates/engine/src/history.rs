@@ -5,7 +5,7 @@
 
 use crate::facts::JobFacts;
 use crate::order::service::{ServiceClass, ServiceHistory};
-use crate::predict::{Demand, Outlook, Outturn, Predictor, Traits};
+use crate::predict::{Demand, Expected as Demanded, Outlook, Outturn, Predictor, Traits};
 use polder_model::{Ask, Bytes, Expected, Help, LeaseEnd, Micros, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -212,10 +212,10 @@ impl History {
     }
 
     /// Thousandths of a device that each of the next hours will probably bring.
-    pub(crate) fn ahead(&self, at: Timestamp, hours: usize) -> Vec<u64> {
+    pub(crate) fn ahead(&self, at: Timestamp, hours: usize) -> Vec<Demanded> {
         let mut demand = self.demand.clone();
         demand.advance(at);
-        demand.ahead(at, hours)
+        demand.expected(at, hours)
     }
 }
 

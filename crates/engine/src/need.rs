@@ -39,7 +39,7 @@ pub(crate) struct Need {
     /// How the devices of a task lie to each other.
     pub(crate) wish: Wish,
     /// Where the node must belong, and what it must be labelled.
-    partition: Option<String>,
+    pub(crate) partition: Option<String>,
     labels: BTreeSet<String>,
     pub(crate) cpu: u64,
     pub(crate) host_memory: u64,

@@ -9,6 +9,7 @@
 use crate::ahead::{self, Ahead, Ends, Gang, Laid};
 use crate::backfill::Span;
 use crate::facts::{Facts, JobFacts};
+use crate::home;
 use crate::index::queue::Queue;
 use crate::index::space::{CellKey, MACHINES};
 use crate::index::{Index, held_of, take_of};
@@ -20,10 +21,10 @@ use crate::place::{Overlay, Spot};
 use crate::quota::{Holder, More, Shortage};
 use crate::reclaim::promise;
 use crate::sieve::Sieve;
-use crate::{Held, Report, Waiting, WaitingOn, admit, decided, quota, sieve};
+use crate::{Held, Report, Waiting, WaitingOn, admit, quota, sieve};
 use polder_model::{
-    Ask, Bytes, Decision, Ground, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Reservation,
-    Slice, TaskIndex, TenantPath, Timestamp,
+    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Reservation, Slice,
+    TaskIndex, TenantPath, Timestamp,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -326,11 +327,13 @@ impl<'a> Pass<'a> {
         let open = |cells: &[CellKey]| -> Vec<CellKey> {
             cells.iter().filter(|cell| !self.held.contains_key(cell)).copied().collect()
         };
-        let (own, others) = (open(&cells), open(&more));
+        let (mut own, others) = (open(&cells), open(&more));
         let by = (need, &*answer);
         let mut found = self.space.place_by(by, &own, &sieve, need.min, want);
         if found.is_none() && !others.is_empty() {
-            found = self.space.place_by(by, &others, &sieve, need.min, want);
+            own.extend(others);
+            own.sort_unstable();
+            found = self.space.place_by(by, &own, &sieve, need.min, want);
         }
         let Some(spots) = found else {
             // Who may go to some nodes only keeps nobody from the others.
@@ -365,19 +368,11 @@ impl<'a> Pass<'a> {
         job: &JobFacts,
         cells: Vec<CellKey>,
     ) -> (Vec<CellKey>, Vec<CellKey>) {
-        let ask = &job.ask;
-        let pool = self.facts.policy.classes.get(&ask.when.class);
-        let Some((pool, partition)) = pool.and_then(|pool| Some((pool, pool.partition.as_ref()?)))
-        else {
-            return (cells, Vec::new());
-        };
-        if ask.place.partition.is_some() || ask.devices.count == 0 {
-            return (cells, Vec::new());
-        }
+        let (ask, policy) = (&job.ask, &self.facts.policy);
+        let Some(partition) = home::of(policy, ask) else { return (cells, Vec::new()) };
         let (own, others) =
             cells.into_iter().partition(|cell| self.index.space.is_in(*cell, partition));
-        let borrows = pool.borrow && decided::may_yield(ask, Ground::Quota);
-        (own, if borrows { others } else { Vec::new() })
+        (own, if home::borrows(policy, ask) { others } else { Vec::new() })
     }
 
     /// Room for a gang now, if that delays nobody who was promised a start; else promises it one.

@@ -2,6 +2,7 @@
 //!
 //! Reasons, strongest first (see [`right`]):
 //! * **spot**: work of the spot market yields to anything that is not spot;
+//! * **class**: work that went to another class's partition yields to that class;
 //! * **priority**: work of strictly lower priority yields, if its tenants do not keep it;
 //! * **order**: where the policy says so, work that the order puts behind a gang yields to it, if
 //!   its priority is no higher and its tenants do not keep it;
@@ -22,18 +23,21 @@
 //! * **nothing is taken back**: sequences of reclaims and placements end.
 //!
 //! # Why nothing is taken back
-//! Gangs have a fixed total order, [`Standing`]: not spot before spot, then by priority, then by
-//! turn where the policy lets work yield by its order, then by number. For a tenant that deserves something, call *kept* the shortest prefix of its subtree's
-//! gangs, in that order and without spot, that covers what it deserves ([`cover`]). A gang outside
+//! Gangs have a fixed total order, [`Standing`]: not spot before spot, then at home before in room
+//! that another class lends, then by priority, then by turn where the policy lets work yield by its
+//! order, then by number. For a tenant that deserves something, call *kept* the shortest prefix of
+//! its subtree's gangs, in that order, without spot and without those in lent room, that covers what
+//! it deserves ([`cover`]). A gang outside
 //! the kept prefix of a tenant can be taken from that tenant, and taking it changes no prefix. Let
-//! the lowest common tenant of evictor and victim have depth `c`. Every reason but spot asks that
-//! the victim is kept by none of its tenants deeper than `c`.
+//! the lowest common tenant of evictor and victim have depth `c`. Every reason but spot and class asks
+//! that the victim is kept by none of its tenants deeper than `c`; spot and lent room are never kept.
+//! Whoever makes others yield does so for room at home, so it never stands in lent room itself.
 //!
 //! Compare sets of gangs by the strongest one in which they differ. The potential is the tuple
 //! `(kept at the deepest level, ..., kept at the top level, all that runs)`, compared left to right.
 //! * Quota: at levels deeper than `c` victims were not kept, and the evictor is added to the kept of
 //!   at least one tenant, none of which then holds more than it deserves: the tuple grows there.
-//! * Priority, order and spot: in every tenant that holds evictor and victim, all that changes ranks at or
+//! * Priority, order, spot and class: in every tenant that holds evictor and victim, all that changes ranks at or
 //!   after the evictor. If it is kept, kept grows; if not, its victims were not kept either and kept
 //!   stays. All that runs grows, because the evictor outranks its victims.
 //! * A placement or a move without victims adds a gang: the same argument.
@@ -77,10 +81,19 @@ use std::cmp::Reverse;
 pub(crate) struct Standing {
     /// Of the spot market.
     pub(crate) spot: bool,
+    /// In room that another class lends.
+    pub(crate) borrows: bool,
     /// Priority while it holds.
     pub(crate) priority: Reverse<i32>,
     /// Where the order puts it, if work yields by it.
     pub(crate) turn: Turn,
     /// Number of its job.
     pub(crate) job: u64,
+}
+
+impl Standing {
+    /// No tenant keeps it, and what it holds is no part of what one deserves.
+    pub(crate) fn is_loose(&self) -> bool {
+        self.spot || self.borrows
+    }
 }

@@ -69,6 +69,14 @@ pub enum Event {
         /// As they now are.
         policy: Box<Policy>,
     },
+    /// The settings before the present ones hold again.
+    PolicyRolledBack,
+    /// Settings that nothing is decided by are looked at beside those in force, or no more.
+    PolicyShadowed {
+        /// Which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<Box<Policy>>,
+    },
     /// Nodes were reserved, or a reservation was changed.
     ReservationSet {
         /// As it now is.
@@ -264,6 +272,8 @@ pub enum Ground {
     Quota,
     /// They run on spot terms.
     Spot,
+    /// They run in room of its class that they borrowed.
+    Class,
     /// They fit elsewhere and are moved.
     Move,
     /// The policy's order puts it before them.

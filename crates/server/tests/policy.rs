@@ -50,6 +50,43 @@ async fn a_policy_is_changed_live_and_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn a_policy_is_rolled_back_and_one_is_looked_at_in_the_shadow() {
+    let (mut fixture, client) = pool().await;
+    let by = |policy: &Value| policy["order"]["by"].clone();
+    refused(client.post("/api/v1/policy/rollback", json!({})).await, 409, "in force before");
+    refused(client.get("/api/v1/policy/shadow").await, 404, "no policy is in the shadow");
+    let shortest = json!({ "order": { "by": ["shortest"] } });
+    let shadow = fine(client.put("/api/v1/policy/shadow", shortest.clone()).await);
+    assert_eq!(by(&shadow["policy"]), json!(["shortest"]));
+    assert_eq!(by(&fine(client.get("/api/v1/policy").await)), json!(["priority"]));
+    fine(client.put("/api/v1/policy", shortest).await);
+    fixture.restart().await;
+    let client = fixture.client();
+    assert_eq!(fine(client.get("/api/v1/policy/shadow").await), shadow);
+    let now = fine(client.post("/api/v1/policy/rollback", json!({})).await);
+    assert_eq!(by(&now), json!(["priority"]));
+    assert_eq!(by(&fine(client.get("/api/v1/policy").await)), json!(["priority"]));
+    fine(client.delete("/api/v1/policy/shadow").await);
+    refused(client.delete("/api/v1/policy/shadow").await, 404, "no policy is in the shadow");
+    let twice = json!({ "order": { "by": ["shortest", "shortest"] } });
+    refused(client.put("/api/v1/policy/shadow", twice).await, 422, "shortest twice");
+}
+
+#[tokio::test]
+async fn the_hours_ahead_are_told() {
+    let (_fixture, client) = pool().await;
+    let ahead = fine(client.get("/api/v1/demand?hours=3").await);
+    let hours = ahead["hours"].as_array().unwrap();
+    let begins: Vec<u64> = hours.iter().map(|hour| hour["from"].as_u64().unwrap()).collect();
+    let hour = 3_600_000_000;
+    assert_eq!(begins, [begins[0], begins[0] + hour, begins[0] + 2 * hour]);
+    assert_eq!((begins[0] % hour, &hours[0]["mean"]), (0, &json!(0)));
+    assert!(hours[0].get("p90").is_none() && ahead["devices"].as_u64().unwrap() > 0);
+    assert_eq!(fine(client.get("/api/v1/demand").await)["hours"].as_array().unwrap().len(), 24);
+    refused(client.get("/api/v1/demand?hours=337").await, 400, "between 1 and 336");
+}
+
+#[tokio::test]
 async fn a_policy_that_makes_no_sense_changes_nothing() {
     let (_fixture, client) = pool().await;
     let twice = json!({ "order": { "by": ["shortest", "shortest"] } });
@@ -114,5 +151,9 @@ async fn only_admins_change_the_policy() {
     let (status, _) = nobody.put("/api/v1/policy", json!({})).await;
     assert_eq!(status.as_u16(), 403);
     let (status, _) = nobody.post("/api/v1/what-if", json!({ "policy": {} })).await;
+    assert_eq!(status.as_u16(), 403);
+    let (status, _) = nobody.put("/api/v1/policy/shadow", json!({})).await;
+    assert_eq!(status.as_u16(), 403);
+    let (status, _) = nobody.post("/api/v1/policy/rollback", json!({})).await;
     assert_eq!(status.as_u16(), 403);
 }

@@ -19,3 +19,12 @@ pub(crate) fn len(length: usize) -> u64 {
 pub(crate) fn place(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+/// A weight in thousandths, of a number that may be negative; NaN counts as 0.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "`as` saturates at both ends, and the bounds are those of a policy"
+)]
+pub(crate) fn weight(value: f64) -> i64 {
+    ((value * 1000.0).round() as i64).clamp(-polder_model::WEIGHT_MAX, polder_model::WEIGHT_MAX)
+}

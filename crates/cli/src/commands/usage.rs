@@ -6,7 +6,7 @@ use crate::output::Table;
 use crate::show;
 use clap::{Args, ValueEnum};
 use polder_model::{Micros, TenantPath, Timestamp};
-use polder_server::api::UsageReport;
+use polder_server::api::{DemandAhead, UsageReport};
 
 /// Flags of `polder usage`.
 #[derive(Debug, Args)]
@@ -21,6 +21,9 @@ pub(crate) struct Usage {
     /// How to sum.
     #[arg(long, value_name = "WHAT", default_value = "tenant")]
     by: By,
+    /// Instead, what jobs will probably ask for in each of so many hours ahead, at most 336.
+    #[arg(long, value_name = "HOURS", conflicts_with_all = ["tenant", "since", "by"])]
+    ahead: Option<u32>,
 }
 
 /// How to sum.
@@ -36,6 +39,9 @@ enum By {
 
 impl Usage {
     pub(super) async fn execute(self, context: &Context) -> Done {
+        if let Some(hours) = self.ahead {
+            return ahead(context, hours).await;
+        }
         let by = match self.by {
             By::Tenant => "tenant",
             By::User => "user",
@@ -78,6 +84,36 @@ impl Usage {
         context.out.table(&table)?;
         Ok(0)
     }
+}
+
+/// What the hours ahead will probably bring.
+async fn ahead(context: &Context, hours: u32) -> Done {
+    let path = Query::new(&["demand"]).with("hours", hours);
+    let ahead: DemandAhead = context.client()?.get(path).await?;
+    if context.out.json_wanted() {
+        context.out.json(&ahead)?;
+        return Ok(0);
+    }
+    let columns = ["HOUR", ">DEVICES-ASKED", ">HALF", ">9-OF-10", ">99-OF-100"];
+    let mut table = Table::new(&columns, "nothing is known of the hours ahead");
+    for hour in &ahead.hours {
+        let part = |amount: Option<u64>| amount.map_or_else(String::new, devices);
+        table.row([
+            show::moment(hour.from),
+            devices(hour.mean),
+            part(hour.p50),
+            part(hour.p90),
+            part(hour.p99),
+        ]);
+    }
+    context.out.table(&table)?;
+    context.out.note(&format!("the pool has {} devices that answer", ahead.devices));
+    Ok(0)
+}
+
+/// Devices with two places, of thousandths.
+fn devices(thousandths: u64) -> String {
+    format!("{}.{:02}", thousandths / 1000, thousandths % 1000 / 10)
 }
 
 /// Device-seconds with two places, exactly.

@@ -6,6 +6,7 @@
 
 use polder_model::{Micros, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 /// Longest look ahead, in hours: two weeks.
 pub const HOURS_AHEAD_MAX: usize = 336;
@@ -27,6 +28,10 @@ const DAY_MEMORY: u64 = 2;
 const DAY_COUNTS: u64 = 2;
 /// Part of a unit that levels are kept in.
 const UNIT: u64 = 1 << 10;
+/// Hours whose outcome is compared with what was expected: two weeks.
+const OUTCOMES_MAX: usize = 336;
+/// Fewest of them from which quantiles are told.
+const OUTCOMES_MIN: usize = 24;
 /// Largest amount that one hour counts, so that sums cannot overflow.
 const AMOUNT_MAX: u64 = 1 << 40;
 
@@ -35,6 +40,22 @@ const AMOUNT_MAX: u64 = 1 << 40;
 struct Smooth {
     level: u64,
     seen: u64,
+}
+
+/// What to expect of one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expected {
+    /// The mean.
+    pub mean: u64,
+    /// Half of such hours bring at most this; absent while too few were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<u64>,
+    /// Nine of ten bring at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90: Option<u64>,
+    /// Ninety-nine of a hundred bring at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<u64>,
 }
 
 /// Arrivals by hour, in any whole unit (thousandths of a device, jobs).
@@ -50,6 +71,9 @@ pub struct Demand {
     /// What arrived, and what was expected, of late.
     arrived: Smooth,
     expected: Smooth,
+    /// Of the last hours, what arrived and what was expected of them, the newest last.
+    #[serde(default)]
+    outcomes: VecDeque<(u64, u64)>,
 }
 
 impl Smooth {
@@ -74,6 +98,7 @@ impl Demand {
             day: vec![Smooth::default(); 2 * DAY_HOURS],
             arrived: Smooth::default(),
             expected: Smooth::default(),
+            outcomes: VecDeque::new(),
         }
     }
 
@@ -109,6 +134,37 @@ impl Demand {
         (first..first + hours).map(|hour| self.of_late(self.usual(hour)) / UNIT).collect()
     }
 
+    /// The same with quantiles, from how the last hours compare with what was expected of them.
+    #[must_use]
+    pub fn expected(&self, at: Timestamp, hours: usize) -> Vec<Expected> {
+        let usual = self.usual_level() / UNIT + 1;
+        let add = |amount: u64| u128::from(amount.saturating_add(usual));
+        let mut ratios: Vec<u128> = self
+            .outcomes
+            .iter()
+            .map(|(arrived, expected)| add(*arrived) * u128::from(UNIT) / add(*expected))
+            .collect();
+        ratios.sort_unstable();
+        let of = |mean: u64, thousandths: usize| {
+            let rank = (ratios.len() * thousandths).div_ceil(1000).max(1);
+            let ratio = ratios.get(rank - 1).filter(|_| ratios.len() >= OUTCOMES_MIN)?;
+            let moved = add(mean) * ratio / u128::from(UNIT);
+            Some(u64::try_from(moved).unwrap_or(u64::MAX).saturating_sub(usual))
+        };
+        let hour = |mean: u64| Expected {
+            mean,
+            p50: of(mean, 500),
+            p90: of(mean, 900),
+            p99: of(mean, 990),
+        };
+        self.ahead(at, hours).into_iter().map(hour).collect()
+    }
+
+    /// The mean over all kinds of hours, in units.
+    fn usual_level(&self) -> u64 {
+        self.day.iter().map(|smooth| smooth.level).sum::<u64>() / (2 * DAY_HOURS as u64)
+    }
+
     fn hour_of(&self, at: Timestamp) -> u64 {
         at.after(self.zone).0 / HOUR + EPOCH_HOURS
     }
@@ -117,6 +173,10 @@ impl Demand {
         let amount = std::mem::take(&mut self.amount);
         let usual = self.usual(hour);
         if self.day.iter().all(|smooth| smooth.seen > 0) {
+            if self.outcomes.len() >= OUTCOMES_MAX {
+                self.outcomes.pop_front();
+            }
+            self.outcomes.push_back((amount, self.of_late(usual) / UNIT));
             let day = DAY_HOURS as u64;
             self.expected.see(usual / UNIT, day);
             self.arrived.see(amount, day);
@@ -145,8 +205,7 @@ impl Demand {
         if self.expected.seen < DAY_HOURS as u64 {
             return amount;
         }
-        let usual =
-            self.day.iter().map(|smooth| smooth.level).sum::<u64>() / (2 * DAY_HOURS as u64);
+        let usual = self.usual_level();
         let add = |level: u64| u128::from(level.saturating_add(usual).max(1));
         let moved = u128::from(amount) * add(self.arrived.level) / add(self.expected.level);
         u64::try_from(moved).unwrap_or(u64::MAX).clamp(amount / 2, amount.saturating_mul(2))

@@ -14,7 +14,7 @@ mod tests;
 mod traits;
 
 pub use book::{Book, HISTORIES_MAX, WINDOW};
-pub use demand::{Demand, HOURS_AHEAD_MAX};
+pub use demand::{Demand, Expected, HOURS_AHEAD_MAX};
 pub use forecast::{Forecast, Prediction};
 pub use traits::{Level, Subject, Traits, digest};
 

@@ -166,6 +166,38 @@ fn demand_follows_days_and_weeks() {
 }
 
 #[test]
+fn nine_of_ten_hours_bring_no_more_than_is_said() {
+    let mut demand = Demand::new(Micros(0));
+    let hour = |hour: u64| Timestamp(hour * 3_600_000_000);
+    // Like dice, by a fixed rule: 10 to 90 by day, 0 to 20 by night.
+    let mut state = 7u64;
+    let mut amount = |h: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let draw = state >> 33;
+        if (8..18).contains(&(h % 24)) { 10 + draw % 81 } else { draw % 21 }
+    };
+    let monday = 4 * 24;
+    for h in 0..4 * 168 {
+        demand.arrived(hour(monday + h), amount(h));
+    }
+    let (mut within, mut half, mut hours) = (0u32, 0u32, 0u32);
+    for h in 4 * 168..8 * 168 {
+        let said = demand.expected(hour(monday + h - 1), 1)[0];
+        let came = amount(h);
+        within += u32::from(came <= said.p90.unwrap());
+        half += u32::from(came <= said.p50.unwrap());
+        hours += 1;
+        assert!(said.p50 <= said.p90 && said.p90 <= said.p99);
+        demand.arrived(hour(monday + h), came);
+    }
+    let part = |number: u32| number * 100 / hours;
+    assert!((84..=96).contains(&part(within)), "{} of 100 hours", part(within));
+    assert!((40..=65).contains(&part(half)), "{} of 100 hours", part(half));
+    assert_eq!(Demand::new(Micros(0)).expected(hour(0), 1)[0].p90, None);
+}
+
+#[test]
 fn demand_survives_gaps_and_clocks_that_go_back() {
     let mut demand = Demand::new(Micros::from_secs(7200));
     demand.arrived(Timestamp(u64::MAX / 2), u64::MAX);

@@ -110,6 +110,7 @@ fn look<'a, 'p: 'a, 'q>(
     let reclaim = &facts.policy.reclaim;
     let grounds = Grounds {
         spot: reclaim.spot,
+        class: reclaim.class,
         priority: reclaim.priority,
         quota: reclaim.quota,
         order: ByTurn::new(&facts.policy, pass.at),
@@ -219,6 +220,7 @@ fn claimant(
         tenant: live.tenant(&job.ask.tenant)?,
         priority: priority(job, pass.at),
         spot: job.ask.when.market == Market::Spot,
+        home: live.home(pass.facts, &job.ask),
         turn: turn::turn(&pass.facts.policy, job, pass.at),
         held: each.times(need.min.into()),
     })
@@ -245,10 +247,11 @@ fn preempt(live: &Live, id: JobId, ending: &Ending, moves: Vec<Move>) -> Option<
     let ground = |ground: Ground| match ground {
         // Nobody who ends does so on this ground.
         Ground::Elastic | Ground::Spot => 0,
-        Ground::Priority => 1,
-        Ground::Order => 2,
-        Ground::Quota => 3,
-        Ground::Move => 4,
+        Ground::Class => 1,
+        Ground::Priority => 2,
+        Ground::Order => 3,
+        Ground::Quota => 4,
+        Ground::Move => 5,
     };
     let grounds = ending.victims.iter().map(|victim| victim.ground);
     Some(Decision::Preempt {

@@ -3,12 +3,13 @@
 use super::live::Live;
 use super::room::{Constraint, Lie};
 use crate::facts::{Facts, JobFacts};
+use crate::home;
 use crate::index::Index;
 use crate::mig::Wants;
 use crate::need::Need;
 use crate::sieve::{Sieve, is_inside};
 use crate::topology::{Together, Wish};
-use polder_model::{JobId, NodeId, Timestamp};
+use polder_model::{JobId, NodeFacts, NodeId, Timestamp};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -90,10 +91,14 @@ impl May {
     fn of(facts: &Facts, live: &Live, job: &JobFacts, sieve: &Sieve) -> Self {
         let need = Need::of(&job.ask);
         let place = &job.ask.place;
-        let everywhere = sieve.is_open() && place.partition.is_none() && place.labels.is_empty();
+        // Others yield for room at home only.
+        let home = home::of(&facts.policy, &job.ask);
+        let anywhere = place.partition.is_none() && home.is_none();
+        let everywhere = sieve.is_open() && anywhere && place.labels.is_empty();
         let may_go = |id: &NodeId| {
             let node = facts.nodes.get(id).map(|state| &state.inventory.node);
-            sieve.lets(id) && node.is_some_and(|node| is_inside(place, node))
+            let is_home = |node: &NodeFacts| home.is_none_or(|home| node.partitions.contains(home));
+            sieve.lets(id) && node.is_some_and(|node| is_inside(place, node) && is_home(node))
         };
         let nodes = 0..live.running.nodes.len();
         let open = || nodes.map(|n| live.node_name(n).is_some_and(may_go)).collect();

@@ -8,7 +8,9 @@ use super::cover::{Cover, Share};
 use super::room::{Piece, Room, Rooms, part};
 use super::running::{GangFacts, MemberFacts, Running, Yields};
 use crate::Held;
+use crate::decided::may_yield;
 use crate::facts::{Facts, Hold, JobFacts, NodeState};
+use crate::home;
 use crate::index::is_healthy;
 use crate::mig::{self, Table};
 use crate::need::Need;
@@ -16,7 +18,8 @@ use crate::order::priority;
 use crate::order::turn::{self, Turn};
 use crate::shape::Class;
 use polder_model::{
-    DeviceId, Instance, JobId, Lease, LeaseId, Market, NodeId, Spot, Tenant, TenantPath, Timestamp,
+    Ask, DeviceId, Ground, Instance, JobId, Lease, LeaseId, Market, NodeId, Spot, Tenant,
+    TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +32,8 @@ pub(crate) struct Live {
     /// By number.
     seen: Vec<Seen>,
     tenants: BTreeMap<TenantPath, usize>,
+    /// Numbers of partitions that lend room, or might.
+    partitions: BTreeMap<String, usize>,
     /// Kinds of device, by number.
     pub(crate) classes: Vec<Class>,
     class_of: BTreeMap<Class, usize>,
@@ -59,7 +64,7 @@ struct Seen {
 }
 
 /// What is known of a job, so that only what changes is linked anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     first: Option<LeaseId>,
     members: u32,
@@ -68,12 +73,15 @@ struct Entry {
     turn: Turn,
     ripe: Option<Timestamp>,
     change: Option<Timestamp>,
+    /// Partitions of other classes that it has room of.
+    lenders: BTreeSet<String>,
 }
 
 /// Whether anybody ever yields: what is in here is needed by nobody else.
 pub(crate) fn is_on(facts: &Facts) -> bool {
     let reclaim = &facts.policy.reclaim;
-    reclaim.priority || reclaim.quota || reclaim.spot || reclaim.order || reclaim.moves_max > 0
+    let ends = reclaim.priority || reclaim.quota || reclaim.spot || reclaim.class || reclaim.order;
+    ends || reclaim.moves_max > 0
 }
 
 /// Whether a job holds leases that nothing ends.
@@ -203,7 +211,12 @@ impl Live {
         let priority = priority(job, now);
         let turn = turn::turn(&facts.policy, job, now);
         let started_at = work.and_then(|hold| hold.started_at);
-        let facts_of = self.gang_facts(facts, (id, job), work, (priority, turn));
+        let lenders = match claim {
+            Some(claim) => lenders(facts, &job.ask, claim.spots.iter().map(|spot| &spot.node)),
+            None => lenders(facts, &job.ask, leases().map(|lease| &lease.lease.node)),
+        };
+        let mut facts_of = self.gang_facts(facts, (id, job), work, (priority, turn));
+        facts_of.lenders = lenders.iter().map(|name| self.partition_of(name)).collect();
         let ripe = facts_of
             .yields
             .map(|yields| Timestamp(facts_of.started_at.saturating_add(yields.runtime_min)));
@@ -212,7 +225,7 @@ impl Live {
         let change =
             expiry.into_iter().chain(turn::next_change(facts, job, job.served_before, now)).min();
         let members = work.map_or(0, Hold::members);
-        let entry = Entry { first, members, started_at, priority, turn, ripe, change };
+        let entry = Entry { first, members, started_at, priority, turn, ripe, change, lenders };
         if self.jobs.get(&id) == Some(&entry) {
             return;
         }
@@ -250,6 +263,7 @@ impl Live {
             priority,
             spot,
             turn,
+            lenders: Vec::new(),
             yields: Some(yields).filter(|_| work.is_some() && may),
             started_at: work.map_or(0, began),
             // Members beyond its fewest yield before anybody ends (see `shrink`); here a gang ends
@@ -352,6 +366,23 @@ impl Live {
         self.tenants.get(path).copied()
     }
 
+    fn partition_of(&mut self, name: &str) -> usize {
+        if let Some(place) = self.partitions.get(name) {
+            return *place;
+        }
+        let place = self.partitions.len();
+        self.partitions.insert(name.to_owned(), place);
+        place
+    }
+
+    /// The partition that a job may take back for its class, if anybody has room of it.
+    pub(crate) fn home(&self, facts: &Facts, ask: &Ask) -> Option<usize> {
+        if !facts.policy.reclaim.class {
+            return None;
+        }
+        self.partitions.get(home::of(&facts.policy, ask)?).copied()
+    }
+
     /// The name of a node.
     pub(crate) fn node_name(&self, node: usize) -> Option<&NodeId> {
         self.seen.get(node)?.node.as_ref()
@@ -418,10 +449,26 @@ impl Live {
             });
             let mut members: Vec<_> = members.collect();
             members.sort();
-            said.jobs.insert(*id, (*entry, &gang.facts.yields, gang.facts.is_complete, members));
+            said.jobs
+                .insert(*id, (entry.clone(), &gang.facts.yields, gang.facts.is_complete, members));
         }
         said
     }
+}
+
+/// The partitions of other classes that work on these nodes has room of.
+fn lenders<'n>(
+    facts: &Facts,
+    ask: &Ask,
+    nodes: impl Iterator<Item = &'n NodeId>,
+) -> BTreeSet<String> {
+    let (reclaim, home) = (&facts.policy.reclaim, home::of(&facts.policy, ask));
+    let Some(home) = home.filter(|_| reclaim.class && may_yield(ask, Ground::Class)) else {
+        return BTreeSet::new();
+    };
+    let partitions = nodes.filter_map(|node| facts.nodes.get(node));
+    let partitions = partitions.map(|node| &node.inventory.node.partitions);
+    partitions.filter(|of| !of.contains(home)).flatten().cloned().collect()
 }
 
 /// What a member of a job holds, with these slices.

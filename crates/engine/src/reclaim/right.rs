@@ -19,6 +19,8 @@ pub(crate) struct Claimant {
     pub(crate) spot: bool,
     /// Where the order puts it, if work yields by it.
     pub(crate) turn: Turn,
+    /// The partition of its class, if it may take that back.
+    pub(crate) home: Option<usize>,
     /// What its whole gang will hold.
     pub(crate) held: Held,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Claimant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grounds {
     pub(crate) spot: bool,
+    pub(crate) class: bool,
     pub(crate) priority: bool,
     pub(crate) quota: bool,
     /// How turns compare, where work yields by the order.
@@ -86,8 +89,8 @@ impl Right {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let of = |right: &Self| {
             let claimant = &right.claimant;
-            let Claimant { tenant, priority, spot, turn, .. } = claimant;
-            (*tenant, *priority, *spot, *turn, right.manner, right.now)
+            let Claimant { tenant, priority, spot, turn, home, .. } = claimant;
+            (*tenant, *priority, *spot, *turn, *home, right.manner, right.now)
         };
         of(self) == of(other)
             && self.entitled == other.entitled
@@ -99,7 +102,7 @@ impl Right {
     /// which never says no wrongly.
     pub(crate) fn could(&self, running: &Running) -> bool {
         let Manner::End(grounds) = self.manner else { return !running.tiers.is_empty() };
-        let Claimant { spot, priority, turn, .. } = self.claimant;
+        let Claimant { spot, priority, turn, home, .. } = self.claimant;
         if grounds.spot && !spot && running.latest().any(|(theirs, ..)| theirs) {
             return true;
         }
@@ -107,6 +110,10 @@ impl Right {
             (theirs || !spot) && of <= priority && by.yields(&latest, &turn, true)
         };
         if grounds.order.is_some_and(|by| running.latest().any(|tier| behind(by, tier))) {
+            return true;
+        }
+        let lends = |home| running.lent.get(&home).is_some_and(|gangs| *gangs > 0);
+        if grounds.class && home.is_some_and(lends) {
             return true;
         }
         let is_entitled = grounds.quota && self.entitled.iter().any(|(_, entitled)| *entitled);
@@ -119,10 +126,10 @@ impl Right {
         (0..).zip(&running.tenants).filter(|(_, tenant)| tenant.own > 0).any(|(place, tenant)| {
             let Some((last, _)) = tenant.gangs.last_key_value() else { return false };
             let reach = self.reach(running, place);
-            let is_kept = !last.spot && reach.kept.is_some_and(|kept| *last <= kept);
+            let is_kept = !last.is_loose() && reach.kept.is_some_and(|kept| *last <= kept);
             let reaches = grounds.priority && last.priority.0 < priority
                 || grounds.quota && reach.entitled && !spot;
-            !is_kept && !reach.barred && (last.spot || reaches)
+            !is_kept && !reach.barred && (last.is_loose() || reaches)
         })
     }
 
@@ -146,8 +153,13 @@ impl Right {
         if self.claimant.spot && !facts.spot {
             return None;
         }
+        let takes_back = |home| facts.lenders.contains(&home);
+        if grounds.class && self.claimant.home.is_some_and(takes_back) {
+            return Some(Ground::Class);
+        }
         let reach = self.reach(running, facts.tenant);
-        let is_kept = !facts.spot && reach.kept.is_some_and(|kept| facts.standing() <= kept);
+        let standing = facts.standing();
+        let is_kept = !standing.is_loose() && reach.kept.is_some_and(|kept| standing <= kept);
         if is_kept || reach.barred {
             return None;
         }
@@ -217,6 +229,6 @@ pub(crate) fn keepers<'r>(
     let standing = gang.facts.standing();
     running.lineage(gang.facts.tenant).filter(move |tenant| {
         let last = running.tenants.get(*tenant).and_then(|tenant| tenant.cover.last());
-        !standing.spot && last.is_some_and(|last| standing <= last)
+        !standing.is_loose() && last.is_some_and(|last| standing <= last)
     })
 }

@@ -24,6 +24,8 @@ pub(crate) struct Running {
     by_job: BTreeMap<u64, usize>,
     /// How many gangs that yield there are, by whether they are spot, by priority and by turn.
     pub(crate) tiers: BTreeMap<(bool, i32, Turn), u32>,
+    /// How many of them are in room that a partition lends, by partition.
+    pub(crate) lent: BTreeMap<usize, u32>,
 }
 
 /// One node.
@@ -45,9 +47,9 @@ pub(crate) struct Tenant {
     pub(crate) depth: u32,
     /// The most that it and all below it may hold.
     pub(crate) limit: Share,
-    /// What it deserves and keeps, without spot.
+    /// What it deserves and keeps, without what is loose.
     pub(crate) cover: Cover,
-    /// What it and all below it hold, spot too.
+    /// What it and all below it hold, what is loose too.
     pub(crate) held: Held,
     /// Gangs of it and all below it.
     pub(crate) gangs: BTreeMap<Standing, usize>,
@@ -74,6 +76,8 @@ pub(crate) struct GangFacts {
     pub(crate) priority: i32,
     pub(crate) spot: bool,
     pub(crate) turn: Turn,
+    /// Partitions of other classes that it has room of; empty where it is at home.
+    pub(crate) lenders: Vec<usize>,
     /// Absent when it never yields.
     pub(crate) yields: Option<Yields>,
     /// Microseconds since 1970 when it started, or was granted if it has not.
@@ -157,8 +161,13 @@ impl<T> Slots<T> {
 
 impl GangFacts {
     pub(crate) fn standing(&self) -> Standing {
-        let (spot, turn, job) = (self.spot, self.turn, self.job);
-        Standing { spot, priority: Reverse(self.priority), turn, job }
+        Standing {
+            spot: self.spot,
+            borrows: !self.lenders.is_empty(),
+            priority: Reverse(self.priority),
+            turn: self.turn,
+            job: self.job,
+        }
     }
 
     /// What ending one of its members at `now` comes to.
@@ -256,7 +265,7 @@ impl Running {
         for tenant in lineage {
             if let Some(tenant) = self.tenants.get_mut(tenant) {
                 tenant.held.subtract(held);
-                if !standing.spot {
+                if !standing.is_loose() {
                     tenant.cover.remove(standing);
                     tenant.cover.insert(standing, left);
                 }
@@ -343,6 +352,9 @@ impl Running {
         let (job, tenant, standing) = (facts.job, facts.tenant, facts.standing());
         if facts.yields.is_some() {
             *self.tiers.entry((facts.spot, facts.priority, facts.turn)).or_default() += 1;
+            for lender in &facts.lenders {
+                *self.lent.entry(*lender).or_default() += 1;
+            }
         }
         let mut held = Held::default();
         members.iter().for_each(|member| held.add(member.held()));
@@ -364,7 +376,7 @@ impl Running {
             if let Some(tenant) = self.tenants.get_mut(tenant) {
                 tenant.held.add(held);
                 tenant.gangs.insert(standing, gang);
-                if !standing.spot {
+                if !standing.is_loose() {
                     tenant.cover.insert(standing, held);
                 }
             }
@@ -394,6 +406,11 @@ impl Running {
             *gangs -= 1;
             if *gangs == 0 {
                 self.tiers.remove(&tier);
+            }
+            for lender in &gang.facts.lenders {
+                if let Some(gangs) = self.lent.get_mut(lender) {
+                    *gangs = gangs.saturating_sub(1);
+                }
             }
         }
         for place in &gang.members {

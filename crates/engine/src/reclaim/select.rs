@@ -419,10 +419,11 @@ pub(crate) fn commit(trial: &mut Trial<'_>, right: &Right, demand: &Demand, endi
         // Whoever held more only through others' loss of what they kept must not lose by it.
         let kept: Vec<usize> = keepers(running, gang).collect();
         trial.barred.extend(kept);
+        let is_loose = gang.facts.standing().is_loose();
         for member in &victim.members {
             if let Some(facts) = running.member(*member) {
                 trial.end(*member);
-                trial.holds_less(gang.facts.tenant, facts.facts.held(), gang.facts.spot);
+                trial.holds_less(gang.facts.tenant, facts.facts.held(), is_loose);
             }
         }
         if !victim.whole {

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 
 /// All grounds count.
 const ALL: Grounds =
-    Grounds { spot: true, priority: true, quota: true, order: Some(ByTurn::first()) };
+    Grounds { spot: true, class: true, priority: true, quota: true, order: Some(ByTurn::first()) };
 /// Memory of every device in these tests.
 const MEMORY: u64 = 16;
 /// The tenants: the parent of each, which comes before it.
@@ -34,6 +34,8 @@ struct Job {
     demand: Demand,
     /// How its devices must lie.
     lies: Lies,
+    /// Its class: its home are the nodes whose number leaves this when divided by two.
+    class: Option<usize>,
     /// Where its members are; empty while it waits.
     members: Vec<MemberFacts>,
 }
@@ -72,17 +74,27 @@ impl Lies {
 /// Where one of these jobs may go, and where the others may.
 struct To<'a> {
     lies: Lies,
+    class: Option<usize>,
     jobs: &'a [Job],
 }
 
 impl Constraint for To<'_> {
-    fn lie(&self, _node: usize, device: usize) -> Option<Lie> {
-        Some(self.lies.of(device))
+    fn lie(&self, node: usize, device: usize) -> Option<Lie> {
+        is_home(self.class, node).then(|| self.lies.of(device))
     }
 
-    fn lie_of_job(&self, job: u64, _node: usize, device: usize) -> Option<Lie> {
+    fn takes(&self, node: usize) -> bool {
+        is_home(self.class, node)
+    }
+
+    fn lie_of_job(&self, job: u64, node: usize, device: usize) -> Option<Lie> {
         let job = self.jobs.iter().find(|other| other.facts.job == job).unwrap();
-        Some(job.lies.of(device))
+        is_home(job.class, node).then(|| job.lies.of(device))
+    }
+
+    fn takes_of_job(&self, job: u64, node: usize) -> bool {
+        let job = self.jobs.iter().find(|other| other.facts.job == job);
+        is_home(job.and_then(|job| job.class), node)
     }
 
     fn wants_of_job(&self, job: u64) -> (Option<Wants>, bool) {
@@ -99,7 +111,18 @@ fn rooms((devices, cpu, memory): (usize, u64, u64)) -> Rooms {
     Rooms { devices: vec![Room::idle(MEMORY, Some(table())); devices], cpu, memory }
 }
 
+fn is_home(class: Option<usize>, node: usize) -> bool {
+    class.is_none_or(|class| node % 2 == class)
+}
+
 impl Job {
+    /// Says anew whose room it has.
+    fn settle(&mut self) {
+        let away = self.members.iter().any(|member| !is_home(self.class, member.node));
+        let lender = self.class.filter(|_| away && self.facts.yields.is_some());
+        self.facts.lenders = lender.map(|class| 1 - class).into_iter().collect();
+    }
+
     fn claimant(&self) -> Claimant {
         let (tasks, each) = (u64::from(self.demand.tasks), u64::from(self.demand.devices));
         // Instances count by what they are, which only limits in devices leave out of account here.
@@ -117,6 +140,7 @@ impl Job {
             priority: facts.priority,
             spot: facts.spot,
             turn: facts.turn,
+            home: self.class,
             held,
         }
     }
@@ -158,7 +182,7 @@ impl Pool {
         let running = self.running();
         let mut trial = Trial::new(&running);
         let right = Right::new(&trial, job.claimant(), Manner::End(ALL), self.now);
-        let to = To { lies: job.lies, jobs: &self.jobs };
+        let to = To { lies: job.lies, class: job.class, jobs: &self.jobs };
         let mut front = Front::new(&trial, right, job.demand, &to, None);
         let found = front.find(&mut trial, &to);
         let free: Vec<Rooms> = (0..self.nodes.len()).map(|node| trial.free(node)).collect();
@@ -214,6 +238,7 @@ prop_compose! {
         started_at in 0u64..100,
         fewer in 0u32..3,
         lies in (prop::bool::weighted(0.2), prop::bool::weighted(0.2)),
+        class in prop::option::weighted(0.4, 0usize..2),
     ) -> Job {
         let lies = Lies { island: lies.0, rail: lies.1 };
         let of = |(runtime_min, interval, restart)| Yields { runtime_min, interval, restart };
@@ -225,12 +250,13 @@ prop_compose! {
             priority,
             spot,
             turn: Turn::of(served),
+            lenders: Vec::new(),
             yields,
             started_at,
             min,
             is_complete: true,
         };
-        Job { facts, demand, lies, members: Vec::new() }
+        Job { facts, demand, lies, class, members: Vec::new() }
     }
 }
 
@@ -279,6 +305,7 @@ fn place(pool: &Pool, job: &mut Job, start: usize) {
     }
     if members.len() == job.demand.tasks as usize {
         job.members = members;
+        job.settle();
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Trial<'a> {
 struct Delta {
     more: Held,
     less: Held,
-    /// The same without spot.
+    /// The same without what is loose.
     more_kept: Held,
     less_kept: Held,
 }
@@ -158,24 +158,24 @@ impl<'a> Trial<'a> {
     }
 
     /// Counts what a tenant holds more.
-    pub(crate) fn holds_more(&mut self, tenant: usize, held: Held, spot: bool) {
+    pub(crate) fn holds_more(&mut self, tenant: usize, held: Held, is_loose: bool) {
         let running = self.running;
         for tenant in running.lineage(tenant) {
             let delta = self.tenants.entry(tenant).or_default();
             delta.more.add(held);
-            if !spot {
+            if !is_loose {
                 delta.more_kept.add(held);
             }
         }
     }
 
     /// Counts what a tenant holds less.
-    pub(crate) fn holds_less(&mut self, tenant: usize, held: Held, spot: bool) {
+    pub(crate) fn holds_less(&mut self, tenant: usize, held: Held, is_loose: bool) {
         let running = self.running;
         for tenant in running.lineage(tenant) {
             let delta = self.tenants.entry(tenant).or_default();
             delta.less.add(held);
-            if !spot {
+            if !is_loose {
                 delta.less_kept.add(held);
             }
         }
@@ -191,7 +191,7 @@ impl<'a> Trial<'a> {
         held
     }
 
-    /// The same without spot.
+    /// The same without what is loose.
     pub(crate) fn held_kept(&self, tenant: usize) -> Held {
         let delta = self.tenants.get(&tenant).copied().unwrap_or_default();
         let held = self.running.tenants.get(tenant).map(|tenant| *tenant.cover.total());

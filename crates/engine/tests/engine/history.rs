@@ -2,8 +2,8 @@
 
 use crate::world::{With, World, ask, gib};
 use polder_model::{
-    Ask, Bytes, DeviceSample, Event, Help, JobId, LeaseEnd, LeaseSample, Micros, Order, Outcome,
-    Policy, Term,
+    Ask, Bytes, DeviceSample, Event, Help, JobId, JobState, LeaseEnd, LeaseSample, Micros, Order,
+    Outcome, Policy, Term,
 };
 
 fn named(name: &str) -> Ask {
@@ -59,6 +59,11 @@ fn what_such_jobs_did_is_expected_of_the_next_and_orders_it() {
     assert_eq!(expected.observations, 6);
     let less = Help::Rightsize { memory: Bytes((1 << 30) + (1 << 30) / 5) };
     assert!(explained.help.contains(&less), "{:?}", explained.help);
+    // Whoever runs is told as well: the next can ask for less.
+    world.run();
+    let running = world.engine.jobs().find(|job| job.state == JobState::Running);
+    let running = world.engine.explain(world.now(), running.unwrap().id).unwrap();
+    assert_eq!(running.help, [less]);
 }
 
 #[test]
@@ -85,6 +90,7 @@ fn the_hours_ahead_are_like_those_before() {
         world.pass_seconds(3600);
     }
     let ahead = world.engine.demand_ahead(world.now(), 24);
+    let ahead: Vec<u64> = ahead.iter().map(|hour| hour.mean).collect();
     let (day, night): (u64, u64) = (ahead[1..10].iter().sum(), ahead[13..22].iter().sum());
     assert!(day > 2 * night, "{ahead:?}");
 }

@@ -15,6 +15,7 @@ mod orders;
 mod parts;
 mod placement;
 mod places;
+mod policies;
 mod properties;
 mod rules;
 mod scale;

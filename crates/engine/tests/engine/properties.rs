@@ -5,11 +5,12 @@ use crate::elastic;
 use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
-    Ask, Decision, Event, GangKind, Health, Isolation, JobId, JobState, LeaseEnd, LeaseId,
-    LeaseSample, Market, Micros, Order, Outcome, Quota, Reclaim, Share, StopReason, TenantPath,
-    Term, Timestamp,
+    Ask, ClassPool, Decision, Event, GangKind, Health, Isolation, JobId, JobState, LeaseEnd,
+    LeaseId, LeaseSample, Market, Micros, Order, Outcome, Policy, Quota, Reclaim, Share,
+    StopReason, TenantPath, Term, Timestamp, WorkClass,
 };
 use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NODES: [&str; 3] = ["n0", "n1", "n2"];
 const TENANTS: [&str; 3] = ["lab", "lab/a", "hall"];
@@ -78,7 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..3, 0u32..5).prop_map(|(node, how)| Op::Report(node, how)),
         1 => (0usize..3, prop::option::of(0u64..3000)).prop_map(|(t, q)| Op::Quota(t, q)),
         1 => (0usize..3, 0u64..4000).prop_map(|(t, share)| Op::Share(t, share)),
-        1 => (0u32..128).prop_map(Op::Yields),
+        1 => (0u32..256).prop_map(Op::Yields),
         1 => (0u64..40).prop_map(Op::Wait),
         1 => (0u64..20_000).prop_map(Op::Wait),
         1 => Just(Op::TakeOver),
@@ -91,12 +92,16 @@ fn pool() -> World {
     for node in NODES {
         world = world.device(node, "d0").device(node, "d1");
     }
+    for (node, partition) in [("n0", "even"), ("n1", "odd")] {
+        world.inventory(node).node.partitions.insert(partition.into());
+        world.report(node);
+    }
     world
 }
 
 fn pool_that_yields(order: u32) -> World {
     let mut world = pool();
-    do_op(&mut world, &Op::Yields(order | 0b10111));
+    do_op(&mut world, &Op::Yields(order | 0b1001_0111));
     do_op(&mut world, &Op::Share(1, 3000));
     do_op(&mut world, &Op::Share(2, 2000));
     world
@@ -134,6 +139,7 @@ fn report(world: &mut World, node: &str, how: u32) {
         0 => drop(devices.remove(0)),
         1 => devices[1].health = Health::Faulty("hot".into()),
         2 => devices[0].memory = gib(4),
+        3 => world.inventory(node).node.partitions = BTreeSet::from(["odd".into()]),
         _ => {}
     }
     world.report(node);
@@ -150,6 +156,8 @@ fn do_op(world: &mut World, op: &Op) {
             let mut ask = ask.priority(i32::try_from(more / 4).unwrap(), expiry);
             ask.yields.preemptible = more % 3 > 0;
             ask.yields.runtime_min = Micros::from_secs(u64::from(more % 2) * 5);
+            ask.when.class = [WorkClass::Batch, WorkClass::Training, WorkClass::Inference]
+                [usize::try_from(more % 3).unwrap()];
             ask.when.market = if more % 5 == 1 { Market::Spot } else { Market::OnDemand };
             let _ = world.try_submit(ask);
         }
@@ -194,7 +202,7 @@ fn do_op(world: &mut World, op: &Op) {
         }
         Op::Yields(bits) => {
             let mut policy = world.engine.policy().clone();
-            let by = match bits >> 5 {
+            let by = match (bits >> 5) & 3 {
                 0 => vec![Term::Priority],
                 1 => vec![Term::Priority, Term::Gittins],
                 2 => vec![Term::LeastService],
@@ -206,9 +214,16 @@ fn do_op(world: &mut World, op: &Op) {
                 priority: bits & 1 > 0,
                 quota: bits & 2 > 0,
                 spot: bits & 4 > 0,
-                order: *bits >= 32,
+                order: bits & 96 > 0,
                 runtime_min: Micros::from_secs(u64::from(bits & 8)),
+                class: bits & 128 > 0,
                 moves_max: bits & 16,
+            };
+            let own =
+                |partition: &str| ClassPool { partition: Some(partition.into()), borrow: true };
+            policy.classes = match bits & 128 {
+                0 => BTreeMap::new(),
+                _ => [(WorkClass::Batch, own("even")), (WorkClass::Training, own("odd"))].into(),
             };
             world.apply(Event::PolicySet { policy: Box::new(policy) });
         }
@@ -273,6 +288,10 @@ fn drains(world: &mut World) {
     for tenant in TENANTS {
         world.set_tenant(tenant, Quota::default());
     }
+    let mut policy = world.engine.policy().clone();
+    policy.classes.clear();
+    policy.reclaim.class = false;
+    world.apply(Event::PolicySet { policy: Box::new(policy) });
     for node in NODES {
         world.report(node);
     }
@@ -319,7 +338,7 @@ proptest! {
         for op in &ops {
             do_op(&mut world, op);
         }
-        let mut replayed = Engine::new(polder_engine::Policy::default());
+        let mut replayed = Engine::new(Policy::default());
         let mut resumed = replayed.clone();
         for (place, (at, event)) in world.journal.iter().enumerate() {
             if place == cut {

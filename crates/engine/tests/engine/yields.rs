@@ -34,6 +34,7 @@ const ALL: Reclaim = Reclaim {
     quota: true,
     spot: true,
     order: false,
+    class: false,
     runtime_min: Micros(0),
     moves_max: 0,
 };

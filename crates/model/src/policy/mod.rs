@@ -110,6 +110,11 @@ impl Policy {
         range("reclaim.runtime_min", self.reclaim.runtime_min.0.into(), 0, year)?;
         range("reclaim.moves_max", self.reclaim.moves_max.into(), 0, 64)?;
         range("elastic.pause", self.elastic.pause.0.into(), 0, year)?;
+        let owned = self.classes.values().any(|pool| pool.partition.is_some());
+        if self.reclaim.class && !owned {
+            let (setting, needs) = ("reclaim.class".into(), "a class with a partition".into());
+            return Err(PolicyError::NoEffect { setting, needs });
+        }
         for (class, pool) in &self.classes {
             pool.check(*class)?;
         }

@@ -122,6 +122,8 @@ pub struct Reclaim {
     /// Work that runs yields to a job that the order puts before it, among those of no higher
     /// priority. Device-time counts in octaves, half of it for work that runs.
     pub order: bool,
+    /// Who went to another class's partition yields to that class.
+    pub class: bool,
     /// Everybody may run this long first, whatever their own minimum.
     pub runtime_min: Micros,
     /// Most jobs moved to make room for one; 0 moves none.
@@ -135,6 +137,7 @@ impl Default for Reclaim {
             quota: false,
             spot: false,
             order: false,
+            class: false,
             runtime_min: Micros(0),
             moves_max: 0,
         }

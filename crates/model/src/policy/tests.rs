@@ -24,6 +24,7 @@ fn contradictions_are_named() {
         "order.ageing has no effect without the term priority",
     );
     check(|p| p.fair_share.half_life = Some(Micros::from_secs(9)), "without the term fair_share");
+    check(|p| p.reclaim.class = true, "reclaim.class has no effect without a class with a");
     check(|p| p.backfill.reserved = 5000, "backfill.reserved is 5000");
     check(|p| p.utc_offset_minutes = 9999, "utc_offset_minutes is 9999");
     let at = |text: &str| DayTime::try_from(text.to_owned()).unwrap();

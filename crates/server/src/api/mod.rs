@@ -20,13 +20,13 @@ pub use jobs::{
     WaitAnswer, WaitQuery, WaitUntil,
 };
 pub use policy::{
-    ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,
+    PolicyShadow, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,
 };
 pub use pool::{
     DeviceList, DeviceView, LeaseList, LeaseQuery, NodeList, NodeView, Status, VersionInfo, WhoAmI,
 };
 pub use problem::{PROBLEM_TYPE_PREFIX, Problem};
-pub use usage::{UsageBy, UsageQuery, UsageReport, UsageRow};
+pub use usage::{DemandAhead, DemandHour, DemandQuery, UsageBy, UsageQuery, UsageReport, UsageRow};
 
 /// The major version of this API; clients name it in [`API_HEADER`].
 pub const API_MAJOR: u32 = 1;

@@ -29,6 +29,15 @@ pub struct ReservationChange {
     pub why: String,
 }
 
+/// A policy that nothing is decided by, looked at beside the one in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyShadow {
+    /// The policy.
+    pub policy: Policy,
+    /// Since when.
+    pub since: Timestamp,
+}
+
 /// A question to the live state: what would happen if. Nothing is changed by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]

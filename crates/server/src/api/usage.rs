@@ -4,6 +4,49 @@ use polder_model::{JobId, Micros, TenantPath, Timestamp, UserName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+/// How far ahead to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields, default)]
+pub struct DemandQuery {
+    /// Hours, from the next whole one on: at most 336.
+    pub hours: u32,
+}
+
+impl Default for DemandQuery {
+    fn default() -> Self {
+        Self { hours: 24 }
+    }
+}
+
+/// What jobs will probably ask for, hour by hour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DemandAhead {
+    /// The hours ahead, the next first.
+    pub hours: Vec<DemandHour>,
+    /// Devices that are there and answer.
+    pub devices: u64,
+}
+
+/// One hour ahead, in thousandths of a device that jobs which come in it will ask for. Quantiles are
+/// absent until a day's hours were compared with what was expected of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DemandHour {
+    /// When it begins.
+    pub from: Timestamp,
+    /// The mean.
+    pub mean: u64,
+    /// Half of such hours bring at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<u64>,
+    /// Nine of ten bring at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p90: Option<u64>,
+    /// Ninety-nine of a hundred bring at most this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<u64>,
+}
+
 /// How rows are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

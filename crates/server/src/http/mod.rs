@@ -89,6 +89,7 @@ pub(crate) fn router(app: App) -> Router {
     let sync = post(agent::sync).layer(DefaultBodyLimit::max(SYNC_BODY_BYTES_MAX));
     let tenant = get(admin::tenant).put(admin::set_tenant).delete(admin::remove_tenant);
     let user = get(admin::user).put(admin::set_user).delete(admin::remove_user);
+    let shadow = get(policy::shadow).put(policy::set_shadow).delete(policy::remove_shadow);
     let reservation = put(policy::set_reservation).delete(policy::remove_reservation);
     Router::new()
         .route("/healthz", get(pool::healthz))
@@ -115,6 +116,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/users", get(admin::users))
         .route("/api/v1/users/{name}", user)
         .route("/api/v1/policy", get(policy::policy).put(policy::set_policy))
+        .route("/api/v1/policy/rollback", post(policy::roll_back))
+        .route("/api/v1/policy/shadow", shadow)
+        .route("/api/v1/demand", get(usage::demand))
         .route("/api/v1/reservations", get(policy::reservations))
         .route("/api/v1/reservations/{name}", reservation)
         .route("/api/v1/what-if", post(policy::what_if))

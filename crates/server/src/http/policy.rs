@@ -4,13 +4,14 @@ use super::extract::Body;
 use super::jobs::read_ask;
 use super::{ApiError, App, sees};
 use crate::api::{
-    Removed, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,
+    PolicyShadow, Removed, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart,
+    WouldYield,
 };
 use crate::auth::{Action, Caller, Principal, decide};
-use crate::writer::{View, Write};
+use crate::writer::{View, Write, WriteError};
 use axum::Json;
 use axum::extract::{Path, State};
-use polder_engine::Outlook;
+use polder_engine::{Outlook, Refusal};
 use polder_model::{Event, JobId, Policy, Reservation, TenantPath};
 use serde_json::Value;
 
@@ -47,6 +48,77 @@ pub(super) async fn set_policy(
     let write = Write::PolicySet { policy: Box::new(policy.clone()) };
     app.handle.write(caller, write).await?;
     Ok(Json(policy))
+}
+
+/// Goes back to the policy that was in force before this one.
+#[utoipa::path(
+    post, path = "/api/v1/policy/rollback", tag = "admin",
+    responses(
+        (status = 200, description = "As it now is", body = Policy),
+        (status = 409, description = "None is known", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn roll_back(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Json<Policy>, ApiError> {
+    app.handle.write(caller.clone(), Write::PolicyRollBack).await?;
+    policy(State(app), caller).await
+}
+
+/// The policy that is looked at beside the one in force. Nothing is decided by it.
+#[utoipa::path(
+    get, path = "/api/v1/policy/shadow", tag = "admin",
+    responses(
+        (status = 200, description = "The policy, and since when", body = PolicyShadow),
+        (status = 404, description = "There is none", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn shadow(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Json<PolicyShadow>, ApiError> {
+    let shadow = app.read(caller, |view, who| {
+        decide(who, Action::SeePool)?;
+        let shadow = view.engine.shadow().cloned();
+        let shadow = shadow.ok_or(WriteError::Refused(Refusal::NoShadow))?;
+        Ok(PolicyShadow { policy: shadow.policy, since: shadow.since })
+    });
+    Ok(Json(shadow.await?))
+}
+
+/// Looks at a policy beside the one in force, from now on.
+#[utoipa::path(
+    put, path = "/api/v1/policy/shadow", tag = "admin", request_body = Policy,
+    responses(
+        (status = 200, description = "The policy, and since when", body = PolicyShadow),
+        (status = 422, description = "It contradicts itself", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn set_shadow(
+    State(app): State<App>,
+    caller: Caller,
+    Body(policy): Body<Policy>,
+) -> Result<Json<PolicyShadow>, ApiError> {
+    let write = Write::PolicyShadow { policy: Some(Box::new(policy)) };
+    app.handle.write(caller.clone(), write).await?;
+    shadow(State(app), caller).await
+}
+
+/// Looks at it no more.
+#[utoipa::path(
+    delete, path = "/api/v1/policy/shadow", tag = "admin",
+    responses((status = 200, description = "It is gone", body = Removed))
+)]
+pub(super) async fn remove_shadow(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<Json<Removed>, ApiError> {
+    app.handle.write(caller, Write::PolicyShadow { policy: None }).await?;
+    Ok(Json(Removed { removed: "shadow".to_owned() }))
 }
 
 /// Reservations and maintenance windows.

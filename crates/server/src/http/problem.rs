@@ -182,7 +182,9 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
         }
         R::Policy(_) => unprocessable("policy"),
         R::Reservation(_) | R::ReservedTwice { .. } => unprocessable("reservation"),
-        R::UnknownReservation { .. }
+        R::NoPolicyBefore => ApiError::conflict("policy", detail),
+        R::NoShadow
+        | R::UnknownReservation { .. }
         | R::UnknownUser { .. }
         | R::UnknownJob { .. }
         | R::UnknownNode { .. } => ApiError::not_found(detail),

@@ -2,11 +2,15 @@
 
 use super::extract::Params;
 use super::{ApiError, App, sees, visible};
-use crate::api::{LIST_LIMIT_MAX, UsageBy, UsageQuery, UsageReport, UsageRow};
-use crate::auth::Caller;
+use crate::api::{
+    DemandAhead, DemandHour, DemandQuery, LIST_LIMIT_MAX, UsageBy, UsageQuery, UsageReport,
+    UsageRow,
+};
+use crate::auth::{Action, Caller, decide};
 use crate::journal::UsageSum;
 use axum::Json;
 use axum::extract::State;
+use polder_engine::predict::HOURS_AHEAD_MAX;
 use polder_model::{JobId, Lease, LeaseSample, Micros, TenantPath, Timestamp, UserName};
 use std::collections::BTreeMap;
 
@@ -46,6 +50,42 @@ pub(super) async fn usage(
     };
     let ended = app.archive.usage(tenants.as_deref(), query.since, by, LIST_LIMIT_MAX).await?;
     Ok(Json(report(ended, &live, by, now)))
+}
+
+/// What jobs will probably ask for in each of the hours ahead, from the hours that were.
+#[utoipa::path(
+    get, path = "/api/v1/demand", tag = "usage", params(DemandQuery),
+    responses((status = 200, description = "The hours ahead", body = DemandAhead))
+)]
+pub(super) async fn demand(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<DemandQuery>,
+) -> Result<Json<DemandAhead>, ApiError> {
+    const HOUR: u64 = 3_600_000_000;
+    let most = HOURS_AHEAD_MAX;
+    let hours = usize::try_from(query.hours).ok().filter(|hours| (1..=most).contains(hours));
+    let Some(hours) = hours else {
+        let detail = format!("hours is {}: it must lie between 1 and {most}", query.hours);
+        return Err(ApiError::bad_request(detail));
+    };
+    let ahead = app.read(caller, move |view, who| {
+        decide(who, Action::SeePool)?;
+        let next = view.at.0 / HOUR + 1;
+        let expected = view.engine.demand_ahead(view.at, hours);
+        let hours = (next..).zip(expected).map(|(hour, expected)| DemandHour {
+            from: Timestamp(hour * HOUR),
+            mean: expected.mean,
+            p50: expected.p50,
+            p90: expected.p90,
+            p99: expected.p99,
+        });
+        let nodes = view.engine.nodes().filter(|node| !node.silent);
+        let devices = nodes.map(|node| node.inventory.devices.len());
+        let devices = u64::try_from(devices.sum::<usize>()).unwrap_or(u64::MAX);
+        Ok(DemandAhead { hours: hours.collect(), devices })
+    });
+    Ok(Json(ahead.await?))
 }
 
 fn report(

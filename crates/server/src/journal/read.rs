@@ -54,6 +54,8 @@ impl Reader {
         finish_creation(path, storage).await.map_err(fail)?;
         let options = storage.options(path).read_only(true).create_if_missing(false);
         let mut conn = options.connect().await.map_err(fail)?;
+        // One view for all that is read: a server that writes meanwhile is not seen.
+        sqlx::query("BEGIN").execute(&mut conn).await.map_err(fail)?;
         let found = identify(&mut conn).await.map_err(fail)?;
         match found {
             (0, 0, 0) => return Ok(None),

@@ -262,6 +262,14 @@ impl Core {
                 let allowed = may(Action::ChangePolicy);
                 self.change(allowed, Event::PolicySet { policy }, Written::Noted)
             }
+            Write::PolicyRollBack => {
+                let allowed = may(Action::ChangePolicy);
+                self.change(allowed, Event::PolicyRolledBack, Written::Noted)
+            }
+            Write::PolicyShadow { policy } => {
+                let allowed = may(Action::ChangePolicy);
+                self.change(allowed, Event::PolicyShadowed { policy }, Written::Noted)
+            }
             Write::ReservationSet { reservation } => {
                 let allowed = may(Action::Reserve);
                 self.change(allowed, Event::ReservationSet { reservation }, Written::Noted)
@@ -423,6 +431,9 @@ fn describe(write: &Write) -> (&'static str, String) {
         Write::TenantSet { tenant } => ("tenant.set", tenant.path.to_string()),
         Write::TenantRemove { path } => ("tenant.remove", path.to_string()),
         Write::PolicySet { .. } => ("policy.set", "the policy".to_owned()),
+        Write::PolicyRollBack => ("policy.rollback", "the policy".to_owned()),
+        Write::PolicyShadow { policy: Some(_) } => ("policy.shadow", "a policy".to_owned()),
+        Write::PolicyShadow { policy: None } => ("policy.shadow", "none".to_owned()),
         Write::ReservationSet { reservation } => ("reservation.set", reservation.name.clone()),
         Write::ReservationRemove { name } => ("reservation.remove", name.clone()),
         Write::UserSet { name, .. } => ("user.set", name.to_string()),

@@ -64,6 +64,8 @@ pub(crate) enum Write {
     TenantSet { tenant: Tenant },
     TenantRemove { path: TenantPath },
     PolicySet { policy: Box<Policy> },
+    PolicyRollBack,
+    PolicyShadow { policy: Option<Box<Policy>> },
     ReservationSet { reservation: Reservation },
     ReservationRemove { name: String },
     UserSet { name: UserName, change: UserChange },

@@ -26,6 +26,8 @@ const PARTS: &[Part] = &[
     ("wait", wait::run),
     ("jct", jct::run),
     ("guides", guides::run),
+    ("guides-varied", guides::varied),
+    ("guides-most", guides::most),
     ("speed", speed::run),
     ("reclaim", reclaim::run),
     ("mig", mig::run),

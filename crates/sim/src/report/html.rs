@@ -13,8 +13,8 @@ const COLOURS: usize = 8;
 /// Tenants with a row of their own in the page's table.
 const TENANTS_MAX: usize = 40;
 
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
+pub(super) const STYLE: &str = include_str!("style.css");
+pub(super) const SCRIPT: &str = include_str!("script.js");
 
 pub(super) fn page(summary: &Summary, records: &Records) -> String {
     let colours = colours(summary);

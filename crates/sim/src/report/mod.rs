@@ -1,12 +1,15 @@
 //! What a run leaves on disk: `jobs.csv`, `leases.csv`, `series.csv`, `summary.json` and
-//! `report.html`, one page that needs nothing else. The same run writes the same bytes.
+//! `report.html`, one page that needs nothing else. The same run writes the same bytes. What was
+//! learned is written alike.
 
 mod chart;
 mod gantt;
 mod html;
+mod learned;
 mod summary;
 mod tables;
 
+pub use learned::write_learned;
 pub use summary::{About, Spread, Summary, TenantSummary};
 
 use crate::world::Records;
@@ -27,10 +30,6 @@ pub struct WriteError {
 /// # Errors
 /// Names the file that could not be written.
 pub fn write(folder: &Path, summary: &Summary, records: &Records) -> Result<(), WriteError> {
-    let wrong = |path: &Path| {
-        let path = path.to_owned();
-        move |source| WriteError { path, source }
-    };
     std::fs::create_dir_all(folder).map_err(wrong(folder))?;
     let json = serde_json::to_vec_pretty(summary).map_err(io::Error::other);
     for (name, bytes) in [
@@ -44,6 +43,12 @@ pub fn write(folder: &Path, summary: &Summary, records: &Records) -> Result<(), 
         bytes.and_then(|bytes| std::fs::write(&path, bytes)).map_err(wrong(&path))?;
     }
     Ok(())
+}
+
+/// Names the file that could not be written.
+fn wrong(path: &Path) -> impl FnOnce(io::Error) -> WriteError {
+    let path = path.to_owned();
+    move |source| WriteError { path, source }
 }
 
 #[cfg(test)]

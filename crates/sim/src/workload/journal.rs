@@ -7,6 +7,7 @@
 use super::row::{LINE_BYTES_MAX, ReadError, Wrong, shown};
 use super::{JOBS_MAX, WorkJob, Workload};
 use crate::pool::Pool;
+use polder_engine::PAST_POLICIES_MAX;
 use polder_model::{
     Ask, Bytes, Decision, Envelope, Event, Inventory, JobId, LeaseEnd, LeaseId, Micros, NodeId,
     Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
@@ -24,6 +25,11 @@ pub struct History {
     pub tenants: Vec<Tenant>,
     /// The settings as last set, if they ever were.
     pub policy: Option<Policy>,
+    /// When its first job came, where that is known.
+    pub begin: Option<Timestamp>,
+    /// How long jobs really waited for their first start: when they came, from `begin`, and how
+    /// long.
+    pub waits: Vec<(Micros, Micros)>,
 }
 
 /// Takes envelopes in, one after the other.
@@ -34,6 +40,8 @@ pub struct Reader {
     nodes: BTreeMap<NodeId, Inventory>,
     tenants: BTreeMap<TenantPath, Tenant>,
     policy: Option<Policy>,
+    /// Those before it, as the engine keeps them; nothing stands for the one it began with.
+    before: Vec<Option<Policy>>,
     jobs: BTreeMap<JobId, Past>,
     job_of: BTreeMap<LeaseId, JobId>,
 }
@@ -44,6 +52,8 @@ struct Past {
     at: Timestamp,
     ask: Ask,
     started: Option<Timestamp>,
+    /// Of any try.
+    first_started: Option<Timestamp>,
     ran: Micros,
     uses: Option<u32>,
     memory_peak: Option<Bytes>,
@@ -81,7 +91,13 @@ impl Reader {
                 self.tenants.insert(tenant.path.clone(), tenant.clone());
             }
             Event::TenantRemoved { tenant } => drop(self.tenants.remove(tenant)),
-            Event::PolicySet { policy } => self.policy = Some((**policy).clone()),
+            Event::PolicySet { policy } => {
+                self.before.push(self.policy.replace((**policy).clone()));
+                if self.before.len() > PAST_POLICIES_MAX {
+                    self.before.remove(0);
+                }
+            }
+            Event::PolicyRolledBack => self.policy = self.before.pop().flatten(),
             Event::NodeReported { node, inventory, .. } => {
                 self.nodes.insert(node.clone(), inventory.clone());
             }
@@ -90,6 +106,7 @@ impl Reader {
                     at,
                     ask: ask.clone(),
                     started: None,
+                    first_started: None,
                     ran: Micros(0),
                     uses: None,
                     memory_peak: None,
@@ -100,6 +117,7 @@ impl Reader {
             Event::LeaseStarted { lease } => {
                 if let Some(past) = self.of_lease(*lease) {
                     past.started.get_or_insert(at);
+                    past.first_started.get_or_insert(at);
                 }
             }
             Event::LeaseEnded { lease, end } => {
@@ -134,8 +152,11 @@ impl Reader {
         let end = self.at;
         let begin = self.jobs.values().map(|past| past.at).min().unwrap_or(end);
         let (mut never, mut running) = (0u64, 0u64);
-        let mut jobs = Vec::new();
+        let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         for past in self.jobs.into_values() {
+            if let Some(started) = past.first_started {
+                waits.push((past.at.since(begin), started.since(past.at)));
+            }
             let mut runs = past.ran;
             if past.outcome.is_none()
                 && let Some(started) = past.started
@@ -167,6 +188,8 @@ impl Reader {
             pool: self.nodes.into_iter().collect(),
             tenants: self.tenants.into_values().collect(),
             policy: self.policy,
+            begin: Some(begin),
+            waits,
         }
     }
 }

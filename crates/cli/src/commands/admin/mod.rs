@@ -4,6 +4,7 @@ mod backup;
 mod policy;
 mod quota;
 mod reservation;
+mod shadow;
 mod tenant;
 mod user;
 

@@ -1,5 +1,6 @@
 //! `polder admin policy`: the settings that decisions depend on.
 
+use super::shadow;
 use super::tenant::told;
 use super::{Context, Done};
 use crate::failure::Failure;
@@ -37,6 +38,7 @@ A policy file is TOML; every key may be left out:
   quota = true                    # who holds more than deserved yields to who holds less
   spot = true                     # spot yields to whatever is not
   order = true                    # who is behind in the order yields to who is before
+  class = true                    # who borrowed a class's partition yields to that class
   runtime_min = \"5m\"
   moves_max = 2
   [elastic]                       # of gangs with --elastic and services
@@ -46,6 +48,19 @@ A policy file is TOML; every key may be left out:
   [classes.training]
   partition = \"train\"
   borrow = true";
+
+const SHADOW_HELP: &str = "\
+Nothing is decided by a policy in the shadow. Without FILE, the journal is replayed twice from its
+beginning, under the policy in force and under the one in the shadow, and the waits of the jobs that
+came since it was put there are compared, block by block. The journal is read where the daemon keeps
+it, and not changed.
+
+What was learned goes this way:
+  polder sim learn ~/.local/state/polder --out learned   # found and proved on the past
+  polder admin policy shadow learned/policy.toml         # looked at, deciding nothing
+  polder admin policy shadow                             # days later: what would have differed
+  polder admin policy set learned/policy.toml            # let in
+  polder admin policy rollback                           # and out again";
 
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
@@ -58,6 +73,11 @@ pub(crate) enum PolicyCommand {
         /// The file, TOML.
         file: PathBuf,
     },
+    /// Go back to the policy that was in force before this one
+    Rollback,
+    /// Look at a policy beside the one in force, and say what would have differed since
+    #[command(after_long_help = SHADOW_HELP)]
+    Shadow(shadow::Shadow),
     /// Say whether a file is a policy, and change nothing
     #[command(after_long_help = FILE_HELP)]
     Check {
@@ -84,6 +104,12 @@ impl PolicyCommand {
                 let set: Policy = context.client()?.send(Method::PUT, "policy", &wanted).await?;
                 told(context, &set, "the policy is set")?;
             }
+            Self::Rollback => {
+                let now: Policy =
+                    context.client()?.send(Method::POST, "policy/rollback", &()).await?;
+                told(context, &now, "the policy before is in force again")?;
+            }
+            Self::Shadow(shadow) => return shadow.execute(context).await,
             Self::Check { file } => {
                 let checked = policy::read(&file)?;
                 told(context, &checked, &format!("{} is a policy", file.display()))?;

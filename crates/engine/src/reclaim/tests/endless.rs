@@ -25,22 +25,27 @@ enum Only {
     Priority,
     Order,
     Quota,
+    Class,
 }
 
 /// Makes pools in which a single reason can apply.
 fn narrow(pool: &mut Pool, only: Only) {
     for job in &mut pool.jobs {
-        if matches!(only, Only::Priority | Only::Order | Only::Quota) {
+        if matches!(only, Only::Priority | Only::Order | Only::Quota | Only::Class) {
             job.facts.spot = false;
         }
-        if matches!(only, Only::Spot | Only::Order | Only::Quota) {
+        if matches!(only, Only::Spot | Only::Order | Only::Quota | Only::Class) {
             job.facts.priority = 0;
         }
-        if matches!(only, Only::Spot | Only::Priority | Only::Quota) {
+        if matches!(only, Only::Spot | Only::Priority | Only::Quota | Only::Class) {
             job.facts.turn = Turn::default();
         }
+        if matches!(only, Only::Spot | Only::Priority | Only::Order | Only::Quota) {
+            job.class = None;
+            job.settle();
+        }
     }
-    if matches!(only, Only::Spot | Only::Priority | Only::Order) {
+    if matches!(only, Only::Spot | Only::Priority | Only::Order | Only::Class) {
         pool.tenants.iter_mut().for_each(|tenant| tenant.0 = None);
     }
 }
@@ -55,6 +60,7 @@ fn carry_out(pool: &mut Pool, place: usize, ending: &Ending) {
             stays.map(|member| running.member(*member).unwrap().facts.clone()).collect();
         let job = pool.jobs.iter_mut().find(|job| job.facts.job == victim.job).unwrap();
         job.members = stays;
+        job.settle();
     }
     start(pool, place, ending);
 }
@@ -63,6 +69,7 @@ fn start(pool: &mut Pool, place: usize, ending: &Ending) {
     let job = &mut pool.jobs[place];
     job.members = ending.places.iter().map(|place| place.member(&job.demand)).collect();
     job.facts.started_at = pool.now;
+    job.settle();
 }
 
 /// One step of a job that waits: it starts, perhaps in somebody's place; whether it did.
@@ -79,6 +86,7 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
                     Only::Priority => Ground::Priority,
                     Only::Order => Ground::Order,
                     Only::Quota => Ground::Quota,
+                    Only::Class => Ground::Class,
                 };
                 assert_eq!(victim.ground, expected);
             }
@@ -96,6 +104,7 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
                     assert_eq!(of.members.len(), members.len(), "a move lost a member");
                     of.members.clone_from(members);
                     of.facts.started_at = pool.now;
+                    of.settle();
                 }
                 start(pool, place, &moves.ending);
             }
@@ -133,7 +142,7 @@ fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
     let running = pool.running();
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, job.claimant(), Manner::Move, pool.now);
-    let to = super::To { lies: job.lies, jobs: &pool.jobs };
+    let to = super::To { lies: job.lies, class: job.class, jobs: &pool.jobs };
     let mut front = Front::new(&trial, right, job.demand, &to, None);
     let moves = repack::find(&front.right, &trial, &job.demand, &to, 16)
         .or_else(|| moves::find(&mut front, &mut trial, &job.demand, &to, 16));
@@ -215,6 +224,7 @@ proptest! {
             1 => Just(Only::Priority),
             2 => Just(Only::Order),
             2 => Just(Only::Quota),
+            2 => Just(Only::Class),
         ],
     ) {
         let mut pool = pool;

@@ -24,13 +24,14 @@ fn job(number: u64, tenant: usize, tasks: u32, devices: u32) -> Job {
         priority: 0,
         spot: false,
         turn: Turn::default(),
+        lenders: Vec::new(),
         yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
         started_at: 50,
         min: tasks,
         is_complete: true,
     };
     let demand = Demand { tasks, devices, compute: 1000, whole: true, ..Demand::default() };
-    Job { facts, demand, lies: Lies::default(), members: Vec::new() }
+    Job { facts, demand, lies: Lies::default(), class: None, members: Vec::new() }
 }
 
 impl Job {
@@ -40,6 +41,10 @@ impl Job {
     }
     fn spot(mut self) -> Self {
         self.facts.spot = true;
+        self
+    }
+    fn class(mut self, class: usize) -> Self {
+        self.class = Some(class);
         self
     }
     fn since(mut self, at: u64) -> Self {
@@ -54,6 +59,7 @@ impl Job {
             select::Place { node: *node, pieces }.member(&self.demand)
         };
         self.members = places.iter().map(member).collect();
+        self.settle();
         self
     }
 }
@@ -111,6 +117,29 @@ fn an_elastic_gang_shrinks_instead_and_keeps_its_first_member() {
     assert_eq!(on(&found.places[0]), [1, 2, 3]);
     let found = fits(pool.find(&job(9, B, 1, 4).priority(1)));
     assert!(found.victims[0].whole);
+}
+
+#[test]
+fn a_class_takes_its_own_back_from_whoever_borrowed_it() {
+    let all: &[usize] = &[0, 1, 2, 3];
+    let jobs = vec![
+        // At home, away in the room of class 1, and one that belongs nowhere.
+        job(1, A, 1, 4).class(0).on(&[(0, all)]),
+        job(2, A, 1, 2).class(0).priority(9).on(&[(1, &[0, 1])]),
+        job(3, A, 1, 2).on(&[(1, &[2, 3])]),
+    ];
+    let mut pool = pool_of(2, jobs);
+    pool.tenants[A].0 = Some(8);
+    let found = fits(pool.find(&job(9, B, 1, 2).class(1)));
+    assert_eq!(
+        grounds(&found),
+        [(2, Ground::Class)],
+        "whatever its priority or its tenant's share"
+    );
+    assert_eq!(found.places[0].node, 1);
+    assert_eq!(pool.find(&job(9, B, 1, 3).class(1)), Found::NoRoom, "others are at home there");
+    assert_eq!(pool.find(&job(9, B, 1, 2).class(0)), Found::NoRoom, "it is not its own there");
+    assert_eq!(pool.find(&job(9, B, 1, 2)), Found::NoRoom, "who has no home takes none back");
 }
 
 #[test]

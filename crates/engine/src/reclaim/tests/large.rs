@@ -27,6 +27,7 @@ fn full(nodes: usize) -> Running {
                 priority: 0,
                 spot: false,
                 turn: Turn::default(),
+                lenders: Vec::new(),
                 yields: Some(Yields { runtime_min: 0, interval: None, restart: 0 }),
                 started_at: (node * 7 % 13) as u64,
                 min: 1,
@@ -48,7 +49,7 @@ fn claimant(job: u64, demand: &Demand) -> Claimant {
     let devices = u64::from(demand.tasks) * u64::from(demand.devices);
     let held =
         Held { devices, compute: devices * 1000, memory: Bytes(0), leases: demand.tasks.into() };
-    Claimant { job, tenant: 1, priority: 0, spot: false, turn: Turn::default(), held }
+    Claimant { job, tenant: 1, priority: 0, spot: false, turn: Turn::default(), home: None, held }
 }
 
 fn steps_for_a_gang(nodes: usize) -> u64 {

@@ -4,7 +4,7 @@ use super::super::Standing;
 use super::super::cost::Value;
 use super::super::room::{Demand, Lie, Piece, Rooms, part};
 use super::super::running::MemberFacts;
-use super::{Job, Lies, PARENTS, Pool};
+use super::{Job, Lies, PARENTS, Pool, is_home};
 use crate::mig::Instance;
 use polder_model::Ground;
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ pub(super) fn kept(pool: &Pool, tenant: usize) -> BTreeSet<u64> {
     let Some(deserved) = pool.tenants[tenant].0 else { return BTreeSet::new() };
     let inside = |job: &&Job| lineage(job.facts.tenant).contains(&tenant);
     let mut jobs: Vec<&Job> =
-        pool.jobs.iter().filter(inside).filter(|job| job.runs() && !job.facts.spot).collect();
+        pool.jobs.iter().filter(inside).filter(|job| job.runs() && !is_loose(job)).collect();
     jobs.sort_by_key(|job| job.facts.standing());
     let (mut sum, mut kept) = (0, BTreeSet::new());
     for job in jobs {
@@ -35,10 +35,14 @@ pub(super) fn kept(pool: &Pool, tenant: usize) -> BTreeSet<u64> {
     kept
 }
 
-/// What a tenant and all below it hold, with or without spot.
-pub(super) fn holds(pool: &Pool, tenant: usize, spot: bool) -> u64 {
+fn is_loose(job: &Job) -> bool {
+    job.facts.spot || !job.facts.lenders.is_empty()
+}
+
+/// What a tenant and all below it hold, with or without what is loose.
+pub(super) fn holds(pool: &Pool, tenant: usize, loose: bool) -> u64 {
     let inside = |job: &&Job| lineage(job.facts.tenant).contains(&tenant);
-    let counts = |job: &&Job| spot || !job.facts.spot;
+    let counts = |job: &&Job| loose || !is_loose(job);
     pool.jobs.iter().filter(inside).filter(counts).map(|job| held(&job.members)).sum()
 }
 
@@ -53,6 +57,9 @@ pub(super) fn ground(pool: &Pool, job: &Job, victim: &Job) -> Option<Ground> {
     }
     if job.facts.spot && !victim.facts.spot {
         return None;
+    }
+    if job.class.is_some_and(|home| victim.facts.lenders.contains(&home)) {
+        return Some(Ground::Class);
     }
     let (ours, theirs) = (lineage(job.facts.tenant), lineage(victim.facts.tenant));
     let apart = |of: &[usize], other: &[usize]| -> Vec<usize> {
@@ -147,7 +154,7 @@ pub(super) fn lie_well(lies: Lies, chosen: &[usize]) -> bool {
 /// Whether all tasks fit, by trying every place of every task.
 pub(super) fn all_fit(
     demand: &Demand,
-    lies: Lies,
+    (lies, class): (Lies, Option<usize>),
     free: &[Rooms],
     tasks: u32,
     taken: &BTreeSet<usize>,
@@ -157,8 +164,8 @@ pub(super) fn all_fit(
     }
     let count = demand.devices as usize;
     for (node, rooms) in free.iter().enumerate() {
-        let apart = demand.apart && taken.contains(&node);
-        if apart || rooms.cpu < demand.cpu || rooms.memory < demand.host_memory {
+        let closed = demand.apart && taken.contains(&node) || !is_home(class, node);
+        if closed || rooms.cpu < demand.cpu || rooms.memory < demand.host_memory {
             continue;
         }
         for set in 0u32..1 << rooms.devices.len() {
@@ -176,7 +183,7 @@ pub(super) fn all_fit(
                 after[node].take(&MemberFacts { node, slices, cpu, host_memory });
                 let mut taken = taken.clone();
                 taken.insert(node);
-                if all_fit(demand, lies, &after, tasks - 1, &taken) {
+                if all_fit(demand, (lies, class), &after, tasks - 1, &taken) {
                     return true;
                 }
             }
@@ -196,7 +203,7 @@ pub(super) fn fits(pool: &Pool, job: &Job, remaining: &[Vec<MemberFacts>]) -> bo
     };
     let free = pool.free(remaining.iter().map(Vec::as_slice));
     lineage(job.facts.tenant).iter().all(within)
-        && all_fit(&job.demand, job.lies, &free, job.demand.tasks, &BTreeSet::new())
+        && all_fit(&job.demand, (job.lies, job.class), &free, job.demand.tasks, &BTreeSet::new())
 }
 
 /// Every way in which a job may yield: for each, the members that remain.

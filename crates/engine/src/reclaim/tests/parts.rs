@@ -13,7 +13,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn standing(priority: i32, job: u64) -> Standing {
-    Standing { spot: false, priority: Reverse(priority), turn: Turn::default(), job }
+    let turn = Turn::default();
+    Standing { spot: false, borrows: false, priority: Reverse(priority), turn, job }
 }
 
 fn held(devices: u64, memory: u64) -> Held {
@@ -75,7 +76,7 @@ proptest! {
         let most = demand.most(&rooms, alike);
         let fits = |tasks: &u32| {
             let free = std::slice::from_ref(&rooms);
-            naive::all_fit(&demand, Lies::default(), free, *tasks, &BTreeSet::new())
+            naive::all_fit(&demand, (Lies::default(), None), free, *tasks, &BTreeSet::new())
         };
         let tried = (0..=4).rev().find(fits);
         prop_assert_eq!(Some(most), tried);
@@ -104,7 +105,7 @@ proptest! {
             let most = demand.most(&rooms, |device| Some(lies.of(device)));
             let fits = |tasks: &u32| {
                 let free = std::slice::from_ref(&rooms);
-                naive::all_fit(&demand, lies, free, *tasks, &BTreeSet::new())
+                naive::all_fit(&demand, (lies, None), free, *tasks, &BTreeSet::new())
             };
             prop_assert_eq!(Some(most), (0..=4).rev().find(fits));
             let filled = demand.fill(&rooms, |device| Some(lies.of(device)), 4);

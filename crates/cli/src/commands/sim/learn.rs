@@ -1,0 +1,185 @@
+//! `polder sim learn`: a better policy, found in a history and proved on days it has not seen.
+
+use super::source::Source;
+use crate::commands::{Context, Done};
+use crate::failure::Failure;
+use crate::output::Table;
+use crate::show;
+use clap::{Args, ValueEnum};
+use polder_model::{Micros, Policy};
+use polder_sim::learn::{Goal, Learned, Paired, Past, Search, Verdict, tune};
+use polder_sim::report;
+use std::path::PathBuf;
+
+/// Longest search, in rounds and in tries of each.
+const SEARCH_MAX: u32 = 1000;
+
+/// Flags of `polder sim learn`.
+#[derive(Debug, Args)]
+pub(crate) struct Learn {
+    #[command(flatten)]
+    source: Source,
+    /// The policy in force, as TOML; a journal brings its own [default: the engine's].
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// What is to become small.
+    #[arg(long, value_name = "WHAT", default_value = "wait")]
+    goal: Wanted,
+    /// Length of the blocks of time that are compared.
+    #[arg(long, value_name = "TIME", default_value = "1d")]
+    block: Micros,
+    /// Rounds of the search.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    rounds: u32,
+    /// Policies tried in each round.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    tries: u32,
+    /// Write policy.toml (if it is admitted, else refused.toml), learned.json and learned.html into
+    /// this folder.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+/// What is to become small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wanted {
+    /// Mean time from arrival to first start.
+    Wait,
+    /// Mean of time in the pool over time the work needs alone.
+    Slowdown,
+    /// Mean time from arrival to end.
+    Completion,
+}
+
+impl Wanted {
+    pub(crate) fn goal(self) -> Goal {
+        match self {
+            Self::Wait => Goal::Wait,
+            Self::Slowdown => Goal::Slowdown,
+            Self::Completion => Goal::Completion,
+        }
+    }
+}
+
+impl Learn {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        for (flag, value) in [("--rounds", self.rounds), ("--tries", self.tries)] {
+            if !(1..=SEARCH_MAX).contains(&value) {
+                let message = format!("{flag} is {value}: give 1 to {SEARCH_MAX}");
+                return Err(Failure::usage(message));
+            }
+        }
+        let history = self.source.history().await?;
+        let pool = self.source.pool(&history)?;
+        let base = match (&self.policy, &history.policy) {
+            (Some(file), _) => crate::policy::read(file)?,
+            (None, Some(policy)) => policy.clone(),
+            (None, None) => Policy::default(),
+        };
+        let mut past = Past::new(&history, &pool, self.block);
+        (past.goal, past.seed, past.slowdown) =
+            (self.goal.goal(), self.source.seed, self.source.slowdown);
+        let search =
+            Search { seed: self.source.seed, generations: self.rounds, children: self.tries };
+        let mut progress = context.out.progress();
+        let learned = tokio::task::block_in_place(|| {
+            tune(&past, &base, search, &self.source.name(), &mut |replays| {
+                progress.set(&format!("{replays} replays"));
+            })
+        });
+        progress.clear();
+        let learned = learned.map_err(Failure::failed)?;
+        if let Some(folder) = &self.out {
+            let wrong = |error| Failure::failed(format!("the policy: {error}"));
+            let policy = toml::to_string(&learned.candidate).map_err(wrong)?;
+            report::write_learned(folder, &learned, &policy).map_err(Failure::failed)?;
+            context.out.note(&format!("wrote {}", folder.join("learned.html").display()));
+        }
+        if context.out.json_wanted() {
+            context.out.json(&learned)?;
+        } else {
+            context.out.table(&table(&learned))?;
+            context.out.text(&told(&learned))?;
+        }
+        for note in &history.workload.notes {
+            context.out.note(note);
+        }
+        Ok(0)
+    }
+}
+
+/// A cost of this goal, for people.
+pub(crate) fn shown(goal: Goal, cost: f64) -> String {
+    match goal {
+        Goal::Slowdown => format!("{cost:.3}"),
+        Goal::Wait | Goal::Completion => format!("{cost:.1} s"),
+    }
+}
+
+/// A difference and its interval, for people.
+pub(crate) fn interval(goal: Goal, difference: Option<&Paired>) -> (String, String) {
+    let Some(paired) = difference else { return (String::new(), "too few blocks".to_owned()) };
+    let end = |value: f64| shown(goal, value);
+    (end(paired.mean), format!("{} to {}", end(paired.low), end(paired.high)))
+}
+
+/// The mean of some costs.
+pub(crate) fn mean(costs: impl Iterator<Item = f64>) -> f64 {
+    let (sum, number) = costs.fold((0.0, 0.0), |(sum, number), cost| (sum + cost, number + 1.0));
+    sum / f64::max(number, 1.0)
+}
+
+fn table(learned: &Learned) -> Table {
+    let goal = learned.goal;
+    let mut table = Table::new(
+        &["BLOCKS", ">N", ">IN FORCE", ">CANDIDATE", ">DIFFERENCE", "95 %"],
+        "nothing was learned",
+    );
+    let record = &learned.record;
+    let parts = [
+        ("searched", None),
+        ("judged", Some(record.held_out.as_ref())),
+        ("shadow", Some(record.shadow.as_ref())),
+    ];
+    for (part, difference) in parts {
+        let rows = || {
+            let rows = learned.rows.iter().enumerate();
+            rows.filter(|(at, _)| learned.part(*at) == part).map(|(_, row)| row)
+        };
+        let (before, after) =
+            (mean(rows().map(|row| row.before)), mean(rows().map(|row| row.candidate)));
+        // On the blocks that were searched no interval says anything.
+        let (difference, between) = difference.map_or_else(
+            || (shown(goal, after - before), String::new()),
+            |difference| interval(goal, difference),
+        );
+        table.row([
+            part.to_owned(),
+            rows().count().to_string(),
+            shown(goal, before),
+            shown(goal, after),
+            difference,
+            between,
+        ]);
+    }
+    for beside in learned.beside() {
+        let (difference, between) = interval(goal, beside.difference.as_ref());
+        let name = format!("judged, against {}", beside.name);
+        table.row([name, String::new(), String::new(), String::new(), difference, between]);
+    }
+    table
+}
+
+fn told(learned: &Learned) -> String {
+    let record = &learned.record;
+    let verdict = match &record.verdict {
+        Verdict::Admitted => {
+            "admitted: it wins where the search did not look, and did not lose in the shadow run"
+                .to_owned()
+        }
+        Verdict::Refused { why } => format!("refused: {why}"),
+        Verdict::RolledBack { why } => format!("rolled back: {why}"),
+    };
+    let tried = record.found.tried;
+    show::plain(&format!("{verdict} ({tried} policies tried)"))
+}

@@ -1,0 +1,132 @@
+//! A replay under one policy, or two.
+
+use super::Run;
+use super::source::{stem, within};
+use super::table::show;
+use crate::commands::{Context, Done};
+use crate::failure::Failure;
+use crate::output::Progress;
+use polder_model::{Micros, Policy};
+use polder_sim::pool::Pool;
+use polder_sim::report::{self, About, Summary};
+use polder_sim::workload::journal::History;
+use polder_sim::world::{Faults, Records, Setup, World};
+
+/// Steps between two looks at how far the run has come.
+const STEPS_SHOWN: u32 = 2048;
+
+/// A run and what it is called.
+pub(super) struct Ran {
+    pub(super) summary: Summary,
+    records: Records,
+}
+
+impl Run {
+    pub(super) async fn execute(self, context: &Context) -> Done {
+        within("--price", self.price, 1e6)?;
+        let mut history = self.source.history().await?;
+        if self.faults {
+            // A job that a fault ends is tried again, as users do.
+            let jobs = &mut history.workload.jobs;
+            jobs.iter_mut().for_each(|job| job.ask.yields.retries = job.ask.yields.retries.max(10));
+        }
+        let pool = self.source.pool(&history)?;
+        let policies = self.policies(&history)?;
+        // The simulator computes and waits for nothing: other tasks go on beside it.
+        let runs = tokio::task::block_in_place(|| {
+            policies
+                .into_iter()
+                .map(|(name, policy)| self.run(context, &history, &pool, name, policy))
+                .collect::<Result<Vec<Ran>, Failure>>()
+        })?;
+        self.write(context, &runs)?;
+        show(context, &runs)
+    }
+
+    fn policies(&self, history: &History) -> Result<Vec<(String, Policy)>, Failure> {
+        let files = self.compare.as_deref().unwrap_or_default().iter().chain(&self.policy);
+        let read: Vec<_> = files
+            .map(|path| Ok((stem(path), crate::policy::read(path)?)))
+            .collect::<Result<_, Failure>>()?;
+        if !read.is_empty() {
+            return Ok(read);
+        }
+        Ok(vec![match &history.policy {
+            Some(policy) => ("the journal's policy".to_owned(), policy.clone()),
+            None => ("the default policy".to_owned(), Policy::default()),
+        }])
+    }
+
+    fn run(
+        &self,
+        context: &Context,
+        history: &History,
+        pool: &Pool,
+        name: String,
+        policy: Policy,
+    ) -> Result<Ran, Failure> {
+        let mut setup = Setup::new(pool.clone(), policy);
+        setup.tenants.clone_from(&history.tenants);
+        (setup.seed, setup.check_every) = (self.source.seed, self.check);
+        setup.interference.slowdown = self.source.slowdown;
+        setup.begin = history.begin.unwrap_or(setup.begin);
+        if self.faults {
+            setup.faults = Faults::usual();
+        }
+        let weights = history.tenants.iter().map(|t| (t.path.clone(), t.share.weight)).collect();
+        let mut world = World::new(setup).map_err(Failure::failed)?;
+        world.load(history.workload.clone());
+        let until = self.until.map(|until| world.begin().after(until));
+        let mut progress = context.out.progress();
+        let mut steps = 0u32;
+        while world.next().is_some_and(|at| until.is_none_or(|until| at <= until)) {
+            if steps.is_multiple_of(STEPS_SHOWN) {
+                shown(&mut progress, &name, &world);
+            }
+            steps = steps.wrapping_add(1);
+            if world.is_done() || !world.step().map_err(Failure::failed)? {
+                break;
+            }
+        }
+        progress.clear();
+        let records = world.into_records().map_err(Failure::failed)?;
+        let about = About {
+            workload: self.source.name(),
+            policy: name,
+            seed: self.source.seed,
+            nodes: u64::try_from(pool.len()).unwrap_or(u64::MAX),
+            notes: history.workload.notes.clone(),
+            price_hour: scaled(Micros(1_000_000), self.price).0,
+            weights,
+        };
+        Ok(Ran { summary: Summary::new(about, &records), records })
+    }
+
+    fn write(&self, context: &Context, runs: &[Ran]) -> Result<(), Failure> {
+        let Some(folder) = &self.out else { return Ok(()) };
+        for (letter, ran) in ["a", "b"].iter().zip(runs) {
+            let folder = if runs.len() > 1 { folder.join(letter) } else { folder.clone() };
+            report::write(&folder, &ran.summary, &ran.records).map_err(Failure::failed)?;
+            context.out.note(&format!("wrote {}", folder.join("report.html").display()));
+        }
+        Ok(())
+    }
+}
+
+fn shown(progress: &mut Progress, name: &str, world: &World) {
+    let (over, all) = world.progress();
+    let cells = (over * 24).checked_div(all).unwrap_or(0).min(24);
+    let bar = format!("{}{}", "█".repeat(cells), "░".repeat(24 - cells));
+    let time = world.now().since(world.begin());
+    progress.set(&format!("{name} {bar} {over} of {all} jobs, {time}"));
+}
+
+/// A length times a factor; what is too long stays as long as can be.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "`as` saturates, and the factor is not negative"
+)]
+pub(super) fn scaled(length: Micros, factor: f64) -> Micros {
+    Micros((length.0 as f64 * factor).round() as u64)
+}

@@ -1,0 +1,147 @@
+//! What is replayed, and on which pool.
+
+use super::run::scaled;
+use crate::failure::Failure;
+use clap::Args;
+use polder_sim::pool::{self, Pool};
+use polder_sim::workload::journal::{History, Reader};
+use polder_sim::workload::{BadRows, any};
+use polder_sim::world::Interference;
+use std::path::{Path, PathBuf};
+
+/// How every SQLite file begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
+/// Longest pool file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// The journal in a state folder.
+const JOURNAL: &str = "pool.db";
+
+/// What is replayed, and on which pool.
+#[derive(Debug, Args)]
+pub(crate) struct Source {
+    /// What to replay: an openb pod list, a Muri log, an SWF file (these may be gzipped), what
+    /// `sacct --parsable2` printed, a daemon's state folder, which is only read, or a journal that
+    /// `polder admin backup` wrote.
+    #[arg(value_name = "TRACE", required = true)]
+    trace: Option<PathBuf>,
+    /// The pool: `guides`, `muri`, NODESxCARDS such as 4x8, or a TOML file of `[[node]]` tables; a
+    /// journal brings its own.
+    #[arg(long, value_name = "FILE|PRESET")]
+    nodes: Option<String>,
+    /// What chance is drawn from; the same seed gives the same bytes.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Time between arrivals in parts of what it was: 0.5 doubles the load.
+    #[arg(long, value_name = "PARTS", default_value_t = 1.0)]
+    stretch: f64,
+    /// Only the first jobs.
+    #[arg(long, value_name = "N")]
+    jobs: Option<usize>,
+    /// Part of its time that a task loses for each whole device's worth of its neighbours' use.
+    #[arg(long, value_name = "PARTS", default_value_t = Interference::default().slowdown)]
+    pub(super) slowdown: f64,
+    /// Leave bad rows out, and say how many, instead of refusing the trace.
+    #[arg(long)]
+    skip_bad: bool,
+}
+
+impl Source {
+    /// What it is called.
+    pub(super) fn name(&self) -> String {
+        self.trace.as_deref().map(stem).unwrap_or_default()
+    }
+
+    /// The part of the history that is wanted, at the load that is wanted.
+    pub(super) async fn history(&self) -> Result<History, Failure> {
+        for (flag, value, max) in
+            [("--stretch", self.stretch, 1e6), ("--slowdown", self.slowdown, 100.0)]
+        {
+            within(flag, value, max)?;
+        }
+        let path = self.trace.as_deref().ok_or_else(|| Failure::usage("which trace?"))?;
+        let mut history = read(path, self.skip_bad).await?;
+        let jobs = &mut history.workload.jobs;
+        jobs.truncate(self.jobs.unwrap_or(usize::MAX));
+        if self.stretch.to_bits() != 1.0f64.to_bits() {
+            jobs.iter_mut().for_each(|job| job.arrives = scaled(job.arrives, self.stretch));
+            history.waits.clear();
+        }
+        Ok(history)
+    }
+
+    /// The pool it is replayed on.
+    pub(super) fn pool(&self, history: &History) -> Result<Pool, Failure> {
+        match &self.nodes {
+            None if history.pool.is_empty() => Err(Failure::usage("which nodes?")
+                .help("say --nodes guides, --nodes 4x8 or --nodes FILE")),
+            None => Ok(history.pool.clone()),
+            Some(text) if Path::new(text).is_file() => {
+                let bytes = bytes_of(Path::new(text), FILE_BYTES_MAX)?;
+                let file = String::from_utf8(bytes)
+                    .map_err(|_| Failure::usage(format!("--nodes: {text} is not text")))?;
+                pool::parse(&file).map_err(|error| Failure::usage(format!("--nodes: {error}")))
+            }
+            Some(text) => {
+                pool::preset(text).map_err(|error| Failure::usage(format!("--nodes: {error}")))
+            }
+        }
+    }
+}
+
+/// Refuses a number that is not between nothing and the most.
+pub(super) fn within(flag: &str, value: f64, max: f64) -> Result<(), Failure> {
+    if (0.0..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("{flag} is {value}: give 0 to {max}")))
+}
+
+/// Reads a trace, or a journal as it stands; nothing is changed.
+pub(crate) async fn read(path: &Path, skip_bad: bool) -> Result<History, Failure> {
+    let folder = path.is_dir();
+    let path = &if folder { path.join(JOURNAL) } else { path.to_owned() };
+    let named =
+        |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
+    if !folder && !begins_as_sqlite(path)? {
+        let bytes = bytes_of(path, any::TRACE_BYTES_MAX)?;
+        let bad = if skip_bad { BadRows::LeaveOut } else { BadRows::Refuse };
+        return any::read(&bytes, bad).map_err(|error| named(&error));
+    }
+    let (mut reader, mut wrong) = (Reader::default(), None);
+    let read = polder_server::read_journal(path, |envelope| {
+        if wrong.is_none()
+            && let Err(error) = reader.take(&envelope)
+        {
+            wrong = Some(error);
+        }
+    });
+    if !read.await.map_err(|error| named(&error))? {
+        return Err(named(&"it holds no journal yet: start the daemon once"));
+    }
+    wrong.map_or(Ok(()), |error| Err(named(&error)))?;
+    Ok(reader.finish())
+}
+
+fn begins_as_sqlite(path: &Path) -> Result<bool, Failure> {
+    use std::io::Read as _;
+    let named = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
+    let mut head = Vec::new();
+    let file = std::fs::File::open(path).map_err(named)?;
+    file.take(SQLITE.len() as u64).read_to_end(&mut head).map_err(named)?;
+    Ok(head == SQLITE)
+}
+
+fn bytes_of(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+    let named = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
+    let length = std::fs::metadata(path).map_err(named)?.len();
+    if length > bytes_max {
+        let message = format!("{} is {length} bytes: at most {bytes_max}", path.display());
+        return Err(Failure::failed(message));
+    }
+    std::fs::read(path).map_err(named)
+}
+
+/// The name of a file without its ending.
+pub(super) fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
