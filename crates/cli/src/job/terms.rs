@@ -120,11 +120,6 @@ enum How {
     Require,
 }
 
-/// A size as flags spell it.
-fn spelled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
-    Ok(Option::<Spelled<Bytes>>::deserialize(deserializer)?.map(|spelled| spelled.0))
-}
-
 /// How devices are cut, as a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
