@@ -14,7 +14,7 @@ const SQLITE: &[u8] = b"SQLite format 3\0";
 /// Longest pool file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The journal in a state folder.
-const JOURNAL: &str = "pool.db";
+const JOURNAL: &str = "journal.db";
 
 /// What is replayed, and on which pool.
 #[derive(Debug, Args)]
