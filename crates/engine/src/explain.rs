@@ -138,7 +138,11 @@ impl Account<'_> {
         }
         self.quota();
         self.closed();
-        let cells = self.pass.space.answer(&self.need).cells.clone();
+        let answer = self.pass.space.answer(&self.need);
+        // Where the devices that answer could not carry its smallest gang if all were free, what
+        // is free now is not why it waits.
+        let could = answer.room >= u64::from(self.need.min);
+        let cells = if could { answer.cells.clone() } else { Vec::new() };
         if cells.is_empty() {
             self.no_cell();
         }

@@ -3,8 +3,8 @@
 use crate::world::{With, World, ask};
 use polder_engine::Engine;
 use polder_model::{
-    Ask, Decision, Event, GangKind, Ground, JobId, JobState, LeaseEnd, LeaseId, LeaseSample,
-    Micros, Outcome, Quota, Reason, Shrink, StopReason, Timestamp,
+    Ask, Decision, Device, Event, GangKind, Ground, Health, JobId, JobState, LeaseEnd, LeaseId,
+    LeaseSample, Micros, NodeId, Outcome, Quota, Reason, Shrink, StopReason, Timestamp,
 };
 
 /// A node with so many devices, each of which one task takes whole.
@@ -90,8 +90,22 @@ fn grows_into_nothing_wanted(engine: &Engine, at: Timestamp, id: JobId, all: &[D
             Reason::Quota { tenant, .. } => !job.ask.tenant.lineage().any(|above| above == *tenant),
             _ => false,
         });
-        assert!(hopeless, "{id} grows and {} waits: {reasons:?}", other.id);
+        let elsewhere = all.iter().all(|decision| match decision {
+            Decision::Grow { leases, .. } => {
+                leases.iter().all(|lease| !could_be_on(engine, other.ask, &lease.node))
+            }
+            _ => false,
+        });
+        assert!(hopeless || elsewhere, "{id} grows and {} waits: {reasons:?}", other.id);
     }
+}
+
+/// Whether a node has enough healthy devices of the size that one task of an ask needs.
+fn could_be_on(engine: &Engine, ask: &Ask, node: &NodeId) -> bool {
+    let node = engine.nodes().find(|other| other.id == node).unwrap();
+    let fits = |one: &&Device| one.memory >= ask.devices.memory && one.health == Health::Healthy;
+    let large = node.inventory.devices.iter().filter(fits);
+    large.count() >= ask.devices.count as usize
 }
 
 /// Whether a job starts once a decision has been carried out and all that was told to end has

@@ -5,7 +5,7 @@
 //! there (its 95 % interval lies below nothing) and does not lose in a shadow run on the blocks
 //! after those is admitted. Otherwise it is refused, with the numbers. A [`Record`] says which, and
 //! a [`Records`] can be rolled back. What is being tuned is not known there: it is a function from
-//! parameters and blocks to costs. [`tune`] is that for a whole policy: its [`Knobs`], and costs from
+//! parameters and blocks to costs. [`tune()`] is that for a whole policy: its [`Knobs`], and costs from
 //! replays of a pool's [`Past`].
 
 mod evolve;

@@ -290,9 +290,8 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         priority: one_in(random, 2),
         quota: one_in(random, 2),
         spot: one_in(random, 2),
-        // What lends to whom is no part of a storm yet.
-        class: false,
         order: one_in(random, 3),
+        class: false,
         runtime_min: Micros(random.below(2) * 30_000_000),
         moves_max: between(random, 0, 2),
     };
@@ -309,6 +308,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
                 .classes
                 .insert(class, ClassPool { partition: Some(partition.to_owned()), borrow });
         }
+        policy.reclaim.class = one_in(random, 2);
     }
     policy.returns_max = between(random, 0, 3);
     policy

@@ -156,7 +156,13 @@ impl Storm {
 
     pub(super) fn policy(&mut self) -> Step {
         let policy = Box::new(draw::policy(&mut self.random));
-        self.try_apply(&Event::PolicySet { policy }).map(drop)
+        let event = match self.random.below(6) {
+            0 => Event::PolicyRolledBack,
+            1 => Event::PolicyShadowed { policy: Some(policy) },
+            2 => Event::PolicyShadowed { policy: None },
+            _ => Event::PolicySet { policy },
+        };
+        self.try_apply(&event).map(drop)
     }
 
     pub(super) fn reservation(&mut self) -> Step {

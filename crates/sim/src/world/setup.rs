@@ -62,7 +62,7 @@ pub struct Setup {
     pub check_every: u64,
     /// When it begins.
     pub begin: Timestamp,
-    /// Whether every event is kept (see [`World::take_journal`]).
+    /// Whether every event is kept (see [`super::World::take_journal`]).
     pub journal: bool,
 }
 
