@@ -5,13 +5,21 @@ use crate::packages;
 use anyhow::Result;
 use std::process::{Command, Stdio};
 
-/// Every test of the workspace, then the model-checked ones.
+/// From what continuous integration draws its random cases, unless `PROPTEST_RNG_SEED` says otherwise:
+/// it judges a change, and so does not depend on chance. `cargo xtask test` draws anew each time.
+const CI_SEED: &str = "20261125";
+
+/// Every test of the workspace, and the model-checked ones before them.
 pub(crate) fn test() -> Result<()> {
+    every_test(cargo())
+}
+
+fn every_test(mut run: Command) -> Result<()> {
     packages::install(packages::ALL)?;
     // Tests load the driver library and run the binary from the same folder.
     check(cargo().args(["build", "--package", "polder-driver", "--package", "polder-cli"]))?;
     loom()?;
-    check(cargo().args(["test", "--workspace"]))
+    check(run.args(["test", "--workspace"]))
 }
 
 /// The ledger's protocols under loom, which runs every interleaving.
@@ -37,7 +45,11 @@ pub(crate) fn ci() -> Result<()> {
             .env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"),
     )?;
     deny()?;
-    test()
+    let mut run = cargo();
+    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+        run.env("PROPTEST_RNG_SEED", CI_SEED);
+    }
+    every_test(run)
 }
 
 /// Bans, licences and sources of every dependency. Advisories need a database that not every

@@ -81,7 +81,8 @@ impl Logs {
         printer: &mut Printer,
         away: &mut Away,
     ) -> Result<(), Failure> {
-        let mut done = None;
+        // The lease being printed, and the last that was printed to its end.
+        let (mut current, mut done) = (None, None);
         let mut waiting = Waiting::new(printer.out);
         loop {
             let detail = match client.get::<JobDetail>(self.job_path()).await {
@@ -93,7 +94,7 @@ impl Logs {
             };
             away.met();
             let over = matches!(detail.job.state, JobState::Finished { .. });
-            let Some(view) = self.next_lease(&detail, done) else {
+            let Some(view) = self.next_lease(&detail, current, done) else {
                 if over && done.is_some() {
                     return Ok(());
                 }
@@ -107,6 +108,7 @@ impl Logs {
                 continue;
             };
             waiting.over();
+            current = Some(view.lease.id);
             if printer.begin(view) {
                 say_terminal(printer.out, &detail.job);
             }
@@ -114,7 +116,7 @@ impl Logs {
                 Ok(()) if view.ending.is_some() || over => {
                     printer.finish()?;
                     self.say_dropped(client, printer, view.lease.id).await;
-                    done = Some(view.lease.id);
+                    (current, done) = (None, Some(view.lease.id));
                 }
                 // The end of the output is not the end of the task: the daemon stopped, or has not
                 // noted the end yet.
@@ -124,10 +126,12 @@ impl Logs {
         }
     }
 
-    /// The lease to print next, if it is there: at first the last one, from then on all that follow.
+    /// The lease to print next, if it is there: what was begun goes on, though a later try may have
+    /// come meanwhile; at first the last one; from then on all that follow.
     fn next_lease<'a>(
         &self,
         detail: &'a JobDetail,
+        current: Option<LeaseId>,
         done: Option<LeaseId>,
     ) -> Option<&'a LeaseView> {
         let wanted = |view: &&LeaseView| {
@@ -135,6 +139,9 @@ impl Logs {
                 && self.attempt.is_none_or(|attempt| attempt == view.lease.attempt)
         };
         let mut all = detail.leases.iter().filter(wanted);
+        if let Some(current) = current {
+            return all.find(|view| view.lease.id == current);
+        }
         match done {
             None => all.max_by_key(|view| view.lease.id),
             Some(done) => all.find(|view| view.lease.id > done),

@@ -209,8 +209,10 @@ impl Node {
                 let layouts = device.spec.parts.map(Table::layouts);
                 let taken = device.cut | device.kept;
                 let fits = |layouts: &Layouts| layouts.card_of(taken | mask).is_some();
-                // What is shared otherwise cannot be cut.
-                let is_free = device.cut != 0 || device.compute >= WHOLE;
+                // What is shared otherwise cannot be cut: promised instances alone do not share it.
+                let held = i64::from(WHOLE - device.compute);
+                let kept = |layouts: &Layouts| layouts.compute_of(device.kept) == held;
+                let is_free = device.cut != 0 || layouts.is_some_and(kept);
                 is_free && taken & mask == 0 && layouts.is_some_and(fits)
             })
         };
