@@ -1,6 +1,6 @@
 //! Tests and the checks around them.
 
-use crate::build::{cargo, check};
+use crate::build::{cargo, check, root};
 use crate::packages;
 use anyhow::Result;
 use std::process::{Command, Stdio};
@@ -14,12 +14,17 @@ pub(crate) fn test() -> Result<()> {
     every_test(cargo())
 }
 
-fn every_test(mut run: Command) -> Result<()> {
+fn every_test(run: Command) -> Result<()> {
     packages::install(packages::ALL)?;
     // Tests load the driver library and run the binary from the same folder.
     check(cargo().args(["build", "--package", "polder-driver", "--package", "polder-cli"]))?;
     loom()?;
-    check(run.args(["test", "--workspace"]))
+    // Programs under test inherit which signals are ignored, and some of them are about just that:
+    // whoever started this (nohup, a shell's background) must not matter.
+    let mut plain = Command::new("env");
+    plain.current_dir(root()).arg("--default-signal").arg(run.get_program());
+    plain.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    check(plain.args(["test", "--workspace"]))
 }
 
 /// The ledger's protocols under loom, which runs every interleaving.
