@@ -286,7 +286,8 @@ fn gang(job: &JobFacts, live: u64) -> Option<String> {
     // Replicas are replaced when they have ended, so for a while there may be none.
     let min = if is_service { 0 } else { u64::from(job.ask.gang.min) };
     // Who is scaled down while its gang is being ended keeps its members until they have left.
-    let max = if is_service { u64::MAX } else { u64::from(job.ask.gang.max) };
+    let ends = is_service && !hold.goes_on();
+    let max = if ends { u64::MAX } else { u64::from(job.ask.gang.max) };
     if !(min..=max).contains(&members) {
         return Some(format!("has {members} members where {min} to {max} were asked"));
     }
