@@ -1,7 +1,7 @@
 //! The machine beside its devices.
 
 use crate::sysfs::Sysfs;
-use polder_model::{Bytes, MilliCpu, NodeFacts};
+use polder_model::{BitRate, Bytes, MilliCpu, NodeFacts};
 use std::collections::BTreeSet;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -10,6 +10,8 @@ use std::{
     thread,
 };
 
+/// Network interfaces looked at.
+const INTERFACES_MAX: usize = 1024;
 /// More levels of control groups than this are not followed.
 const CGROUP_LEVELS_MAX: usize = 64;
 
@@ -24,6 +26,7 @@ pub fn node_facts(agent: &str) -> NodeFacts {
         address: address().to_string(),
         cpu: MilliCpu(cpus.saturating_mul(1000)),
         memory: memory(&Sysfs::system()),
+        nic: nic(&Sysfs::system()),
         agent: agent.to_owned(),
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
@@ -43,6 +46,23 @@ fn address() -> IpAddr {
     toward(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
         .or_else(|| toward(Ipv6Addr::UNSPECIFIED.into(), documentation_v6.into()))
         .unwrap_or(Ipv4Addr::LOCALHOST.into())
+}
+
+/// What the machine's network cards carry together, as far as their links are up and say how fast
+/// they are. Functions of a card that is shared in hardware are left out: they share one link.
+pub(crate) fn nic(sysfs: &Sysfs) -> Option<BitRate> {
+    let speed = |name: &String| {
+        let folder = Path::new("sys/class/net").join(name);
+        let is_card = sysfs.is_there(folder.join("device"));
+        let is_part = sysfs.is_there(folder.join("device/physfn"));
+        let is_up = sysfs.text(folder.join("operstate")).as_deref() == Some("up");
+        let speed = sysfs.text(folder.join("speed"))?.parse::<u64>().ok()?;
+        (is_card && !is_part && is_up).then_some(speed)
+    };
+    let names = sysfs.names("sys/class/net", INTERFACES_MAX);
+    // In millions of bits a second.
+    let sum = names.iter().filter_map(speed).fold(0_u64, u64::saturating_add);
+    (sum > 0).then(|| BitRate(sum.saturating_mul(1_000_000)))
 }
 
 /// The machine's memory, or less where a control group allows less.
@@ -118,6 +138,25 @@ mod tests {
         let near = ("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "4096\n");
         check(&[groups, all], 1_024_000);
         check(&[groups, all, near], 4096);
+    }
+
+    #[test]
+    fn links_of_cards_that_are_up_are_added() {
+        let root = tempfile::tempdir().unwrap();
+        let card = |name: &str, state: &str, speed: &str, device: &str| {
+            let folder = root.path().join("sys/class/net").join(name);
+            fs::create_dir_all(folder.join(device)).unwrap();
+            fs::write(folder.join("operstate"), state).unwrap();
+            fs::write(folder.join("speed"), speed).unwrap();
+        };
+        assert_eq!(nic(&Sysfs::at(root.path())), None);
+        card("eth0", "up\n", "25000\n", "device");
+        card("eth1", "up\n", "25000\n", "device");
+        card("eth2", "down\n", "100000\n", "device");
+        card("eth3", "up\n", "-1\n", "device");
+        card("vf0", "up\n", "25000\n", "device/physfn");
+        card("veth7", "up\n", "10000\n", "queues");
+        assert_eq!(nic(&Sysfs::at(root.path())), Some(BitRate(50_000_000_000)));
     }
 
     #[test]

@@ -35,6 +35,20 @@ impl Sysfs {
         Some(text.trim().to_owned())
     }
 
+    /// Whether there is anything at `path`.
+    pub(crate) fn is_there(&self, path: impl AsRef<Path>) -> bool {
+        self.root.join(path).exists()
+    }
+
+    /// The names in the folder at `path`, sorted, at most `most` of them.
+    pub(crate) fn names(&self, path: impl AsRef<Path>, most: usize) -> Vec<String> {
+        let entries = std::fs::read_dir(self.root.join(path)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let mut names: Vec<String> = names.take(most).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Node 0 when the machine has no other, so that everything is near it.
     pub(crate) fn only_numa_node(&self) -> Option<u32> {
         (self.text("sys/devices/system/node/online")? == "0").then_some(0)

@@ -14,10 +14,15 @@ use crate::shape::Class;
 use crate::{ApplyError, ENGINE_VERSION, Engine, admit, decided};
 use polder_model::{
     Ask, Decision, Device, Event, GangKind, Ground, Inventory, Isolation, JobId, Lease, LeaseEnd,
-    LeaseId, LeaseState, Micros, Move, NodeId, NotEnforced, Outcome, Policy, Shrink, Slice, Spot,
+    LeaseId, LeaseState, Micros, Move, NodeFacts, NodeId, NotEnforced, Outcome, Policy, Shrink, Slice, Spot,
     StopReason, Tenant, TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a machine has less of anything beside its devices than it had.
+fn is_less(now: &NodeFacts, before: &NodeFacts) -> bool {
+    now.cpu < before.cpu || now.memory < before.memory || now.nic < before.nic
+}
 
 impl Engine {
     /// Takes one event in.
@@ -347,7 +352,10 @@ impl Engine {
 
     fn node_reported(&mut self, id: &NodeId, incarnation: u64, inventory: &Inventory) {
         if self.facts.nodes.contains_key(id) {
+            let serves = self.leases_of_node(id).next().is_some();
             self.change_node(id, |state| {
+                let less = is_less(&inventory.node, &state.inventory.node);
+                state.shrank = serves && (state.shrank || less);
                 state.incarnation = incarnation;
                 state.inventory = inventory.clone();
                 state.silent = false;
@@ -358,6 +366,7 @@ impl Engine {
                 inventory: inventory.clone(),
                 silent: false,
                 desired_version: 1,
+                shrank: false,
                 slot: u32::try_from(self.facts.nodes.len()).unwrap_or(u32::MAX),
             };
             self.index.link_node(&self.facts, id, &state);

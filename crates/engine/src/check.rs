@@ -27,6 +27,7 @@ impl Engine {
         let mut found = Vec::new();
         devices(&self.facts, &mut found);
         instances(&self.facts, &mut found);
+        machines(&self.facts, &mut found);
         quotas(&self.facts, &mut found);
         gangs(&self.facts, &mut found);
         promises(&self.facts, &mut found);
@@ -79,6 +80,35 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
                     has.unwrap_or(Bytes(0)).0,
                     lease.id
                 ));
+            }
+        }
+    }
+}
+
+/// No machine gives more CPU, memory or network than it has, to work that goes on.
+fn machines(facts: &Facts, found: &mut Vec<String>) {
+    let mut given: BTreeMap<&NodeId, [u128; 3]> = BTreeMap::new();
+    for lease in facts.leases.values().map(|facts| &facts.lease) {
+        let Some(job) = facts.jobs.get(&lease.job).filter(|_| !is_ending(facts, lease)) else {
+            continue;
+        };
+        let host = &job.ask.host;
+        let more: [u128; 3] = [
+            host.cpu.map_or(0, |cpu| cpu.0.into()),
+            host.memory.map_or(0, |memory| memory.0.into()),
+            host.nic.map_or(0, |nic| nic.0.into()),
+        ];
+        let sums = given.entry(&lease.node).or_default();
+        sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+    }
+    for (node, sums) in given {
+        let Some(state) = facts.nodes.get(node) else { continue };
+        let machine = &state.inventory.node;
+        let nic = machine.nic.map_or(0, |nic| nic.0.into());
+        let has: [u128; 3] = [machine.cpu.0.into(), machine.memory.0.into(), nic];
+        for ((sum, has), what) in sums.into_iter().zip(has).zip(["CPU", "memory", "network"]) {
+            if sum > has && !state.shrank {
+                found.push(format!("{sum} of {what} of {node} is granted, which has {has}"));
             }
         }
     }

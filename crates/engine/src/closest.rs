@@ -4,10 +4,10 @@ use crate::Engine;
 use crate::index::space::CellKey;
 use crate::index::take_of;
 use crate::nearest;
-use crate::need::Need;
+use crate::need::{Beside, Need};
 use crate::place::Overlay;
 use polder_model::{
-    Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
+    BitRate, Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
 };
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -69,10 +69,14 @@ impl<'a> Closest<'a> {
         of_nodes.min_by(|(a, lack_a), (b, lack_b)| (lack_a.weight, a).cmp(&(lack_b.weight, b)))
     }
 
-    /// CPU and memory that a node lacks beside its devices.
-    fn lacks(&self, node: &NodeId) -> (u64, u64) {
-        let (cpu, memory) = self.space.node(node).map_or((0, 0), |space| space.beside());
-        (self.need.cpu.saturating_sub(cpu), self.need.host_memory.saturating_sub(memory))
+    /// What a node lacks beside its devices.
+    fn lacks(&self, node: &NodeId) -> Beside {
+        let free = self.space.node(node).map_or(Beside::default(), |space| space.beside());
+        Beside {
+            cpu: self.need.cpu.saturating_sub(free.cpu),
+            memory: self.need.host_memory.saturating_sub(free.memory),
+            nic: self.need.nic.saturating_sub(free.nic),
+        }
     }
 
     /// The node whose machine lacks the least.
@@ -81,18 +85,21 @@ impl<'a> Closest<'a> {
             (u128::from(lacking) * 1000).checked_div(of.into()).unwrap_or(0)
         };
         let weight = |node: &NodeId| {
-            let (cpu, memory) = self.lacks(node);
-            part(cpu, self.need.cpu) + part(memory, self.need.host_memory)
+            let lacks = self.lacks(node);
+            part(lacks.cpu, self.need.cpu)
+                + part(lacks.memory, self.need.host_memory)
+                + part(lacks.nic, self.need.nic)
         };
         self.space.nodes_of(self.cells).into_iter().min_by_key(|node| (weight(node), *node))
     }
 
     fn no_host_room(&self, node: &NodeId) -> Reason {
-        let (cpu, memory) = self.lacks(node);
+        let lacks = self.lacks(node);
         Reason::NoHostRoom {
             node: node.clone(),
-            cpu_lacking: MilliCpu(u32::try_from(cpu).unwrap_or(u32::MAX)),
-            memory_lacking: Bytes(memory),
+            cpu_lacking: MilliCpu(u32::try_from(lacks.cpu).unwrap_or(u32::MAX)),
+            memory_lacking: Bytes(lacks.memory),
+            nic_lacking: BitRate(lacks.nic),
         }
     }
 
@@ -132,7 +139,7 @@ impl<'a> Closest<'a> {
         let beside = |node: &NodeId| {
             let space = self.space.node(node);
             let beside = space.map(|space| space.beside());
-            beside.is_some_and(|(cpu, memory)| self.need.tasks_beside(cpu, memory) > 0)
+            beside.is_some_and(|free| self.need.tasks_beside(free) > 0)
         };
         let fitting = |compute, memory| {
             let fitting = self.space.fitting(self.cells, compute, memory);
@@ -162,8 +169,7 @@ impl<'a> Closest<'a> {
                 return space.tasks(self.need) > 0;
             }
             let room = space.room(lack.device);
-            let (cpu, memory) = space.beside();
-            self.need.tasks_beside(cpu, memory) > 0
+            self.need.tasks_beside(space.beside()) > 0
                 && room.is_some_and(|room| self.need.tasks_on(room.compute, room.memory) > 0)
         };
         let leases = self.engine.leases_of_node(node).filter(frees);

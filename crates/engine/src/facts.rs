@@ -64,6 +64,9 @@ pub(crate) struct NodeState {
     pub(crate) silent: bool,
     /// Counts changes of what the node should hold.
     pub(crate) desired_version: u64,
+    /// Its machine has less than it had when some of its leases were granted.
+    #[serde(default)]
+    pub(crate) shrank: bool,
     /// Its number in the order of joining; ties between nodes are broken by it.
     #[serde(default)]
     pub(crate) slot: u32,

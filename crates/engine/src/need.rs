@@ -6,7 +6,7 @@ use crate::fleet::{CellIx, Demand, DeviceSpec, Node, NodeSpec};
 use crate::mig::Wants;
 use crate::shape::{Class, Host, Hosts, Lie, Shape};
 use crate::topology::{Needs, Together, Wish, card};
-use polder_model::{Ask, Bytes, Isolation, Mechanism, MilliCpu, Permille, PlaceAsk};
+use polder_model::{Ask, BitRate, Bytes, Isolation, Mechanism, MilliCpu, Permille, PlaceAsk};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,9 +43,29 @@ pub(crate) struct Need {
     labels: BTreeSet<String>,
     pub(crate) cpu: u64,
     pub(crate) host_memory: u64,
+    /// Bits a second.
+    pub(crate) nic: u64,
     /// Fewest and most tasks.
     pub(crate) min: u32,
     pub(crate) max: u32,
+}
+
+/// What is free beside the devices of a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Beside {
+    /// Thousandths of a CPU.
+    pub(crate) cpu: u64,
+    /// Bytes.
+    pub(crate) memory: u64,
+    /// Bits a second.
+    pub(crate) nic: u64,
+}
+
+impl Beside {
+    /// All that a machine has.
+    fn of(host: &Host) -> Self {
+        Self { cpu: host.cpu.0.into(), memory: host.memory.0, nic: host.nic.0 }
+    }
 }
 
 /// One thing about a device or node that rules it out for ever.
@@ -64,6 +84,7 @@ pub(crate) enum Miss {
     Devices { wanted: u32, has: u64 },
     Cpu { wanted: u64, has: MilliCpu },
     HostMemory { wanted: Bytes, has: Bytes },
+    Nic { wanted: BitRate, has: BitRate },
 }
 
 impl Need {
@@ -96,6 +117,7 @@ impl Need {
             labels: ask.place.labels.clone(),
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
             host_memory: ask.host.memory.map_or(0, |memory| memory.0),
+            nic: ask.host.nic.map_or(0, |nic| nic.0),
             min: ask.gang.start_min(),
             max: ask.gang.max,
         }
@@ -185,10 +207,11 @@ impl Need {
         u64::from(compute.checked_div(self.compute).unwrap_or(0)).min(by_memory)
     }
 
-    /// Tasks that a machine with this much CPU and memory free could carry.
-    pub(crate) fn tasks_beside(&self, cpu: u64, memory: u64) -> u64 {
-        let by_cpu = cpu.checked_div(self.cpu).unwrap_or(u64::MAX);
-        by_cpu.min(memory.checked_div(self.host_memory).unwrap_or(u64::MAX))
+    /// Tasks that a machine with this much CPU, memory and network free could carry.
+    pub(crate) fn tasks_beside(&self, free: Beside) -> u64 {
+        let times = |free: u64, need: u64| free.checked_div(need).unwrap_or(u64::MAX);
+        let by_memory = times(free.memory, self.host_memory);
+        times(free.cpu, self.cpu).min(by_memory).min(times(free.nic, self.nic))
     }
 
     /// Tasks that the devices of one empty node of this shape could carry, at most `max`.
@@ -214,7 +237,7 @@ impl Need {
         };
         let devices = shape.lies.iter().filter_map(device).collect();
         let node = Node::idle(&NodeSpec { devices, ..NodeSpec::default() });
-        let alone = Demand { cells: None, cpu: 0, memory: 0, ..self.demand(&[]) };
+        let alone = Demand { cells: None, cpu: 0, memory: 0, nic: 0, ..self.demand(&[]) };
         alone.tasks_in(&node)
     }
 
@@ -230,6 +253,7 @@ impl Need {
             cut: self.wants(),
             cpu: amount(self.cpu),
             memory: amount(self.host_memory),
+            nic: amount(self.nic),
             cells: (self.count > 0).then(|| cells.iter().map(|cell| cell.0).collect()),
             ..Demand::default()
         }
@@ -246,7 +270,7 @@ impl Need {
             if tasks == 0 || room >= self.min.into() {
                 break;
             }
-            let beside = self.tasks_beside(host.cpu.0.into(), host.memory.0);
+            let beside = self.tasks_beside(Beside::of(host));
             room = room.saturating_add(tasks.min(beside).saturating_mul(nodes));
         }
         room
@@ -285,6 +309,9 @@ impl Need {
         if host.memory.0 < self.host_memory {
             let wanted = Bytes(self.host_memory);
             misses.push(Miss::HostMemory { wanted, has: host.memory });
+        }
+        if host.nic.0 < self.nic {
+            misses.push(Miss::Nic { wanted: BitRate(self.nic), has: host.nic });
         }
         misses
     }
@@ -399,6 +426,12 @@ impl fmt::Display for Miss {
             }
             Self::HostMemory { wanted, has } => {
                 write!(f, "is on a node of {has} memory where {wanted} is wanted")
+            }
+            Self::Nic { wanted, has: BitRate(0) } => {
+                write!(f, "is on a node of unknown network where {wanted} is wanted")
+            }
+            Self::Nic { wanted, has } => {
+                write!(f, "is on a node of {has} of network where {wanted} is wanted")
             }
         }
     }

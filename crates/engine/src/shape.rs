@@ -3,7 +3,8 @@
 use crate::fleet::NONE;
 use crate::mig::Table;
 use polder_model::{
-    Bytes, Device, DeviceId, DeviceKind, Inventory, Isolation, Mechanism, MilliCpu, NodeFacts,
+    BitRate, Bytes, Device, DeviceId, DeviceKind, Inventory, Isolation, Mechanism, MilliCpu,
+    NodeFacts,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +49,8 @@ pub(crate) struct Shape {
 pub(crate) struct Host {
     pub(crate) cpu: MilliCpu,
     pub(crate) memory: Bytes,
+    /// Nothing where it is not known.
+    pub(crate) nic: BitRate,
 }
 
 /// Machines, and how many of each. They are kept apart from [`Shape`] because equal nodes of a
@@ -141,7 +144,7 @@ fn number(known: &mut BTreeMap<u32, u16>, name: Option<u32>) -> u16 {
 
 impl Host {
     pub(crate) fn of(node: &NodeFacts) -> Self {
-        Self { cpu: node.cpu, memory: node.memory }
+        Self { cpu: node.cpu, memory: node.memory, nic: node.nic.unwrap_or_default() }
     }
 }
 

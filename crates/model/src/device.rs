@@ -1,6 +1,6 @@
 //! What a node has: one catalogue that every vendor's module fills.
 
-use crate::{Bytes, DeviceId, MilliCpu};
+use crate::{BitRate, Bytes, DeviceId, MilliCpu};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -182,6 +182,9 @@ pub struct NodeFacts {
     pub cpu: MilliCpu,
     /// Host memory that leases may share.
     pub memory: Bytes,
+    /// Bits a second of all its network cards together, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nic: Option<BitRate>,
     /// Agent's version.
     pub agent: String,
     /// Partitions it belongs to.

@@ -1,8 +1,8 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
 use crate::{
-    Bytes, DeviceId, JobId, JobState, Micros, MilliCpu, NodeId, Permille, TenantPath, Timestamp,
-    UserName,
+    BitRate, Bytes, DeviceId, JobId, JobState, Micros, MilliCpu, NodeId, Permille, TenantPath,
+    Timestamp, UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -134,7 +134,7 @@ pub enum Reason {
         /// How many.
         devices: u32,
     },
-    /// A node has the devices free, but too little CPU or memory beside them.
+    /// A node has the devices free, but too little CPU, memory or network beside them.
     NoHostRoom {
         /// The closest node.
         node: NodeId,
@@ -142,6 +142,9 @@ pub enum Reason {
         cpu_lacking: MilliCpu,
         /// Host memory missing there.
         memory_lacking: Bytes,
+        /// Bits a second of its network missing there.
+        #[serde(default, skip_serializing_if = "is_no_rate")]
+        nic_lacking: BitRate,
     },
     /// The devices of a task must lie together, and nowhere are enough free that do.
     NotTogether {
@@ -329,6 +332,11 @@ impl fmt::Display for Closed {
     }
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_no_rate(rate: &BitRate) -> bool {
+    rate.0 == 0
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -383,13 +391,15 @@ impl fmt::Display for Reason {
                 let s = if *devices == 1 { " is" } else { "s are" };
                 write!(f, "{devices} fitting device{s} faulty or on nodes that do not answer")
             }
-            Self::NoHostRoom { node, cpu_lacking, memory_lacking } => {
+            Self::NoHostRoom { node, cpu_lacking, memory_lacking, nic_lacking } => {
                 write!(f, "devices are free, but {node} lacks ")?;
-                match (cpu_lacking.0, memory_lacking.0) {
-                    (0, _) => write!(f, "{memory_lacking} of host memory"),
-                    (_, 0) => write!(f, "{cpu_lacking} CPUs"),
-                    _ => write!(f, "{cpu_lacking} CPUs and {memory_lacking} of host memory"),
-                }
+                let lacking = [
+                    (cpu_lacking.0 > 0).then(|| format!("{cpu_lacking} CPUs")),
+                    (memory_lacking.0 > 0).then(|| format!("{memory_lacking} of host memory")),
+                    (nic_lacking.0 > 0).then(|| format!("{nic_lacking} of network")),
+                ];
+                let lacking: Vec<String> = lacking.into_iter().flatten().collect();
+                f.write_str(&lacking.join(" and "))
             }
             Self::NotTogether {
                 count,

@@ -65,6 +65,8 @@ pub enum HostLimit {
     Memory,
     /// Processes and threads.
     Pids,
+    /// Network bandwidth.
+    Nic,
 }
 
 impl fmt::Display for HostLimit {
@@ -73,6 +75,7 @@ impl fmt::Display for HostLimit {
             Self::Cpu => "CPU",
             Self::Memory => "host memory",
             Self::Pids => "process",
+            Self::Nic => "network",
         })
     }
 }

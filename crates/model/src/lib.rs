@@ -45,4 +45,4 @@ pub use sync::{
     SyncRefusal, SyncRequest, SyncResponse, Tombstone, Version,
 };
 pub use tenant::{Quota, Role, Share, Tenant, User};
-pub use units::{Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};
+pub use units::{BitRate, Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};

@@ -105,6 +105,11 @@ newtype!(
     MilliCpu(u32)
 );
 
+newtype!(
+    /// Bits a second over a network. Spelled `10Gb`, `400Mb` or a plain number of bits.
+    BitRate(u64)
+);
+
 /// Splits `text` into its leading decimal number and the rest, trimmed.
 fn split_number(text: &str) -> (&str, &str) {
     let text = text.trim();
@@ -372,6 +377,49 @@ impl fmt::Display for MilliCpu {
     }
 }
 
+impl FromStr for BitRate {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split_number(text);
+        let unit = unit.strip_suffix("/s").or(unit.strip_suffix("ps")).unwrap_or(unit);
+        let scale = match unit.strip_suffix("it").unwrap_or(unit) {
+            "" => Some(1),
+            "Kb" | "kb" => Some(1_000),
+            "Mb" => Some(1_000_000),
+            "Gb" => Some(1_000_000_000),
+            "Tb" => Some(1_000_000_000_000),
+            _ => None,
+        };
+        match scale.and_then(|scale| scaled(number, scale)) {
+            Some(bits) if bits > 0 => Ok(Self(bits)),
+            _ => Err(UnitError::Unparsable {
+                text: text.to_owned(),
+                what: "bits a second",
+                example: "10Gb or 400Mb",
+            }),
+        }
+    }
+}
+
+impl fmt::Display for BitRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scale, unit) = match self.0 {
+            0..1_000 => return f.pad(&format!("{} b/s", self.0)),
+            1_000..1_000_000 => (1_000, "Kb/s"),
+            1_000_000..1_000_000_000 => (1_000_000, "Mb/s"),
+            1_000_000_000..1_000_000_000_000 => (1_000_000_000, "Gb/s"),
+            _ => (1_000_000_000_000, "Tb/s"),
+        };
+        let tenths = u128::from(self.0) * 10 / scale;
+        if tenths.is_multiple_of(10) {
+            f.pad(&format!("{} {unit}", tenths / 10))
+        } else {
+            f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,6 +449,21 @@ mod tests {
             "\"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
         );
         check::<Bytes>("", "\"\" is not a size: write 512MiB, 1.5GiB or 2GB");
+    }
+
+    #[test]
+    fn rates() {
+        for text in ["10Gb", "10 Gb/s", "10Gbps", "10Gbit", "10Gbit/s", "10000000000"] {
+            check::<BitRate>(text, "BitRate(10000000000)");
+        }
+        check::<BitRate>("2.5Gb", "BitRate(2500000000)");
+        for text in ["10GB", "0", "fast", "-1Gb", "10G"] {
+            let unclear = "is not bits a second: write 10Gb or 400Mb";
+            check::<BitRate>(text, &format!("{text:?} {unclear}"));
+        }
+        assert_eq!(BitRate(2_500_000_000).to_string(), "2.5 Gb/s");
+        assert_eq!(BitRate(400_000_000).to_string(), "400 Mb/s");
+        assert_eq!(BitRate(7).to_string(), "7 b/s");
     }
 
     #[test]

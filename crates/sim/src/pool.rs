@@ -1,8 +1,8 @@
 //! The nodes of a simulated pool: from a few words, a file, or a public trace's list.
 
 use polder_model::{
-    Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Inventory, Mechanism, MilliCpu,
-    NodeFacts, NodeId,
+    Address, Api, BitRate, Bytes, Device, DeviceId, DeviceKind, Health, Inventory, Mechanism,
+    MilliCpu, NodeFacts, NodeId,
 };
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -78,6 +78,9 @@ pub struct Nodes {
     /// Memory beside the devices, `512GiB`; absent means more than anything asks for.
     #[serde(default)]
     pub memory: Option<String>,
+    /// Bits a second of its network, `100Gb`; absent means unknown.
+    #[serde(default)]
+    pub nic: Option<String>,
     /// Its cards.
     #[serde(default, rename = "device")]
     pub devices: Vec<Cards>,
@@ -122,7 +125,7 @@ pub fn preset(text: &str) -> Result<Pool, PoolError> {
         }
     };
     let devices = vec![Cards { model: model.into(), memory: memory.into(), count: cards }];
-    build(&[Nodes { name: "n".into(), count: nodes, cpus: None, memory: None, devices }])
+    build(&[Nodes { name: "n".into(), count: nodes, cpus: None, memory: None, nic: None, devices }])
 }
 
 /// A pool from a TOML file's text.
@@ -200,7 +203,14 @@ fn inventory(kind: &Nodes) -> Result<Inventory, PoolError> {
     let cpus = kind.cpus.unwrap_or(HOST_CPUS);
     range("the number of CPUs", cpus.into(), 1, HOST_CPUS.into())?;
     let memory = kind.memory.as_deref().map_or(Ok(HOST_MEMORY), |text| size(&kind.name, text))?;
-    Ok(node(MilliCpu(cpus * 1000), memory, devices))
+    let mut node = node(MilliCpu(cpus * 1000), memory, devices);
+    let wrong = |error| PoolError::Name { name: kind.name.clone(), why: format!("{error}") };
+    let nic = kind.nic.as_deref().map(str::parse::<BitRate>).transpose().map_err(wrong)?;
+    if let Some(nic) = nic {
+        range("a network (bits a second)", nic.0, 1, 1_000_000_000_000_000)?;
+    }
+    node.node.nic = nic;
+    Ok(node)
 }
 
 /// CPUs of a node of which nothing is said.
@@ -216,6 +226,7 @@ pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
         address,
         cpu,
         memory,
+        nic: None,
         agent,
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),

@@ -159,6 +159,10 @@ impl Cgroup {
                 not_enforced.push(NotEnforced { limit: limit.host, why });
             }
         }
+        if host.nic.is_some() {
+            let why = "bandwidth is kept free for it by placement, and not limited".to_owned();
+            not_enforced.push(NotEnforced { limit: HostLimit::Nic, why });
+        }
         (made, not_enforced)
     }
 
@@ -365,6 +369,7 @@ mod tests {
             cpu: Some(polder_model::MilliCpu(1500)),
             memory: Some(polder_model::Bytes(1 << 30)),
             pids: Some(64),
+            nic: None,
         };
         let files: Vec<String> = limits(&host)
             .iter()

@@ -4,8 +4,8 @@ use super::{Tasks, Terms};
 use crate::failure::Failure;
 use crate::show;
 use polder_model::{
-    Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, MilliCpu, Permille, PlaceAsk, Stdio,
-    TenantPath, UserName, When, Work, Yields,
+    Ask, BitRate, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, MilliCpu, Permille, PlaceAsk,
+    Stdio, TenantPath, UserName, When, Work, Yields,
 };
 use std::collections::BTreeMap;
 
@@ -33,6 +33,7 @@ pub(crate) struct Draft {
     pub(crate) features: Vec<String>,
     pub(crate) cpu: Option<MilliCpu>,
     pub(crate) host_memory: Option<Bytes>,
+    pub(crate) nic: Option<BitRate>,
     pub(crate) pids: Option<u32>,
     pub(crate) time_limit: Option<Micros>,
     pub(crate) priority: Option<i32>,
@@ -88,6 +89,7 @@ impl Draft {
             features: list(self.features, over.features),
             cpu: over.cpu.or(self.cpu),
             host_memory: over.host_memory.or(self.host_memory),
+            nic: over.nic.or(self.nic),
             pids: over.pids.or(self.pids),
             time_limit: over.time_limit.or(self.time_limit),
             priority: over.priority.or(self.priority),
@@ -123,7 +125,12 @@ impl Draft {
             work: Work { command: self.command, directory, environment, stdio, umask: own_umask() },
             gang: Gang { min: tasks.min, max: tasks.max, ..Gang::default() },
             devices,
-            host: HostAsk { cpu: self.cpu, memory: self.host_memory, pids: self.pids },
+            host: HostAsk {
+                cpu: self.cpu,
+                memory: self.host_memory,
+                pids: self.pids,
+                nic: self.nic,
+            },
             when: When {
                 time_limit: self.time_limit,
                 priority: self.priority.unwrap_or(0),

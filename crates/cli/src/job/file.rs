@@ -3,7 +3,7 @@
 use super::scalar::{Plain, Spelled};
 use super::{Draft, Tasks, Terms};
 use crate::failure::Failure;
-use polder_model::{Bytes, Micros, MilliCpu, Permille, TenantPath};
+use polder_model::{BitRate, Bytes, Micros, MilliCpu, Permille, TenantPath};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -131,6 +131,7 @@ struct DeviceTable {
 struct HostTable {
     cpu: Option<Spelled<MilliCpu>>,
     memory: Option<Spelled<Bytes>>,
+    nic: Option<Spelled<BitRate>>,
     pids: Option<u32>,
 }
 
@@ -170,6 +171,7 @@ impl JobFile {
             features: self.devices.features,
             cpu: value(self.host.cpu),
             host_memory: value(self.host.memory),
+            nic: value(self.host.nic),
             pids: self.host.pids,
             time_limit: value(self.when.time_limit),
             priority: self.when.priority,

@@ -3,7 +3,7 @@
 use super::{Draft, Terms};
 use crate::failure::Failure;
 use clap::Args;
-use polder_model::{Bytes, GANG_MAX, Micros, MilliCpu, Permille, TenantPath};
+use polder_model::{BitRate, Bytes, GANG_MAX, Micros, MilliCpu, Permille, TenantPath};
 use std::fmt;
 use std::str::FromStr;
 
@@ -58,6 +58,9 @@ pub(crate) struct JobFlags {
     /// Host memory for each task [default: no limit].
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     host_memory: Option<Bytes>,
+    /// Network bandwidth kept for each task: `10Gb` [default: none].
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    nic: Option<BitRate>,
     /// Processes and threads for each task [default: no limit].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pids: Option<u32>,
@@ -87,6 +90,7 @@ impl JobFlags {
             features: self.features,
             cpu: self.cpu,
             host_memory: self.host_memory,
+            nic: self.nic,
             pids: self.pids,
             time_limit: self.time_limit,
             priority: self.priority,

@@ -28,6 +28,8 @@ pub struct Demand {
     pub cpu: i64,
     /// Host memory in bytes.
     pub memory: i64,
+    /// Network in bits a second.
+    pub nic: i64,
     /// Cells whose devices would do; absent means any.
     pub cells: Option<Bits>,
     /// Traits that the node must have, all of them.
@@ -73,6 +75,7 @@ impl Demand {
         node.present
             && node.cpu >= self.cpu
             && node.memory >= self.memory
+            && node.nic >= self.nic
             && node.traits.holds(&self.must)
             && !node.traits.meets(&self.never)
     }
@@ -99,7 +102,8 @@ impl Demand {
         if !self.fits_beside(node) {
             return 0;
         }
-        times(node.cpu, self.cpu).min(times(node.memory, self.memory))
+        let by_memory = times(node.memory, self.memory);
+        times(node.cpu, self.cpu).min(by_memory).min(times(node.nic, self.nic))
     }
 
     /// Tasks that a node could carry now, exactly.
@@ -116,7 +120,8 @@ impl Demand {
     /// What one task takes on these devices of a node.
     #[must_use]
     pub fn take(&self, node: &Node, devices: &[u16]) -> Take {
-        let mut take = Take { cpu: self.cpu, memory: self.memory, ..Take::default() };
+        let (cpu, memory, nic) = (self.cpu, self.memory, self.nic);
+        let mut take = Take { cpu, memory, nic, ..Take::default() };
         for place in devices {
             let Some(device) = node.devices.get(usize::from(*place)) else { continue };
             let (mut compute, mut memory) = (self.compute, self.device_memory);

@@ -40,6 +40,8 @@ pub struct NodeSpec {
     pub cpu: i64,
     /// Host memory in bytes.
     pub memory: i64,
+    /// Network in bits a second.
+    pub nic: i64,
     /// Labels, features and partitions, by numbers that the owner hands out.
     pub traits: Bits,
     /// Its devices; ties within a node go to the first.
@@ -70,6 +72,8 @@ pub struct Node {
     pub cpu: i64,
     /// Free host memory in bytes.
     pub memory: i64,
+    /// Free network in bits a second.
+    pub nic: i64,
     /// Host CPU it has.
     pub cpu_all: i64,
     /// Host memory it has.
@@ -87,6 +91,8 @@ pub struct Take {
     pub cpu: i64,
     /// Host memory in bytes.
     pub memory: i64,
+    /// Network in bits a second.
+    pub nic: i64,
     /// Place of the device in the node, compute in thousandths, memory in bytes.
     pub devices: Vec<(u16, i32, i64)>,
     /// Place of the device in the node, and the mask of the instances cut from it.
@@ -121,6 +127,7 @@ impl Node {
             present: true,
             cpu: spec.cpu,
             memory: spec.memory,
+            nic: spec.nic,
             cpu_all: spec.cpu,
             memory_all: spec.memory,
             traits: spec.traits.clone(),
@@ -143,6 +150,7 @@ impl Node {
         let sign = i64::from(sign);
         self.cpu -= sign * take.cpu;
         self.memory -= sign * take.memory;
+        self.nic -= sign * take.nic;
         for (place, compute, memory) in &take.devices {
             if let Some(device) = self.devices.get_mut(usize::from(*place)) {
                 device.compute -= if sign < 0 { -compute } else { *compute };
@@ -216,7 +224,7 @@ impl Node {
                 is_free && taken & mask == 0 && layouts.is_some_and(fits)
             })
         };
-        let beside = self.cpu >= take.cpu && self.memory >= take.memory;
+        let beside = self.cpu >= take.cpu && self.memory >= take.memory && self.nic >= take.nic;
         let mut cuts = take.cuts.iter().chain(&take.keeps);
         beside && take.devices.iter().all(on) && cuts.all(cut)
     }

@@ -10,7 +10,7 @@ use crate::fleet::{
 };
 use crate::index::rule::{Making, needs_usual};
 use crate::mig::{self, Layouts, Table};
-use crate::need::Need;
+use crate::need::{Beside, Need};
 use crate::scratch::Scratch;
 use crate::shape::{Class, Host, Hosts, Lie, Shape};
 use crate::sieve::{SIEVES_MAX, Sieve};
@@ -61,6 +61,7 @@ pub(crate) struct NodeSpace {
 pub(crate) struct Take {
     pub(crate) cpu: u64,
     pub(crate) memory: u64,
+    pub(crate) nic: u64,
     pub(crate) devices: Vec<(DeviceId, u32, u64)>,
     /// Instances that hardware cuts from devices for it.
     pub(crate) cuts: Vec<(DeviceId, Instance)>,
@@ -140,7 +141,7 @@ impl PartialEq for Space {
             let amounts = |node: &Node| {
                 let of = |d: &Device| (d.compute, d.memory, d.cut, d.kept);
                 let devices: Vec<_> = node.devices.iter().map(of).collect();
-                (node.present, node.cpu, node.memory, devices)
+                (node.present, node.cpu, node.memory, node.nic, devices)
             };
             let of = |ix: &NodeIx| (*ix, fleet.settled(*ix).as_ref().map(amounts));
             space.slots.values().map(of).collect()
@@ -215,6 +216,7 @@ impl Entry {
         Amounts {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
+            nic: signed(take.nic),
             devices: devices.chain(take.keeps.iter().filter_map(kept)).collect(),
             cuts: take.cuts.iter().filter_map(cut).collect(),
             keeps: take.keeps.iter().filter_map(cut).collect(),
@@ -271,9 +273,10 @@ impl Entry {
 }
 
 impl NodeSpace {
-    /// Free CPU and memory beside the devices.
-    pub(crate) fn beside(&self) -> (u64, u64) {
-        (unsigned(self.free.cpu), unsigned(self.free.memory))
+    /// What is free beside the devices.
+    pub(crate) fn beside(&self) -> Beside {
+        let Node { cpu, memory, nic, .. } = &self.free;
+        Beside { cpu: unsigned(*cpu), memory: unsigned(*memory), nic: unsigned(*nic) }
     }
 
     /// What is free on a device.
@@ -441,6 +444,7 @@ impl Space {
         let spec = NodeSpec {
             cpu: entry.host.cpu.0.into(),
             memory: signed(entry.host.memory.0),
+            nic: signed(entry.host.nic.0),
             traits: Bits::default(),
             devices: entry.devices.iter().map(spec).collect(),
         };

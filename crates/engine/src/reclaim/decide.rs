@@ -238,6 +238,7 @@ fn demand(need: &Need, place: &PlaceAsk) -> Demand {
         apart: place.apart.is_some(),
         cpu: need.cpu,
         host_memory: need.host_memory,
+        nic: need.nic,
     }
 }
 

@@ -127,6 +127,7 @@ fn elsewhere(
         apart,
         cpu: like.cpu,
         host_memory: like.host_memory,
+        nic: like.nic,
     };
     let carries = |node: usize| {
         trial.step(1);

@@ -167,7 +167,7 @@ fn by_device(
     lie: impl Fn(usize) -> Option<Lie>,
 ) -> Option<Vec<usize>> {
     let alone = demand.is_alone() || demand.tasks == 1;
-    if demand.devices == 0 || !alone || demand.beside(rooms.cpu, rooms.memory) < demand.tasks {
+    if demand.devices == 0 || !alone || demand.beside(rooms) < demand.tasks {
         return None;
     }
     let mut on: Vec<Vec<usize>> = vec![Vec::new(); rooms.devices.len()];
@@ -198,7 +198,7 @@ fn by_device(
             if !fits(&all) {
                 continue;
             }
-            let one = Rooms { devices: vec![*room], cpu: 0, memory: 0 };
+            let one = Rooms { devices: vec![*room], ..Rooms::default() };
             Search::run_on_device(one, candidates, groups, &on[device], &|rooms| {
                 rooms.devices.first().is_some_and(fits)
             })

@@ -50,6 +50,7 @@ pub(crate) fn takes(job: &JobFacts) -> Vec<(&NodeId, Take)> {
     let take = |spot: &Spot| Take {
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: host.memory.map_or(0, |memory| memory.0),
+        nic: host.nic.map_or(0, |nic| nic.0),
         devices: if need.wants().is_some() {
             Vec::new()
         } else {

@@ -34,7 +34,7 @@ pub(crate) fn find(
     for node in (0..trial.running.nodes.len()).filter(|node| to.takes(*node)) {
         trial.step(1);
         let rooms = trial.free(node);
-        if demand.beside(rooms.cpu, rooms.memory) == 0 {
+        if demand.beside(&rooms) == 0 {
             continue;
         }
         for (device, room) in rooms.devices.iter().enumerate() {

@@ -42,6 +42,8 @@ pub(crate) struct Rooms {
     pub(crate) cpu: u64,
     /// Bytes.
     pub(crate) memory: u64,
+    /// Bits a second.
+    pub(crate) nic: u64,
 }
 
 /// What each of `tasks` equal tasks needs.
@@ -65,6 +67,8 @@ pub(crate) struct Demand {
     pub(crate) cpu: u64,
     /// Bytes of the machine's memory.
     pub(crate) host_memory: u64,
+    /// Bits a second of its network.
+    pub(crate) nic: u64,
 }
 
 /// What all devices of a task must have in common, as a name.
@@ -174,11 +178,13 @@ impl Demand {
     }
 
     /// Tasks that this much free beside the devices could carry.
-    pub(crate) fn beside(&self, cpu: u64, memory: u64) -> u32 {
-        let by_cpu = cpu.checked_div(self.cpu).unwrap_or(u64::MAX);
-        let by_memory = memory.checked_div(self.host_memory).unwrap_or(u64::MAX);
+    pub(crate) fn beside(&self, rooms: &Rooms) -> u32 {
+        let times = |free: u64, need: u64| free.checked_div(need).unwrap_or(u64::MAX);
+        let by_cpu = times(rooms.cpu, self.cpu);
+        let by_memory = times(rooms.memory, self.host_memory);
+        let by_nic = times(rooms.nic, self.nic);
         let most = if self.apart { 1 } else { u64::from(u32::MAX) };
-        u32::try_from(by_cpu.min(by_memory).min(most)).unwrap_or(u32::MAX)
+        u32::try_from(by_cpu.min(by_memory).min(by_nic).min(most)).unwrap_or(u32::MAX)
     }
 
     /// Whether a device can never carry two of its tasks.
@@ -188,7 +194,7 @@ impl Demand {
 
     /// Most tasks that a node's free room carries, at most as many as are wanted. Exact.
     pub(crate) fn most(&self, rooms: &Rooms, lie: impl Fn(usize) -> Option<Lie>) -> u32 {
-        let beside = self.beside(rooms.cpu, rooms.memory).min(self.tasks);
+        let beside = self.beside(rooms).min(self.tasks);
         if beside == 0 || self.devices == 0 {
             return beside;
         }
@@ -243,7 +249,7 @@ impl Demand {
         lie: impl Fn(usize) -> Option<Lie>,
         want: u32,
     ) -> Vec<Vec<Piece>> {
-        let want = want.min(self.beside(rooms.cpu, rooms.memory));
+        let want = want.min(self.beside(rooms));
         let want = usize::try_from(want).unwrap_or(usize::MAX);
         let count = usize::try_from(self.devices).unwrap_or(usize::MAX);
         if count == 0 {

@@ -98,6 +98,8 @@ pub(crate) struct MemberFacts {
     pub(crate) cpu: u64,
     /// Bytes of the machine's memory.
     pub(crate) host_memory: u64,
+    /// Bits a second of its network.
+    pub(crate) nic: u64,
 }
 
 /// A gang that runs.
@@ -199,6 +201,7 @@ impl Rooms {
     pub(crate) fn give(&mut self, member: &MemberFacts) {
         self.cpu = self.cpu.saturating_add(member.cpu);
         self.memory = self.memory.saturating_add(member.host_memory);
+        self.nic = self.nic.saturating_add(member.nic);
         for piece in &member.slices {
             if let Some(room) = self.devices.get_mut(piece.device) {
                 room.give(piece);
@@ -210,6 +213,7 @@ impl Rooms {
     pub(crate) fn take(&mut self, member: &MemberFacts) {
         self.cpu = self.cpu.saturating_sub(member.cpu);
         self.memory = self.memory.saturating_sub(member.host_memory);
+        self.nic = self.nic.saturating_sub(member.nic);
         for piece in &member.slices {
             if let Some(room) = self.devices.get_mut(piece.device) {
                 room.take(piece);
@@ -231,6 +235,7 @@ impl Node {
             devices: self.has.devices.iter().zip(&self.used.devices).map(room).collect(),
             cpu: self.has.cpu.saturating_sub(self.used.cpu),
             memory: self.has.memory.saturating_sub(self.used.memory),
+            nic: self.has.nic.saturating_sub(self.used.nic),
         }
     }
 }
@@ -275,7 +280,8 @@ impl Running {
 
     /// Adds a node that has this much.
     pub(crate) fn add_node(&mut self, has: Rooms) -> usize {
-        let used = Rooms { devices: vec![Room::default(); has.devices.len()], cpu: 0, memory: 0 };
+        let devices = vec![Room::default(); has.devices.len()];
+        let used = Rooms { devices, ..Rooms::default() };
         self.nodes.push(Node { has, used, members: Vec::new() });
         self.nodes.len() - 1
     }

@@ -443,6 +443,7 @@ impl Place {
             slices: self.pieces.clone(),
             cpu: demand.cpu,
             host_memory: demand.host_memory,
+            nic: demand.nic,
         }
     }
 }

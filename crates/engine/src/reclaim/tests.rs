@@ -22,6 +22,8 @@ use proptest::prelude::*;
 /// All grounds count.
 const ALL: Grounds =
     Grounds { spot: true, class: true, priority: true, quota: true, order: Some(ByTurn::first()) };
+/// Network of every node in these tests.
+const NIC: u64 = 4;
 /// Memory of every device in these tests.
 const MEMORY: u64 = 16;
 /// The tenants: the parent of each, which comes before it.
@@ -108,7 +110,8 @@ fn devices(amount: Option<u64>) -> Share {
 }
 
 fn rooms((devices, cpu, memory): (usize, u64, u64)) -> Rooms {
-    Rooms { devices: vec![Room::idle(MEMORY, Some(table())); devices], cpu, memory }
+    let devices = vec![Room::idle(MEMORY, Some(table())); devices];
+    Rooms { devices, cpu, memory, nic: NIC }
 }
 
 fn is_home(class: Option<usize>, node: usize) -> bool {
@@ -215,6 +218,7 @@ prop_compose! {
         host_memory in 0u64..3,
         slots in prop::option::weighted(0.35, prop_oneof![Just(1u32), Just(2), Just(4)]),
         apart in prop::bool::weighted(0.15),
+        nic in prop_oneof![3 => Just(0u64), 1 => 1u64..4],
     ) -> Demand {
         let cpu = if devices == 0 { cpu + 1 } else { cpu };
         let (compute, memory) = if whole { (1000, 0) } else { (compute, memory) };
@@ -222,7 +226,7 @@ prop_compose! {
             Wants::share(Permille(slots * 250 - 100), Bytes(1))
         });
         let whole = whole && cut.is_none();
-        Demand { tasks, devices, compute, memory, whole, cut, apart, cpu, host_memory }
+        Demand { tasks, devices, compute, memory, whole, cut, apart, cpu, host_memory, nic }
     }
 }
 

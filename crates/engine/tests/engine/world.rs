@@ -208,6 +208,7 @@ impl World {
                 address: "10.0.0.1".into(),
                 cpu: MilliCpu(16_000),
                 memory: gib(64),
+                nic: None,
                 agent: "1".into(),
                 partitions: BTreeSet::new(),
                 labels: BTreeSet::new(),

@@ -18,7 +18,7 @@ pub(crate) fn device() -> DeviceSpec {
 /// A node of 16 cores and 64 bytes with so many devices.
 pub(crate) fn node(devices: usize) -> NodeSpec {
     let devices = vec![device(); devices];
-    NodeSpec { cpu: 16_000, memory: 64, traits: Bits::default(), devices }
+    NodeSpec { cpu: 16_000, memory: 64, nic: 8, traits: Bits::default(), devices }
 }
 
 /// A pool of so many equal nodes.
@@ -71,9 +71,11 @@ pub(crate) fn any_node() -> impl Strategy<Value = NodeSpec> {
     );
     let devices = prop::collection::vec(device, 0..5);
     let traits = prop::collection::vec(0u32..3, 0..3);
-    (1i64..=16, 1i64..=16, traits, devices).prop_map(|(cpu, memory, traits, devices)| NodeSpec {
+    let beside = (1i64..=16, 1i64..=16, 0i64..=8);
+    (beside, traits, devices).prop_map(|((cpu, memory, nic), traits, devices)| NodeSpec {
         cpu: cpu * 1000,
         memory,
+        nic,
         traits: traits.into_iter().collect(),
         devices,
     })
@@ -86,7 +88,8 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
         media,
         ..Wants::share(Permille(compute), Bytes(gib << 30))
     });
-    let host = (0i64..=6, 0i64..=4, prop::option::weighted(0.3, part));
+    let nic = prop_oneof![2 => Just(0i64), 1 => 1i64..=4];
+    let host = (0i64..=6, 0i64..=4, nic, prop::option::weighted(0.3, part));
     let sets = (
         prop::option::of(prop::collection::vec(0u32..3, 1..3)),
         prop::collection::vec(0u32..3, 0..2),
@@ -96,7 +99,7 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
     (devices, host, sets).prop_map(
         |(
             (count, tenths, device_memory, whole, wish),
-            (cpu, memory, cut),
+            (cpu, memory, nic, cut),
             (cells, must, never, ranks),
         )| {
             let whole = whole && cut.is_none();
@@ -109,6 +112,7 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
                 cut,
                 cpu: cpu * 1000,
                 memory,
+                nic,
                 cells: cells.map(|cells| cells.into_iter().collect()),
                 must: must.into_iter().collect(),
                 never: never.into_iter().collect(),

@@ -9,6 +9,8 @@ use thiserror::Error;
 const NAME_BYTES_MAX: usize = 128;
 /// Most retries of one task.
 const RETRIES_MAX: u32 = 100;
+/// Most network bandwidth of one task, bits a second.
+const NIC_MAX: u64 = 1_000_000_000_000_000;
 
 /// Why an ask makes no sense, whatever the pool looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -148,6 +150,9 @@ impl Ask {
         }
         if let Some(memory) = self.host.memory {
             range("host.memory", memory.0.into(), 1 << 20, i128::from(u64::MAX >> 12))?;
+        }
+        if let Some(nic) = self.host.nic {
+            range("host.nic (bits a second)", nic.0.into(), 1, i128::from(NIC_MAX))?;
         }
         if let Some(pids) = self.host.pids {
             range("host.pids", pids.into(), 1, 4 << 20)?;

@@ -2,7 +2,7 @@
 
 use super::AskError;
 use super::check::range;
-use crate::{Bytes, Isolation, Mechanism, MilliCpu, Permille};
+use crate::{BitRate, Bytes, Isolation, Mechanism, MilliCpu, Permille};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -102,4 +102,8 @@ pub struct HostAsk {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Bits a second of the node's network that are kept for it. Placement counts them; nothing
+    /// holds a task to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nic: Option<BitRate>,
 }

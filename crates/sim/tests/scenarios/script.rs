@@ -1,7 +1,7 @@
 //! The words of a scenario: one command a line, `#` begins a remark.
 //!
 //! ```text
-//! node NAME CARDS MODEL MEMORY [cpus=N] [memory=SIZE]   a node joins
+//! node NAME CARDS MODEL MEMORY [cpus=N] [memory=SIZE] [nic=RATE]   a node joins
 //!     [mig] [island=N] [numa=N] [rail=N]            its hardware cuts; N cards of each lie together
 //! tenant PATH [devices=N] [compute=PERMILLE] [memory=SIZE]
 //! policy TOML                                           `;` ends a line; later: a live change

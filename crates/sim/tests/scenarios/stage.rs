@@ -207,6 +207,7 @@ impl Stage {
         let memory: Bytes = value(command, "memory")?.unwrap_or(Bytes(1 << 40));
         let id = word(command, 0)?.parse().map_err(text)?;
         let mut inventory = pool::node(cpus, memory, devices);
+        inventory.node.nic = value(command, "nic")?;
         inventory.node.partitions.extend(command.keys.get("partition").cloned());
         self.world()?.join(id, inventory).map_err(text)
     }
@@ -275,6 +276,7 @@ impl Stage {
         ask.place.rail = named_value(command, "rail")?.unwrap_or_default();
         ask.host.cpu = value(command, "cpus")?;
         ask.host.memory = value(command, "host")?;
+        ask.host.nic = value(command, "nic")?;
         ask.when.priority = value(command, "priority")?.unwrap_or(0);
         let begin = self.world()?.begin();
         ask.when.priority_expiry = value(command, "until")?.map(|time| begin.after(time));

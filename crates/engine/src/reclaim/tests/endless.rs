@@ -117,6 +117,7 @@ fn step(pool: &mut Pool, place: usize, only: Only) -> bool {
         let on = || all.iter().filter(|member| member.node == node);
         assert!(on().map(|member| member.cpu).sum::<u64>() <= *cpu);
         assert!(on().map(|member| member.host_memory).sum::<u64>() <= *memory);
+        assert!(on().map(|member| member.nic).sum::<u64>() <= super::NIC);
         for device in 0..*devices {
             let pieces = on().flat_map(|member| &member.slices);
             let pieces: Vec<_> = pieces.filter(|piece| piece.device == device).collect();

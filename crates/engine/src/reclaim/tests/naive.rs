@@ -165,7 +165,8 @@ pub(super) fn all_fit(
     let count = demand.devices as usize;
     for (node, rooms) in free.iter().enumerate() {
         let closed = demand.apart && taken.contains(&node) || !is_home(class, node);
-        if closed || rooms.cpu < demand.cpu || rooms.memory < demand.host_memory {
+        let beside = rooms.cpu >= demand.cpu && rooms.memory >= demand.host_memory;
+        if closed || !beside || rooms.nic < demand.nic {
             continue;
         }
         for set in 0u32..1 << rooms.devices.len() {
@@ -179,8 +180,8 @@ pub(super) fn all_fit(
             }
             for slices in pieces(demand, rooms, &chosen) {
                 let mut after = free.to_vec();
-                let (cpu, host_memory) = (demand.cpu, demand.host_memory);
-                after[node].take(&MemberFacts { node, slices, cpu, host_memory });
+                let Demand { cpu, host_memory, nic, .. } = *demand;
+                after[node].take(&MemberFacts { node, slices, cpu, host_memory, nic });
                 let mut taken = taken.clone();
                 taken.insert(node);
                 if all_fit(demand, (lies, class), &after, tasks - 1, &taken) {

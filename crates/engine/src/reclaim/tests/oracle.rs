@@ -118,6 +118,7 @@ proptest! {
             prop_assert!(naive::lie_well(job.lies, &member.slices.iter().map(|p| p.device).collect::<Vec<_>>()));
             let rooms = &free[place.node];
             prop_assert!(rooms.cpu >= member.cpu && rooms.memory >= member.host_memory);
+            prop_assert!(rooms.nic >= member.nic);
             free[place.node].take(&member);
         }
         // Nobody could stay: neither a whole gang nor a single member.

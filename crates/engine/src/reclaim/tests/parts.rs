@@ -70,7 +70,7 @@ proptest! {
             compute: compute * 100,
             ..Room::idle(*memory, Some(super::table()))
         };
-        let rooms = Rooms { devices: devices.iter().map(room).collect(), cpu, memory };
+        let rooms = Rooms { devices: devices.iter().map(room).collect(), cpu, memory, nic: super::NIC };
         let demand = Demand { tasks: 4, ..demand };
         let alike = |_| Some(Lie::default());
         let most = demand.most(&rooms, alike);
@@ -97,7 +97,7 @@ proptest! {
             let alone = |name: u64| {
                 demand.most(&rooms, |d| island(d).filter(|lie| lie.island.0 == name))
             };
-            let beside = demand.beside(cpu, memory).min(4);
+            let beside = demand.beside(&rooms).min(4);
             prop_assert_eq!(most, (alone(0) + alone(1)).min(beside));
 
             // On rails: as trying says.
