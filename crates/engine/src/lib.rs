@@ -33,6 +33,7 @@ mod index;
 mod line;
 mod members;
 pub mod mig;
+mod near;
 mod nearest;
 mod need;
 mod order;

@@ -38,6 +38,8 @@ pub(crate) struct Need {
     bandwidth: u64,
     /// How the devices of a task lie to each other.
     pub(crate) wish: Wish,
+    /// The tasks had better be near each other.
+    pub(crate) near: bool,
     /// Where the node must belong, and what it must be labelled.
     pub(crate) partition: Option<String>,
     labels: BTreeSet<String>,
@@ -113,6 +115,7 @@ impl Need {
             isolation: devices.isolation,
             bandwidth: devices.bandwidth.map_or(0, |bandwidth| bandwidth.0),
             wish: if devices.count > 1 { wish(&ask.place) } else { Wish::default() },
+            near: ask.place.near && ask.gang.max > 1,
             partition: ask.place.partition.clone(),
             labels: ask.place.labels.clone(),
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),

@@ -5,6 +5,7 @@
 
 use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
 use crate::index::space::{Answer, CellKey, MACHINES, NodeSpace, Space, Take};
+use crate::near;
 use crate::nearest::Seen;
 use crate::need::Need;
 use crate::scratch::Scratch;
@@ -31,14 +32,14 @@ pub(crate) struct Overlay<'a> {
 fn in_one_kind(
     fleet: &mut Fleet,
     demand: &Demand,
-    rule: RuleIx,
     want: u32,
+    place: impl Fn(&mut Fleet, &Demand) -> Vec<fleet::Spot>,
 ) -> Option<Vec<fleet::Spot>> {
     let suits = demand.suits.as_ref().filter(|_| want > 1)?;
     for cells in suits.ranks() {
         let kind = Demand { cells: Some(cells.clone()), suits: None, ..demand.clone() };
         let mark = fleet.begin();
-        let found = fleet.place(&kind, rule, want);
+        let found = place(fleet, &kind);
         if u32::try_from(found.len()) == Ok(want) {
             fleet.keep(mark);
             return Some(found);
@@ -188,8 +189,19 @@ impl<'a> Overlay<'a> {
         };
         let mut fleet = self.base.fleet().borrow_mut();
         let mark = fleet.begin();
-        let found = in_one_kind(&mut fleet, &demand, self.base.rule(), want)
-            .unwrap_or_else(|| fleet.place(&demand, self.base.rule(), want));
+        let rule = self.base.rule();
+        let lies = (need.near && want > 1).then(|| self.base.lies());
+        let place = |fleet: &mut Fleet, demand: &Demand| {
+            let lies = lies.as_ref();
+            let near = lies.and_then(|lies| {
+                let lies =
+                    |ix| lies.get(&ix).copied().unwrap_or((u32::MAX - ix.0, u32::MAX - ix.0));
+                near::place(fleet, demand, lies, want)
+            });
+            near.unwrap_or_else(|| fleet.place(demand, rule, want))
+        };
+        let found = in_one_kind(&mut fleet, &demand, want, place)
+            .unwrap_or_else(|| place(&mut fleet, &demand));
         end(&mut fleet, mark, found.len());
         let mut spots: Vec<Spot> = found.iter().filter_map(|spot| self.named(spot)).collect();
         spots.sort();

@@ -61,6 +61,9 @@ pub(crate) struct Terms {
     /// No node is shared with other tasks of the tenant that name the same word.
     #[arg(long, value_name = "WORD")]
     apart: Option<String>,
+    /// The tasks of a gang near each other: few nodes, one rack, one block, the same NIC rails.
+    #[arg(long)]
+    near: bool,
     /// A task's devices on one island of fast links.
     #[arg(long, value_enum, value_name = "HOW")]
     island: Option<How>,
@@ -171,6 +174,7 @@ impl Terms {
             nodes_avoided: list(self.nodes_avoided, over.nodes_avoided),
             labels: list(self.labels, over.labels),
             apart: over.apart.or(self.apart),
+            near: over.near || self.near,
             island: over.island.or(self.island),
             numa: over.numa.or(self.numa),
             rail: over.rail.or(self.rail),
@@ -212,6 +216,7 @@ impl Terms {
         place.nodes_avoided = self.nodes_avoided.into_iter().collect();
         place.labels = self.labels.into_iter().collect();
         place.apart = self.apart;
+        place.near = self.near;
         let wish = |how: Option<How>| match how {
             None => Wish::Any,
             Some(How::Prefer) => Wish::Prefer,

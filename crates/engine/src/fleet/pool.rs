@@ -360,6 +360,31 @@ impl Fleet {
         spots
     }
 
+    /// Places up to `want` equal tasks on one node, as many as fit, and takes what they need.
+    pub fn place_on(&mut self, ix: NodeIx, demand: &Demand, want: u32) -> Vec<Spot> {
+        self.settle();
+        let Some(node) = self.nodes.get(at(ix)) else { return Vec::new() };
+        let tasks = demand.tasks_in(node).min(want.into());
+        let filled = if demand.count == 0 {
+            vec![Vec::new(); usize::try_from(tasks).unwrap_or(0)]
+        } else {
+            fill(node, demand, tasks)
+        };
+        filled.into_iter().filter_map(|devices| self.put_on(ix, demand, devices)).collect()
+    }
+
+    /// Places one task on these devices of a node, if all of what it takes is free.
+    pub fn put_on(&mut self, ix: NodeIx, demand: &Demand, devices: Vec<u16>) -> Option<Spot> {
+        self.settle();
+        let node = self.nodes.get(at(ix))?;
+        let take = demand.take(node, &devices);
+        if !node.present || !node.has(&take) {
+            return None;
+        }
+        self.change(ix, &take, 1);
+        Some(Spot { node: ix, devices, score: 0, take })
+    }
+
     fn put(&mut self, demand: &Demand, mut spot: Spot, spots: &mut Vec<Spot>) {
         if let Some(node) = self.nodes.get(at(spot.node)) {
             spot.take = demand.take(node, &spot.devices);

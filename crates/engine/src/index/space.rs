@@ -10,6 +10,7 @@ use crate::fleet::{
 };
 use crate::index::rule::{Making, needs_usual};
 use crate::mig::{self, Layouts, Table};
+use crate::near::Where;
 use crate::need::{Beside, Need};
 use crate::scratch::Scratch;
 use crate::shape::{Class, Host, Hosts, Lie, Shape};
@@ -407,6 +408,24 @@ impl Space {
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<Shape>, &Group)> {
         self.groups.iter()
+    }
+
+    /// The racks and blocks that nodes say they are in, by number; nodes that say nothing are not in
+    /// here.
+    pub(crate) fn lies(&self) -> BTreeMap<NodeIx, Where> {
+        let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut lies = BTreeMap::new();
+        for ix in self.slots.values() {
+            let Some(entry) = self.entry(*ix) else { continue };
+            let mut number = |key: &str| {
+                let mut labels = entry.shape.labels.iter().map(String::as_str);
+                let label = labels.find(|label| label.strip_prefix(key).is_some());
+                let next = u32::try_from(known.len()).unwrap_or(u32::MAX);
+                label.map_or(u32::MAX - ix.0, |label| *known.entry(label).or_insert(next))
+            };
+            lies.insert(*ix, (number("rack="), number("block=")));
+        }
+        lies
     }
 
     /// Nodes that answer.

@@ -36,6 +36,7 @@ fn most(nodes: &mut Vec<Node>, demand: &Demand, want: u32) -> u32 {
             let take = demand.take(&before, &places);
             nodes[at].cpu -= take.cpu;
             nodes[at].memory -= take.memory;
+            nodes[at].nic -= take.nic;
             for (place, compute, memory) in &take.devices {
                 nodes[at].devices[usize::from(*place)].compute -= compute;
                 nodes[at].devices[usize::from(*place)].memory -= memory;

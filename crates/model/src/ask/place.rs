@@ -2,6 +2,7 @@
 
 use super::AskError;
 use super::check::name;
+use super::yields::is_false;
 use crate::NodeId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -29,6 +30,11 @@ pub struct PlaceAsk {
     /// No two tasks of this tenant's jobs that name the same word share a node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apart: Option<String>,
+    /// The tasks of a gang near each other: on few nodes, in one rack and one block where one has room
+    /// (the node labels `rack` and `block` say which), and on the same NIC rails of each. Without such
+    /// room it is placed all the same.
+    #[serde(skip_serializing_if = "is_false")]
+    pub near: bool,
     /// The devices of a task on one island of fast links (NVLink).
     #[serde(skip_serializing_if = "Wish::is_default")]
     pub island: Wish,

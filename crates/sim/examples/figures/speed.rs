@@ -189,6 +189,7 @@ impl Kernel {
         let spec = NodeSpec {
             cpu: i64::from(NODE_CPUS) * 1000,
             memory: 1024,
+            nic: 0,
             traits: Bits::default(),
             devices: vec![device; 8],
         };

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! node NAME CARDS MODEL MEMORY [cpus=N] [memory=SIZE] [nic=RATE]   a node joins
-//!     [mig] [island=N] [numa=N] [rail=N]            its hardware cuts; N cards of each lie together
+//!     [mig] [island=N] [numa=N] [rail=N] [rack=NAME] [block=NAME]
+//!                                             its hardware cuts; N cards of each lie together
 //! tenant PATH [devices=N] [compute=PERMILLE] [memory=SIZE]
 //! policy TOML                                           `;` ends a line; later: a live change
 //! reserve NAME NODE,... from=T until=T [tenant=PATH]    unreserve NAME

@@ -208,6 +208,9 @@ impl Stage {
         let id = word(command, 0)?.parse().map_err(text)?;
         let mut inventory = pool::node(cpus, memory, devices);
         inventory.node.nic = value(command, "nic")?;
+        let label = |key: &str| command.keys.get(key).map(|name| format!("{key}={name}"));
+        inventory.node.labels.extend(label("rack"));
+        inventory.node.labels.extend(label("block"));
         inventory.node.partitions.extend(command.keys.get("partition").cloned());
         self.world()?.join(id, inventory).map_err(text)
     }
@@ -287,6 +290,7 @@ impl Stage {
         ask.when.market = named_value(command, "market")?.unwrap_or_default();
         ask.place.partition = value(command, "partition")?;
         ask.place.apart = value(command, "apart")?;
+        ask.place.near = command.words.iter().any(|word| word == "near");
         ask.yields.preemptible = command.words.iter().any(|word| word == "preemptible");
         ask.yields.runtime_min = value(command, "least")?.unwrap_or(Micros(0));
         ask.yields.checkpoint_interval = value(command, "checkpoint")?;
