@@ -222,6 +222,12 @@ fn on_a_node(rounds: u32) -> Vec<Figure> {
             (0..16).map(Some).collect(),
             8,
         ),
+        (
+            "8 of 16 that all differ, the best last",
+            Links::of_islands(&apart, 100, 10),
+            (0..16).rev().map(Some).collect(),
+            8,
+        ),
     ];
     let time = |(name, links, left, count): (&str, Links, Vec<Option<u64>>, usize)| {
         let idle = vec![true; left.len()];
