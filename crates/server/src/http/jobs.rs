@@ -223,18 +223,29 @@ pub(super) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Json<Job>, ApiError> {
     let job: JobId = parse(&id)?;
-    match app.handle.write(caller.clone(), Write::Cancel { job }).await {
+    change(&app, caller, job, Write::Cancel { job }, "a cancellation").await
+}
+
+/// Changes a job that is not over.
+async fn change(
+    app: &App,
+    caller: Caller,
+    job: JobId,
+    write: Write,
+    what: &'static str,
+) -> Result<Json<Job>, ApiError> {
+    match app.handle.write(caller.clone(), write).await {
         Ok(Written::Job { job, .. }) => {
             let who = app.principal(caller).await?;
             Ok(Json(show_to(&who, *job)))
         }
         Err(WriteError::Refused(Refusal::UnknownJob { .. })) => {
             let who = app.principal(caller).await?;
-            let over = finished(&app, &who, job).await?;
+            let over = finished(app, &who, job).await?;
             Err(ApiError::conflict("over", format!("job {job} is already over: {}", over.state)))
         }
         Err(error) => Err(error.into()),
-        Ok(_) => Err(ApiError::other_answer("a cancellation")),
+        Ok(_) => Err(ApiError::other_answer(what)),
     }
 }
 
@@ -257,19 +268,7 @@ pub(super) async fn scale(
 ) -> Result<Json<Job>, ApiError> {
     let job: JobId = parse(&id)?;
     let ScaleRequest { min, max } = request;
-    match app.handle.write(caller.clone(), Write::Scale { job, min, max }).await {
-        Ok(Written::Job { job, .. }) => {
-            let who = app.principal(caller).await?;
-            Ok(Json(show_to(&who, *job)))
-        }
-        Err(WriteError::Refused(Refusal::UnknownJob { .. })) => {
-            let who = app.principal(caller).await?;
-            let over = finished(&app, &who, job).await?;
-            Err(ApiError::conflict("over", format!("job {job} is already over: {}", over.state)))
-        }
-        Err(error) => Err(error.into()),
-        Ok(_) => Err(ApiError::other_answer("a change of size")),
-    }
+    change(&app, caller, job, Write::Scale { job, min, max }, "a change of size").await
 }
 
 /// Why a job is where it is.
