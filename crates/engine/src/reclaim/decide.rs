@@ -130,7 +130,7 @@ fn look<'a, 'p: 'a, 'q>(
     let class = (key, job.ask.place.clone(), sieve);
     let fresh = |trial: &Trial<'_>, right: Right| {
         let to = Kinds::new(facts, (pass.index, live), pass.at, job, &class.2);
-        Search { front: Front::new(trial, right, demand, &to, None), to, demand }
+        Search { front: Front::new(trial, right, demand, &to), to, demand }
     };
     let known = searches.remove(&class);
     let known = known.and_then(|mut known| known.front.renew(trial, claimant).then_some(known));

@@ -93,11 +93,6 @@ pub(crate) trait Constraint {
         true
     }
 
-    /// The part of the pool that a node is in, if the whole gang must be in one part.
-    fn part(&self, _node: usize) -> Option<u32> {
-        None
-    }
-
     /// The same as [`Constraint::lie`], for a job that already runs and may have to move.
     fn lie_of_job(&self, _job: u64, node: usize, device: usize) -> Option<Lie> {
         self.lie(node, device)

@@ -62,8 +62,6 @@ pub(crate) enum Found {
 pub(crate) struct Front {
     pub(crate) right: Right,
     pub(super) demand: Demand,
-    /// The part of the pool looked at.
-    part: Option<u32>,
     /// Tasks that each node carries, and all of them.
     carries: Vec<u32>,
     have: u64,
@@ -82,13 +80,11 @@ impl Front {
         right: Right,
         demand: Demand,
         to: &impl Constraint,
-        part: Option<u32>,
     ) -> Self {
         let nodes = trial.running.nodes.len();
         let mut front = Self {
             right,
             demand,
-            part,
             carries: vec![0; nodes],
             have: 0,
             heap: BinaryHeap::new(),
@@ -113,8 +109,7 @@ impl Front {
 
     /// Counts anew what a node carries.
     fn count(&mut self, trial: &Trial<'_>, to: &impl Constraint, node: usize) {
-        let inside = to.takes(node) && to.part(node) == self.part;
-        let carries = if inside { trial.most(node, &self.demand, to) } else { 0 };
+        let carries = if to.takes(node) { trial.most(node, &self.demand, to) } else { 0 };
         if let Some(counted) = self.carries.get_mut(node) {
             self.have = self.have + u64::from(carries) - u64::from(*counted);
             *counted = carries;
@@ -123,8 +118,7 @@ impl Front {
 
     /// Prices anew what one more task on a node costs.
     fn price(&mut self, trial: &Trial<'_>, to: &impl Constraint, node: usize) {
-        let inside = to.takes(node) && to.part(node) == self.part;
-        let Some(tasks) = self.next_task(node).filter(|_| inside) else { return };
+        let Some(tasks) = self.next_task(node).filter(|_| to.takes(node)) else { return };
         let price = cheapest(trial, &self.right, &self.demand, to, node, tasks);
         let stamp = self.stamps.get(node).copied().unwrap_or(0);
         if let Some((value, _)) = price {
@@ -381,34 +375,6 @@ impl Front {
         }
         places
     }
-}
-
-/// Finds who ends so that a gang that must be in one part of the pool fits in one: the part in which
-/// that costs least. Leaves the trial as it was.
-#[cfg_attr(not(test), expect(dead_code, reason = "no ask is bound to one part of the pool yet"))]
-pub(crate) fn find_in_one_part(
-    trial: &mut Trial<'_>,
-    right: &dyn Fn(&Trial<'_>) -> Right,
-    demand: &Demand,
-    to: &impl Constraint,
-) -> Found {
-    let nodes = 0..trial.running.nodes.len();
-    let parts: BTreeSet<Option<u32>> = nodes.map(|node| to.part(node)).collect();
-    let mut best = Found::NoRoom;
-    for part in parts {
-        let mut front = Front::new(trial, right(trial), *demand, to, part);
-        let found = front.find(trial, to);
-        let better = match (&found, &best) {
-            (Found::Fits(found), Found::Fits(best)) => found.value < best.value,
-            (Found::Fits(_), _) => true,
-            (Found::PastLimit { .. }, best) => !matches!(best, Found::Fits(_)),
-            (Found::NoRoom, _) => false,
-        };
-        if better {
-            best = found;
-        }
-    }
-    best
 }
 
 /// Makes what was found so: victims end, the gang has its places.

@@ -186,7 +186,7 @@ impl Pool {
         let mut trial = Trial::new(&running);
         let right = Right::new(&trial, job.claimant(), Manner::End(ALL), self.now);
         let to = To { lies: job.lies, class: job.class, jobs: &self.jobs };
-        let mut front = Front::new(&trial, right, job.demand, &to, None);
+        let mut front = Front::new(&trial, right, job.demand, &to);
         let found = front.find(&mut trial, &to);
         let free: Vec<Rooms> = (0..self.nodes.len()).map(|node| trial.free(node)).collect();
         let members = self.jobs.iter().map(|job| job.members.as_slice());

@@ -144,7 +144,7 @@ fn find_moves(pool: &Pool, place: usize) -> Option<moves::Moves> {
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, job.claimant(), Manner::Move, pool.now);
     let to = super::To { lies: job.lies, class: job.class, jobs: &pool.jobs };
-    let mut front = Front::new(&trial, right, job.demand, &to, None);
+    let mut front = Front::new(&trial, right, job.demand, &to);
     let moves = repack::find(&front.right, &trial, &job.demand, &to, 16)
         .or_else(|| moves::find(&mut front, &mut trial, &job.demand, &to, 16));
     for (node, rooms) in

@@ -1,7 +1,7 @@
 //! One example of each rule.
 
 use super::super::right::{Manner, Right};
-use super::super::room::{Constraint, Demand, Lie, Piece};
+use super::super::room::{Demand, Piece};
 use super::super::running::{GangFacts, MemberFacts, Yields};
 use super::super::select::{Found, Front};
 use super::super::trial::Trial;
@@ -229,34 +229,6 @@ fn nobody_ends_for_what_fits_or_for_half_a_gang() {
     assert_eq!(pool.find(&job(9, B, 3, 4).priority(1)), Found::NoRoom);
 }
 
-/// Two racks of two nodes; a gang must be in one.
-struct Racks;
-
-impl Constraint for Racks {
-    fn lie(&self, _node: usize, device: usize) -> Option<Lie> {
-        (device != 3).then(Lie::default)
-    }
-    fn part(&self, node: usize) -> Option<u32> {
-        Some(u32::from(node >= 2))
-    }
-}
-
-#[test]
-fn a_gang_bound_to_one_rack_ends_work_of_one_rack() {
-    let full = |number, node, since| job(number, A, 1, 4).on(&[(node, &[0, 1, 2, 3])]).since(since);
-    // One at a time the cheapest two are in different racks.
-    let pool = pool_of(4, vec![full(1, 0, 10), full(2, 1, 99), full(3, 2, 60), full(4, 3, 80)]);
-    let running = pool.running();
-    let mut trial = Trial::new(&running);
-    let gang = job(9, B, 2, 3).priority(1);
-    let right =
-        |trial: &Trial<'_>| Right::new(trial, gang.claimant(), Manner::End(super::ALL), pool.now);
-    let found = select::find_in_one_part(&mut trial, &right, &gang.demand, &Racks);
-    let found = fits(found);
-    assert_eq!(grounds(&found), [(3, Ground::Priority), (4, Ground::Priority)]);
-    assert!(found.places.iter().all(|place| on(place) == [0, 1, 2]));
-}
-
 #[test]
 fn work_moves_only_where_it_fits_at_once() {
     let jobs =
@@ -266,7 +238,7 @@ fn work_moves_only_where_it_fits_at_once() {
         let running = pool.running();
         let mut trial = Trial::new(&running);
         let right = Right::new(&trial, wanted.claimant(), Manner::Move, pool.now);
-        let mut front = Front::new(&trial, right, wanted.demand, &(), None);
+        let mut front = Front::new(&trial, right, wanted.demand, &());
         moves::find(&mut front, &mut trial, &wanted.demand, &(), 16)
     };
     let moves = with(jobs.clone(), job(9, B, 1, 4)).unwrap();
@@ -289,7 +261,7 @@ fn two_claimants_of_one_pass_do_not_count_on_the_same_room() {
     let mut trial = Trial::new(&running);
     let first = job(9, B, 1, 1).priority(1);
     let right = Right::new(&trial, first.claimant(), Manner::End(super::ALL), pool.now);
-    let mut front = Front::new(&trial, right, first.demand, &(), None);
+    let mut front = Front::new(&trial, right, first.demand, &());
     let mut ended = Vec::new();
     for number in 9..14 {
         let claimant = super::Claimant { job: number, ..first.claimant() };

@@ -60,7 +60,7 @@ fn steps_for_a_gang(nodes: usize) -> u64 {
     let demand = whole(u32::try_from(nodes / 2).unwrap(), 8);
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End(super::ALL), 100);
-    let mut front = Front::new(&trial, right, demand, &(), None);
+    let mut front = Front::new(&trial, right, demand, &());
     let Found::Fits(ending) = front.find(&mut trial, &()) else { panic!("it fits") };
     assert_eq!(ending.victims.len(), nodes * 4);
     assert_eq!(ending.places.len(), nodes / 2);
@@ -79,7 +79,7 @@ fn steps_for_many(nodes: usize) -> u64 {
     let demand = whole(1, 1);
     let mut trial = Trial::new(&running);
     let right = Right::new(&trial, claimant(1_000_000, &demand), Manner::End(super::ALL), 100);
-    let mut front = Front::new(&trial, right, demand, &(), None);
+    let mut front = Front::new(&trial, right, demand, &());
     for job in 0..nodes as u64 * 8 {
         assert!(front.renew(&trial, claimant(1_000_000 + job, &demand)));
         let Found::Fits(ending) = front.find(&mut trial, &()) else { panic!("job {job}") };
