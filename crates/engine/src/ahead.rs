@@ -3,7 +3,8 @@
 //! The algorithm is [`crate::backfill`]'s; this is what it needs to know of the pool: what is free at
 //! moments to come ([`room`]), when what runs is believed to end ([`runs`]), and for how long a job
 //! would hold what it gets. Promises are made anew by each pass and leave nothing behind. Instances
-//! that hardware cuts are not looked ahead for.
+//! that hardware cuts and tasks that are to be apart are not looked ahead for: they keep off nodes
+//! where somebody was promised a start.
 
 mod room;
 mod runs;
@@ -13,12 +14,13 @@ pub(crate) use runs::Runs;
 
 use crate::backfill::{Ends as AllEnds, Lookahead, Span};
 use crate::facts::{Facts, JobFacts};
-use crate::fleet::{Demand, Fleet, RuleIx, Spot};
+use crate::fleet::{Demand, Fleet, NodeIx, RuleIx, Spot};
 use crate::index::Index;
 use crate::index::take_of;
 use crate::scratch::Scratch;
 use polder_model::{Believe, Lease, LeaseId, Mechanism, Micros, Timestamp};
 use room::Base;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most buckets of the queue that a pass looks at once the first job must wait.
@@ -71,9 +73,10 @@ pub(crate) fn laid(index: &Index, lease: &Lease, job: &JobFacts) -> Option<Laid>
     Some(Laid { spot: Spot { node, devices: Vec::new(), score: 0, take } })
 }
 
-/// Whether a job can be looked ahead for.
+/// Whether a job can be looked ahead for. One that cannot keeps off the nodes of who was promised a
+/// start before it could be over ([`Ahead::promised`]).
 pub(crate) fn minds(job: &JobFacts) -> bool {
-    job.ask.devices.mechanism() != Mechanism::Mig
+    job.ask.devices.mechanism() != Mechanism::Mig && job.ask.place.apart.is_none()
 }
 
 impl<'a> Ahead<'a> {
@@ -113,6 +116,12 @@ impl<'a> Ahead<'a> {
             self.look.reserve(gang, span);
             self.base.go_home();
         }
+    }
+
+    /// Nodes where a job that starts now and lasts so long could meet one that was promised a start.
+    pub(crate) fn promised(&self, span: Span) -> BTreeSet<NodeIx> {
+        let spots = self.look.touched(span);
+        spots.flat_map(|spots| spots.iter()).map(|laid| laid.spot.node).collect()
     }
 
     /// No further job is looked at.

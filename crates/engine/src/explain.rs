@@ -2,7 +2,6 @@
 
 use crate::closest::Closest;
 use crate::facts::Facts;
-use crate::history;
 use crate::index::Index;
 use crate::index::queue::Queue;
 use crate::index::space::CellKey;
@@ -14,6 +13,7 @@ use crate::place::Spot;
 use crate::quota::{Holder, More, Shortage};
 use crate::sieve::{self, Sieve};
 use crate::{Engine, admit};
+use crate::{history, home};
 use polder_model::{
     Closed, Explanation, Fit, Help, JobId, JobState, NodeId, Reason, TenantPath, Timestamp,
 };
@@ -142,9 +142,11 @@ impl Account<'_> {
         // Where the devices that answer could not carry its smallest gang if all were free, what
         // is free now is not why it waits.
         let could = answer.room >= u64::from(self.need.min);
-        let cells = if could { answer.cells.clone() } else { Vec::new() };
-        if cells.is_empty() {
+        let cells = if could { self.reach(&answer.cells) } else { Vec::new() };
+        if !could || answer.cells.is_empty() {
             self.no_cell();
+        } else if cells.is_empty() {
+            self.not_of_class();
         }
         let overtaken = crowded || self.pass.held.keys().any(|cell| cells.contains(cell));
         let fit = if cells.is_empty() { None } else { self.room(&cells, overtaken) };
@@ -204,6 +206,23 @@ impl Account<'_> {
             let nearest = self.need.nearest(index.known.iter());
             Reason::NoSuchDevice { devices: admit::devices(index), nearest }
         });
+    }
+
+    /// Of the cells that would do, those that its class lets it go to.
+    fn reach(&self, cells: &[CellKey]) -> Vec<CellKey> {
+        let job = self.engine.facts.jobs.get(&self.rank.job);
+        job.map(|job| self.pass.reach(job, cells).all()).unwrap_or_default()
+    }
+
+    /// What would do lies outside the partition that its class keeps to.
+    fn not_of_class(&mut self) {
+        let facts = &self.engine.facts;
+        let Some(job) = facts.jobs.get(&self.rank.job) else { return };
+        let partition = home::of(&facts.policy, &job.ask);
+        self.reasons.extend(partition.map(|partition| Reason::NotOfClass {
+            class: job.ask.when.class,
+            partition: partition.to_owned(),
+        }));
     }
 
     /// Where there is room for it, were it first; if there is none, says what is lacking.

@@ -196,9 +196,10 @@ impl<'a> Pass<'a> {
         let mut ranks = hold.free_ranks(job.ask.gang, self.at);
         ranks.reverse();
         // What a class borrows of others it was lent to start with.
-        let (cells, _) = self.of_class(job, self.space.answer(&need).cells.clone());
-        let is_wanted = |cell: &CellKey| self.is_wanted(*cell);
-        let cells: Vec<CellKey> = cells.into_iter().filter(|cell| !is_wanted(cell)).collect();
+        let answer = self.space.answer(&need);
+        let own = self.reach(job, &answer.cells).own;
+        let is_free = |cell: &&CellKey| !self.is_wanted(**cell);
+        let cells: Vec<CellKey> = own.iter().filter(is_free).copied().collect();
         if ranks.is_empty() || cells.is_empty() {
             return None;
         }

@@ -9,9 +9,9 @@
 use crate::ahead::{self, Ahead, Ends, Gang, Laid};
 use crate::backfill::Span;
 use crate::facts::{Facts, JobFacts};
-use crate::home;
+use crate::home::{self, Reach};
 use crate::index::queue::Queue;
-use crate::index::space::{CellKey, MACHINES};
+use crate::index::space::{Answer, CellKey, MACHINES};
 use crate::index::{Index, held_of, take_of};
 use crate::line::Line;
 use crate::need::Need;
@@ -67,7 +67,8 @@ struct Wanted<'w> {
     id: JobId,
     job: &'w JobFacts,
     need: &'w Need,
-    cells: &'w [CellKey],
+    answer: &'w Answer,
+    reach: &'w Reach<'w>,
     sieve: &'w Sieve,
     want: u32,
 }
@@ -303,46 +304,69 @@ impl<'a> Pass<'a> {
         if answer.room < u64::from(need.min) {
             return Err(Wait::Devices);
         }
-        let (cells, more) = if self.facts.policy.classes.is_empty() {
-            (Cow::Borrowed(answer.cells.as_slice()), Vec::new())
-        } else {
-            let (own, more) = self.of_class(job, answer.cells.clone());
-            (Cow::Owned(own), more)
-        };
-        if cells.is_empty() && more.is_empty() {
+        let reach = self.reach(job, &answer.cells);
+        if reach.is_empty() {
             return Err(Wait::Devices);
         }
         let sieve = self.sieve(job);
-        if job.ask.place.apart.is_some() {
-            let spots = self.one_by_one(job, need, &cells, sieve, want).ok_or(Wait::Room)?;
-            return self.grant_unlooked(id, job, need, &spots);
+        let wanted = Wanted { id, job, need, answer: &answer, reach: &reach, sieve: &sieve, want };
+        match self.ends.filter(|_| ahead::minds(job)) {
+            Some(ends) => {
+                let spots = self.beside(ends, &wanted).ok_or(Wait::Room)?;
+                self.grant(id, job, need, &spots)
+            }
+            None => {
+                let spots = self.on_open(&wanted).ok_or(Wait::Room)?;
+                self.grant_unlooked(id, job, need, &spots)
+            }
         }
-        if let Some(ends) = self.ends
-            && ahead::minds(job)
-        {
-            let wanted = Wanted { id, job, need, cells: &cells, sieve: &sieve, want };
-            let spots = self.beside(ends, &wanted).ok_or(Wait::Room)?;
-            return self.grant(id, job, need, &spots);
-        }
+    }
+
+    /// Room for a gang on what nobody who waits before it holds, and away from what was promised.
+    fn on_open(&mut self, wanted: &Wanted<'_>) -> Option<Vec<Spot>> {
+        let Wanted { id, job, reach, sieve, .. } = *wanted;
+        let clear = self.clear_of_promises(job, sieve);
         let open = |cells: &[CellKey]| -> Vec<CellKey> {
             cells.iter().filter(|cell| !self.held.contains_key(cell)).copied().collect()
         };
-        let (mut own, others) = (open(&cells), open(&more));
-        let by = (need, &*answer);
-        let mut found = self.space.place_by(by, &own, &sieve, need.min, want);
-        if found.is_none() && !others.is_empty() {
-            own.extend(others);
-            own.sort_unstable();
-            found = self.space.place_by(by, &own, &sieve, need.min, want);
+        let (mut cells, lent) = (open(&reach.own), open(&reach.lent));
+        let mut found = self.seek(wanted, &cells, &clear);
+        if found.is_none() && !lent.is_empty() {
+            cells.extend(lent);
+            cells.sort_unstable();
+            found = self.seek(wanted, &cells, &clear);
         }
-        let Some(spots) = found else {
+        if found.is_none() {
             // Who may go to some nodes only keeps nobody from the others.
-            for cell in cells.iter().filter(|_| sieve.is_open()) {
+            for cell in reach.own.iter().filter(|_| sieve.is_open()) {
                 self.held.entry(*cell).or_insert(id);
             }
-            return Err(Wait::Room);
-        };
-        self.grant_unlooked(id, job, need, &spots)
+        }
+        found
+    }
+
+    /// Room for a gang in these cells; it is taken.
+    fn seek(&mut self, wanted: &Wanted<'_>, cells: &[CellKey], sieve: &Sieve) -> Option<Vec<Spot>> {
+        let Wanted { job, need, answer, want, .. } = *wanted;
+        if job.ask.place.apart.is_none() {
+            return self.space.place_by((need, answer), cells, sieve, need.min, want);
+        }
+        let spots = self.each_apart(need, cells, sieve.clone(), want);
+        if u32::try_from(spots.len()).unwrap_or(u32::MAX) >= need.min {
+            return Some(spots);
+        }
+        self.give_back(job, &spots);
+        None
+    }
+
+    /// A job that is not looked ahead for keeps off the nodes where it could still run when somebody
+    /// was promised a start.
+    fn clear_of_promises<'s>(&self, job: &JobFacts, sieve: &'s Sieve) -> Cow<'s, Sieve> {
+        let Some(ahead) = &self.ahead else { return Cow::Borrowed(sieve) };
+        let mut clear = sieve.clone();
+        let promised = ahead.promised(ahead::span(self.facts, job));
+        clear.avoid.extend(promised.into_iter().filter_map(|ix| self.space.name(ix)).cloned());
+        Cow::Owned(clear)
     }
 
     /// The same as [`Pass::grant`], for a job that was not looked ahead for: the future, if there is
@@ -362,34 +386,45 @@ impl<'a> Pass<'a> {
         Ok(leases)
     }
 
-    /// The cells that a job's class goes to first, and those it may borrow from.
-    pub(crate) fn of_class(
-        &self,
-        job: &JobFacts,
-        cells: Vec<CellKey>,
-    ) -> (Vec<CellKey>, Vec<CellKey>) {
+    /// Of the cells that would do, those that a job's class goes to first and those it may borrow
+    /// from.
+    pub(crate) fn reach<'c>(&self, job: &JobFacts, cells: &'c [CellKey]) -> Reach<'c> {
         let (ask, policy) = (&job.ask, &self.facts.policy);
-        let Some(partition) = home::of(policy, ask) else { return (cells, Vec::new()) };
-        let (own, others) =
-            cells.into_iter().partition(|cell| self.index.space.is_in(*cell, partition));
-        (own, if home::borrows(policy, ask) { others } else { Vec::new() })
+        let Some(partition) = home::of(policy, ask) else {
+            return Reach { own: Cow::Borrowed(cells), lent: Vec::new() };
+        };
+        let is_own = |cell: &CellKey| self.index.space.is_in(*cell, partition);
+        let (own, others) = cells.iter().copied().partition(is_own);
+        let lent = if home::borrows(policy, ask) { others } else { Vec::new() };
+        Reach { own: Cow::Owned(own), lent }
     }
 
     /// Room for a gang now, if that delays nobody who was promised a start; else promises it one.
     fn beside(&mut self, ends: &'a Ends, wanted: &Wanted<'_>) -> Option<Vec<Spot>> {
-        let Wanted { id, job, need, cells, sieve, want } = *wanted;
+        let Wanted { id, job, need, reach, sieve, want, .. } = *wanted;
         let span = ahead::span(self.facts, job);
+        let all = (!reach.lent.is_empty()).then(|| reach.all());
         if self.ahead.is_none() {
-            if let Some(spots) = self.space.place(need, cells, sieve, need.min, want) {
-                return Some(spots);
+            let mut place = |cells| self.space.place(need, cells, sieve, need.min, want);
+            let found = place(&reach.own).or_else(|| place(all.as_deref()?));
+            if found.is_some() {
+                return found;
             }
             let (fleet, rule) = self.space.fleet();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
-        let gang = Gang { demand: self.space.demand(need, cells, sieve), min: need.min, want };
+        let gang = |cells: &[CellKey]| Gang {
+            demand: self.space.demand(need, cells, sieve),
+            min: need.min,
+            want,
+        };
+        let (own, all) = (gang(&reach.own), all.as_deref().map(gang));
         let ahead = self.ahead.as_mut()?;
-        let Some(laid) = ahead.find(&gang, span) else {
-            ahead.reserve(&gang, span, self.facts.policy.backfill.reserved);
+        let found = ahead.find(&own, span).or_else(|| ahead.find(all.as_ref()?, span));
+        let Some(laid) = found else {
+            // What it borrows now nobody promises it for later, unless it has nothing of its own.
+            let promised = all.as_ref().filter(|_| reach.own.is_empty()).unwrap_or(&own);
+            ahead.reserve(promised, span, self.facts.policy.backfill.reserved);
             return None;
         };
         let named = |laid: &Laid| self.space.named(&laid.spot);
@@ -412,23 +447,6 @@ impl<'a> Pass<'a> {
             sieve.avoid.extend(self.apart.get(&key).into_iter().flatten().cloned());
         }
         sieve
-    }
-
-    /// Room for a gang whose tasks share no node.
-    fn one_by_one(
-        &mut self,
-        job: &JobFacts,
-        need: &Need,
-        cells: &[CellKey],
-        sieve: Sieve,
-        want: u32,
-    ) -> Option<Vec<Spot>> {
-        let spots = self.each_apart(need, cells, sieve, want);
-        if u32::try_from(spots.len()).unwrap_or(u32::MAX) >= need.min {
-            return Some(spots);
-        }
-        self.give_back(job, &spots);
-        None
     }
 
     /// Room for up to `want` tasks that share no node, one after the other; it is taken.

@@ -249,6 +249,11 @@ impl<'a> Overlay<'a> {
         demand
     }
 
+    /// The name of a node.
+    pub(crate) fn name(&self, node: fleet::NodeIx) -> Option<&'a NodeId> {
+        Some(&self.base.entry(node)?.id)
+    }
+
     /// A place by name.
     pub(crate) fn named(&self, spot: &fleet::Spot) -> Option<Spot> {
         let entry = self.base.entry(spot.node)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     BitRate, Bytes, DeviceId, JobId, JobState, Micros, MilliCpu, NodeId, Permille, TenantPath,
-    Timestamp, UserName,
+    Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -86,6 +86,13 @@ pub enum Reason {
         devices: u32,
         /// The nearest miss, in words.
         nearest: String,
+    },
+    /// Devices that would do lie outside the partition that its class keeps to.
+    NotOfClass {
+        /// Its class.
+        class: WorkClass,
+        /// The partition.
+        partition: String,
     },
     /// Devices fit by kind but too little is free; the closest one is named.
     NotEnoughFree {
@@ -359,6 +366,10 @@ impl fmt::Display for Reason {
             Self::NoSuchDevice { devices, nearest } => {
                 write!(f, "none of the pool's {devices} devices has what it selects: {nearest}")
             }
+            Self::NotOfClass { class, partition } => write!(
+                f,
+                "{class} jobs keep to partition {partition}, where no device has what it selects"
+            ),
             Self::NotEnoughFree {
                 placeable,
                 needed,

@@ -196,6 +196,13 @@ impl<'a, S: Space, K: Ord + Copy> Lookahead<'a, S, K> {
         both.find(need)
     }
 
+    /// What is promised to others while a job that starts now could still run.
+    pub fn touched(&self, span: Span) -> impl Iterator<Item = &S::Spots> {
+        let expected = self.expected.before(self.now.after(span.expected));
+        let latest = self.latest.before(self.now.after(span.latest));
+        expected.iter().chain(latest).map(|dip| &dip.spots)
+    }
+
     /// Something starts now where `find_now` said.
     pub fn start(&mut self, spots: &S::Spots, span: Span) {
         self.space.take(spots);

@@ -146,8 +146,7 @@ fn claim<'a, 'q>(pass: &Pass<'a>, id: JobId, key: &'q BucketKey) -> Option<Claim
     if !is_plain || sieve::closing(pass.facts, &job.ask, pass.at).next().is_some() {
         return None;
     }
-    let (mut cells, more) = pass.of_class(job, pass.space.answer(&key.need).cells.clone());
-    cells.extend(more);
+    let mut cells = pass.reach(job, &pass.space.answer(&key.need).cells).all();
     cells.retain(|cell| pass.is_open_to(*cell, id));
     let sieve = Sieve::of(pass.facts, pass.index, job, pass.at);
     (!cells.is_empty()).then_some(Claim { id, job, key, cells, sieve })

@@ -1,12 +1,16 @@
 //! Backfill through the whole engine: who starts before a job that waits, and who does not.
 
+use crate::parts::a100;
 use crate::world::{With, World, ask, gib};
-use polder_model::{Ask, Backfill, Believe, Event, JobId, Micros, Outcome, Policy};
+use polder_model::{Ask, Backfill, Believe, Event, JobId, Mechanism, Micros, Outcome, Policy};
 use proptest::prelude::*;
 
 /// Two devices, and this many promises.
 fn pool(reserved: u32, believe: Believe) -> World {
-    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    backfilling(World::new().device("n1", "d0").device("n1", "d1"), reserved, believe)
+}
+
+fn backfilling(mut world: World, reserved: u32, believe: Believe) -> World {
     let backfill = Backfill { reserved, believe };
     let policy = Policy { backfill, ..Policy::default() };
     world.apply(Event::PolicySet { policy: Box::new(policy) });
@@ -48,6 +52,29 @@ fn the_estimate_is_believed_where_the_policy_says_so() {
     let asks = [whole(2, 50), long];
     assert_eq!(states(pool(1, Believe::Limit), &asks), "queued queued");
     assert_eq!(states(pool(1, Believe::Estimate), &asks), "queued running");
+}
+
+#[test]
+fn tasks_apart_and_instances_do_not_delay_who_was_promised_a_start() {
+    let apart = |seconds| {
+        let mut ask = whole(1, seconds);
+        ask.place.apart = Some("replica".into());
+        ask
+    };
+    assert_eq!(states(pool(1, Believe::Limit), &[whole(2, 50), apart(101)]), "queued queued");
+    assert_eq!(states(pool(1, Believe::Limit), &[whole(2, 50), apart(99)]), "queued running");
+    let instance = |seconds| {
+        let mut ask = ask().share(300, gib(10)).time_limit(seconds);
+        ask.devices.mechanism = Some(Mechanism::Mig);
+        ask.yields.grace = Micros(0);
+        ask
+    };
+    let cards = || {
+        let world = World::new().card("n1", a100("d0")).card("n1", a100("d1"));
+        backfilling(world, 1, Believe::Limit)
+    };
+    assert_eq!(states(cards(), &[whole(2, 50), instance(101)]), "queued queued");
+    assert_eq!(states(cards(), &[whole(2, 50), instance(99)]), "queued running");
 }
 
 #[test]

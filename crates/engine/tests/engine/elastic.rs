@@ -84,9 +84,10 @@ fn grows_into_nothing_wanted(engine: &Engine, at: Timestamp, id: JobId, all: &[D
     for other in engine.jobs().filter(|job| job.state == JobState::Queued) {
         let reasons = engine.explain(at, other.id).unwrap().reasons;
         let hopeless = reasons.iter().any(|reason| match reason {
-            Reason::Promised { .. } | Reason::NoSuchDevice { .. } | Reason::Unreachable { .. } => {
-                true
-            }
+            Reason::Promised { .. }
+            | Reason::NoSuchDevice { .. }
+            | Reason::NotOfClass { .. }
+            | Reason::Unreachable { .. } => true,
             Reason::Quota { tenant, .. } => !job.ask.tenant.lineage().any(|above| above == *tenant),
             _ => false,
         });

@@ -21,7 +21,7 @@ fn card(id: &str, model: &str, memory: Bytes) -> Device {
     device
 }
 
-fn a100(id: &str) -> Device {
+pub(crate) fn a100(id: &str) -> Device {
     card(id, "NVIDIA A100-SXM4-40GB", gib(40))
 }
 

@@ -2,7 +2,8 @@
 
 use crate::world::{With, World, ask};
 use polder_model::{
-    Ask, ClassPool, Event, PlaceAsk, Policy, Quota, Reservation, Timestamp, WorkClass,
+    Ask, Backfill, ClassPool, Event, JobId, PlaceAsk, Policy, Quota, Reason, Reservation,
+    Timestamp, WorkClass,
 };
 
 /// Two nodes of one device: n1 in partition `train`, n2 labelled `disk=fast`.
@@ -111,34 +112,81 @@ fn a_reservation_is_for_its_tenant_alone() {
     assert_eq!(world.state(jobs[0]), "starting");
 }
 
+fn class(world: &mut World, partition: &str, borrow: bool, reserved: u32) {
+    let pool = ClassPool { partition: Some(partition.into()), borrow };
+    let classes = [(WorkClass::Training, pool)].into();
+    let backfill = Backfill { reserved, ..Backfill::default() };
+    let policy = Box::new(Policy { classes, backfill, ..Policy::default() });
+    world.apply(Event::PolicySet { policy });
+}
+
+fn training(preemptible: bool) -> Ask {
+    let mut ask = ask().whole().time_limit(100);
+    ask.when.class = WorkClass::Training;
+    ask.yields.preemptible = preemptible;
+    ask
+}
+
 #[test]
 fn a_class_goes_to_its_partition_and_borrows_what_it_can_give_back() {
-    let class = |world: &mut World, borrow| {
-        let pool = ClassPool { partition: Some("train".into()), borrow };
-        let classes = [(WorkClass::Training, pool)].into();
-        let policy = Box::new(Policy { classes, ..Policy::default() });
-        world.apply(Event::PolicySet { policy });
-    };
-    let training = |preemptible| {
-        let mut ask = ask().whole();
-        ask.when.class = WorkClass::Training;
-        ask.yields.preemptible = preemptible;
-        ask
-    };
+    // Whether or not jobs may start before those that wait.
+    for reserved in [0, 2] {
+        let mut world = pool();
+        class(&mut world, "train", false, reserved);
+        let jobs = [training(true), training(true), ask()].map(|ask| world.submit(ask));
+        world.settle();
+        assert_eq!(world.states(&jobs), "starting queued starting");
+        assert_eq!(world.spots(jobs[0]), ["n1/d0"]);
+        let mut world = pool();
+        class(&mut world, "train", true, reserved);
+        let jobs = [training(false), training(false), training(true)].map(|ask| world.submit(ask));
+        world.settle();
+        assert_eq!(world.states(&jobs), "starting queued starting");
+        let mut world = pool();
+        class(&mut world, "train", true, reserved);
+        let jobs = [training(true), training(true)].map(|ask| world.submit(ask));
+        world.settle();
+        assert_eq!(world.states(&jobs), "starting starting");
+    }
+}
+
+#[test]
+fn tasks_apart_borrow_as_well() {
     let mut world = pool();
-    class(&mut world, false);
-    let jobs = [world.submit(training(true)), world.submit(training(true)), world.submit(ask())];
+    class(&mut world, "train", true, 0);
+    let mut gang = training(true).gang(2, 2);
+    gang.place.apart = Some("replica".into());
+    let gang = world.submit(gang);
     world.settle();
-    assert_eq!(world.states(&jobs), "starting queued starting");
-    assert_eq!(world.spots(jobs[0]), ["n1/d0"]);
+    assert_eq!(world.spots(gang), ["n1/d0", "n2/d0"]);
+}
+
+#[test]
+fn a_class_with_nothing_of_its_own_borrows_or_is_told_so() {
+    for (borrow, reserved) in [(true, 0), (true, 2), (false, 0), (false, 2)] {
+        let mut world = pool();
+        // Asked for while its class had a place: what could never be is refused at once.
+        let job = world.submit(training(true));
+        class(&mut world, "elsewhere", borrow, reserved);
+        world.settle();
+        assert_eq!(world.state(job), if borrow { "starting" } else { "queued" });
+        let told = Reason::NotOfClass { class: WorkClass::Training, partition: "elsewhere".into() };
+        let told = if borrow { None } else { Some(told) };
+        assert_eq!(not_of_class(&world, job), told);
+    }
+    // The one device of its own is taken, and the other is not for it.
     let mut world = pool();
-    class(&mut world, true);
-    let jobs = [training(false), training(false), training(true)].map(|ask| world.submit(ask));
-    world.settle();
-    assert_eq!(world.states(&jobs), "starting queued starting");
-    let mut world = pool();
-    class(&mut world, true);
+    class(&mut world, "train", false, 0);
     let jobs = [training(true), training(true)].map(|ask| world.submit(ask));
     world.settle();
-    assert_eq!(world.states(&jobs), "starting starting");
+    let reasons = world.engine.explain(world.now(), jobs[1]).unwrap().reasons;
+    assert!(
+        matches!(&reasons[..], [Reason::NoIdleDevice { node, .. }] if node.as_str() == "n1"),
+        "{reasons:?}"
+    );
+}
+
+fn not_of_class(world: &World, job: JobId) -> Option<Reason> {
+    let reasons = world.engine.explain(world.now(), job).unwrap().reasons;
+    reasons.into_iter().find(|reason| matches!(reason, Reason::NotOfClass { .. }))
 }

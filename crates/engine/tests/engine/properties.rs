@@ -125,10 +125,7 @@ fn nth_lease(world: &World, place: usize) -> Option<LeaseId> {
 fn decide(world: &mut World, most: usize) {
     let (decisions, _) = world.engine.plan(world.now());
     assert_eq!(world.engine.plan(world.now()).0, decisions);
-    // It asks the explanation who is hopeless, which does not know of the partitions of classes.
-    if world.engine.policy().classes.is_empty() {
-        elastic::nobody_suffers(&world.engine, world.now(), &decisions);
-    }
+    elastic::nobody_suffers(&world.engine, world.now(), &decisions);
     for decision in decisions.into_iter().take(most) {
         world.decisions.push(decision.clone());
         world.apply(Event::Decided { decision });
