@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::workload::{ask_share, ask_whole};
 use polder_engine::Policy;
 use polder_model::{
-    Ask, Backfill, Believe, BlendTerm, Bytes, ClassPool, Device, Elastic, Gang, GangKind,
+    Ask, Backfill, Believe, BitRate, BlendTerm, Bytes, ClassPool, Device, Elastic, Gang, GangKind,
     Inventory, Isolation, Market, Mechanism, Micros, MilliCpu, NodeId, Order, Outcome, Permille,
     PlaceRule, Placement, Quota, Reclaim, Reservation, Share, Tenant, TenantPath, Term, TimeRule,
     Timestamp, UserName, Wish, WorkClass,
@@ -20,6 +20,7 @@ const PARTITIONS: [&str; 2] = ["train", "serve"];
 const CLASSES: [WorkClass; 4] =
     [WorkClass::Batch, WorkClass::Training, WorkClass::Inference, WorkClass::Interactive];
 const GIB: u64 = 1 << 30;
+const GBIT: u64 = 1_000_000_000;
 
 /// A name that is written here and therefore is one.
 pub(super) fn name<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
@@ -85,7 +86,7 @@ pub(super) fn ask(random: &mut Random, at: Timestamp) -> Ask {
             ask.devices.isolation = pick(random, &[Isolation::Soft, Isolation::Hardware]);
         }
     }
-    if one_in(random, 4) {
+    if one_in(random, 3) {
         let (min, max) = span(random);
         let kinds = [GangKind::Rigid, GangKind::Elastic, GangKind::Service];
         let kind = pick(random, &kinds).unwrap_or_default();
@@ -104,6 +105,9 @@ pub(super) fn ask(random: &mut Random, at: Timestamp) -> Ask {
     if one_in(random, 3) {
         ask.host.cpu = Some(MilliCpu(500 * between(random, 1, 64)));
         ask.host.memory = Some(Bytes(GIB * random.below(128)));
+    }
+    if one_in(random, 8) {
+        ask.host.nic = Some(BitRate(GBIT * random.below(80)));
     }
     lie(random, &mut ask);
     time(random, at, &mut ask);
@@ -140,6 +144,7 @@ fn lie(random: &mut Random, ask: &mut Ask) {
         2 => ask.place.nodes_avoided.extend([node(random.below(16)), node(random.below(16))]),
         3 => drop(ask.place.labels.insert("rack=a".to_owned())),
         4 | 5 => ask.place.apart = pick(random, &["replica", "copy"]).map(str::to_owned),
+        6 | 7 => ask.place.near = true,
         _ => {}
     }
 }
@@ -192,6 +197,8 @@ pub(super) fn inventory(random: &mut Random, number: u64) -> Inventory {
     }
     let rack = if number.is_multiple_of(2) { "rack=a" } else { "rack=b" };
     inventory.node.labels.insert(rack.to_owned());
+    // Of some nodes nobody knows it.
+    inventory.node.nic = (!number.is_multiple_of(4)).then_some(BitRate(GBIT * 100));
     inventory
 }
 
@@ -291,7 +298,7 @@ pub(super) fn policy(random: &mut Random) -> Policy {
         quota: one_in(random, 2),
         spot: one_in(random, 2),
         order: one_in(random, 3),
-        class: false,
+        class: one_in(random, 2),
         runtime_min: Micros(random.below(2) * 30_000_000),
         moves_max: between(random, 0, 2),
     };

@@ -2,7 +2,8 @@
 
 use super::{Step, Storm, draw};
 use polder_model::{
-    Event, Health, Inventory, Isolation, LeaseId, LeaseSample, Micros, Quota, Role, Timestamp, User,
+    Event, GangKind, Health, Inventory, Isolation, JobId, LeaseId, LeaseSample, Micros, Quota,
+    Role, Timestamp, User,
 };
 
 /// Nodes that may join.
@@ -22,12 +23,16 @@ impl Storm {
 
     /// Somebody ends a job, or changes how many replicas it has, if it is a service.
     pub(super) fn cancel(&mut self) -> Step {
-        let Some(job) = self.any_job() else { return Ok(()) };
         let by = draw::user(&mut self.random);
-        if self.random.below(3) == 0 {
+        let services = self.engine.jobs().filter(|job| job.ask.gang.kind == GangKind::Service);
+        let services: Vec<JobId> = services.map(|job| job.id).collect();
+        if self.random.below(2) == 0
+            && let Some(job) = draw::pick(&mut self.random, &services)
+        {
             let (min, max) = draw::span(&mut self.random);
             return self.try_apply(&Event::JobScaled { job, min, max, by }).map(drop);
         }
+        let Some(job) = self.any_job() else { return Ok(()) };
         self.try_apply(&Event::JobCancelled { job, by }).map(drop)
     }
 
