@@ -43,15 +43,16 @@ pub struct Found {
     pub cost: f64,
     /// What the start cost.
     pub cost_at_start: f64,
-    /// How many were tried, the start among them.
+    /// How many were tried, the start and what was known among them.
     pub tried: u32,
 }
 
-/// Looks for the parameters of the least cost, from the start: each round draws children around
-/// the best, half of them mixed with the second best, and steps grow while that helps. A cost that
-/// is not a number never wins.
+/// Looks for the parameters of the least cost, from the start and from what is `known` to be worth a
+/// look: each round draws children around the best, half of them mixed with the second best, and
+/// steps grow while that helps. A cost that is not a number never wins.
 pub fn evolve(
     parameters: &[Parameter],
+    known: &[Vec<f64>],
     search: Search,
     mut cost: impl FnMut(&[f64]) -> f64,
 ) -> Found {
@@ -60,6 +61,15 @@ pub fn evolve(
     let cost_at_start = cost(&start);
     let mut best = (cost_at_start, start.clone());
     let (mut second, mut step, mut tried) = (best.clone(), STEP, 1);
+    for values in known.iter().filter(|values| **values != start) {
+        let known = (cost(values), values.clone());
+        tried += 1;
+        if known.0 < best.0 {
+            second = std::mem::replace(&mut best, known);
+        } else if known.0 < second.0 || second.1 == best.1 && !known.0.is_nan() {
+            second = known;
+        }
+    }
     for _ in 0..search.generations {
         let mut improved = false;
         let parents = (best.1.clone(), second.1.clone());

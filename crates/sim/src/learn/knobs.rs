@@ -79,6 +79,19 @@ impl Knobs {
         &self.parameters
     }
 
+    /// Values that are plain rules, with which a search begins: each term alone, without promises and
+    /// with one.
+    #[must_use]
+    pub fn known(&self) -> Vec<Vec<f64>> {
+        let alone = |plain: BlendTerm| {
+            let terms = self.orders.iter().flat_map(|weighed| &weighed.terms);
+            terms.map(move |term| f64::from(u8::from(*term == plain)))
+        };
+        let plain = [BlendTerm::Arrival, BlendTerm::Shortest, BlendTerm::SmallestArea];
+        let all = plain.iter().flat_map(|term| [(*term, 0.0), (*term, 1.0)]);
+        all.map(|(term, root)| alone(term).chain([root]).collect()).collect()
+    }
+
     /// The policy of some values. Those of the start are what is in force, to the letter.
     #[must_use]
     pub fn policy(&self, values: &[f64]) -> Policy {
@@ -250,6 +263,10 @@ mod tests {
             let base = base(by[shape].clone());
             let knobs = Knobs::of(&base);
             prop_assert_eq!(knobs.policy(&values).check(), Ok(()));
+            for values in knobs.known() {
+                prop_assert_eq!(values.len(), knobs.parameters().len());
+                prop_assert_eq!(knobs.policy(&values).check(), Ok(()));
+            }
             for (name, plain) in knobs.plain() {
                 prop_assert_eq!(plain.check(), Ok(()), "{}", name);
             }

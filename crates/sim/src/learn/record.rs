@@ -75,16 +75,19 @@ pub struct Record {
 pub struct Records(Vec<Record>);
 
 /// Searches, judges and decides. `cost` gives the cost of each block of a range under some
-/// parameters; `plain` are baselines with their costs of the held-out blocks.
+/// parameters; `known` are some to look at first, `plain` baselines with their costs of the held-out
+/// blocks.
 pub fn learn(
     parameters: &[Parameter],
+    known: &[Vec<f64>],
     search: Search,
     split: &Split,
     plain: &[(String, Vec<f64>)],
     mut cost: impl FnMut(&[f64], Range<u32>) -> Vec<f64>,
 ) -> Record {
     let before: Vec<f64> = parameters.iter().map(|parameter| parameter.start).collect();
-    let found = evolve(parameters, search, |values| mean(&cost(values, split.train.clone())));
+    let train = |values: &[f64]| mean(&cost(values, split.train.clone()));
+    let found = evolve(parameters, known, search, train);
     let unseen = split.held_out.start..split.shadow.end.max(split.held_out.end);
     let held = split.held_out.len();
     let (new, old) = (cost(&found.values, unseen.clone()), cost(&before, unseen));

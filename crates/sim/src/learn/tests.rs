@@ -22,7 +22,7 @@ fn the_bottom_is_found_and_admitted() {
     let parameters = [parameter("a", 0.0), parameter("b", 0.0)];
     let plain = [("nothing".to_owned(), vec![13.0; 10])];
     let tune = || {
-        learn(&parameters, SEARCH, &split(), &plain, |values, blocks| {
+        learn(&parameters, &[], SEARCH, &split(), &plain, |values, blocks| {
             blocks.map(|block| bowl(values, block)).collect()
         })
     };
@@ -37,13 +37,33 @@ fn the_bottom_is_found_and_admitted() {
 }
 
 #[test]
+fn what_is_known_is_looked_at_first() {
+    // A hole so narrow that no step of a search falls into it.
+    let hole = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
+        let deep = values == [7.25];
+        blocks.map(|block| f64::from(block % 3) + if deep { 0.0 } else { 100.0 }).collect()
+    };
+    let learned = |known: &[Vec<f64>]| {
+        let parameters = [parameter("a", 0.0)];
+        learn(&parameters, known, SEARCH, &split(), &[], hole)
+    };
+    assert!(matches!(learned(&[]).verdict, Verdict::Refused { .. }));
+    let record = learned(&[vec![0.0], vec![7.25], vec![f64::NAN]]);
+    assert_eq!(
+        (record.found.values.as_slice(), &record.verdict),
+        (&[7.25][..], &Verdict::Admitted)
+    );
+    assert_eq!(record.found.tried, 1 + 2 + 40 * 8, "the start is not tried twice");
+}
+
+#[test]
 fn what_only_fits_the_past_is_refused_with_the_numbers() {
     // What helps on blocks before 10 harms on all later ones.
     let cost = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
         let sign = |block| if block < 10 { -1.0 } else { 1.0 };
         blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], SEARCH, &split(), &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost);
     let Verdict::Refused { why } = &record.verdict else { panic!("{:?}", record.verdict) };
     assert!(why.contains("on 10 blocks not seen the difference is 10.000"), "{why}");
     assert_eq!(record.in_force(), [0.0]);
@@ -55,7 +75,7 @@ fn a_shadow_run_that_is_worse_refuses() {
         let sign = |block| if block < 20 { -1.0 } else { 1.0 };
         blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], SEARCH, &split(), &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost);
     let Verdict::Refused { why } = &record.verdict else { panic!("{:?}", record.verdict) };
     assert!(why.contains("in the shadow run it was worse by 10.000"), "{why}");
 }
@@ -66,7 +86,7 @@ fn too_little_to_judge_on_is_no_proof() {
     let cost = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
         blocks.map(|block| bowl(&[values[0], -2.0], block)).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], SEARCH, &split, &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split, &[], cost);
     assert!(matches!(record.verdict, Verdict::Refused { .. }));
 }
 
@@ -77,7 +97,7 @@ fn a_decision_can_be_taken_back_and_survives_json() {
     };
     let mut records = Records::default();
     assert!(!records.roll_back("nothing there"));
-    records.push(learn(&[parameter("a", 0.0)], SEARCH, &split(), &[], cost));
+    records.push(learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost));
     assert_ne!(records.in_force(), Some([0.0].as_slice()));
     assert!(records.roll_back("waits grew"));
     assert_eq!(records.in_force(), Some([0.0].as_slice()));

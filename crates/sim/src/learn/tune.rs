@@ -104,20 +104,21 @@ pub fn tune(
         plain.push((name, replayed(&policy, split.held_out.clone())?));
     }
     let mut wrong = None;
-    let record = learn(knobs.parameters(), search, &split, &plain, |values, blocks| {
-        if wrong.is_some() {
-            return Vec::new();
-        }
-        let policy = knobs.policy(values);
-        // What contradicts itself never wins: its cost is no number.
-        if policy.check().is_err() {
-            return blocks.map(|_| f64::NAN).collect();
-        }
-        replayed(&policy, blocks).unwrap_or_else(|error| {
-            wrong = Some(error);
-            Vec::new()
-        })
-    });
+    let record =
+        learn(knobs.parameters(), &knobs.known(), search, &split, &plain, |values, blocks| {
+            if wrong.is_some() {
+                return Vec::new();
+            }
+            let policy = knobs.policy(values);
+            // What contradicts itself never wins: its cost is no number.
+            if policy.check().is_err() {
+                return blocks.map(|_| f64::NAN).collect();
+            }
+            replayed(&policy, blocks).unwrap_or_else(|error| {
+                wrong = Some(error);
+                Vec::new()
+            })
+        });
     if let Some(error) = wrong {
         return Err(error.into());
     }
@@ -249,8 +250,8 @@ mod tests {
         let learned =
             tune(&past, &Policy::default(), SEARCH, "days", &mut |n| replays = n).unwrap();
         assert!(learned.is_admitted(), "{:?}", learned.record);
-        assert_eq!(learned.record.found.tried, 1 + 2 * 3);
-        assert_eq!(replays, 6 + 7 + 2);
+        assert_eq!(learned.record.found.tried, 1 + 5 + 2 * 3);
+        assert_eq!(replays, 6 + 12 + 2);
         assert!(learned.record.held_out.is_some_and(|held| held.high < 0.0));
         assert_eq!(
             (learned.rows.len(), learned.part(0), learned.part(15)),
