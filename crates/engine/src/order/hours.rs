@@ -103,6 +103,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_day_is_held_from_midnight_to_midnight() {
+        let weekend = &[Weekday::Saturday, Weekday::Sunday];
+        let rules = vec![rule("00:00", "24:00", weekend, Term::LeastService)];
+        let policy = Policy { times: rules, ..Policy::default() };
+        // Day 9 is a Saturday.
+        check(&policy, moment(8, 23, 59), &Term::Priority);
+        for (day, hour) in [(9, 0), (9, 12), (9, 23), (10, 0), (10, 23)] {
+            check(&policy, moment(day, hour, 59 * (hour % 2)), &Term::LeastService);
+        }
+        check(&policy, moment(11, 0, 0), &Term::Priority);
+        assert_eq!(next_switch(&policy, moment(8, 12, 0)), Some(moment(9, 0, 0)));
+    }
+
+    #[test]
     fn the_order_changes_only_at_its_switches() {
         let rules = vec![
             rule("08:00", "20:00", &WEEK, Term::Shortest),

@@ -35,7 +35,9 @@ fn contradictions_are_named() {
         order: Order::default(),
     };
     check(|p| p.times = vec![rule("01:00", "01:00")], "the rule never holds");
-    check(|p| p.times = vec![rule("00:00", "24:00")], "the rule never holds");
+    check(|p| p.times = vec![rule("00:00", "00:00")], "a whole day is from 00:00 until 24:00");
+    check(|p| p.times = vec![rule("24:00", "00:00")], "the rule never holds");
+    check(|p| p.times = vec![rule("00:00", "24:00")], "");
     check(
         |p| {
             let pool = ClassPool { borrow: true, ..ClassPool::default() };

@@ -13,7 +13,8 @@ const MINUTES_OF_DAY: u32 = 24 * 60;
 pub struct TimeRule {
     /// When it begins to hold.
     pub from: DayTime,
-    /// When it no longer holds; before `from` means over midnight.
+    /// When it no longer holds; before `from` means over midnight. A whole day is from 00:00 until
+    /// 24:00.
     pub until: DayTime,
     /// Days on which it begins; empty means every day.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -24,11 +25,16 @@ pub struct TimeRule {
 
 impl TimeRule {
     pub(super) fn check(&self, field: &str) -> Result<(), PolicyError> {
-        if self.from.0 % MINUTES_OF_DAY == self.until.0 % MINUTES_OF_DAY {
+        // From 00:00 until 24:00 is a whole day; from 24:00 until 00:00 is nothing.
+        let ends_as_it_begins = self.from.0 == MINUTES_OF_DAY && self.until.0 == 0;
+        if self.from == self.until || ends_as_it_begins {
             return Err(PolicyError::Contradiction {
                 one: format!("{field}.from"),
                 other: format!("{field}.until"),
-                why: "they are the same minute, so the rule never holds".into(),
+                why:
+                    "they are the same minute, so the rule never holds; a whole day is from 00:00 \
+                      until 24:00"
+                        .into(),
             });
         }
         self.order.check(&format!("{field}.order"))
