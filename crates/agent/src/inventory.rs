@@ -2,9 +2,10 @@
 
 use crate::AgentOptions;
 use polder_devices::{
-    PROBE_SUBCOMMAND, ProbeError, SimulateError, node_facts, probe_in_child, read_simulated,
+    PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
+    read_simulated,
 };
-use polder_model::{Device, DeviceKind, Inventory};
+use polder_model::{Device, DeviceKind, Inventory, WordError};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -23,6 +24,9 @@ pub enum InventoryError {
     /// The file of simulated devices was refused.
     #[error(transparent)]
     Simulate(#[from] SimulateError),
+    /// The file of simulated devices and the agent's options contradict each other.
+    #[error("the node's partitions and labels: {0}")]
+    Words(#[from] WordError),
 }
 
 /// Looks once. `before` is what was found last time: what is measured once is kept from there.
@@ -30,19 +34,25 @@ pub(crate) fn look(
     options: &AgentOptions,
     before: Option<&Inventory>,
 ) -> Result<Inventory, InventoryError> {
-    let mut devices = match &options.simulate {
-        Some(path) => read_simulated(path)?,
+    let (mut devices, words) = match &options.simulate {
+        Some(path) => {
+            let Simulated { devices, words } = read_simulated(path)?;
+            (devices, words.and(&options.words)?)
+        }
         None => {
             let mut probe = options.probe.clone();
             probe.measure_bandwidth = probe.measure_bandwidth && before.is_none();
-            probe_in_child(&options.exe, &[PROBE_SUBCOMMAND], &probe)?.devices
+            let found = probe_in_child(&options.exe, &[PROBE_SUBCOMMAND], &probe)?;
+            (found.devices, options.words.clone())
         }
     };
     devices.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(before) = before {
         keep_measured(&mut devices, &before.devices);
     }
-    Ok(Inventory { node: node_facts(env!("CARGO_PKG_VERSION")), devices })
+    let mut node = node_facts(env!("CARGO_PKG_VERSION"));
+    words.say(&mut node);
+    Ok(Inventory { node, devices })
 }
 
 /// A figure that a later look does not measure again is the earlier one. So is the memory of a
@@ -109,7 +119,7 @@ mod tests {
     #[test]
     fn the_memory_of_a_processor_is_what_leases_were_granted_on() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../devices/examples/rack.toml");
-        let mut before = read_simulated(file.as_ref()).unwrap();
+        let mut before = read_simulated(file.as_ref()).unwrap().devices;
         before.truncate(2);
         before[0].kind = DeviceKind::Cpu;
         let mut now = before.clone();

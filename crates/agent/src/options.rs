@@ -6,7 +6,7 @@ use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
 use polder_devices::ProbeOptions;
-use polder_model::{NodeId, SyncRefusal};
+use polder_model::{NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::DirBuilder;
 use std::io;
@@ -39,6 +39,8 @@ pub struct AgentOptions {
     pub driver_library: Option<PathBuf>,
     /// A file of simulated devices, shown instead of what is there.
     pub simulate: Option<PathBuf>,
+    /// The partitions the node belongs to and its labels, beside those of a file of simulated devices.
+    pub words: NodeWords,
     /// How devices are probed.
     pub probe: ProbeOptions,
     /// Least time between two looks at the devices, whatever fails meanwhile.
@@ -59,6 +61,7 @@ impl AgentOptions {
             exe,
             shim_arguments: Vec::new(),
             simulate: None,
+            words: NodeWords::default(),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,
             client_wait: CLIENT_WAIT,

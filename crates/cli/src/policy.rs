@@ -1,7 +1,8 @@
 //! Policy files: TOML, every key of them optional.
 
 use crate::failure::Failure;
-use polder_model::Policy;
+use polder_model::{NodeFacts, Policy};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -27,6 +28,24 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     })?;
     policy.check().map_err(|error| fail(&error))?;
     Ok(policy)
+}
+
+/// What a policy's classes are sent to and none of the nodes is in, for people.
+pub(crate) fn partitions_missing<'n>(
+    policy: &Policy,
+    nodes: impl Iterator<Item = &'n NodeFacts>,
+) -> Vec<String> {
+    let known: BTreeSet<&String> = nodes.flat_map(|node| &node.partitions).collect();
+    let sent =
+        policy.classes.iter().filter_map(|(class, pool)| Some((class, pool.partition.as_ref()?)));
+    let missing = sent.filter(|(_, partition)| !known.contains(partition));
+    let told = |(class, partition): (_, &String)| {
+        format!(
+            "no node is in partition {partition}, where class {class} goes: give it one, as `polder \
+             up --partition {partition}` does"
+        )
+    };
+    missing.map(told).collect()
 }
 
 #[cfg(test)]

@@ -83,3 +83,35 @@ fn what_cannot_be_replayed_is_named() {
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is negative"), "{}", said.stderr);
 }
+
+#[test]
+fn a_pool_file_says_where_classes_go() {
+    let folder = folder();
+    let write =
+        |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("written");
+    let card = "[[node.device]]\nmodel = \"T4\"\nmemory = \"15GiB\"\ncount = 4\n";
+    let pool =
+        |partition: &str| format!("[[node]]\nname = \"a\"\npartitions = [\"{partition}\"]\n{card}");
+    write("train.toml", &pool("train"));
+    write("other.toml", &pool("other"));
+    write("policy.toml", "[classes.batch]\npartition = \"train\"\n");
+    let said = |pool: &str| {
+        let words = ["trace.txt", "--nodes", pool, "--policy", "policy.toml", "--output", "json"];
+        let said = sim(folder.path(), &words);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        said
+    };
+    let (train, other) = (said("train.toml"), said("other.toml"));
+    let summary = |said: &Said| serde_json::from_str::<Value>(&said.stdout).expect("JSON");
+    assert_eq!(summary(&train)["states"]["succeeded"], 2, "{}", train.stdout);
+    assert_eq!(summary(&other)["states"]["succeeded"], Value::Null, "{}", other.stdout);
+    assert!(!train.stderr.contains("no node is in"), "{}", train.stderr);
+    let expect = "no node is in partition train, where class batch goes";
+    assert!(other.stderr.contains(expect), "{}", other.stderr);
+    write("bad.toml", "[[node]]\nname = \"a\"\nlabels = [\"rack\"]\n");
+    let said = sim(folder.path(), &["trace.txt", "--nodes", "bad.toml"]);
+    assert!(
+        said.stderr.contains("--nodes: bad.toml: no list of nodes: TOML parse error at line 3")
+    );
+    assert!(said.stderr.contains("\"rack\" is no label"), "{}", said.stderr);
+}

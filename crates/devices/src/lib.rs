@@ -38,6 +38,6 @@ pub use probe::{
     Found, ProbeOutcome, ProbeRequest, Prober, Problem, REQUEST_BYTES_MAX, Source, probe_main,
 };
 pub use simulate::{
-    SIMULATE_FILE_BYTES_MAX, SIMULATED_DEVICES_MAX, SIMULATED_ID_PREFIX, SimulateError,
+    SIMULATE_FILE_BYTES_MAX, SIMULATED_DEVICES_MAX, SIMULATED_ID_PREFIX, SimulateError, Simulated,
     parse_simulated, read_simulated,
 };

@@ -1,4 +1,5 @@
 use super::*;
+use polder_model::{Address, Api, Bytes, Health, Mechanism};
 
 const T4: &str = "model = 'T4'\nvendor = 'NVIDIA'\n";
 
@@ -18,7 +19,7 @@ fn check_refused(text: &str, words: &[&str]) {
 #[test]
 fn the_example_is_what_it_says() {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/rack.toml"));
-    let devices = read_simulated(path).unwrap();
+    let devices = read_simulated(path).unwrap().devices;
     let lines: Vec<String> = devices
         .iter()
         .map(|device| {
@@ -36,13 +37,13 @@ fn the_example_is_what_it_says() {
 
 #[test]
 fn every_device_says_that_it_is_not_there() {
-    let devices = parse_simulated(Path::new("x"), &one_device("count = 3")).unwrap();
+    let devices = parse_simulated(Path::new("x"), &one_device("count = 3")).unwrap().devices;
     assert_eq!(devices.len(), 3);
     for device in devices {
         assert!(device.simulated);
         assert_eq!((device.api, &device.address), (Api::Simulated, &Address::Simulated));
         assert_eq!(device.mechanisms, [Mechanism::TimeSlice, Mechanism::Whole]);
-        assert_eq!(device.granularity, DEVICE_GRANULARITY);
+        assert_eq!(device.granularity, Bytes(64 << 10));
     }
 }
 
@@ -50,7 +51,7 @@ fn every_device_says_that_it_is_not_there() {
 fn islands_and_rails_count_on() {
     let text = one_device("count = 4\nisland = 2\nisland_size = 2\nrail = 1\nnuma_node = 1\n");
     let text = format!("{text}mechanisms = ['mig', 'whole']\n{}", one_device("island = 9"));
-    let devices = parse_simulated(Path::new("x"), &text).unwrap();
+    let devices = parse_simulated(Path::new("x"), &text).unwrap().devices;
     let lies: Vec<_> = devices.iter().map(|d| (d.island, d.rail, d.numa_node)).collect();
     let on = |island, rail| (Some(island), Some(rail), Some(1));
     let alone = (Some(9), None, None);
@@ -66,7 +67,7 @@ fn unknown_keys_are_refused_with_their_line() {
 
 #[test]
 fn absent_keys_are_named() {
-    check_refused("[[device]]\nmodel = 'T4'\n", &["vendor", "line 1"]);
+    check_refused("[[device]]\nmodel = 'T4'\n", &["memory", "line 1"]);
     check_refused("", &["device"]);
     check_refused("device = []", &["no [[device]]"]);
 }
@@ -113,4 +114,20 @@ fn a_file_that_cannot_be_read_is_named() {
     let long = tempfile::NamedTempFile::new().unwrap();
     long.as_file().set_len(SIMULATE_FILE_BYTES_MAX + 1).unwrap();
     assert!(matches!(read_simulated(long.path()), Err(SimulateError::TooLong { .. })));
+}
+
+#[test]
+fn a_file_says_where_the_node_belongs() {
+    let words = "partitions = ['train']\nlabels = ['rack=a', 'block=b1']\n";
+    let text = format!("{words}{}", one_device(""));
+    let words = parse_simulated(Path::new("x"), &text).unwrap().words;
+    let partitions: Vec<&str> = words.partitions().iter().map(String::as_str).collect();
+    let labels: Vec<&str> = words.labels().iter().map(String::as_str).collect();
+    assert_eq!((&partitions[..], &labels[..]), (&["train"][..], &["block=b1", "rack=a"][..]));
+    let refused = |line: &str, words: &[&str]| {
+        check_refused(&format!("\n{line}\n{}", one_device("")), words);
+    };
+    refused("partitions = ['']", &["no partition", "line 2"]);
+    refused("labels = ['rack']", &["\"rack\" is no label", "line 2"]);
+    refused("labels = ['rack=a', 'rack=b']", &["\"rack=a\" and \"rack=b\"", "line 2"]);
 }

@@ -17,6 +17,7 @@ mod reservation;
 mod sync;
 mod tenant;
 mod units;
+mod written;
 
 pub use ask::{
     Ask, AskError, DeviceAsk, GANG_MAX, Gang, GangKind, Hints, HostAsk, Market, PlaceAsk, Stdio,
@@ -24,6 +25,7 @@ pub use ask::{
 };
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
+    parse_pci_address, pci_address,
 };
 pub use event::{
     Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Shrink, Spot, StopReason,
@@ -46,3 +48,6 @@ pub use sync::{
 };
 pub use tenant::{Quota, Role, Share, Tenant, User};
 pub use units::{BitRate, Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};
+pub use written::{
+    DEVICES_WRITTEN_MAX, DevicesWritten, NODE_WORDS_MAX, NodeWords, WordError, label, partition,
+};

@@ -1,8 +1,8 @@
 //! The nodes of a simulated pool: from a few words, a file, or a public trace's list.
 
 use polder_model::{
-    Address, Api, BitRate, Bytes, Device, DeviceId, DeviceKind, Health, Inventory, Mechanism,
-    MilliCpu, NodeFacts, NodeId,
+    Address, Api, BitRate, Bytes, Device, DeviceId, DeviceKind, DevicesWritten, Health, Inventory,
+    Mechanism, MilliCpu, NodeFacts, NodeId, NodeWords,
 };
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -81,22 +81,15 @@ pub struct Nodes {
     /// Bits a second of its network, `100Gb`; absent means unknown.
     #[serde(default)]
     pub nic: Option<String>,
-    /// Its cards.
+    /// The partitions each belongs to.
+    #[serde(default, deserialize_with = "NodeWords::read_partitions")]
+    pub partitions: Vec<String>,
+    /// Labels of each, `rack=a`.
+    #[serde(default, deserialize_with = "NodeWords::read_labels")]
+    pub labels: Vec<String>,
+    /// Its cards: `[[node.device]]` tables, written as in a file of simulated devices.
     #[serde(default, rename = "device")]
-    pub devices: Vec<Cards>,
-}
-
-/// Cards of one model in a node: one `[[node.device]]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cards {
-    /// What they are.
-    pub model: String,
-    /// Memory of each, `80GiB`.
-    pub memory: String,
-    /// How many.
-    #[serde(default = "one")]
-    pub count: u32,
+    pub devices: Vec<DevicesWritten>,
 }
 
 #[derive(Deserialize)]
@@ -115,17 +108,21 @@ fn one() -> u32 {
 /// The words name no pool.
 pub fn preset(text: &str) -> Result<Pool, PoolError> {
     let (nodes, cards, model, memory) = match text {
-        "guides" => (20, 8, "Card 80", "80GiB"),
-        "muri" => (8, 8, "Card 32", "32GiB"),
+        "guides" => (20, 8, "Card 80", Bytes(80 << 30)),
+        "muri" => (8, 8, "Card 32", Bytes(32 << 30)),
         _ => {
             let unknown = || PoolError::Unknown { text: text.chars().take(80).collect() };
             let (nodes, cards) = text.split_once('x').ok_or_else(unknown)?;
             let number = |text: &str| text.parse::<u32>().map_err(|_| unknown());
-            (number(nodes)?, number(cards)?, "Card 80", "80GiB")
+            (number(nodes)?, number(cards)?, "Card 80", Bytes(80 << 30))
         }
     };
-    let devices = vec![Cards { model: model.into(), memory: memory.into(), count: cards }];
-    build(&[Nodes { name: "n".into(), count: nodes, cpus: None, memory: None, nic: None, devices }])
+    range("the number of cards of a node", cards.into(), 1, NODE_DEVICES_MAX.into())?;
+    let cards = (0..cards).map(|number| device(&format!("gpu{number}"), model, memory));
+    let inventory = node(MilliCpu(HOST_CPUS * 1000), HOST_MEMORY, cards.collect::<Result<_, _>>()?);
+    let mut pool = PoolInWork::default();
+    pool.add("n", nodes, &inventory)?;
+    Ok(pool.nodes)
 }
 
 /// A pool from a TOML file's text.
@@ -138,31 +135,40 @@ pub fn parse(text: &str) -> Result<Pool, PoolError> {
 }
 
 fn build(kinds: &[Nodes]) -> Result<Pool, PoolError> {
-    let mut pool = Pool::new();
-    let mut seen = BTreeSet::new();
+    let mut pool = PoolInWork::default();
     for kind in kinds {
-        range("the number of nodes", kind.count.into(), 1, crate::num::len(NODES_MAX))?;
-        range(
-            "the number of nodes",
-            crate::num::len(pool.len()) + u64::from(kind.count),
-            1,
-            crate::num::len(NODES_MAX),
-        )?;
-        let inventory = inventory(kind)?;
-        for number in 0..kind.count {
-            let name = match kind.count {
-                1 => kind.name.clone(),
-                _ => format!("{}{number:0width$}", kind.name, width = digits(kind.count - 1)),
+        pool.add(&kind.name, kind.count, &inventory(kind)?)?;
+    }
+    Ok(pool.nodes)
+}
+
+/// Nodes so far, and their names.
+#[derive(Default)]
+struct PoolInWork {
+    nodes: Pool,
+    names: BTreeSet<NodeId>,
+}
+
+impl PoolInWork {
+    /// Adds `count` nodes alike; several are numbered.
+    fn add(&mut self, name: &str, count: u32, inventory: &Inventory) -> Result<(), PoolError> {
+        let (had, max) = (crate::num::len(self.nodes.len()), crate::num::len(NODES_MAX));
+        range("the number of nodes", count.into(), 1, max)?;
+        range("the number of nodes", had + u64::from(count), 1, max)?;
+        for number in 0..count {
+            let name = match count {
+                1 => name.to_owned(),
+                _ => format!("{name}{number:0width$}", width = digits(count - 1)),
             };
             let wrong = |why: String| PoolError::Name { name: name.clone(), why };
             let id: NodeId = name.parse().map_err(|error| wrong(format!("{error}")))?;
-            if !seen.insert(id.clone()) {
+            if !self.names.insert(id.clone()) {
                 return Err(wrong("there are two of this name".to_owned()));
             }
-            pool.push((id, inventory.clone()));
+            self.nodes.push((id, inventory.clone()));
         }
+        Ok(())
     }
-    Ok(pool)
 }
 
 fn digits(number: u32) -> usize {
@@ -185,31 +191,31 @@ fn size(node: &str, text: &str) -> Result<Bytes, PoolError> {
 }
 
 fn inventory(kind: &Nodes) -> Result<Inventory, PoolError> {
-    let mut devices = Vec::new();
+    let wrong = |why: String| PoolError::Name { name: kind.name.clone(), why };
+    let number = kind.devices.iter().map(|cards| u64::from(cards.count())).sum();
+    range("the number of cards of a node", number, 0, NODE_DEVICES_MAX.into())?;
+    let (mut devices, mut addresses) = (Vec::new(), BTreeSet::new());
     for cards in &kind.devices {
-        range("the number of cards of a node", cards.count.into(), 1, NODE_DEVICES_MAX.into())?;
-        let memory = size(&kind.name, &cards.memory)?;
-        for _ in 0..cards.count {
-            let number = devices.len();
-            devices.push(device(&format!("gpu{number}"), &cards.model, memory)?);
+        if let Some(address) = cards.pci_address()
+            && !addresses.insert(address)
+        {
+            return Err(wrong(format!("two devices have the pci_address {address}")));
         }
+        let first = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        devices.extend(cards.devices("gpu", first));
     }
-    range(
-        "the number of cards of a node",
-        crate::num::len(devices.len()),
-        0,
-        NODE_DEVICES_MAX.into(),
-    )?;
     let cpus = kind.cpus.unwrap_or(HOST_CPUS);
     range("the number of CPUs", cpus.into(), 1, HOST_CPUS.into())?;
     let memory = kind.memory.as_deref().map_or(Ok(HOST_MEMORY), |text| size(&kind.name, text))?;
     let mut node = node(MilliCpu(cpus * 1000), memory, devices);
-    let wrong = |error| PoolError::Name { name: kind.name.clone(), why: format!("{error}") };
-    let nic = kind.nic.as_deref().map(str::parse::<BitRate>).transpose().map_err(wrong)?;
+    let nic = kind.nic.as_deref().map(str::parse::<BitRate>).transpose();
+    let nic = nic.map_err(|error| wrong(error.to_string()))?;
     if let Some(nic) = nic {
         range("a network (bits a second)", nic.0, 1, 1_000_000_000_000_000)?;
     }
     node.node.nic = nic;
+    let words = NodeWords::new(&kind.partitions, &kind.labels);
+    words.map_err(|error| wrong(error.to_string()))?.say(&mut node.node);
     Ok(node)
 }
 
@@ -292,6 +298,44 @@ mod tests {
     }
 
     #[test]
+    fn a_file_says_of_a_node_all_that_placement_asks_for() {
+        let text = r#"
+            [[node]]
+            name = "big"
+            count = 2
+            nic = "200Gb"
+            partitions = ["train"]
+            labels = ["rack=a"]
+            [[node.device]]
+            model = "NVIDIA A100-SXM4-80GB"
+            memory = "80GiB"
+            memory_bandwidth = "2039GB"
+            mechanisms = ["mig", "whole"]
+            features = ["fp64"]
+            count = 4
+            island = 0
+            island_size = 2
+            numa_node = 1
+            rail = 0
+            [[node.device]]
+            model = "Tesla T4"
+            memory = "15GiB"
+        "#;
+        let pool = parse(text).unwrap();
+        assert_eq!(pool[0].1, pool[1].1);
+        let Inventory { node, devices } = &pool[1].1;
+        assert_eq!(node.partitions, BTreeSet::from(["train".to_owned()]));
+        assert_eq!(node.labels, BTreeSet::from(["rack=a".to_owned()]));
+        assert_eq!(node.nic, Some(BitRate(200_000_000_000)));
+        let lies: Vec<_> = devices.iter().map(|d| (d.island, d.rail, d.numa_node)).collect();
+        let on = |island, rail| (Some(island), Some(rail), Some(1));
+        assert_eq!(lies, [on(0, 0), on(0, 1), on(1, 2), on(1, 3), (None, None, None)]);
+        assert_eq!(devices[0].mechanisms, [Mechanism::Mig, Mechanism::Whole]);
+        assert_eq!(devices[0].memory_bandwidth, Some(Bytes(2_039_000_000_000)));
+        assert_eq!((devices[4].id.as_str(), devices[4].model.as_str()), ("gpu4", "Tesla T4"));
+    }
+
+    #[test]
     fn nonsense_is_named() {
         let check = |result: Result<Pool, PoolError>, expect: &str| {
             let error = result.unwrap_err().to_string();
@@ -303,6 +347,17 @@ mod tests {
         check(parse("[[node]]\nname = 'a'\ncards = 1"), "unknown field `cards`");
         check(parse("[[node]]\nname = 'a'\n[[node]]\nname = 'a'"), "two of this name");
         check(parse("[[node]]\nname = 'a/b'"), "node \"a/b\"");
+        let card = |keys: &str| {
+            let card = "[[node.device]]\nmodel = 'A'\nmemory = '80GiB'";
+            parse(&format!("[[node]]\nname = 'a'\n{card}\n{keys}"))
+        };
+        check(card("count = 65"), "the number of cards of a node is 65");
+        check(card("count = 0"), "count is 0: write 1 to 1024");
+        check(card("island_size = 2"), "island_size says nothing without island");
+        check(card("colour = 'red'"), "unknown field `colour`");
+        check(card("memory_bandwidth = 'fast'"), "line 6");
+        check(parse("[[node]]\nname = 'a'\nlabels = ['rack']"), "\"rack\" is no label");
+        check(parse("[[node]]\nname = 'a'\npartitions = ['x', 'x']"), "both given");
     }
 
     proptest! {

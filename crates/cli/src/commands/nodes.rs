@@ -5,6 +5,7 @@ use crate::output::Table;
 use crate::show;
 use clap::Args;
 use polder_server::api::NodeList;
+use std::collections::BTreeSet;
 
 /// Flags of `polder nodes`.
 #[derive(Debug, Args)]
@@ -26,6 +27,8 @@ impl Nodes {
                 ">CPUS",
                 ">MEMORY",
                 ">NETWORK",
+                "PARTITIONS",
+                "LABELS",
                 "ADDRESS",
                 "AGENT",
                 ">LAST-CALL",
@@ -43,6 +46,8 @@ impl Nodes {
                 node.facts.cpu.to_string(),
                 node.facts.memory.to_string(),
                 node.facts.nic.map_or_else(String::new, |nic| nic.to_string()),
+                words(&node.facts.partitions),
+                words(&node.facts.labels),
                 node.facts.address.clone(),
                 node.facts.agent.clone(),
                 node.last_contact.map_or_else(String::new, |ago| format!("{ago} ago")),
@@ -52,4 +57,8 @@ impl Nodes {
         context.out.table(&table)?;
         Ok(0)
     }
+}
+
+fn words(words: &BTreeSet<String>) -> String {
+    words.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }

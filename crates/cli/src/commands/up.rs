@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::place;
 use clap::Args;
+use polder_model::NodeWords;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,13 @@ pub(crate) struct Up {
     /// screen calls them simulated.
     #[arg(long, value_name = "FILE")]
     simulate: Option<PathBuf>,
+    /// A partition that this node belongs to; may be given again. It is not kept: the next `up` says
+    /// it again.
+    #[arg(long = "partition", value_name = "NAME", value_parser = polder_model::partition)]
+    partitions: Vec<String>,
+    /// A label that jobs may select this node by; may be given again. It is not kept either.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = polder_model::label)]
+    labels: Vec<String>,
     /// Return once the daemon is ready; it goes on in the background.
     #[arg(long)]
     detach: bool,
@@ -44,13 +52,18 @@ impl Up {
             return Err(Failure::usage("--server names a daemon, and this would start another")
                 .help("leave out --server and POLDER_SERVER"));
         }
+        let words = NodeWords::new(&self.partitions, &self.labels)
+            .map_err(|error| Failure::usage(format!("--partition, --label: {error}")))?;
         let folder = context.daemon_folder()?;
         if self.detach {
             return self.in_background(context, folder).await;
         }
         if let Some(file) = &self.simulate {
             // Told now, by name and line, and not by an agent that ends.
-            polder_devices::read_simulated(file).map_err(Failure::usage)?;
+            let simulated = polder_devices::read_simulated(file).map_err(Failure::usage)?;
+            simulated.words.and(&words).map_err(|error| {
+                Failure::usage(format!("{} and --label: {error}", file.display()))
+            })?;
         }
         if self.detached {
             // Whoever started it may close its terminal.
@@ -59,7 +72,7 @@ impl Up {
         }
         output::log_to_stderr();
         let listen = (!self.no_listen).then_some(self.listen);
-        let daemon = Daemon { folder: folder.clone(), listen, simulate: self.simulate };
+        let daemon = Daemon { folder: folder.clone(), listen, simulate: self.simulate, words };
         let detached = self.detached;
         let ready = move || if detached { leave_terminal(&folder) } else { Ok(()) };
         Box::pin(daemon::run(daemon, context.out, ready)).await?;
@@ -79,6 +92,11 @@ impl Up {
         }
         if let Some(file) = &self.simulate {
             command.arg("--simulate").arg(file);
+        }
+        for (flag, words) in [("--partition", &self.partitions), ("--label", &self.labels)] {
+            for word in words {
+                command.arg(flag).arg(word);
+            }
         }
         if context.out.quiet {
             command.arg("--quiet");

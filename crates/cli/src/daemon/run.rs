@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
-use polder_model::{Device, NodeId};
+use polder_model::{Device, NodeId, NodeWords};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -33,6 +33,8 @@ pub(crate) struct Daemon {
     pub(crate) listen: Option<Listen>,
     /// A file of devices that do not exist.
     pub(crate) simulate: Option<PathBuf>,
+    /// Partitions this node belongs to, and its labels.
+    pub(crate) words: NodeWords,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once it serves and knows its devices.
@@ -286,7 +288,8 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     let exe = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
     let options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
-    Ok(AgentOptions { simulate: daemon.simulate.clone(), ..options })
+    let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
+    Ok(AgentOptions { simulate, words, ..options })
 }
 
 /// The host's name, as far as it can name a node.

@@ -1,11 +1,9 @@
 //! What a card's answers mean. Pure.
 
-use crate::{
-    Found, Problem,
-    identity::{DEVICE_GRANULARITY, parse_pci_address},
-    sysfs::Sysfs,
+use crate::{Found, Problem, sysfs::Sysfs};
+use polder_model::{
+    Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Mechanism, parse_pci_address,
 };
-use polder_model::{Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Mechanism};
 use std::collections::BTreeSet;
 
 /// One card's answers.
@@ -48,7 +46,7 @@ impl CardFacts {
             driver: format!("NVIDIA {}", self.driver).trim_end().to_owned(),
             memory: Bytes(self.memory),
             allocation_max: None,
-            granularity: DEVICE_GRANULARITY,
+            granularity: DeviceKind::Gpu.granularity(),
             memory_bandwidth: self.bandwidth(),
             compute_units: self.multiprocessors(),
             features: self.features(),

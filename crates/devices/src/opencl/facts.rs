@@ -1,11 +1,9 @@
 //! What a device's answers mean. Pure: the answers come through [`Info`].
 
-use crate::{
-    Found,
-    identity::{DEVICE_GRANULARITY, HOST_GRANULARITY, pci_address, uuid},
-    sysfs::Sysfs,
+use crate::{Found, identity::uuid, sysfs::Sysfs};
+use polder_model::{
+    Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Mechanism, pci_address,
 };
-use polder_model::{Address, Api, Bytes, Device, DeviceId, DeviceKind, Health, Mechanism};
 use std::collections::BTreeSet;
 
 /// Longest name kept; drivers write a line.
@@ -103,10 +101,7 @@ pub(crate) fn found(info: &impl Info, place: &Place<'_>, sysfs: &Sysfs) -> Found
         driver: bounded(&format!("{} ({})", text(CL_DRIVER_VERSION), text(CL_DEVICE_VERSION))),
         memory,
         allocation_max: info.number(CL_DEVICE_MAX_MEM_ALLOC_SIZE).map(Bytes),
-        granularity: match kind {
-            DeviceKind::Cpu => HOST_GRANULARITY,
-            DeviceKind::Gpu | DeviceKind::Accelerator => DEVICE_GRANULARITY,
-        },
+        granularity: kind.granularity(),
         memory_bandwidth: None,
         compute_units: number32(info, CL_DEVICE_MAX_COMPUTE_UNITS).unwrap_or_default(),
         features: features(info, &extensions),

@@ -57,7 +57,7 @@ fn a_card_is_listed_as_it_says() {
     assert_eq!((device.model.as_str(), device.vendor.as_str()), ("Card 7", "Maker"));
     assert_eq!(device.driver, "1.2 (OpenCL 3.0 Maker)");
     assert_eq!((device.memory, device.allocation_max), (Bytes(8 << 30), Some(Bytes(2 << 30))));
-    assert_eq!((device.kind, device.granularity), (DeviceKind::Gpu, DEVICE_GRANULARITY));
+    assert_eq!((device.kind, device.granularity), (DeviceKind::Gpu, Bytes(64 << 10)));
     assert_eq!((device.compute_units, device.health), (40, Health::Healthy));
     assert_eq!(
         device.address,
@@ -72,7 +72,7 @@ fn a_card_is_listed_as_it_says() {
 #[test]
 fn a_cpu_device_is_charged_by_host_pages() {
     let device = check(&card("").u64(CL_DEVICE_TYPE, TYPE_CPU)).device;
-    assert_eq!((device.kind, device.granularity), (DeviceKind::Cpu, HOST_GRANULARITY));
+    assert_eq!((device.kind, device.granularity), (DeviceKind::Cpu, Bytes(4 << 10)));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::policy;
 use clap::Subcommand;
 use hyper::Method;
 use polder_model::Policy;
+use polder_server::api::NodeList;
 use std::path::PathBuf;
 
 const FILE_HELP: &str = "\
@@ -101,8 +102,15 @@ impl PolicyCommand {
             }
             Self::Set { file } => {
                 let wanted = policy::read(&file)?;
-                let set: Policy = context.client()?.send(Method::PUT, "policy", &wanted).await?;
+                let client = context.client()?;
+                let set: Policy = client.send(Method::PUT, "policy", &wanted).await?;
                 told(context, &set, "the policy is set")?;
+                // Nodes may join later: it is told, not refused.
+                let list: NodeList = client.get("nodes").await?;
+                let nodes = list.nodes.iter().map(|node| &node.facts);
+                policy::partitions_missing(&set, nodes)
+                    .iter()
+                    .for_each(|text| context.out.warn(text));
             }
             Self::Rollback => {
                 let now: Policy =

@@ -32,6 +32,11 @@ impl Run {
         }
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
+        for (_, policy) in &policies {
+            let nodes = pool.iter().map(|(_, inventory)| &inventory.node);
+            let missing = crate::policy::partitions_missing(policy, nodes);
+            missing.iter().for_each(|text| context.out.warn(text));
+        }
         // The simulator computes and waits for nothing: other tasks go on beside it.
         let runs = tokio::task::block_in_place(|| {
             policies

@@ -24,8 +24,8 @@ pub(crate) struct Source {
     /// `polder admin backup` wrote.
     #[arg(value_name = "TRACE", required = true)]
     trace: Option<PathBuf>,
-    /// The pool: `guides`, `muri`, NODESxCARDS such as 4x8, or a TOML file of `[[node]]` tables; a
-    /// journal brings its own.
+    /// The pool: `guides`, `muri`, NODESxCARDS such as 4x8, or a TOML file of `[[node]]` tables
+    /// (docs/simulate.md shows its keys); a journal brings its own.
     #[arg(long, value_name = "FILE|PRESET")]
     nodes: Option<String>,
     /// What chance is drawn from; the same seed gives the same bytes.
@@ -79,7 +79,8 @@ impl Source {
                 let bytes = bytes_of(Path::new(text), FILE_BYTES_MAX)?;
                 let file = String::from_utf8(bytes)
                     .map_err(|_| Failure::usage(format!("--nodes: {text} is not text")))?;
-                pool::parse(&file).map_err(|error| Failure::usage(format!("--nodes: {error}")))
+                pool::parse(&file)
+                    .map_err(|error| Failure::usage(format!("--nodes: {text}: {error}")))
             }
             Some(text) => {
                 pool::preset(text).map_err(|error| Failure::usage(format!("--nodes: {error}")))
