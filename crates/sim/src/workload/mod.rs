@@ -40,8 +40,11 @@ pub struct WorkJob {
     pub arrives: Micros,
     /// What it asks for.
     pub ask: Ask,
-    /// How long it runs when nothing slows it and it has its largest gang. The engine is not told.
+    /// How long it runs when nothing slows it and it has its largest gang; of a service, how long it
+    /// was wanted. The engine is not told.
     pub runs: Micros,
+    /// How long after its arrival its user cancels it, if it is not over before: how a service ends.
+    pub leaves: Option<Micros>,
     /// How much of each of its devices it keeps busy when alone there. The engine is not told.
     pub uses: Permille,
     /// The most device memory it ever holds, if not all it asks for. The engine is not told.
@@ -55,7 +58,15 @@ impl WorkJob {
     #[must_use]
     pub fn new(arrives: Micros, ask: Ask, runs: Micros) -> Self {
         let uses = ask.devices.compute;
-        Self { arrives, ask, runs, uses, memory_peak: None, outcome: Outcome::Succeeded }
+        Self {
+            arrives,
+            ask,
+            runs,
+            leaves: None,
+            uses,
+            memory_peak: None,
+            outcome: Outcome::Succeeded,
+        }
     }
 }
 

@@ -13,7 +13,9 @@ impl World {
     /// The engine broke a promise.
     pub fn run_until(&mut self, until: Timestamp) -> Result<(), WorldError> {
         while self.next().is_some_and(|at| at <= until) {
-            self.step()?;
+            if !self.step()? {
+                break;
+            }
         }
         self.pass_time(until);
         Ok(())
@@ -93,6 +95,8 @@ impl World {
             Happening::Started(lease) => self.task_started(lease),
             Happening::Gone(lease) => self.task_gone(lease),
             Happening::Over(job, token) => self.run_over(job, token),
+            Happening::Leave(job) => self.leave(job),
+            Happening::Again => self.submit_again(),
             Happening::Crash(node) => {
                 let back = self.fate.ends(Kind::Crash, self.now);
                 self.agenda.at(back, Happening::Return(node));

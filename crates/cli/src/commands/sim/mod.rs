@@ -44,7 +44,8 @@ struct Run {
     /// Write jobs.csv, leases.csv, series.csv, summary.json and report.html into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Let nodes crash, devices get lost and contact break, as in a bad month.
+    /// Let nodes crash, devices get lost and contact break, as in a bad month; a job that a fault
+    /// ends is submitted again, ten times at most.
     #[arg(long)]
     faults: bool,
     /// End the run after this much simulated time.
