@@ -50,7 +50,18 @@ impl World {
                 break;
             }
         }
+        self.cut_off(until);
         self.into_records()
+    }
+
+    /// Moves to the moment at which a run is cut off, unless everything is over before: what still
+    /// runs or waits then counts up to that moment.
+    pub fn cut_off(&mut self, until: Option<Timestamp>) {
+        if let Some(until) = until
+            && !self.is_done()
+        {
+            self.pass_time(until);
+        }
     }
 
     /// What was recorded; jobs that are not over are noted as they stand.

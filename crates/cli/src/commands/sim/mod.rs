@@ -48,7 +48,7 @@ struct Run {
     /// ends is submitted again, ten times at most.
     #[arg(long)]
     faults: bool,
-    /// End the run after this much simulated time.
+    /// End the run after this much simulated time, if work is left then.
     #[arg(long, value_name = "TIME")]
     until: Option<Micros>,
     /// What one device costs an hour.

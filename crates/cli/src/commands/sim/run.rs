@@ -92,6 +92,7 @@ impl Run {
             }
         }
         progress.clear();
+        world.cut_off(until);
         let records = world.into_records().map_err(Failure::failed)?;
         let about = About {
             workload: self.source.name(),
