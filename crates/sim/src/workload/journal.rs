@@ -4,13 +4,13 @@
 //! it was cancelled. What the agents metered says how busy a job kept its devices and how much memory
 //! it held. Nodes, tenants and policy are those at the end of the journal.
 
-use super::row::{LINE_BYTES_MAX, ReadError, Wrong, shown};
+use super::row::{LINE_BYTES_MAX, ReadError, Wrong, counted, shown};
 use super::{JOBS_MAX, WorkJob, Workload};
 use crate::pool::Pool;
 use polder_engine::PAST_POLICIES_MAX;
 use polder_model::{
-    Ask, Bytes, Decision, Envelope, Event, GangKind, Inventory, JobId, LeaseEnd, LeaseId, Micros, NodeId,
-    Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
+    Ask, Bytes, Decision, Envelope, Event, GangKind, Inventory, JobId, LeaseEnd, LeaseId, Micros,
+    NodeId, Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct History {
     pub tenants: Vec<Tenant>,
     /// The settings as last set, if they ever were.
     pub policy: Option<Policy>,
-    /// When its first job came, where that is known.
+    /// When its first job came, where that is known; else it comes at [`crate::world::BEGIN`].
     pub begin: Option<Timestamp>,
     /// How long jobs really waited for their first start: when they came, from `begin`, and how
     /// long.
@@ -184,10 +184,13 @@ impl Reader {
         }
         let mut notes = Vec::new();
         if never > 0 {
-            notes.push(format!("left out {never} jobs that never ran"));
+            notes.push(format!("left out {} that never ran", counted(never, "job")));
         }
         if running > 0 {
-            notes.push(format!("{running} jobs still ran: they end where the journal does"));
+            let jobs = counted(running, "job");
+            notes.push(format!(
+                "{jobs} still ran at the end of the journal, which is taken for theirs"
+            ));
         }
         let mut workload = Workload { name: "journal".into(), jobs, notes };
         workload.sort();
@@ -320,7 +323,10 @@ mod tests {
         let [first, second] = history.workload.jobs.as_slice() else { panic!("{history:?}") };
         assert!(first.leaves.is_some_and(|leaves| leaves.0.abs_diff(500_000_000) < 1000));
         assert!(second.leaves.is_some_and(|leaves| leaves < Micros::from_secs(3600)));
-        assert_eq!(history.workload.notes, ["1 jobs still ran: they end where the journal does"]);
+        assert_eq!(
+            history.workload.notes,
+            ["1 job still ran at the end of the journal, which is taken for theirs"]
+        );
 
         let mut world = World::new(Setup::new(history.pool.clone(), Policy::default())).unwrap();
         world.load(history.workload);

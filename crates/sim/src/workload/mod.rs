@@ -9,6 +9,7 @@ mod row;
 pub mod slurm;
 pub mod swf;
 
+pub(crate) use row::counted;
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
 
 use polder_model::{
@@ -76,10 +77,11 @@ impl Workload {
         self.jobs.sort_by_key(|job| job.arrives);
     }
 
-    /// Counts times from the arrival of the first job.
-    pub fn start_at_zero(&mut self) {
+    /// Counts times from the arrival of the first job, and gives when that was.
+    pub fn start_at_zero(&mut self) -> Micros {
         let first = self.jobs.iter().map(|job| job.arrives).min().unwrap_or_default();
         self.jobs.iter_mut().for_each(|job| job.arrives = Micros(job.arrives.0 - first.0));
+        first
     }
 
     /// Every tenant that its jobs name, and all above them.

@@ -7,8 +7,8 @@ use super::{World, WorldError};
 use crate::num::count;
 use crate::workload::WorkJob;
 use polder_model::{
-    Ask, Bytes, DeviceSample, Event, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex,
-    Timestamp,
+    Ask, Bytes, DeviceSample, Event, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome,
+    TaskIndex, Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -112,7 +112,9 @@ impl World {
         if run.now.is_some() {
             return;
         }
-        let again = self.records.jobs.get(run.record).is_some_and(|record| record.runs > 0);
+        let before = self.records.jobs.get(run.record).is_some_and(|record| record.runs > 0);
+        // Replicas come and go without the others starting again.
+        let (again, first) = (before && !run.is_service(), !before);
         let extra = if again { run.job.ask.yields.restart_cost.0 as f64 } else { 0.0 };
         run.lost += extra;
         let all = run.job.runs.0 as f64 + extra;
@@ -120,7 +122,7 @@ impl World {
         run.now = Some(Going { began, since: now, done, all, speed: 0.0 });
         if let Some(record) = self.records.jobs.get_mut(run.record) {
             record.started.get_or_insert(now);
-            record.runs += 1;
+            record.runs += u32::from(again || first);
         }
         self.levels.running += 1.0;
         let leases = run.leases.clone();
