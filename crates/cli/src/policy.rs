@@ -26,7 +26,7 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
         let at = line.map_or_else(String::new, |line| format!("line {line}: "));
         fail(&format!("{at}{}", error.message().replace("unknown field", "unknown key")))
     })?;
-    policy.check().map_err(|error| fail(&error))?;
+    policy.check_written().map_err(|error| fail(&error))?;
     Ok(policy)
 }
 

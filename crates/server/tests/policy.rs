@@ -66,6 +66,13 @@ async fn a_policy_is_rolled_back_and_one_is_looked_at_in_the_shadow() {
     let now = fine(client.post("/api/v1/policy/rollback", json!({})).await);
     assert_eq!(by(&now), json!(["priority"]));
     assert_eq!(by(&fine(client.get("/api/v1/policy").await)), json!(["priority"]));
+    // What is in force already is no step to go back from.
+    refused(client.post("/api/v1/policy/rollback", json!({})).await, 409, "in force before");
+    let least = json!({ "order": { "by": ["least_service"] } });
+    fine(client.put("/api/v1/policy", least.clone()).await);
+    fine(client.put("/api/v1/policy", least).await);
+    let now = fine(client.post("/api/v1/policy/rollback", json!({})).await);
+    assert_eq!(by(&now), json!(["priority"]));
     fine(client.delete("/api/v1/policy/shadow").await);
     refused(client.delete("/api/v1/policy/shadow").await, 404, "no policy is in the shadow");
     let twice = json!({ "order": { "by": ["shortest", "shortest"] } });
@@ -91,6 +98,9 @@ async fn a_policy_that_makes_no_sense_changes_nothing() {
     let (_fixture, client) = pool().await;
     let twice = json!({ "order": { "by": ["shortest", "shortest"] } });
     refused(client.put("/api/v1/policy", twice).await, 422, "shortest twice");
+    let nothing = json!({ "classes": { "training": {} } });
+    refused(client.put("/api/v1/policy", nothing.clone()).await, 422, "training says nothing");
+    refused(client.put("/api/v1/policy/shadow", nothing).await, 422, "training says nothing");
     let unknown = json!({ "order": { "bye": [] } });
     refused(client.put("/api/v1/policy", unknown).await, 400, "bye");
     let now = fine(client.get("/api/v1/policy").await);

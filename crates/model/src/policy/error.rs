@@ -1,5 +1,6 @@
 //! Why a policy contradicts itself.
 
+use crate::Micros;
 use thiserror::Error;
 
 /// Why a policy contradicts itself.
@@ -28,6 +29,18 @@ pub enum PolicyError {
         min: i128,
         /// Largest.
         max: i128,
+    },
+    /// A length of time outside its range.
+    #[error("{field} is {value}: it must lie between {min} and {max}")]
+    Length {
+        /// Which.
+        field: String,
+        /// What was given.
+        value: Micros,
+        /// Shortest.
+        min: Micros,
+        /// Longest.
+        max: Micros,
     },
     /// The same term twice: the second could never decide anything.
     #[error("{field} names {term} twice: the second can never decide")]
@@ -59,6 +72,14 @@ pub enum PolicyError {
         /// What it needs.
         needs: String,
     },
+    /// Something that could never matter.
+    #[error("{field} {why}")]
+    Useless {
+        /// What was set.
+        field: String,
+        /// Why it does not matter, and what to write.
+        why: String,
+    },
     /// Two settings that exclude each other.
     #[error("{one} and {other} contradict each other: {why}")]
     Contradiction {
@@ -69,6 +90,21 @@ pub enum PolicyError {
         /// Why.
         why: String,
     },
+}
+
+/// Longest length of time in a policy: a leap year.
+const LENGTH_MAX: Micros = Micros::from_secs(366 * 86_400);
+
+/// Refuses a length of time that is shorter than `min`, or longer than a year.
+pub(super) fn length(
+    field: impl Into<String>,
+    value: Micros,
+    min: Micros,
+) -> Result<(), PolicyError> {
+    if (min..=LENGTH_MAX).contains(&value) {
+        return Ok(());
+    }
+    Err(PolicyError::Length { field: field.into(), value, min, max: LENGTH_MAX })
 }
 
 /// Refuses a number outside its range.

@@ -10,6 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 mod times;
+mod written;
 
 pub use error::PolicyError;
 pub use order::{BLEND_TERMS_MAX, BlendTerm, ORDER_TERMS_MAX, Order, Term, WEIGHT_MAX};
@@ -18,7 +19,7 @@ pub use times::{DayTime, TimeRule, Weekday};
 
 use crate::Micros;
 use crate::ask::WorkClass;
-use error::range;
+use error::{length, range};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -83,9 +84,8 @@ impl Policy {
     /// # Errors
     /// The first contradiction found, naming the field.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let year = i128::from(Micros::from_secs(366 * 86_400).0);
-        range("prepare_limit", self.prepare_limit.0.into(), 1_000, year)?;
-        range("contact_limit", self.contact_limit.0.into(), 1_000, year)?;
+        length("prepare_limit", self.prepare_limit, Micros::from_millis(1))?;
+        length("contact_limit", self.contact_limit, Micros::from_millis(1))?;
         range("returns_max", self.returns_max.into(), 0, 1_000_000)?;
         range("utc_offset_minutes", self.utc_offset_minutes.into(), -14 * 60, 14 * 60)?;
         self.order.check("order")?;
@@ -107,9 +107,9 @@ impl Policy {
             let needs = "a term beside priority and fair_share in the order".to_owned();
             return Err(PolicyError::NoEffect { setting, needs });
         }
-        range("reclaim.runtime_min", self.reclaim.runtime_min.0.into(), 0, year)?;
+        length("reclaim.runtime_min", self.reclaim.runtime_min, Micros(0))?;
         range("reclaim.moves_max", self.reclaim.moves_max.into(), 0, 64)?;
-        range("elastic.pause", self.elastic.pause.0.into(), 0, year)?;
+        length("elastic.pause", self.elastic.pause, Micros(0))?;
         let owned = self.classes.values().any(|pool| pool.partition.is_some());
         if self.reclaim.class && !owned {
             let (setting, needs) = ("reclaim.class".into(), "a class with a partition".into());

@@ -1,7 +1,7 @@
 //! Who is next.
 
 use super::PolicyError;
-use super::error::range;
+use super::error::{length, range};
 use crate::Micros;
 use crate::ask::WorkClass;
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,22 @@ pub enum BlendTerm {
     LeastService,
 }
 
+impl BlendTerm {
+    /// Its name in a policy file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrival => "arrival",
+            Self::Shortest => "shortest",
+            Self::SmallestArea => "smallest_area",
+            Self::Width => "width",
+            Self::Priority => "priority",
+            Self::Deadline => "deadline",
+            Self::LeastService => "least_service",
+        }
+    }
+}
+
 impl Order {
     /// Whether it tells jobs of one tenant and one priority apart, other than by who came first.
     pub(super) fn ranks_jobs(&self) -> bool {
@@ -113,10 +129,12 @@ impl Order {
             if let Term::Blend(weights) = term {
                 let (number, max) = (weights.len(), BLEND_TERMS_MAX);
                 if !(1..=max).contains(&number) {
+                    let field = format!("{field}.blend");
                     return Err(PolicyError::Entries { field, number, min: 1, max });
                 }
-                for weight in weights.values() {
-                    range(&field, (*weight).into(), (-WEIGHT_MAX).into(), WEIGHT_MAX.into())?;
+                for (term, weight) in weights {
+                    let (field, weight) = (format!("{field}.blend.{}", term.name()), *weight);
+                    range(field, weight.into(), (-WEIGHT_MAX).into(), WEIGHT_MAX.into())?;
                 }
             }
         }
@@ -133,12 +151,11 @@ impl Order {
         if !self.classes.is_empty() && !self.by.contains(&Term::Class) {
             return needs("classes", "the term class");
         }
-        let year = i128::from(Micros::from_secs(366 * 86_400).0);
         if let Some(ageing) = self.ageing {
-            range(format!("{field}.ageing"), ageing.0.into(), 1_000_000, year)?;
+            length(format!("{field}.ageing"), ageing, Micros::from_secs(1))?;
         }
         if let Some(wait) = self.wait_max {
-            range(format!("{field}.wait_max"), wait.0.into(), 1_000_000, year)?;
+            length(format!("{field}.wait_max"), wait, Micros::from_secs(1))?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What usage means, where a task goes, who may start before others, who yields.
 
 use super::PolicyError;
-use super::error::range;
+use super::error::{length, range};
 use super::order::WEIGHT_MAX;
 use crate::Micros;
 use crate::ask::WorkClass;
@@ -24,12 +24,12 @@ pub struct FairShare {
 
 impl FairShare {
     pub(super) fn check(&self, used: bool) -> Result<(), PolicyError> {
-        let year = i128::from(Micros::from_secs(366 * 86_400).0);
         if let Some(half_life) = self.half_life {
-            range("fair_share.half_life", half_life.0.into(), 1_000_000, year)?;
+            length("fair_share.half_life", half_life, Micros::from_secs(1))?;
         }
-        for weight in self.model_weights.values() {
-            range("fair_share.model_weights", (*weight).into(), 1, WEIGHT_MAX.into())?;
+        for (model, weight) in &self.model_weights {
+            let field = format!("fair_share.model_weights.{model:?}");
+            range(field, (*weight).into(), 1, WEIGHT_MAX.into())?;
         }
         if *self != Self::default() && !used {
             let (setting, needs) = ("fair_share".into(), "the term fair_share in an order".into());

@@ -15,7 +15,16 @@ fn contradictions_are_named() {
     check(|p| p.order.by = vec![Term::Priority, Term::Priority], "priority twice");
     check(|p| p.order.by = vec![Term::Arrival, Term::Shortest], "shortest after arrival");
     check(|p| p.order.by = vec![Term::Class], "no effect without classes");
-    check(|p| p.order.by = vec![Term::Blend(BTreeMap::new())], "has 0 entries");
+    let blend = |weight| Term::Blend(BTreeMap::from([(BlendTerm::Arrival, weight)]));
+    check(|p| p.order.by = vec![Term::Blend(BTreeMap::new())], "order.by.blend has 0 entries");
+    check(
+        |p| p.order.by = vec![blend(9_999_999)],
+        "order.by.blend.arrival is 9999999: it must lie",
+    );
+    check(
+        |p| p.order.ageing = Some(Micros(0)),
+        "order.ageing is 0s: it must lie between 1.0s and 366d00h",
+    );
     check(
         |p| {
             p.order.by = vec![Term::Arrival];
@@ -45,6 +54,87 @@ fn contradictions_are_named() {
         },
         "classes.training.borrow has no effect without a partition",
     );
+}
+
+/// What somebody writes, as TOML does it, is refused for this; without it, it is not.
+fn check_written(json: &str, expect: &str) {
+    let read = serde_json::from_str::<Policy>(json).map_err(|error| error.to_string());
+    let checked = read.and_then(|policy| policy.check_written().map_err(|e| e.to_string()));
+    let got = checked.err().unwrap_or_default();
+    assert!(got.contains(expect) && got.is_empty() == expect.is_empty(), "{json}: {got:?}");
+}
+
+#[test]
+fn what_says_nothing_or_says_it_twice_is_refused_of_who_writes_it() {
+    let order = |order: &str| format!(r#"{{"order": {order}}}"#);
+    let check_order = |text: &str, expect: &str| check_written(&order(text), expect);
+    check_written("{}", "");
+    check_order(
+        r#"{"by": ["class"], "classes": ["batch", "training", "batch"]}"#,
+        "order.classes names batch twice",
+    );
+    check_order(r#"{"by": ["class"], "classes": ["batch", "training"]}"#, "");
+    check_order(
+        r#"{"by": [{"blend": {"arrival": 0, "shortest": 1}}]}"#,
+        "order.by.blend.arrival is 0, which weighs nothing",
+    );
+    check_order(
+        r#"{"by": [{"blend": {"arrival": 1}}, {"blend": {"shortest": 1}}]}"#,
+        "order.by names blend twice",
+    );
+    check_order(r#"{"by": ["priority", {"blend": {"arrival": 1, "width": -1}}]}"#, "");
+    let times = |rules: &str| format!(r#"{{"times": [{rules}]}}"#);
+    let rule = |from: &str, until: &str, days: &str| {
+        format!(r#"{{"from": "{from}", "until": "{until}", "order": {{}}{days}}}"#)
+    };
+    let check_times = |rules: &[&str], expect: &str| {
+        check_written(&times(&rules.join(",")), expect);
+    };
+    let (day, night) = (rule("08:00", "20:00", ""), rule("20:00", "08:00", ""));
+    let inside = rule("09:00", "10:00", r#", "days": ["monday"]"#);
+    let weekend = rule("00:00", "24:00", r#", "days": ["saturday", "sunday"]"#);
+    let sunday = rule("22:00", "06:00", r#", "days": ["sunday"]"#);
+    check_times(&[&day, &night], "");
+    check_times(&[&inside, &day, &night], "");
+    check_times(&[&day, &inside], "times[1] never decides: rules before it hold");
+    check_times(&[&weekend, &sunday], "");
+    // Sunday's night ends on Monday, where only the night holds; together the two hold always.
+    check_times(&[&night, &sunday], "times[1] never decides");
+    check_times(&[&day, &night, &weekend], "times[2] never decides");
+    check_times(&[&rule("08:00", "20:00", r#", "days": []"#)], "days is empty: leave it out");
+    let twice = r#", "days": ["monday", "friday", "monday"]"#;
+    check_times(&[&rule("08:00", "20:00", twice)], "days names Monday twice");
+    check_written(r#"{"reclaim": {"runtime_min": "5m"}}"#, "reclaim.runtime_min has no effect");
+    check_written(r#"{"reclaim": {"runtime_min": "5m", "moves_max": 1}}"#, "");
+    let shares = |weights: &str| {
+        format!(
+            r#"{{"order": {{"by": ["fair_share"]}}, "fair_share": {{"model_weights": {weights}}}}}"#
+        )
+    };
+    check_written(&shares(r#"{"": 5}"#), "fair_share.model_weights has an empty name");
+    check_written(
+        &shares(r#"{"A100": 5, "A10": 2}"#),
+        r#"names "A100", which never counts: "A10""#,
+    );
+    check_written(&shares(r#"{"A100": 5, "T4": 2}"#), "");
+    check_written(&shares(r#"{"T4": 0}"#), r#"fair_share.model_weights."T4" is 0"#);
+    check_written(r#"{"classes": {"training": {}}}"#, "classes.training says nothing");
+    check_written(
+        r#"{"classes": {"training": {"partition": ""}}}"#,
+        r#"classes.training.partition names none: "" is no partition"#,
+    );
+    check_written(r#"{"classes": {"training": {"partition": "train"}}}"#, "");
+}
+
+#[test]
+fn what_a_journal_holds_is_only_checked_for_contradictions() {
+    let text = r#"{"order": {"by": ["class", {"blend": {"arrival": 0}}],
+                             "classes": ["batch", "batch"]},
+                   "reclaim": {"runtime_min": 300000000},
+                   "classes": {"training": {}, "inference": {"partition": ""}}}"#;
+    let policy: Policy = serde_json::from_str(text).unwrap();
+    policy.check().unwrap();
+    assert!(policy.check_written().is_err());
 }
 
 #[test]

@@ -1,10 +1,21 @@
 //! Orders that hold at some hours, and how hours and days are spelled.
 
 use super::{Order, PolicyError};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use std::collections::BTreeSet;
 
 const MINUTES_OF_DAY: u32 = 24 * 60;
+
+/// The days of a week, in order.
+const WEEK: [Weekday; 7] = [
+    Weekday::Monday,
+    Weekday::Tuesday,
+    Weekday::Wednesday,
+    Weekday::Thursday,
+    Weekday::Friday,
+    Weekday::Saturday,
+    Weekday::Sunday,
+];
 
 /// An order that holds at some hours of some days, in local time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,13 +28,40 @@ pub struct TimeRule {
     /// 24:00.
     pub until: DayTime,
     /// Days on which it begins; empty means every day.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "days", skip_serializing_if = "BTreeSet::is_empty")]
     pub days: BTreeSet<Weekday>,
     /// The order then.
     pub order: Order,
 }
 
+/// Days as written: an empty list would say that it never begins, but means that it always does.
+fn days<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Weekday>, D::Error> {
+    let listed = Vec::<Weekday>::deserialize(from)?;
+    if listed.is_empty() {
+        return Err(de::Error::custom("days is empty: leave it out for every day"));
+    }
+    let mut days = BTreeSet::new();
+    match listed.iter().find(|day| !days.insert(**day)) {
+        Some(day) => Err(de::Error::custom(format_args!("days names {day:?} twice"))),
+        None => Ok(days),
+    }
+}
+
 impl TimeRule {
+    /// The minutes of a week at which it holds, from midnight before Monday on, local time.
+    pub(super) fn minutes_of_week(&self) -> impl Iterator<Item = usize> {
+        let minute = |time: DayTime| usize::try_from(time.0).unwrap_or(0);
+        let (day, from, until) =
+            (minute(DayTime(MINUTES_OF_DAY)), minute(self.from), minute(self.until));
+        let length = if from < until { until - from } else { until + day - from };
+        let begins = WEEK.iter().enumerate();
+        let begins = begins.filter(|(_, day)| self.days.is_empty() || self.days.contains(day));
+        begins.flat_map(move |(place, _)| {
+            let begin = place * day + from;
+            (begin..begin + length).map(move |minute| minute % (WEEK.len() * day))
+        })
+    }
+
     pub(super) fn check(&self, field: &str) -> Result<(), PolicyError> {
         // From 00:00 until 24:00 is a whole day; from 24:00 until 00:00 is nothing.
         let ends_as_it_begins = self.from.0 == MINUTES_OF_DAY && self.until.0 == 0;

@@ -7,8 +7,8 @@ use crate::clock::ServerTime;
 use crate::journal::{Batch, Digest, EndRow, Row, digest_of};
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, PoolId, Role,
-    TenantPath, Timestamp, User, UserName,
+    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, Policy, PoolId,
+    Role, TenantPath, Timestamp, User, UserName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -258,17 +258,17 @@ impl Core {
                 let allowed = may(Action::ChangeTenant(&path));
                 self.change(allowed, Event::TenantRemoved { tenant: path }, Written::Removed)
             }
-            Write::PolicySet { policy } => {
-                let allowed = may(Action::ChangePolicy);
-                self.change(allowed, Event::PolicySet { policy }, Written::Noted)
-            }
+            Write::PolicySet { policy } => self.set_policy(may(Action::ChangePolicy), policy),
             Write::PolicyRollBack => {
                 let allowed = may(Action::ChangePolicy);
                 self.change(allowed, Event::PolicyRolledBack, Written::Noted)
             }
             Write::PolicyShadow { policy } => {
                 let allowed = may(Action::ChangePolicy);
-                self.change(allowed, Event::PolicyShadowed { policy }, Written::Noted)
+                match policy.as_deref().map_or(Ok(()), Policy::check_written) {
+                    Err(error) if allowed.is_ok() => Ok(Err(WriteError::Refused(error.into()))),
+                    _ => self.change(allowed, Event::PolicyShadowed { policy }, Written::Noted),
+                }
             }
             Write::ReservationSet { reservation } => {
                 let allowed = may(Action::Reserve);
@@ -319,6 +319,24 @@ impl Core {
             return Ok(Err(WriteError::Denied(denied)));
         }
         Ok(self.record(event)?.map_err(WriteError::Refused).map(|()| written))
+    }
+
+    /// Puts a policy in force. The one that is in force already is no step of the history: going
+    /// back would change nothing.
+    fn set_policy(
+        &mut self,
+        allowed: Result<(), Denied>,
+        policy: Box<Policy>,
+    ) -> Result<Result<Written, WriteError>, WriterError> {
+        if allowed.is_ok() {
+            if let Err(error) = policy.check_written() {
+                return Ok(Err(WriteError::Refused(error.into())));
+            }
+            if *self.engine.policy() == *policy {
+                return Ok(Ok(Written::Noted));
+            }
+        }
+        self.change(allowed, Event::PolicySet { policy }, Written::Noted)
     }
 
     fn submit(

@@ -55,7 +55,7 @@ impl Knobs {
                 let low = if *term == BlendTerm::Width { -WEIGHT_HIGH } else { 0.0 };
                 let place = if order == 0 { String::new() } else { format!(" (times {order})") };
                 knobs.parameters.push(Parameter {
-                    name: format!("weight of {}{place}", name(*term)),
+                    name: format!("weight of {}{place}", term.name()),
                     low: low.min(start),
                     high: WEIGHT_HIGH.max(start),
                     start,
@@ -189,18 +189,6 @@ fn weights(order: &Order, kept: usize) -> BTreeMap<BlendTerm, f64> {
             weights.iter().map(|(term, weight)| (*term, *weight as f64 / 1000.0)).collect()
         }
         Some(_) => BTreeMap::new(),
-    }
-}
-
-fn name(term: BlendTerm) -> &'static str {
-    match term {
-        BlendTerm::Arrival => "arrival",
-        BlendTerm::Shortest => "shortest",
-        BlendTerm::SmallestArea => "smallest_area",
-        BlendTerm::Width => "width",
-        BlendTerm::Priority => "priority",
-        BlendTerm::Deadline => "deadline",
-        BlendTerm::LeastService => "least_service",
     }
 }
 

@@ -13,6 +13,10 @@ use std::path::PathBuf;
 
 const FILE_HELP: &str = "\
 A policy file is TOML; every key may be left out:
+  prepare_limit = \"30s\"           # for the nodes of a gang to prepare it
+  contact_limit = \"10m\"           # a node that is cut off so long ends a lease
+  returns_max = 20                # how often a job is given back before it cannot start
+  utc_offset_minutes = 60         # local time, for [[times]]
   [order]
   by = [\"priority\", \"fair_share\", \"arrival\"]  # the first that tells two jobs apart decides
   ageing = \"1h\"                  # waiting so long counts as one point of priority
@@ -20,7 +24,7 @@ A policy file is TOML; every key may be left out:
   classes = [\"interactive\"]      # for the term `class`
   # other terms: shortest, smallest_area, deadline, least_service, gittins, class, or a weighted
   # sum in thousandths: { blend = { shortest = 700, arrival = 300 } }
-  [[times]]                       # another order at some hours
+  [[times]]                       # another order at some hours; 00:00 until 24:00 is a day
   from = \"08:00\"
   until = \"20:00\"
   days = [\"monday\", \"tuesday\"]

@@ -77,9 +77,9 @@ fn memory(text: &str) -> Result<Limit<Bytes>, String> {
     limit(text, |text| text.parse::<Bytes>().map_err(|error| error.to_string()))
 }
 
-/// Compute over several devices, in thousandths of one.
+/// Compute over several devices that somebody is due, in thousandths of one; `none` is nothing.
 pub(super) fn amount(text: &str) -> Result<u64, String> {
-    compute(text)?.0.ok_or_else(|| "write 250% or 2.5".to_owned())
+    Ok(compute(text)?.0.unwrap_or(0))
 }
 
 /// The same, or no limit.
@@ -125,6 +125,16 @@ mod tests {
         check("%", None);
         check("", None);
         check("2000000", None);
+    }
+
+    #[test]
+    fn what_is_due_can_be_taken_away() {
+        assert_eq!(amount("none"), Ok(0));
+        assert_eq!(amount("250%"), Ok(2500));
+        assert_eq!(
+            amount("-1"),
+            Err("\"-1\" is not an amount of compute: write 250%, 2.5 or none".to_owned())
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(crate) enum TenantCommand {
         /// Share of jobs that name none.
         #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
         default_compute: Option<Permille>,
-        /// Compute it is due before anybody gets more than theirs: `250%` or `2.5`.
+        /// Compute it is due before anybody gets more than theirs: `250%` or `2.5`, or `none`.
         #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = amount)]
         deserved: Option<u64>,
         /// Its part of what is left, relative to its siblings' [default: 1].
