@@ -3,10 +3,6 @@
 mod common;
 
 use common::{Said, polder, say};
-use polder_model::{EVENT_VERSION, Envelope, Gang, GangKind, Micros, Outcome, Policy};
-use polder_sim::pool;
-use polder_sim::workload::{WorkJob, Workload, ask_whole};
-use polder_sim::world::{Setup, World};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -50,7 +46,7 @@ fn a_trace_becomes_a_table_and_a_folder_that_repeats_itself() {
     let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
     assert_eq!(summary["jobs"], 3);
     assert_eq!(summary["states"]["failed"], 1, "{summary}");
-    assert!(said.stderr.contains("left out 1 row: ElapsedRaw is zero"), "{}", said.stderr);
+    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is zero"), "{}", said.stderr);
 }
 
 #[test]
@@ -64,71 +60,34 @@ fn two_policies_stand_side_by_side() {
     assert!(said.stdout.contains("now") && said.stdout.contains("B TO A"), "{}", said.stdout);
 }
 
-/// A journal with a service that was cancelled, one that was not, and a job that failed.
-fn journal() -> String {
-    let mut setup = Setup::new(pool::preset("1x4").expect("a pool"), Policy::default());
-    setup.journal = true;
-    let mut world = World::new(setup).expect("a world");
-    let ask = |devices| {
-        ask_whole("lab".parse().expect("a tenant"), "ada".parse().expect("a user"), devices)
-    };
-    let service = |at, leaves| {
-        let mut job = WorkJob::new(Micros::from_secs(at), ask(1), Micros::from_secs(leaves));
-        job.ask.gang = Gang { min: 1, max: 2, kind: GangKind::Service };
-        job.leaves = Some(job.runs);
-        job
-    };
-    let mut fails = WorkJob::new(Micros::from_secs(900), ask(1), Micros::from_secs(60));
-    fails.outcome = Outcome::Failed { code: 1 };
-    let jobs = vec![service(0, 500), service(600, 90_000), fails];
-    world.load(Workload { name: "w".into(), jobs, notes: vec![] });
-    world.run_until(world.begin().after(Micros::from_secs(3600))).expect("an hour");
-    let events = (1u64..).zip(world.take_journal());
-    let line = |(seq, (at, event))| {
-        let envelope = Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event };
-        serde_json::to_string(&envelope).expect("JSON") + "\n"
-    };
-    events.map(line).collect()
-}
-
 #[test]
-fn a_journal_with_services_comes_to_an_end() {
+fn a_comparison_leaves_one_page_and_one_file_that_name_both() {
     let folder = folder();
-    fs::write(folder.path().join("journal.jsonl"), journal()).expect("written");
-    for faults in [&[][..], &["--faults"]] {
-        let words = [&["journal.jsonl", "--output", "json"], faults].concat();
-        let said = sim(folder.path(), &words);
-        assert_eq!(said.code, 0, "{}", said.stderr);
-        let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
-        assert_eq!(summary["states"]["cancelled"], 2, "{summary}");
-        assert_eq!(summary["states"]["failed"], 1, "{summary}");
-        assert_eq!(summary["restarts"], 0, "what fails by itself is not tried again: {summary}");
-        assert!(said.stderr.contains("1 job still ran at the end of the journal"));
+    let policies = [("old/p.toml", ""), ("new/p.toml", "order.by = [\"shortest\"]\n")];
+    for (name, text) in policies {
+        let path = folder.path().join(name);
+        fs::create_dir(path.parent().expect("it has a folder")).expect("made");
+        fs::write(path, text).expect("written");
     }
-}
-
-/// Noon in the trace is noon for the policy.
-#[test]
-fn hours_are_those_of_the_trace() {
-    let folder = folder();
-    let rows = "JobID|User|Account|Submit|ElapsedRaw|TimelimitRaw|State|AllocTRES\n\
-        1|ada|lab|2024-05-01T12:00:00|600|10|COMPLETED|gres/gpu=1\n\
-        2|ada|long|2024-05-01T12:00:01|6000|100|COMPLETED|gres/gpu=1\n\
-        3|ada|short|2024-05-01T12:00:02|60|1|COMPLETED|gres/gpu=1\n";
-    fs::write(folder.path().join("noon.txt"), rows).expect("written");
-    let policy = "[[times]]\nfrom = \"12:00\"\nuntil = \"13:00\"\norder.by = [\"shortest\"]\n";
-    fs::write(folder.path().join("noon.toml"), policy).expect("written");
-    let words = ["noon.txt", "--nodes", "1x1", "--policy", "noon.toml", "--output", "json"];
-    let said = sim(folder.path(), &words);
-    assert_eq!(said.code, 0, "{}", said.stderr);
-    let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
-    let waits = |tenant: &str| {
-        let tenants = summary["tenants"].as_array().expect("tenants").iter();
-        let of = tenants.filter(|one| one["tenant"] == tenant);
-        of.map(|one| one["wait_seconds_mean"].as_f64().expect("a mean")).sum::<f64>()
+    let compare = |a: &str, b: &str| {
+        let pool = ["trace.txt", "--nodes", "1x4", "--out", "out"];
+        let said = sim(folder.path(), &[&pool[..], &["--compare", a, b]].concat());
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        assert!(said.stderr.contains("out/compare.html"), "{}", said.stderr);
+        let read = |name: &str| fs::read_to_string(folder.path().join("out").join(name));
+        let json: Value =
+            serde_json::from_str(&read("compare.json").expect("it is there")).expect("it is JSON");
+        let name = |side: &str| json[side]["policy"].as_str().expect("a name").to_owned();
+        let names = [name("a"), name("b")];
+        let page = read("compare.html").expect("it is there");
+        for part in names.iter().map(String::as_str).chain(["wait, p95", "a/report.html"]) {
+            assert!(page.contains(part) && said.stdout.contains(&names[0]), "{part}");
+        }
+        names
     };
-    assert!(waits("short") < 700.0 && waits("long") > 650.0, "{summary}");
-    assert!(!said.stderr.contains("it says no dates"), "{}", said.stderr);
+    // Two files of one name are told apart by their folders.
+    assert_eq!(compare("old/p.toml", "new/p.toml"), ["old/p.toml", "new/p.toml"]);
+    assert_eq!(compare("old/p.toml", "old/p.toml"), ["p (A)", "p (B)"]);
 }
 
 #[test]
@@ -149,10 +108,23 @@ fn what_cannot_be_replayed_is_named() {
     check(&["none.txt", "--nodes", "2x2"], "none.txt: ");
     check(&["policy.toml", "--nodes", "2x2"], "no trace that Polder knows");
     check(&["trace.txt", "--nodes", "2x2", "--policy", "policy.toml"], "names priority twice");
-    check(&["trace.txt", "--nodes", "2x2", "--stretch=-1"], "--stretch is -1");
+    let check_flag = |flag: &str, value: &str, expect: &str| {
+        check(&["trace.txt", "--nodes", "2x2", flag, value], expect);
+    };
+    check_flag("--stretch", "-1", "--stretch is -1: give 0.000001 to 1000000");
+    check_flag("--stretch", "0", "--stretch is 0: give 0.000001 to 1000000");
+    check_flag("--slowdown", "-1", "--slowdown is -1: give 0 to 100");
+    check_flag("--price", "-1", "--price is -1: give 0 to 1000000");
+    check_flag("--seed", "-1", "'--seed <N>': write a whole number, 0 or more");
+    check_flag("--jobs", "-1", "'--jobs <N>': write a whole number, 0 or more");
+    check_flag("--jobs", "0", "--jobs is 0: give 1 or more");
+    check_flag("--check", "-1", "write a whole number, 0 or more");
+    check_flag("--until", "-1h", "is not a length of time");
+    check(&["trace.txt", "--nodes", "-1x8"], "\"-1x8\" is no pool: write guides, muri, NxM");
+    check(&["learn", "trace.txt", "--nodes", "2x2", "--rounds", "-1"], "write a whole number");
     let said = sim(folder.path(), &["bad.txt", "--nodes", "2x2", "--skip-bad"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(said.stderr.contains("left out 1 row: ElapsedRaw is negative"), "{}", said.stderr);
+    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is negative"), "{}", said.stderr);
 }
 
 #[test]

@@ -86,11 +86,7 @@ fn tiles(summary: &Summary, out: &mut String) {
             time(summary.completion_seconds.mean),
             format!("p99 {}", time(summary.completion_seconds.p99)),
         ),
-        (
-            "Fairness",
-            format!("{:.3}", summary.jain_slowdown),
-            format!("Jain, slowdown by tenant; held of asked {:.3}", summary.jain),
-        ),
+        ("Fairness", format!("{:.3}", summary.jain), "Jain, held of asked".to_owned()),
         ("Cost", money(summary.cost), format!("{} work carried", hours(summary.carried_hours))),
         ("Lost", hours(summary.lost_hours), format!("{} restarts", summary.restarts)),
     ] {
@@ -111,7 +107,12 @@ fn money(micros: u64) -> String {
 }
 
 /// A line of one level over time.
-fn level(records: &Records, name: &str, colour: usize, of: impl Fn(&Levels) -> f64) -> Line {
+pub(super) fn level(
+    records: &Records,
+    name: &str,
+    colour: usize,
+    of: impl Fn(&Levels) -> f64,
+) -> Line {
     let rows: Vec<_> = records.series.rows().collect();
     let at = |at: polder_model::Timestamp| seconds(at.since(records.begin));
     let mut points: Vec<_> = rows.iter().map(|(from, levels)| (at(*from), of(levels))).collect();
@@ -239,8 +240,7 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
         "<figure class=\"card wide\"><figcaption><h2>Tenants</h2><p>what each held of all that was \
          held; the mark is its part by weight</p></figcaption><div class=\"scroll\"><table><thead>\
          <tr><th>tenant<th class=\"n\">jobs<th class=\"n\">asked<th class=\"n\">held\
-         <th>share<th class=\"n\"><th class=\"n\">mean wait<th class=\"n\">slowdown\
-         <th class=\"n\">cost</tr></thead><tbody>",
+         <th>share<th class=\"n\"><th class=\"n\">mean wait<th class=\"n\">cost</tr></thead><tbody>",
     );
     let mut tenants: Vec<_> = summary.tenants.iter().collect();
     tenants.sort_by(|a, b| b.held_hours.total_cmp(&a.held_hours));
@@ -249,8 +249,7 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
         let _ = write!(
             out,
             "<tr><td><i class=\"c{}\"></i>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
-             <td>{}<td class=\"n\">{:.1}%<td class=\"n\">{}<td class=\"n\">{}\
-             <td class=\"n\">{}</tr>",
+             <td>{}<td class=\"n\">{:.1}%<td class=\"n\">{}<td class=\"n\">{}</tr>",
             colour_of(name),
             escape(name),
             tenant.jobs,
@@ -259,7 +258,6 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
             bar(tenant.share, tenant.deserved, colour_of(name)),
             tenant.share * 100.0,
             time(tenant.wait_seconds_mean),
-            short(tenant.slowdown_mean),
             money(tenant.cost),
         );
     }

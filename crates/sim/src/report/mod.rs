@@ -1,14 +1,16 @@
 //! What a run leaves on disk: `jobs.csv`, `leases.csv`, `series.csv`, `summary.json` and
 //! `report.html`, one page that needs nothing else. The same run writes the same bytes. What was
-//! learned is written alike.
+//! learned is written alike, and two runs beside each other (`compare.json`, `compare.html`).
 
 mod chart;
+mod compared;
 mod gantt;
 mod html;
 mod learned;
 mod summary;
 mod tables;
 
+pub use compared::{Compared, Side, write_compared};
 pub use learned::write_learned;
 pub use summary::{About, Spread, Summary, TenantSummary};
 

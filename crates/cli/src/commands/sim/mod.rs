@@ -11,7 +11,7 @@ pub(crate) use source::read;
 use super::{Context, Done};
 use clap::{Args, Subcommand};
 use polder_model::Micros;
-use source::Source;
+use source::{Source, whole};
 use std::path::PathBuf;
 
 /// Flags of `polder sim`.
@@ -41,21 +41,24 @@ struct Run {
     /// Run under both policies and show the difference.
     #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "policy")]
     compare: Option<Vec<PathBuf>>,
-    /// Write jobs.csv, leases.csv, series.csv, summary.json and report.html into this folder.
+    /// Write jobs.csv, leases.csv, series.csv, summary.json and report.html into this folder; with
+    /// --compare into its folders a and b, and compare.json and compare.html beside them.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Let nodes crash, devices get lost and contact break, as in a bad month; a job that a fault
-    /// ends is submitted again, ten times at most.
+    /// Let nodes crash, devices get lost and contact break, as in a bad month.
     #[arg(long)]
     faults: bool,
-    /// End the run after this much simulated time, if work is left then.
-    #[arg(long, value_name = "TIME")]
+    /// End the run after this much simulated time.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<Micros>,
     /// What one device costs an hour.
-    #[arg(long, value_name = "PRICE", default_value_t = 1.0)]
+    #[arg(long, value_name = "PRICE", default_value_t = 1.0, allow_hyphen_values = true)]
     price: f64,
     /// Recompute the engine's promises after every so many events; 0 for never.
-    #[arg(long, value_name = "EVENTS", default_value_t = 1000)]
+    #[arg(
+        long, value_name = "EVENTS", default_value_t = 1000, allow_hyphen_values = true,
+        value_parser = whole
+    )]
     check: u64,
 }
 

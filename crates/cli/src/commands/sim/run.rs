@@ -2,21 +2,20 @@
 
 use super::Run;
 use super::source::{stem, within};
-use super::table::show;
+use super::table::{compared, show};
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output::Progress;
 use polder_model::{Micros, Policy};
 use polder_sim::pool::Pool;
-use polder_sim::report::{self, About, Summary};
+use polder_sim::report::{self, About, Side, Summary};
 use polder_sim::workload::journal::History;
 use polder_sim::world::{Faults, Records, Setup, World};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// Steps between two looks at how far the run has come.
 const STEPS_SHOWN: u32 = 2048;
-
-/// How often a user submits a job again that a fault ended.
-const SUBMITS_AGAIN: u32 = 10;
 
 /// A run and what it is called.
 pub(super) struct Ran {
@@ -26,8 +25,13 @@ pub(super) struct Ran {
 
 impl Run {
     pub(super) async fn execute(self, context: &Context) -> Done {
-        within("--price", self.price, 1e6)?;
-        let history = self.source.history().await?;
+        within("--price", self.price, 0.0, 1e6)?;
+        let mut history = self.source.history().await?;
+        if self.faults {
+            // A job that a fault ends is tried again, as users do.
+            let jobs = &mut history.workload.jobs;
+            jobs.iter_mut().for_each(|job| job.ask.yields.retries = job.ask.yields.retries.max(10));
+        }
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
         for (_, policy) in &policies {
@@ -48,11 +52,10 @@ impl Run {
 
     fn policies(&self, history: &History) -> Result<Vec<(String, Policy)>, Failure> {
         let files = self.compare.as_deref().unwrap_or_default().iter().chain(&self.policy);
-        let read: Vec<_> = files
-            .map(|path| Ok((stem(path), crate::policy::read(path)?)))
-            .collect::<Result<_, Failure>>()?;
-        if !read.is_empty() {
-            return Ok(read);
+        let files: Vec<&PathBuf> = files.collect();
+        if !files.is_empty() {
+            let policies = names(&files).into_iter().zip(&files);
+            return policies.map(|(name, path)| Ok((name, crate::policy::read(path)?))).collect();
         }
         Ok(vec![match &history.policy {
             Some(policy) => ("the journal's policy".to_owned(), policy.clone()),
@@ -74,7 +77,7 @@ impl Run {
         setup.interference.slowdown = self.source.slowdown;
         setup.begin = history.begin.unwrap_or(setup.begin);
         if self.faults {
-            (setup.faults, setup.submits_again) = (Faults::usual(), SUBMITS_AGAIN);
+            setup.faults = Faults::usual();
         }
         let weights = history.tenants.iter().map(|t| (t.path.clone(), t.share.weight)).collect();
         let mut world = World::new(setup).map_err(Failure::failed)?;
@@ -92,7 +95,6 @@ impl Run {
             }
         }
         progress.clear();
-        world.cut_off(until);
         let records = world.into_records().map_err(Failure::failed)?;
         let about = About {
             workload: self.source.name(),
@@ -113,8 +115,29 @@ impl Run {
             report::write(&folder, &ran.summary, &ran.records).map_err(Failure::failed)?;
             context.out.note(&format!("wrote {}", folder.join("report.html").display()));
         }
+        if let [a, b] = runs {
+            let sides = [a, b].map(|ran| Side { summary: &ran.summary, records: &ran.records });
+            let rows = compared(&a.summary, &b.summary);
+            report::write_compared(folder, sides, &rows).map_err(Failure::failed)?;
+            context.out.note(&format!("wrote {}", folder.join("compare.html").display()));
+        }
         Ok(())
     }
+}
+
+/// What the policies of some files are called: by the file's name, or by its path where two files
+/// have one name, and by their place where even that is the same.
+fn names(files: &[&PathBuf]) -> Vec<String> {
+    let differ = |names: &[String]| names.iter().collect::<BTreeSet<_>>().len() == names.len();
+    let stems: Vec<String> = files.iter().map(|path| stem(path)).collect();
+    let paths: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    if differ(&stems) {
+        return stems;
+    }
+    if differ(&paths) {
+        return paths;
+    }
+    stems.iter().zip(["A", "B"]).map(|(stem, place)| format!("{stem} ({place})")).collect()
 }
 
 fn shown(progress: &mut Progress, name: &str, world: &World) {

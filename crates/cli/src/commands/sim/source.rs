@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 const SQLITE: &[u8] = b"SQLite format 3\0";
 /// Longest pool file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Least `--stretch`: a day in a tenth of a second. At 0 all jobs would come at once.
+const STRETCH_MIN: f64 = 0.000_001;
 /// The journal in a state folder.
 const JOURNAL: &str = "journal.db";
 
@@ -26,19 +28,25 @@ pub(crate) struct Source {
     trace: Option<PathBuf>,
     /// The pool: `guides`, `muri`, NODESxCARDS such as 4x8, or a TOML file of `[[node]]` tables
     /// (docs/simulate.md shows its keys); a journal brings its own.
-    #[arg(long, value_name = "FILE|PRESET")]
+    #[arg(long, value_name = "FILE|PRESET", allow_hyphen_values = true)]
     nodes: Option<String>,
     /// What chance is drawn from; the same seed gives the same bytes.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(
+        long, value_name = "N", default_value_t = 1, allow_hyphen_values = true,
+        value_parser = whole
+    )]
     pub(super) seed: u64,
     /// Time between arrivals in parts of what it was: 0.5 doubles the load.
-    #[arg(long, value_name = "PARTS", default_value_t = 1.0)]
+    #[arg(long, value_name = "PARTS", default_value_t = 1.0, allow_hyphen_values = true)]
     stretch: f64,
     /// Only the first jobs.
-    #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = whole)]
+    jobs: Option<u64>,
     /// Part of its time that a task loses for each whole device's worth of its neighbours' use.
-    #[arg(long, value_name = "PARTS", default_value_t = Interference::default().slowdown)]
+    #[arg(
+        long, value_name = "PARTS", default_value_t = Interference::default().slowdown,
+        allow_hyphen_values = true
+    )]
     pub(super) slowdown: f64,
     /// Leave bad rows out, and say how many, instead of refusing the trace.
     #[arg(long)]
@@ -53,15 +61,17 @@ impl Source {
 
     /// The part of the history that is wanted, at the load that is wanted.
     pub(super) async fn history(&self) -> Result<History, Failure> {
-        for (flag, value, max) in
-            [("--stretch", self.stretch, 1e6), ("--slowdown", self.slowdown, 100.0)]
-        {
-            within(flag, value, max)?;
+        within("--stretch", self.stretch, STRETCH_MIN, 1e6)?;
+        within("--slowdown", self.slowdown, 0.0, 100.0)?;
+        if self.jobs == Some(0) {
+            return Err(Failure::usage("--jobs is 0: give 1 or more, or leave it out for all"));
         }
         let path = self.trace.as_deref().ok_or_else(|| Failure::usage("which trace?"))?;
         let mut history = read(path, self.skip_bad).await?;
         let jobs = &mut history.workload.jobs;
-        jobs.truncate(self.jobs.unwrap_or(usize::MAX));
+        jobs.truncate(
+            self.jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX)),
+        );
         if self.stretch.to_bits() != 1.0f64.to_bits() {
             jobs.iter_mut().for_each(|job| job.arrives = scaled(job.arrives, self.stretch));
             history.waits.clear();
@@ -89,12 +99,17 @@ impl Source {
     }
 }
 
-/// Refuses a number that is not between nothing and the most.
-pub(super) fn within(flag: &str, value: f64, max: f64) -> Result<(), Failure> {
-    if (0.0..=max).contains(&value) {
+/// Refuses a number that is not between the least and the most.
+pub(super) fn within(flag: &str, value: f64, min: f64, max: f64) -> Result<(), Failure> {
+    if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Failure::usage(format!("{flag} is {value}: give 0 to {max}")))
+    Err(Failure::usage(format!("{flag} is {value}: give {min} to {max}")))
+}
+
+/// A whole number that is not negative.
+pub(super) fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write a whole number, 0 or more".to_owned())
 }
 
 /// Reads a trace, or a journal as it stands; nothing is changed.
