@@ -22,4 +22,4 @@ pub use knobs::{Knobs, ORDERS_TUNED_MAX};
 pub use paired::Paired;
 pub use past::{BLOCKS_MAX, Block, Goal, Past};
 pub use record::{Beside, RECORDS_MAX, Record, Records, Split, Verdict, learn};
-pub use tune::{BLOCKS_MIN, Learned, Row, Shadowed, TuneError, shadow, split, tune};
+pub use tune::{BLOCKS_MIN, Learned, Plain, Row, Shadowed, TuneError, shadow, split, tune};

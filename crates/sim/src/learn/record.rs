@@ -43,6 +43,20 @@ pub struct Beside {
     pub name: String,
     /// The candidate's cost less its cost, on the blocks that the search did not see.
     pub difference: Option<Paired>,
+    /// Its cost less that of what was in force, on the same blocks.
+    #[serde(default)]
+    pub judged: Option<Paired>,
+    /// The same in the shadow run.
+    #[serde(default)]
+    pub shadow: Option<Paired>,
+}
+
+impl Beside {
+    /// Whether it passes the door that a candidate must pass.
+    fn may_be_let_in(&self) -> bool {
+        self.judged.is_some_and(|judged| judged.is_lower())
+            && self.shadow.is_some_and(|shadow| shadow.mean <= 0.0)
+    }
 }
 
 /// A decision about parameters.
@@ -76,7 +90,7 @@ pub struct Records(Vec<Record>);
 
 /// Searches, judges and decides. `cost` gives the cost of each block of a range under some
 /// parameters; `known` are some to look at first, `plain` baselines with their costs of the held-out
-/// blocks.
+/// blocks and, where they are known, of the shadow run's after them.
 pub fn learn(
     parameters: &[Parameter],
     known: &[Vec<f64>],
@@ -91,15 +105,15 @@ pub fn learn(
     let unseen = split.held_out.start..split.shadow.end.max(split.held_out.end);
     let held = split.held_out.len();
     let (new, old) = (cost(&found.values, unseen.clone()), cost(&before, unseen));
-    let part = |costs: &[f64], shadow: bool| {
-        let (judged, later) = costs.split_at(held.min(costs.len()));
-        if shadow { later.to_vec() } else { judged.to_vec() }
-    };
-    let held_out = Paired::of(&part(&new, false), &part(&old, false));
-    let shadow = Paired::of(&part(&new, true), &part(&old, true));
+    let judged = |costs: &[f64]| costs.get(..held.min(costs.len())).unwrap_or_default().to_vec();
+    let later = |costs: &[f64]| costs.get(held..).unwrap_or_default().to_vec();
+    let held_out = Paired::of(&judged(&new), &judged(&old));
+    let shadow = Paired::of(&later(&new), &later(&old));
     let beside = plain.iter().map(|(name, costs)| Beside {
         name: name.clone(),
-        difference: Paired::of(&part(&new, false), costs),
+        difference: Paired::of(&judged(&new), &judged(costs)),
+        judged: Paired::of(&judged(costs), &judged(&old)),
+        shadow: Paired::of(&later(costs), &later(&old)),
     });
     let verdict = match (&held_out, &shadow) {
         (None, _) => refused("too few blocks to judge on: give at least two".to_owned()),
@@ -145,6 +159,21 @@ impl Record {
             Verdict::Admitted => &self.found.values,
             Verdict::Refused { .. } | Verdict::RolledBack { .. } => &self.before,
         }
+    }
+
+    /// The baseline that is the better choice, where there is one: it passes the door that the
+    /// candidate must pass, and the candidate either did not, or costs more than it where the search
+    /// did not look, by more than chance. The one with the least cost there.
+    #[must_use]
+    pub fn better(&self) -> Option<&Beside> {
+        let admitted = self.verdict == Verdict::Admitted;
+        let wins = |beside: &&Beside| {
+            let costs_less = beside.difference.is_some_and(|difference| difference.low > 0.0);
+            beside.may_be_let_in() && (costs_less || !admitted)
+        };
+        let mean = |beside: &Beside| beside.judged.map_or(f64::INFINITY, |judged| judged.mean);
+        let wins = self.beside.iter().filter(wins);
+        wins.reduce(|least, other| if mean(other) < mean(least) { other } else { least })
     }
 }
 

@@ -37,6 +37,53 @@ fn the_bottom_is_found_and_admitted() {
 }
 
 #[test]
+fn a_plain_policy_that_is_better_is_offered() {
+    let cost = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
+        blocks.map(|block| bowl(&[values[0], -2.0], block)).collect()
+    };
+    // Costs of the judged and the shadow's blocks, the first of them lower by `judged`.
+    let plain = |name: &str, judged: f64, shadow: f64| {
+        let less = |block: u32| if block < 20 { judged } else { shadow };
+        let costs = (10..25).map(|block| bowl(&[3.0, -2.0], block) - less(block));
+        (name.to_owned(), costs.collect::<Vec<f64>>())
+    };
+    let better = |plain: &[(String, Vec<f64>)]| {
+        let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), plain, cost);
+        assert_eq!(record.verdict, Verdict::Admitted);
+        record.better().map(|beside| beside.name.clone())
+    };
+    assert_eq!(better(&[]), None);
+    let all = [plain("less", 1.0, 1.0), plain("least", 2.0, 1.0), plain("more", -1.0, -1.0)];
+    assert_eq!(better(&all).as_deref(), Some("least"));
+    assert_eq!(better(&all[2..]), None, "it wins against what was in force, not against the best");
+    assert_eq!(better(&[plain("late", 1.0, -99.0)]), None, "it loses in the shadow run");
+    // Better by chance only: the difference goes up and down.
+    let (name, mut costs) = plain("chance", 0.0, 0.0);
+    costs
+        .iter_mut()
+        .enumerate()
+        .for_each(|(at, cost)| *cost += if at % 2 == 0 { 5.0 } else { -5.5 });
+    assert_eq!(better(&[(name, costs)]), None);
+    // Without its shadow run nothing is known of it.
+    let (name, costs) = plain("short", 1.0, 1.0);
+    assert_eq!(better(&[(name, costs[..10].to_vec())]), None);
+}
+
+#[test]
+fn a_plain_policy_is_offered_where_the_search_found_nothing() {
+    // What only fits the past, beside a plain policy that always helps.
+    let cost = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
+        let sign = |block| if block < 10 { -1.0 } else { 1.0 };
+        blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
+    };
+    let plain = [("shortest".to_owned(), vec![90.0; 15]), ("same".to_owned(), vec![100.0; 15])];
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &plain, cost);
+    assert!(matches!(record.verdict, Verdict::Refused { .. }));
+    assert_eq!(record.better().map(|beside| beside.name.as_str()), Some("shortest"));
+    assert_eq!(record.in_force(), [0.0]);
+}
+
+#[test]
 fn what_is_known_is_looked_at_first() {
     // A hole so narrow that no step of a search falls into it.
     let hole = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {

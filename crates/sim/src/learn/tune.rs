@@ -61,6 +61,18 @@ pub struct Learned {
     pub candidate: Policy,
     /// How it was found and judged.
     pub record: Record,
+    /// A plain policy that is the better choice, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<Plain>,
+}
+
+/// A plain policy that is offered in the candidate's place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plain {
+    /// Which of those beside the candidate.
+    pub name: String,
+    /// The policy.
+    pub policy: Policy,
 }
 
 /// The parts of a history of so many blocks: three fifths to search on, a quarter to judge on, the
@@ -99,9 +111,9 @@ pub fn tune(
         told(*number);
         costs
     };
-    let mut plain = Vec::new();
+    let (mut plain, unseen) = (Vec::new(), split.held_out.start..split.shadow.end);
     for (name, policy) in knobs.plain() {
-        plain.push((name, replayed(&policy, split.held_out.clone())?));
+        plain.push((name, replayed(&policy, unseen.clone())?));
     }
     let mut wrong = None;
     let record =
@@ -124,6 +136,10 @@ pub fn tune(
     }
     let candidate = knobs.policy(&record.found.values);
     let rows = rows(past, base, &candidate, 0)?;
+    let better = record.better().and_then(|better| {
+        let (name, policy) = knobs.plain().into_iter().find(|(name, _)| *name == better.name)?;
+        Some(Plain { name, policy })
+    });
     Ok(Learned {
         history: name.to_owned(),
         goal: past.goal,
@@ -131,6 +147,7 @@ pub fn tune(
         rows,
         candidate,
         record,
+        plain: better,
     })
 }
 
@@ -206,6 +223,31 @@ impl Learned {
             row if row < split.held_out.end => "judged",
             _ => "shadow",
         }
+    }
+
+    /// What is said beside the verdict: the plain policy that is the better choice, if one is, with
+    /// its advantage where the search did not look.
+    #[must_use]
+    pub fn better(&self) -> Option<String> {
+        let better = self.record.better()?;
+        let (over, difference) = if self.is_admitted() {
+            ("better there than the candidate", better.difference?)
+        } else {
+            let judged = better.judged?;
+            let turned =
+                Paired { mean: -judged.mean, low: -judged.high, high: -judged.low, ..judged };
+            ("better there than what is in force", turned)
+        };
+        let unit = if self.goal == super::Goal::Slowdown { "" } else { " s" };
+        Some(format!(
+            "the plain policy \"{}\", one of {} beside it, is {over} by {:.3}{unit} (95 % between \
+             {:.3} and {:.3})",
+            better.name,
+            self.record.beside.len(),
+            difference.mean,
+            difference.low,
+            difference.high
+        ))
     }
 
     /// Plain policies, by name, with the candidate's cost less theirs where the search did not look.

@@ -8,33 +8,39 @@ use std::fmt::Write;
 use std::io;
 use std::path::Path;
 
-/// Writes `learned.json`, `learned.html` and the candidate, given as TOML: `policy.toml` if it was
-/// admitted, else `refused.toml`. The folder is made if it is not there.
+/// Writes `learned.json`, `learned.html` and, given as TOML, the candidate (`policy.toml` if it was
+/// admitted, else `refused.toml`) and the plain policy that is offered (`plain.toml`), if one is. The
+/// folder is made if it is not there.
 ///
 /// # Errors
 /// Names the file that could not be written.
-pub fn write_learned(folder: &Path, learned: &Learned, policy: &str) -> Result<(), WriteError> {
+pub fn write_learned(
+    folder: &Path,
+    learned: &Learned,
+    policy: &str,
+    plain: Option<&str>,
+) -> Result<(), WriteError> {
     std::fs::create_dir_all(folder).map_err(wrong(folder))?;
     let json = serde_json::to_vec_pretty(learned).map_err(io::Error::other);
-    let (name, other) = if learned.is_admitted() {
-        ("policy.toml", "refused.toml")
-    } else {
-        ("refused.toml", "policy.toml")
-    };
-    // What an earlier search left must not be taken for this one's.
-    match std::fs::remove_file(folder.join(other)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(wrong(&folder.join(other))(error));
-        }
-        _ => {}
-    }
+    let admitted = learned.is_admitted();
+    let toml = |text: &str| Ok(text.as_bytes().to_vec());
     for (name, bytes) in [
-        ("learned.json", json),
-        ("learned.html", Ok(page(learned).into_bytes())),
-        (name, Ok(policy.as_bytes().to_vec())),
+        ("learned.json", Some(json)),
+        ("learned.html", Some(Ok(page(learned).into_bytes()))),
+        ("policy.toml", admitted.then(|| toml(policy))),
+        ("refused.toml", (!admitted).then(|| toml(policy))),
+        ("plain.toml", plain.map(toml)),
     ] {
         let path = folder.join(name);
-        bytes.and_then(|bytes| std::fs::write(&path, bytes)).map_err(wrong(&path))?;
+        let done = match bytes {
+            Some(bytes) => bytes.and_then(|bytes| std::fs::write(&path, bytes)),
+            // What an earlier search left must not be taken for this one's.
+            None => match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+        };
+        done.map_err(wrong(&path))?;
     }
     Ok(())
 }
@@ -44,6 +50,10 @@ fn page(learned: &Learned) -> String {
         Verdict::Admitted => "admitted".to_owned(),
         Verdict::Refused { why } => format!("refused: {why}"),
         Verdict::RolledBack { why } => format!("rolled back: {why}"),
+    };
+    let verdict = match learned.better() {
+        Some(better) => format!("{verdict}; but {better}: it is plain.toml"),
+        None => verdict,
     };
     let mut out = String::new();
     let _ = write!(
@@ -148,4 +158,53 @@ fn weights(learned: &Learned, out: &mut String) {
         );
     }
     out.push_str("</tbody></table></div></figure>");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::{Plain, Search, Split, learn};
+    use polder_model::Policy;
+
+    /// What a search found whose candidate costs 90 where what is in force costs 100, beside a plain
+    /// policy of a cost of its own.
+    fn learned(plain_costs: f64) -> Learned {
+        let plain = [("shortest predicted".to_owned(), vec![plain_costs; 4])];
+        let split = Split { train: 0..3, held_out: 3..5, shadow: 5..7 };
+        let search = Search { seed: 1, generations: 0, children: 0 };
+        let parameter =
+            crate::learn::Parameter { name: "a".into(), low: 0.0, high: 1.0, start: 0.0 };
+        let record = learn(&[parameter], &[vec![1.0]], search, &split, &plain, |values, blocks| {
+            blocks.map(|_| 100.0 - 10.0 * values[0]).collect()
+        });
+        let better = record.better().map(|better| better.name.clone());
+        Learned {
+            history: "days".to_owned(),
+            goal: Goal::Wait,
+            block_seconds: 86_400.0,
+            rows: Vec::new(),
+            candidate: Policy::default(),
+            record,
+            plain: better.map(|name| Plain { name, policy: Policy::default() }),
+        }
+    }
+
+    #[test]
+    fn a_plain_policy_that_is_better_is_written_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = |name: &str| folder.path().join(name).exists();
+        let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+        let found = learned(80.0);
+        assert!(found.is_admitted(), "{:?}", found.record.verdict);
+        write_learned(folder.path(), &found, "a = 1", Some("b = 2")).unwrap();
+        assert_eq!((text("policy.toml"), text("plain.toml")), ("a = 1".into(), "b = 2".into()));
+        let page = text("learned.html");
+        let expect = "one of 1 beside it, is better there than the candidate by 10.000 s";
+        assert!(page.contains("admitted; but the plain policy") && page.contains(expect), "{page}");
+        let found = learned(95.0);
+        assert_eq!((found.plain.clone(), found.better()), (None, None));
+        write_learned(folder.path(), &found, "a = 1", None).unwrap();
+        assert!(there("policy.toml") && !there("plain.toml") && !there("refused.toml"));
+        assert!(!text("learned.html").contains("but the plain policy"));
+    }
 }

@@ -1,6 +1,6 @@
 //! `polder sim learn`: a better policy, found in a history and proved on days it has not seen.
 
-use super::source::Source;
+use super::source::{Source, whole};
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output::Table;
@@ -12,7 +12,7 @@ use polder_sim::report;
 use std::path::PathBuf;
 
 /// Longest search, in rounds and in tries of each.
-const SEARCH_MAX: u32 = 1000;
+const SEARCH_MAX: u64 = 1000;
 
 /// Flags of `polder sim learn`.
 #[derive(Debug, Args)]
@@ -26,16 +26,22 @@ pub(crate) struct Learn {
     #[arg(long, value_name = "WHAT", default_value = "wait")]
     goal: Wanted,
     /// Length of the blocks of time that are compared.
-    #[arg(long, value_name = "TIME", default_value = "1d")]
+    #[arg(long, value_name = "TIME", default_value = "1d", allow_hyphen_values = true)]
     block: Micros,
     /// Rounds of the search.
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    rounds: u32,
+    #[arg(
+        long, value_name = "N", default_value_t = 10, allow_hyphen_values = true,
+        value_parser = whole
+    )]
+    rounds: u64,
     /// Policies tried in each round.
-    #[arg(long, value_name = "N", default_value_t = 6)]
-    tries: u32,
-    /// Write policy.toml (if it is admitted, else refused.toml), learned.json and learned.html into
-    /// this folder.
+    #[arg(
+        long, value_name = "N", default_value_t = 6, allow_hyphen_values = true,
+        value_parser = whole
+    )]
+    tries: u64,
+    /// Write policy.toml (if it is admitted, else refused.toml), plain.toml (if a plain policy is
+    /// better), learned.json and learned.html into this folder.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -61,6 +67,11 @@ impl Wanted {
     }
 }
 
+/// A number of the search, which is at most [`SEARCH_MAX`].
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 impl Learn {
     pub(super) async fn execute(self, context: &Context) -> Done {
         for (flag, value) in [("--rounds", self.rounds), ("--tries", self.tries)] {
@@ -79,8 +90,11 @@ impl Learn {
         let mut past = Past::new(&history, &pool, self.block);
         (past.goal, past.seed, past.slowdown) =
             (self.goal.goal(), self.source.seed, self.source.slowdown);
-        let search =
-            Search { seed: self.source.seed, generations: self.rounds, children: self.tries };
+        let search = Search {
+            seed: self.source.seed,
+            generations: small(self.rounds),
+            children: small(self.tries),
+        };
         let mut progress = context.out.progress();
         let learned = tokio::task::block_in_place(|| {
             tune(&past, &base, search, &self.source.name(), &mut |replays| {
@@ -91,8 +105,11 @@ impl Learn {
         let learned = learned.map_err(Failure::failed)?;
         if let Some(folder) = &self.out {
             let wrong = |error| Failure::failed(format!("the policy: {error}"));
-            let policy = toml::to_string(&learned.candidate).map_err(wrong)?;
-            report::write_learned(folder, &learned, &policy).map_err(Failure::failed)?;
+            let toml = |policy: &Policy| toml::to_string(policy).map_err(wrong);
+            let policy = toml(&learned.candidate)?;
+            let plain = learned.plain.as_ref().map(|plain| toml(&plain.policy)).transpose()?;
+            report::write_learned(folder, &learned, &policy, plain.as_deref())
+                .map_err(Failure::failed)?;
             context.out.note(&format!("wrote {}", folder.join("learned.html").display()));
         }
         if context.out.json_wanted() {
@@ -181,5 +198,8 @@ fn told(learned: &Learned) -> String {
         Verdict::RolledBack { why } => format!("rolled back: {why}"),
     };
     let tried = record.found.tried;
-    show::plain(&format!("{verdict} ({tried} policies tried)"))
+    let better = learned.better().map_or_else(String::new, |better| {
+        format!("\nbut {better}: --out writes it as plain.toml")
+    });
+    format!("{}{}", show::plain(&format!("{verdict} ({tried} policies tried)")), better)
 }
