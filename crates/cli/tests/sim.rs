@@ -3,6 +3,10 @@
 mod common;
 
 use common::{Said, polder, say};
+use polder_model::{EVENT_VERSION, Envelope, Gang, GangKind, Micros, Outcome, Policy};
+use polder_sim::pool;
+use polder_sim::workload::{WorkJob, Workload, ask_whole};
+use polder_sim::world::{Setup, World};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -46,7 +50,7 @@ fn a_trace_becomes_a_table_and_a_folder_that_repeats_itself() {
     let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
     assert_eq!(summary["jobs"], 3);
     assert_eq!(summary["states"]["failed"], 1, "{summary}");
-    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is zero"), "{}", said.stderr);
+    assert!(said.stderr.contains("left out 1 row: ElapsedRaw is zero"), "{}", said.stderr);
 }
 
 #[test]
@@ -58,6 +62,73 @@ fn two_policies_stand_side_by_side() {
     let said = sim(folder.path(), &words);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(said.stdout.contains("now") && said.stdout.contains("B TO A"), "{}", said.stdout);
+}
+
+/// A journal with a service that was cancelled, one that was not, and a job that failed.
+fn journal() -> String {
+    let mut setup = Setup::new(pool::preset("1x4").expect("a pool"), Policy::default());
+    setup.journal = true;
+    let mut world = World::new(setup).expect("a world");
+    let ask = |devices| {
+        ask_whole("lab".parse().expect("a tenant"), "ada".parse().expect("a user"), devices)
+    };
+    let service = |at, leaves| {
+        let mut job = WorkJob::new(Micros::from_secs(at), ask(1), Micros::from_secs(leaves));
+        job.ask.gang = Gang { min: 1, max: 2, kind: GangKind::Service };
+        job.leaves = Some(job.runs);
+        job
+    };
+    let mut fails = WorkJob::new(Micros::from_secs(900), ask(1), Micros::from_secs(60));
+    fails.outcome = Outcome::Failed { code: 1 };
+    let jobs = vec![service(0, 500), service(600, 90_000), fails];
+    world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+    world.run_until(world.begin().after(Micros::from_secs(3600))).expect("an hour");
+    let events = (1u64..).zip(world.take_journal());
+    let line = |(seq, (at, event))| {
+        let envelope = Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event };
+        serde_json::to_string(&envelope).expect("JSON") + "\n"
+    };
+    events.map(line).collect()
+}
+
+#[test]
+fn a_journal_with_services_comes_to_an_end() {
+    let folder = folder();
+    fs::write(folder.path().join("journal.jsonl"), journal()).expect("written");
+    for faults in [&[][..], &["--faults"]] {
+        let words = [&["journal.jsonl", "--output", "json"], faults].concat();
+        let said = sim(folder.path(), &words);
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+        assert_eq!(summary["states"]["cancelled"], 2, "{summary}");
+        assert_eq!(summary["states"]["failed"], 1, "{summary}");
+        assert_eq!(summary["restarts"], 0, "what fails by itself is not tried again: {summary}");
+        assert!(said.stderr.contains("1 job still ran at the end of the journal"));
+    }
+}
+
+/// Noon in the trace is noon for the policy.
+#[test]
+fn hours_are_those_of_the_trace() {
+    let folder = folder();
+    let rows = "JobID|User|Account|Submit|ElapsedRaw|TimelimitRaw|State|AllocTRES\n\
+        1|ada|lab|2024-05-01T12:00:00|600|10|COMPLETED|gres/gpu=1\n\
+        2|ada|long|2024-05-01T12:00:01|6000|100|COMPLETED|gres/gpu=1\n\
+        3|ada|short|2024-05-01T12:00:02|60|1|COMPLETED|gres/gpu=1\n";
+    fs::write(folder.path().join("noon.txt"), rows).expect("written");
+    let policy = "[[times]]\nfrom = \"12:00\"\nuntil = \"13:00\"\norder.by = [\"shortest\"]\n";
+    fs::write(folder.path().join("noon.toml"), policy).expect("written");
+    let words = ["noon.txt", "--nodes", "1x1", "--policy", "noon.toml", "--output", "json"];
+    let said = sim(folder.path(), &words);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    let summary: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let waits = |tenant: &str| {
+        let tenants = summary["tenants"].as_array().expect("tenants").iter();
+        let of = tenants.filter(|one| one["tenant"] == tenant);
+        of.map(|one| one["wait_seconds_mean"].as_f64().expect("a mean")).sum::<f64>()
+    };
+    assert!(waits("short") < 700.0 && waits("long") > 650.0, "{summary}");
+    assert!(!said.stderr.contains("it says no dates"), "{}", said.stderr);
 }
 
 #[test]
@@ -124,7 +195,7 @@ fn what_cannot_be_replayed_is_named() {
     check(&["learn", "trace.txt", "--nodes", "2x2", "--rounds", "-1"], "write a whole number");
     let said = sim(folder.path(), &["bad.txt", "--nodes", "2x2", "--skip-bad"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
-    assert!(said.stderr.contains("left out 1 rows: ElapsedRaw is negative"), "{}", said.stderr);
+    assert!(said.stderr.contains("left out 1 row: ElapsedRaw is negative"), "{}", said.stderr);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test: what cannot be is a failure")]
 
 use polder_engine::Policy;
-use polder_model::{Bytes, Gang, Micros, Permille};
+use polder_model::{Bytes, Gang, Micros, Outcome, Permille};
 use polder_sim::pool;
 use polder_sim::random::Random;
 use polder_sim::workload::{WorkJob, Workload, ask_share, ask_whole};
@@ -101,6 +101,40 @@ proptest! {
         }
         let mean = records.series.mean();
         prop_assert!(mean.held <= mean.devices.max(12.0) && mean.busy <= 12.0 + 1e-6);
+    }
+}
+
+/// What a fault ends is submitted again; what ends by itself is not, however it ends.
+#[test]
+fn only_what_a_fault_ended_comes_again() {
+    let mut jobs = workload(3, 80);
+    for (at, job) in jobs.jobs.iter_mut().enumerate() {
+        job.ask.yields.retries = 0;
+        job.ask.when.time_limit = None;
+        if at % 3 == 0 {
+            job.outcome = Outcome::Failed { code: 1 };
+        }
+    }
+    let mut setup = Setup::new(pool::preset("3x4").unwrap(), Policy::default());
+    (setup.seed, setup.faults, setup.submits_again) = (3, faults(30_000), 100);
+    let mut world = World::new(setup).unwrap();
+    world.load(jobs);
+    let records = world.finish(None).unwrap();
+    assert_eq!(records.jobs.len(), 80);
+    let again = records.jobs.iter().filter(|job| job.runs > 1).count();
+    assert!(again > 5, "only {again} jobs met a fault");
+    for job in &records.jobs {
+        let expected = if job.row % 3 == 1 { "failed (1)" } else { "succeeded" };
+        let refused = job.state.starts_with("refused: ");
+        assert!(refused || job.state == expected, "job {} is {}", job.row, job.state);
+    }
+    let of = |job| records.jobs.iter().find(|record| record.job == Some(job));
+    let fail = records.leases.iter().filter(|lease| lease.state == "failed (1)");
+    let mut fails: BTreeMap<_, u32> = BTreeMap::new();
+    fail.for_each(|lease| *fails.entry(lease.job).or_default() += 1);
+    for (job, number) in fails {
+        let tasks = of(job).unwrap().tasks;
+        assert!(number <= tasks, "job {job} failed {number} times");
     }
 }
 

@@ -86,7 +86,11 @@ fn tiles(summary: &Summary, out: &mut String) {
             time(summary.completion_seconds.mean),
             format!("p99 {}", time(summary.completion_seconds.p99)),
         ),
-        ("Fairness", format!("{:.3}", summary.jain), "Jain, held of asked".to_owned()),
+        (
+            "Fairness",
+            format!("{:.3}", summary.jain_slowdown),
+            format!("Jain, slowdown by tenant; held of asked {:.3}", summary.jain),
+        ),
         ("Cost", money(summary.cost), format!("{} work carried", hours(summary.carried_hours))),
         ("Lost", hours(summary.lost_hours), format!("{} restarts", summary.restarts)),
     ] {
@@ -240,7 +244,8 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
         "<figure class=\"card wide\"><figcaption><h2>Tenants</h2><p>what each held of all that was \
          held; the mark is its part by weight</p></figcaption><div class=\"scroll\"><table><thead>\
          <tr><th>tenant<th class=\"n\">jobs<th class=\"n\">asked<th class=\"n\">held\
-         <th>share<th class=\"n\"><th class=\"n\">mean wait<th class=\"n\">cost</tr></thead><tbody>",
+         <th>share<th class=\"n\"><th class=\"n\">mean wait<th class=\"n\">slowdown\
+         <th class=\"n\">cost</tr></thead><tbody>",
     );
     let mut tenants: Vec<_> = summary.tenants.iter().collect();
     tenants.sort_by(|a, b| b.held_hours.total_cmp(&a.held_hours));
@@ -249,7 +254,8 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
         let _ = write!(
             out,
             "<tr><td><i class=\"c{}\"></i>{}<td class=\"n\">{}<td class=\"n\">{}<td class=\"n\">{}\
-             <td>{}<td class=\"n\">{:.1}%<td class=\"n\">{}<td class=\"n\">{}</tr>",
+             <td>{}<td class=\"n\">{:.1}%<td class=\"n\">{}<td class=\"n\">{}\
+             <td class=\"n\">{}</tr>",
             colour_of(name),
             escape(name),
             tenant.jobs,
@@ -258,6 +264,7 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
             bar(tenant.share, tenant.deserved, colour_of(name)),
             tenant.share * 100.0,
             time(tenant.wait_seconds_mean),
+            short(tenant.slowdown_mean),
             money(tenant.cost),
         );
     }

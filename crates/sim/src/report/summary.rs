@@ -67,6 +67,11 @@ pub struct Summary {
     pub cost: u64,
     /// Jain's index of what tenants held of what they asked for: 1 is alike, 1/n is all for one.
     pub jain: f64,
+    /// Jain's index of the mean slowdowns of tenants, jobs that are not over counted up to the end of
+    /// the run: what tells orders apart when all work is done in the end.
+    pub jain_slowdown: f64,
+    /// The same of users, each within a tenant.
+    pub jain_slowdown_users: f64,
     /// By tenant.
     pub tenants: Vec<TenantSummary>,
     /// Events the engine took in.
@@ -92,6 +97,8 @@ pub struct TenantSummary {
     pub deserved: f64,
     /// Mean wait of its jobs that started.
     pub wait_seconds_mean: f64,
+    /// Mean slowdown of its jobs, those that are not over counted up to the end of the run.
+    pub slowdown_mean: f64,
     /// What its leases cost, in millionths of the currency.
     pub cost: u64,
 }
@@ -161,11 +168,10 @@ impl Summary {
             *states.entry(state).or_default() += 1;
         }
         let jobs = || records.jobs.iter();
-        let slowdown = |job: &JobRecord| {
-            let took = seconds(job.completion()?);
-            Some((took / seconds(job.alone).max(SLOWDOWN_SECONDS_MIN)).max(1.0))
-        };
-        let slowdowns = Spread::of(jobs().filter_map(slowdown).collect());
+        let ended = |job: &&JobRecord| job.completion().is_some();
+        let slowdowns: Vec<f64> =
+            jobs().filter(ended).filter_map(|job| slowdown(job, records.end)).collect();
+        let users = means(records, |job| (&job.tenant, &job.user));
         let mean = records.series.mean();
         let free = mean.devices - mean.held;
         let tenants = tenants(&about, records);
@@ -184,22 +190,45 @@ impl Summary {
             completion_seconds: Spread::of(
                 jobs().filter_map(|j| j.completion()).map(seconds).collect(),
             ),
-            slowdown_mean: slowdowns.mean,
+            slowdown_mean: Spread::of(slowdowns).mean,
             held: part(mean.held, mean.devices),
             busy: part(mean.busy, mean.devices),
             fragmentation: part(mean.fragmented, free).clamp(0.0, 1.0),
             queue_mean: mean.queued,
-            carried_hours: jobs().filter(|job| job.state == "succeeded").map(asked).sum(),
-            lost_hours: jobs().map(|job| job.width() * job.lost.0 as f64 / HOUR).sum(),
+            // The sum of nothing is a negative zero, which nobody wants to read.
+            carried_hours: jobs().filter(|job| job.state == "succeeded").map(asked).sum::<f64>()
+                + 0.0,
+            lost_hours: jobs().map(|job| job.width() * job.lost.0 as f64 / HOUR).sum::<f64>() + 0.0,
             restarts: jobs().map(|job| u64::from(job.runs.saturating_sub(1))).sum(),
             cost: tenants.iter().map(|tenant| tenant.cost).sum(),
             jain: jain(&parts),
+            jain_slowdown: jain(&means(records, |job| &job.tenant)),
+            jain_slowdown_users: jain(&users),
             tenants,
             events: records.events,
             plans: records.plans,
             about,
         }
     }
+}
+
+/// Time in the pool over time that the work needs alone, at least 1; nothing for a job that was
+/// refused. One that is not over is counted up to the end of the run.
+fn slowdown(job: &JobRecord, end: Timestamp) -> Option<f64> {
+    job.job?;
+    let took = seconds(job.ended.unwrap_or(end).since(job.submitted));
+    Some((took / seconds(job.alone).max(SLOWDOWN_SECONDS_MIN)).max(1.0))
+}
+
+/// The mean slowdown of each group of jobs.
+fn means<'r, K: Ord>(records: &'r Records, group: impl Fn(&'r JobRecord) -> K) -> Vec<f64> {
+    let mut groups: BTreeMap<K, Vec<f64>> = BTreeMap::new();
+    for job in &records.jobs {
+        if let Some(slowdown) = slowdown(job, records.end) {
+            groups.entry(group(job)).or_default().push(slowdown);
+        }
+    }
+    groups.into_values().map(|slowdowns| Spread::of(slowdowns).mean).collect()
 }
 
 fn tenants(about: &About, records: &Records) -> Vec<TenantSummary> {
@@ -210,6 +239,7 @@ fn tenants(about: &About, records: &Records) -> Vec<TenantSummary> {
         held: f64,
         cost: u64,
         waits: Vec<f64>,
+        slowdowns: Vec<f64>,
     }
     let mut sums: BTreeMap<&TenantPath, Sums> = BTreeMap::new();
     for job in &records.jobs {
@@ -219,6 +249,7 @@ fn tenants(about: &About, records: &Records) -> Vec<TenantSummary> {
             of.asked += asked(job);
         }
         of.waits.extend(job.wait().map(seconds));
+        of.slowdowns.extend(slowdown(job, records.end));
     }
     for lease in &records.leases {
         let of = sums.entry(&lease.tenant).or_default();
@@ -237,6 +268,7 @@ fn tenants(about: &About, records: &Records) -> Vec<TenantSummary> {
         share: part(of.held, all),
         deserved: part(weight(tenant), weights),
         wait_seconds_mean: Spread::of(of.waits).mean,
+        slowdown_mean: Spread::of(of.slowdowns).mean,
         cost: of.cost,
     };
     sums.into_iter().map(tenant).collect()

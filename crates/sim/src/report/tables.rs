@@ -107,12 +107,13 @@ pub(super) fn leases(records: &Records, price_hour: u64) -> Bytes {
 pub(super) fn series(records: &Records) -> Bytes {
     let heading =
         ["at", "width", "devices", "held", "touched", "busy", "fragmented", "queued", "running"];
-    let width = seconds(records.series.width());
+    let width = records.series.width();
     let rows = records.series.rows().map(|(at, levels)| {
         let number = |value: f64| format!("{:.4}", value.max(0.0));
         [
             seconds(at.since(records.begin)),
-            width.clone(),
+            // The last stretch ends with the run.
+            seconds(width.min(records.end.since(at))),
             number(levels.devices),
             number(levels.held),
             number(levels.touched),

@@ -22,7 +22,11 @@ fn run() -> (Summary, Records) {
     }
     world.load(Workload { name: "twenty <jobs>".into(), jobs, notes: vec![] });
     let records = world.finish(None).unwrap();
-    let about = About {
+    (Summary::new(about(), &records), records)
+}
+
+fn about() -> About {
+    About {
         workload: "twenty <jobs>".into(),
         policy: "default".into(),
         seed: 1,
@@ -30,8 +34,7 @@ fn run() -> (Summary, Records) {
         notes: vec!["a & b".into()],
         price_hour: 1_000_000,
         weights: BTreeMap::new(),
-    };
-    (Summary::new(about, &records), records)
+    }
 }
 
 #[test]
@@ -92,6 +95,59 @@ fn sums_agree_with_each_other() {
     assert_eq!(records.jobs.len(), 20);
     let shares: f64 = summary.tenants.iter().map(|tenant| tenant.share).sum();
     assert!((shares - 1.0).abs() < 1e-9);
+}
+
+/// When all work is done in the end, everybody held what they asked for under any order; who waited
+/// for it still differs.
+#[test]
+fn fairness_tells_orders_apart() {
+    let run = |order: &str| {
+        let policy: Policy = toml::from_str(order).unwrap();
+        let mut world = World::new(Setup::new(pool::preset("1x1").unwrap(), policy)).unwrap();
+        let job = |n: u64, tenant: &str, runs| {
+            let ask = ask_whole(tenant.parse().unwrap(), "ada".parse().unwrap(), 1);
+            let mut job = WorkJob::new(Micros::from_secs(n), ask, Micros::from_secs(runs));
+            job.ask.when.estimate = Some(job.runs);
+            job
+        };
+        let long = (0..6).map(|n| job(n, "long", 600));
+        let jobs = long.chain((0..8).map(|n| job(10 + n, "short", 60))).collect();
+        world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+        let records = world.finish(None).unwrap();
+        Summary::new(About { price_hour: 0, nodes: 1, ..about() }, &records)
+    };
+    let (first, shortest) = (run("order.by = []"), run("order.by = [\"shortest\"]"));
+    assert!((first.jain - shortest.jain).abs() < 0.01);
+    assert!(shortest.jain_slowdown > first.jain_slowdown + 0.1, "{first:?} {shortest:?}");
+    assert!(shortest.jain_slowdown_users > first.jain_slowdown_users + 0.1);
+    assert_eq!(first.tenants[0].tenant.as_str(), "long");
+    assert!(first.tenants[1].slowdown_mean > 40.0, "{:?}", first.tenants);
+}
+
+/// A run that is cut off counts what runs and waits up to then; one that is over ends before.
+#[test]
+fn books_close_at_the_time_given() {
+    let run = |seconds| {
+        let setup = Setup::new(pool::preset("1x1").unwrap(), Policy::default());
+        let mut world = World::new(setup).unwrap();
+        let ask = ask_whole("lab".parse().unwrap(), "ada".parse().unwrap(), 1);
+        let job = WorkJob::new(Micros(0), ask, Micros::from_secs(200_000));
+        world.load(Workload { name: "w".into(), jobs: vec![job], notes: vec![] });
+        let until = world.begin().after(Micros::from_secs(seconds));
+        let records = world.finish(Some(until)).unwrap();
+        let series = tables::series(&records).unwrap();
+        (Summary::new(about(), &records), String::from_utf8(series).unwrap())
+    };
+    let (day, series) = run(86_400);
+    assert_eq!(day.span_seconds, 86_400.0);
+    assert!(day.held > 0.99 && day.states["running"] == 1, "{day:?}");
+    assert_eq!(day.carried_hours.to_bits(), 0.0f64.to_bits(), "not below zero");
+    let cells =
+        |line: &str| -> Vec<f64> { line.split(',').map(|cell| cell.parse().unwrap()).collect() };
+    let last = cells(series.lines().last().unwrap());
+    assert!((last[0] + last[1] - 86_400.0).abs() < 1e-3, "the last stretch ends with the run");
+    let (all, _) = run(1_000_000);
+    assert!(all.span_seconds < 200_010.0, "{}", all.span_seconds);
 }
 
 #[test]

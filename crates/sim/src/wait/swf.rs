@@ -101,14 +101,6 @@ pub enum RowError {
         /// The most that is believed.
         most: i64,
     },
-    /// Submitted before the row above.
-    #[error("was submitted at {at}, before the row above ({before}): sort the trace")]
-    Unsorted {
-        /// When.
-        at: u64,
-        /// The row above.
-        before: u64,
-    },
     /// A number that an earlier row has.
     #[error("job {id} stands here for the second time")]
     Duplicate {
@@ -189,6 +181,7 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
             }
         }
     }
+    trace.jobs.sort_by_key(|job| job.submitted);
     if trace.processors == 0 { Err(SwfError::NoProcessors) } else { Ok(trace) }
 }
 
@@ -252,11 +245,6 @@ impl Trace {
         if self.processors > 0 && job.processors > self.processors {
             let (wanted, has) = (job.processors, self.processors);
             return Err(RowError::NeverFits { wanted, has });
-        }
-        if let Some(last) = self.jobs.last()
-            && job.submitted < last.submitted
-        {
-            return Err(RowError::Unsorted { at: job.submitted, before: last.submitted });
         }
         if ids.insert(id) { Ok(job) } else { Err(RowError::Duplicate { id }) }
     }

@@ -60,15 +60,12 @@ fn rows_that_make_no_sense_are_left_out_and_named() {
         ("2 0 0 5 2000 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "asks for 2000 of 10 processors"),
         ("1 0 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "job 1 stands here for the second time"),
         ("3 8 0 5.7 2 -1 -1 2 -1 -1 1 -1 1 -1 1 -1 -1 -1", ""),
-        (
-            "4 7 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1",
-            "was submitted at 7, before the row above (8)",
-        ),
+        ("4 7 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", ""),
     ];
     let text: String = rows.iter().map(|(row, _)| format!("{row}\n")).collect();
     let read = trace(&format!("; MaxProcs: 10\n{text}"));
-    assert_eq!(read.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [1, 3]);
-    assert_eq!(read.jobs[1].estimate, None);
+    assert_eq!(read.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [1, 4, 3]);
+    assert_eq!(read.jobs[2].estimate, None);
     let expected: Vec<_> = rows.iter().map(|(_, why)| *why).filter(|why| !why.is_empty()).collect();
     assert_eq!(read.refused_rows, expected.len());
     for ((line, error), expected) in read.refused.iter().zip(expected) {

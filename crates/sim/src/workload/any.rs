@@ -28,17 +28,28 @@ pub fn read(bytes: &[u8], bad: BadRows) -> Result<History, ReadError> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| ReadError::UnknownFormat)?;
     let first = text.lines().next().unwrap_or("");
+    let mut history = read_text(text, first, bad)?;
+    if history.begin.is_none() {
+        history.workload.notes.push(NO_DATES.to_owned());
+    }
+    Ok(history)
+}
+
+/// What is said of a trace that counts from its own beginning (see [`crate::world::BEGIN`]).
+const NO_DATES: &str = "it says no dates: its first job comes on Monday, 2024-01-01, at 00:00 UTC";
+
+fn read_text(text: &str, first: &str, bad: BadRows) -> Result<History, ReadError> {
     let only = |workload: Workload| History { workload, ..History::default() };
     if first.starts_with('{') {
         journal::read(text)
     } else if first.split('|').any(|name| name.trim() == "JobID") {
-        slurm::read(text, bad).map(only)
+        slurm::read(text, bad)
     } else if first.starts_with("name,") && first.contains("gpu_milli") {
         openb::read(text, bad).map(only)
     } else if first.starts_with("job_id,") && first.contains("iteration_time") {
         muri::read(text, bad).map(only)
     } else if first.trim_start().starts_with(';') {
-        swf::read(text, bad).map(only)
+        swf::read(text, bad)
     } else {
         Err(ReadError::UnknownFormat)
     }

@@ -1,16 +1,16 @@
 //! Polder's own history: the journal, one envelope as JSON a line, oldest first.
 //!
-//! Every job comes again as it came and runs as long as it ran in its last try; what the agents
-//! metered says how busy it kept its devices and how much memory it held. Nodes, tenants and policy
-//! are those at the end of the journal.
+//! Every job comes again as it came and runs as long as it ran in its last try; a service runs until
+//! it was cancelled. What the agents metered says how busy a job kept its devices and how much memory
+//! it held. Nodes, tenants and policy are those at the end of the journal.
 
-use super::row::{LINE_BYTES_MAX, ReadError, Wrong, shown};
+use super::row::{LINE_BYTES_MAX, ReadError, Wrong, counted, shown};
 use super::{JOBS_MAX, WorkJob, Workload};
 use crate::pool::Pool;
 use polder_engine::PAST_POLICIES_MAX;
 use polder_model::{
-    Ask, Bytes, Decision, Envelope, Event, Inventory, JobId, LeaseEnd, LeaseId, Micros, NodeId,
-    Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
+    Ask, Bytes, Decision, Envelope, Event, GangKind, Inventory, JobId, LeaseEnd, LeaseId, Micros,
+    NodeId, Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct History {
     pub tenants: Vec<Tenant>,
     /// The settings as last set, if they ever were.
     pub policy: Option<Policy>,
-    /// When its first job came, where that is known.
+    /// When its first job came, where that is known; else it comes at [`crate::world::BEGIN`].
     pub begin: Option<Timestamp>,
     /// How long jobs really waited for their first start: when they came, from `begin`, and how
     /// long.
@@ -54,6 +54,8 @@ struct Past {
     started: Option<Timestamp>,
     /// Of any try.
     first_started: Option<Timestamp>,
+    /// When it was cancelled, or was over.
+    left: Option<Timestamp>,
     ran: Micros,
     uses: Option<u32>,
     memory_peak: Option<Bytes>,
@@ -107,6 +109,7 @@ impl Reader {
                     ask: ask.clone(),
                     started: None,
                     first_started: None,
+                    left: None,
                     ran: Micros(0),
                     uses: None,
                     memory_peak: None,
@@ -126,6 +129,14 @@ impl Reader {
                 }
                 self.job_of.remove(lease);
             }
+            Event::JobCancelled { job, .. } => {
+                if let Some(past) = self.jobs.get_mut(job) {
+                    past.left.get_or_insert(at);
+                }
+            }
+            Event::Decided { decision: Decision::Grow { job, leases } } => {
+                self.job_of.extend(leases.iter().map(|lease| (lease.id, *job)));
+            }
             Event::Decided { decision: Decision::Grant { job, leases } } => {
                 self.job_of.extend(leases.iter().map(|lease| (lease.id, *job)));
                 if let Some(past) = self.jobs.get_mut(job) {
@@ -136,6 +147,7 @@ impl Reader {
             Event::Decided { decision: Decision::Finish { job, outcome } } => {
                 if let Some(past) = self.jobs.get_mut(job) {
                     past.outcome = Some(outcome.clone());
+                    past.left.get_or_insert(at);
                 }
             }
             _ => {}
@@ -157,18 +169,14 @@ impl Reader {
             if let Some(started) = past.first_started {
                 waits.push((past.at.since(begin), started.since(past.at)));
             }
-            let mut runs = past.ran;
-            if past.outcome.is_none()
-                && let Some(started) = past.started
-            {
-                running += 1;
-                runs = runs.max(end.since(started));
-            }
-            if runs.0 == 0 {
+            let Some(runs) = past.runs(end) else {
                 never += 1;
                 continue;
-            }
+            };
+            running += u64::from(past.runs_on());
+            let is_service = past.is_service();
             let mut job = WorkJob::new(past.at.since(begin), past.ask, runs);
+            job.leaves = is_service.then_some(runs);
             job.uses = past.uses.map_or(job.uses, Permille);
             job.memory_peak = past.memory_peak;
             job.outcome = past.outcome.unwrap_or(Outcome::Succeeded);
@@ -176,10 +184,13 @@ impl Reader {
         }
         let mut notes = Vec::new();
         if never > 0 {
-            notes.push(format!("left out {never} jobs that never ran"));
+            notes.push(format!("left out {} that never ran", counted(never, "job")));
         }
         if running > 0 {
-            notes.push(format!("{running} jobs still ran: they end where the journal does"));
+            let jobs = counted(running, "job");
+            notes.push(format!(
+                "{jobs} still ran at the end of the journal, which is taken for theirs"
+            ));
         }
         let mut workload = Workload { name: "journal".into(), jobs, notes };
         workload.sort();
@@ -195,6 +206,27 @@ impl Reader {
 }
 
 impl Past {
+    fn is_service(&self) -> bool {
+        self.ask.gang.kind == GangKind::Service
+    }
+
+    /// It ran where the journal ends.
+    fn runs_on(&self) -> bool {
+        let stays = if self.is_service() { self.left } else { None };
+        self.outcome.is_none() && stays.is_none() && self.started.is_some()
+    }
+
+    /// How long it ran, or was wanted if it is a service; nothing when it never ran.
+    fn runs(&self, end: Timestamp) -> Option<Micros> {
+        if self.is_service() {
+            self.first_started?;
+            return Some(Micros(self.left.unwrap_or(end).since(self.at).0.max(1)));
+        }
+        let on = self.started.filter(|_| self.outcome.is_none());
+        let ran = self.ran.max(on.map_or(Micros(0), |started| end.since(started)));
+        (ran.0 > 0).then_some(ran)
+    }
+
     fn ended(&mut self, end: &LeaseEnd) {
         self.ran = self.ran.max(end.ran);
         for device in &end.sample.devices {
@@ -235,7 +267,7 @@ mod tests {
     use crate::pool;
     use crate::workload::ask_whole;
     use crate::world::{Setup, World};
-    use polder_model::EVENT_VERSION;
+    use polder_model::{EVENT_VERSION, Gang};
     use proptest::prelude::*;
 
     /// A journal as a server would have written it.
@@ -266,6 +298,42 @@ mod tests {
         assert_eq!(times, [(0, 60), (10, 30), (20, 5)]);
         assert_eq!((history.pool.len(), history.tenants.len()), (1, 1));
         assert_eq!(history.workload.notes, [""; 0]);
+    }
+
+    #[test]
+    fn a_service_runs_until_it_was_cancelled() {
+        let mut setup = Setup::new(pool::preset("1x2").unwrap(), Policy::default());
+        setup.journal = true;
+        let mut world = World::new(setup).unwrap();
+        let mut ask = ask_whole("lab".parse().unwrap(), "ada".parse().unwrap(), 1);
+        ask.gang = Gang { min: 1, max: 2, kind: GangKind::Service };
+        let service = |at, leaves| WorkJob {
+            leaves: Some(Micros::from_secs(leaves)),
+            ..WorkJob::new(Micros::from_secs(at), ask.clone(), Micros::from_secs(leaves))
+        };
+        // The second is still there where the journal ends.
+        let jobs = vec![service(0, 500), service(600, 9000)];
+        world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+        world.run_until(world.begin().after(Micros::from_secs(3600))).unwrap();
+        let mut reader = Reader::default();
+        for (seq, (at, event)) in (1u64..).zip(world.take_journal()) {
+            reader.take(&Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event }).unwrap();
+        }
+        let history = reader.finish();
+        let [first, second] = history.workload.jobs.as_slice() else { panic!("{history:?}") };
+        assert!(first.leaves.is_some_and(|leaves| leaves.0.abs_diff(500_000_000) < 1000));
+        assert!(second.leaves.is_some_and(|leaves| leaves < Micros::from_secs(3600)));
+        assert_eq!(
+            history.workload.notes,
+            ["1 job still ran at the end of the journal, which is taken for theirs"]
+        );
+
+        let mut world = World::new(Setup::new(history.pool.clone(), Policy::default())).unwrap();
+        world.load(history.workload);
+        let records = world.finish(None).unwrap();
+        assert!(records.jobs.iter().all(|job| job.state == "cancelled"), "{:?}", records.jobs);
+        let span = records.end.since(records.begin);
+        assert!(span < Micros::from_secs(3700), "it ended after {span}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod row;
 pub mod slurm;
 pub mod swf;
 
+pub(crate) use row::counted;
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
 
 use polder_model::{
@@ -40,8 +41,11 @@ pub struct WorkJob {
     pub arrives: Micros,
     /// What it asks for.
     pub ask: Ask,
-    /// How long it runs when nothing slows it and it has its largest gang. The engine is not told.
+    /// How long it runs when nothing slows it and it has its largest gang; of a service, how long it
+    /// was wanted. The engine is not told.
     pub runs: Micros,
+    /// How long after its arrival its user cancels it, if it is not over before: how a service ends.
+    pub leaves: Option<Micros>,
     /// How much of each of its devices it keeps busy when alone there. The engine is not told.
     pub uses: Permille,
     /// The most device memory it ever holds, if not all it asks for. The engine is not told.
@@ -55,7 +59,15 @@ impl WorkJob {
     #[must_use]
     pub fn new(arrives: Micros, ask: Ask, runs: Micros) -> Self {
         let uses = ask.devices.compute;
-        Self { arrives, ask, runs, uses, memory_peak: None, outcome: Outcome::Succeeded }
+        Self {
+            arrives,
+            ask,
+            runs,
+            leaves: None,
+            uses,
+            memory_peak: None,
+            outcome: Outcome::Succeeded,
+        }
     }
 }
 
@@ -65,10 +77,11 @@ impl Workload {
         self.jobs.sort_by_key(|job| job.arrives);
     }
 
-    /// Counts times from the arrival of the first job.
-    pub fn start_at_zero(&mut self) {
+    /// Counts times from the arrival of the first job, and gives when that was.
+    pub fn start_at_zero(&mut self) -> Micros {
         let first = self.jobs.iter().map(|job| job.arrives).min().unwrap_or_default();
         self.jobs.iter_mut().for_each(|job| job.arrives = Micros(job.arrives.0 - first.0));
+        first
     }
 
     /// Every tenant that its jobs name, and all above them.

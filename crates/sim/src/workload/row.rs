@@ -21,6 +21,14 @@ pub enum ReadError {
         /// What is wrong with it.
         wrong: Wrong,
     },
+    /// One row is wrong, in words of its own reader.
+    #[error("line {line}: {why}; mend the row, or leave bad rows out with --skip-bad")]
+    Line {
+        /// Where, from 1.
+        line: u64,
+        /// What is wrong.
+        why: String,
+    },
     /// The heading lacks a column.
     #[error("the heading has no column {field}: {help}")]
     NoColumn {
@@ -111,6 +119,11 @@ pub(crate) fn shown(value: &str) -> String {
     value.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// So many of something, in words.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A count or time that lies within a range.
 pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Wrong> {
     let text = text.trim();
@@ -194,7 +207,8 @@ impl Sieve {
     /// What was left out, in words.
     pub(crate) fn notes(&self) -> Vec<String> {
         let note = |((field, why), (rows, first)): (&(&str, &str), &(u64, u64))| {
-            format!("left out {rows} rows: {field} is {why} (first at line {first})")
+            let rows = counted(*rows, "row");
+            format!("left out {rows}: {field} is {why} (first at line {first})")
         };
         self.left_out.iter().map(note).collect()
     }

@@ -3,11 +3,13 @@
 //! Ask it for at least `JobID,Submit,ElapsedRaw,State,AllocTRES`, better also
 //! `JobName,User,Account,TimelimitRaw,ReqTRES,Priority`. Steps (`12.batch`) are passed over, as are
 //! jobs that never ran. GPUs come from TRES; a job over several nodes becomes a gang of one task a
-//! node. Times without a zone count as UTC. CPU-only jobs ask for no device.
+//! node. Its times have no zone and count as UTC, so that the hours of a policy are those of the
+//! cluster's own clock. CPU-only jobs ask for no device.
 
+use super::journal::History;
 use super::row::{BadRows, Columns, ReadError, Sieve, Wrong, number, shown};
 use super::{JOBS_MAX, SPAN_MAX, WorkJob, Workload, ask_share, ask_whole, name_from};
-use polder_model::{Ask, Bytes, Gang, Micros, MilliCpu, Outcome, Permille};
+use polder_model::{Ask, Bytes, Gang, Micros, MilliCpu, Outcome, Permille, Timestamp};
 use std::collections::BTreeMap;
 
 /// Most devices of one task; a job with more on a node becomes a gang of single devices.
@@ -19,7 +21,7 @@ const HELP: &str = "run sacct --parsable2 --allusers --format \
 ///
 /// # Errors
 /// Names the line and the field.
-pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
+pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     let mut lines = (1u64..).zip(text.lines());
     let (_, heading) = lines.next().ok_or(ReadError::UnknownFormat)?;
     let columns = Columns::new(heading.split('|'));
@@ -74,8 +76,8 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
     }
     let mut workload = Workload { name: "slurm".into(), jobs, notes: sieve.notes() };
     workload.sort();
-    workload.start_at_zero();
-    Ok(workload)
+    let begin = Some(Timestamp(workload.start_at_zero().0));
+    Ok(History { workload, begin, ..History::default() })
 }
 
 struct Places {
@@ -285,7 +287,7 @@ mod tests {
         let text = format!("{HEAD}\n{GOOD}\n{row}\n");
         let error = read(&text, BadRows::Refuse).unwrap_err().to_string();
         assert!(error.starts_with(expect), "{error}");
-        assert_eq!(read(&text, BadRows::LeaveOut).unwrap().jobs.len(), 1);
+        assert_eq!(read(&text, BadRows::LeaveOut).unwrap().workload.jobs.len(), 1);
     }
 
     #[test]
@@ -312,7 +314,9 @@ mod tests {
              2|wait|ada|lab|2024-05-01T11:59:00|0|60|CANCELLED by 1000|\n\
              3|small|eve|lab|2024-05-01T11:58:00|30||FAILED|cpu=2,mem=512M,node=1\n"
         );
-        let workload = read(&text, BadRows::Refuse).unwrap();
+        let History { workload, begin, .. } = read(&text, BadRows::Refuse).unwrap();
+        // 2024-05-01T11:58.
+        assert_eq!(begin, Some(Timestamp(1_714_564_680_000_000)));
         assert_eq!(workload.jobs.len(), 2);
         let (small, train) = (&workload.jobs[0], &workload.jobs[1]);
         assert_eq!(train.arrives, Micros::from_secs(120));

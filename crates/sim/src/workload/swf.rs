@@ -4,10 +4,13 @@
 //! node and no device, so a pool of one node with the machine's processors serves it as the machine
 //! did. A user's estimate becomes the time limit, after which such machines end a job.
 
-use super::{BadRows, ReadError, WorkJob, Workload, ask_share, ask_whole};
+use super::journal::History;
+use super::{BadRows, ReadError, WorkJob, Workload, ask_share, ask_whole, counted};
 use crate::wait;
-use polder_model::{Bytes, Micros, MilliCpu, Permille};
+use polder_model::{Bytes, Micros, MilliCpu, Permille, Timestamp};
 
+/// No trace begins later than the year 2200.
+const BEGIN_MAX: Timestamp = Timestamp(7_258_118_400_000_000);
 /// Most CPUs that one task may ask for.
 const CPUS_MAX: u32 = 10_000;
 
@@ -15,18 +18,19 @@ const CPUS_MAX: u32 = 10_000;
 ///
 /// # Errors
 /// The header lacks the machine's size, or a row is wrong and bad rows are not to be left out.
-pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
+pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     let other = |why: String| ReadError::Other { why };
     let trace = wait::read(text.as_bytes()).map_err(|error| other(error.to_string()))?;
     let mut notes = Vec::new();
     if let Some((line, error)) = trace.refused.first() {
         if bad == BadRows::Refuse {
-            let help = "mend the row, or leave bad rows out with --skip-bad";
-            return Err(other(format!("line {line}: {error}; {help}")));
+            return Err(ReadError::Line { line: crate::num::len(*line), why: error.to_string() });
         }
-        notes.push(format!("left out {} rows (first, line {line}: {error})", trace.refused_rows));
+        let rows = counted(crate::num::len(trace.refused_rows), "row");
+        notes.push(format!("left out {rows} (first, line {line}: {error})"));
     }
     let (mut jobs, mut never, mut wide) = (Vec::new(), 0u64, 0u64);
+    let mut short = 0u64;
     for row in &trace.jobs {
         if row.run == 0 {
             never += 1;
@@ -44,23 +48,45 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         ask.name = row.program.map(|program| format!("program{program}"));
         ask.host.cpu = Some(MilliCpu(row.processors * 1000));
         let limit = row.estimate.filter(|limit| *limit >= row.run);
+        short += u64::from(limit.is_none() && row.estimate.is_some());
         ask.when.time_limit = limit.map(Micros::from_secs);
         let (arrives, runs) = (Micros::from_secs(row.submitted), Micros::from_secs(row.run));
         jobs.push(WorkJob::new(arrives, ask, runs));
     }
     if never > 0 {
-        notes.push(format!("left out {never} jobs that never ran"));
+        notes.push(format!("left out {} that never ran", counted(never, "job")));
     }
     if wide > 0 {
-        notes.push(format!("left out {wide} jobs of more than {CPUS_MAX} processors"));
+        let jobs = counted(wide, "job");
+        notes.push(format!("left out {jobs} of more than {CPUS_MAX} processors"));
+    }
+    if short > 0 {
+        let jobs = counted(short, "job");
+        notes.push(format!("{jobs} ran past the user's estimate, which does not limit them here"));
     }
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: "check that it has run times" });
     }
     let mut workload = Workload { name: "swf".into(), jobs, notes };
     workload.sort();
-    workload.start_at_zero();
-    Ok(workload)
+    let first = workload.start_at_zero();
+    let begin =
+        trace.unix_start.checked_mul(1_000_000).filter(|start| (1..BEGIN_MAX.0).contains(start));
+    let begin = begin.map(|start| Timestamp(start).after(first));
+    if begin.is_some() && trace.zone_seconds > 0 {
+        workload.notes.push(zone(trace.zone_seconds));
+    }
+    Ok(History { workload, begin, ..History::default() })
+}
+
+/// How far the machine's clock was ahead of UTC, as a policy says it.
+fn zone(seconds: u64) -> String {
+    let minutes = i64::try_from(seconds / 60).unwrap_or(0);
+    // Nobody's clock is more than 14 hours ahead: then it is behind.
+    let minutes = if minutes > 14 * 60 { minutes - 24 * 60 } else { minutes };
+    format!(
+        "its clock differed from UTC: utc_offset_minutes = {minutes} in a policy is its own time"
+    )
 }
 
 #[cfg(test)]
@@ -74,14 +100,36 @@ mod tests {
 
     #[test]
     fn rows_become_jobs_of_cpus() {
-        let workload = read(TEXT, BadRows::Refuse).unwrap();
+        let History { workload, begin, .. } = read(TEXT, BadRows::Refuse).unwrap();
+        assert_eq!(begin, None);
         let [one, two] = workload.jobs.as_slice() else { panic!("{workload:?}") };
         assert_eq!((one.arrives, two.arrives), (Micros(0), Micros::from_secs(20)));
         assert_eq!(one.ask.host.cpu, Some(MilliCpu(4000)));
         assert_eq!(one.ask.when.time_limit, Some(Micros::from_secs(3600)));
         assert_eq!(two.ask.when.time_limit, None, "it ran for longer than its estimate");
         assert!(one.ask.check().is_ok() && two.ask.check().is_ok());
-        assert_eq!(workload.notes, ["left out 1 jobs that never ran"]);
+        assert!(workload.notes[0].starts_with("left out 1 job that never ran"));
+        assert!(workload.notes[1].starts_with("1 job ran past the user's estimate"));
+    }
+
+    #[test]
+    fn a_trace_keeps_its_clock() {
+        let head = "; UnixStartTime: 1400749079\n; StartTime: Thu May 22 10:57:59 CEST 2014\n";
+        let history = read(&format!("{head}{TEXT}"), BadRows::Refuse).unwrap();
+        assert_eq!(history.begin, Some(Timestamp(1_400_749_089_000_000)), "ten seconds later");
+        let notes = history.workload.notes.join(";");
+        assert!(notes.contains("utc_offset_minutes = 120"), "{notes}");
+        assert!(zone(19 * 3600).contains("= -300"));
+        let history = read(&format!("; UnixStartTime: 99999999999999\n{TEXT}"), BadRows::Refuse);
+        assert_eq!(history.unwrap().begin, None, "no year that anybody lives in");
+    }
+
+    #[test]
+    fn rows_are_sorted() {
+        let text = format!("{TEXT}4 5 0 60 4 -1 -1 4 3600 -1 1 7 1 3 2 -1 -1 -1\n");
+        let jobs = read(&text, BadRows::Refuse).unwrap().workload.jobs;
+        let arrives: Vec<u64> = jobs.iter().map(|job| job.arrives.0 / 1_000_000).collect();
+        assert_eq!(arrives, [0, 5, 25]);
     }
 
     #[test]
@@ -89,6 +137,6 @@ mod tests {
         let text = format!("{TEXT}4 40 0 90\n");
         let error = read(&text, BadRows::Refuse).unwrap_err().to_string();
         assert!(error.starts_with("line 5: ") && error.contains("--skip-bad"), "{error}");
-        assert_eq!(read(&text, BadRows::LeaveOut).unwrap().jobs.len(), 2);
+        assert_eq!(read(&text, BadRows::LeaveOut).unwrap().workload.jobs.len(), 2);
     }
 }

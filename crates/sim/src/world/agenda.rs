@@ -17,6 +17,10 @@ pub(super) enum Happening {
     Gone(LeaseId),
     /// A job's work is done, unless its speed changed since (the number tells).
     Over(JobId, u64),
+    /// A job's user cancels it, if it is not over.
+    Leave(JobId),
+    /// A job that a fault ended is submitted again: the one that has waited longest for it.
+    Again,
     /// The engine asked to be asked again.
     Wake,
     /// A node crashes.

@@ -13,7 +13,9 @@ impl World {
     /// The engine broke a promise.
     pub fn run_until(&mut self, until: Timestamp) -> Result<(), WorldError> {
         while self.next().is_some_and(|at| at <= until) {
-            self.step()?;
+            if !self.step()? {
+                break;
+            }
         }
         self.pass_time(until);
         Ok(())
@@ -48,7 +50,18 @@ impl World {
                 break;
             }
         }
+        self.cut_off(until);
         self.into_records()
+    }
+
+    /// Moves to the moment at which a run is cut off, unless everything is over before: what still
+    /// runs or waits then counts up to that moment.
+    pub fn cut_off(&mut self, until: Option<Timestamp>) {
+        if let Some(until) = until
+            && !self.is_done()
+        {
+            self.pass_time(until);
+        }
     }
 
     /// What was recorded; jobs that are not over are noted as they stand.
@@ -93,6 +106,8 @@ impl World {
             Happening::Started(lease) => self.task_started(lease),
             Happening::Gone(lease) => self.task_gone(lease),
             Happening::Over(job, token) => self.run_over(job, token),
+            Happening::Leave(job) => self.leave(job),
+            Happening::Again => self.submit_again(),
             Happening::Crash(node) => {
                 let back = self.fate.ends(Kind::Crash, self.now);
                 self.agenda.at(back, Happening::Return(node));

@@ -38,7 +38,7 @@ use polder_model::{
     Device, Event, Inventory, JobId, LeaseId, Micros, NodeId, TenantPath, Timestamp,
 };
 use run::Run;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A pool, its users and its server, in simulated time.
 pub struct World {
@@ -60,6 +60,8 @@ pub struct World {
     held: Vec<u32>,
     tasks: BTreeMap<LeaseId, Task>,
     runs: BTreeMap<JobId, Run>,
+    /// Jobs that a fault ended and that are about to be submitted again.
+    again: VecDeque<Run>,
     /// Jobs that wait for their turn.
     queued: BTreeSet<JobId>,
     known_tenants: BTreeSet<TenantPath>,
@@ -98,6 +100,7 @@ impl World {
             held: Vec::new(),
             tasks: BTreeMap::new(),
             runs: BTreeMap::new(),
+            again: VecDeque::new(),
             queued: BTreeSet::new(),
             known_tenants: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -226,6 +229,7 @@ impl World {
     /// Whether every job that comes has come and is over.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !self.dirty && self.next_job.is_none() && self.runs.is_empty()
+        let none = self.runs.is_empty() && self.again.is_empty();
+        !self.dirty && self.next_job.is_none() && none
     }
 }

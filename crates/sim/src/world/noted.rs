@@ -1,7 +1,9 @@
 //! What events mean for the records of a world and for its nodes.
 
 use super::World;
-use polder_model::{Decision, Event, JobId, Lease, LeaseId};
+use super::agenda::Happening;
+use super::run::Run;
+use polder_model::{Decision, Event, JobId, Lease, LeaseId, Outcome};
 
 impl World {
     /// Notes what an event means for the records, before the engine forgets what it ends.
@@ -74,13 +76,8 @@ impl World {
             Decision::Finish { job, outcome } => {
                 self.dequeue(*job);
                 self.touch(*job);
-                self.progress.1 += 1;
-                if let Some(run) = self.runs.remove(job)
-                    && let Some(record) = self.records.jobs.get_mut(run.record)
-                {
-                    record.ended = Some(self.now);
-                    record.state = outcome.to_string();
-                    record.lost = run.lost();
+                if let Some(run) = self.runs.remove(job) {
+                    self.finished(run, outcome);
                 }
             }
             Decision::Preempt { job, victims, shrinks, .. } => {
@@ -93,6 +90,25 @@ impl World {
             | Decision::Return { job, .. }
             | Decision::Stop { job, .. }
             | Decision::Shrink { job, .. } => self.touch(*job),
+        }
+    }
+
+    /// The engine is done with a job: it is over, unless its user submits it again.
+    fn finished(&mut self, run: Run, outcome: &Outcome) {
+        let record = self.records.jobs.get_mut(run.record);
+        if run.is_worth_another(outcome, self.setup.submits_again) {
+            if let Some(record) = record {
+                "queued".clone_into(&mut record.state);
+            }
+            self.again.push_back(run);
+            self.agenda.at(self.now, Happening::Again);
+            return;
+        }
+        self.progress.1 += 1;
+        if let Some(record) = record {
+            record.ended = Some(self.now);
+            record.state = outcome.to_string();
+            record.lost = run.lost();
         }
     }
 

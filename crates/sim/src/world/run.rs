@@ -7,8 +7,8 @@ use super::{World, WorldError};
 use crate::num::count;
 use crate::workload::WorkJob;
 use polder_model::{
-    Ask, Bytes, DeviceSample, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome, TaskIndex,
-    Timestamp,
+    Ask, Bytes, DeviceSample, Event, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome,
+    TaskIndex, Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -30,6 +30,8 @@ pub(super) struct Run {
     lost: f64,
     now: Option<Going>,
     token: u64,
+    /// How often its user has submitted it again.
+    again: u32,
 }
 
 /// A job whose whole gang runs.
@@ -56,7 +58,14 @@ impl Run {
             lost: 0.0,
             now: None,
             token: 0,
+            again: 0,
         }
+    }
+
+    /// Whether its user submits it again after this end: a fault ended it, not itself.
+    pub(super) fn is_worth_another(&self, outcome: &Outcome, again_max: u32) -> bool {
+        let by_fault = matches!(outcome, Outcome::Lost { .. } | Outcome::NotStarted { .. });
+        by_fault && *outcome != self.job.outcome && self.again < again_max
     }
 
     pub(super) fn lost(&self) -> Micros {
@@ -103,7 +112,9 @@ impl World {
         if run.now.is_some() {
             return;
         }
-        let again = self.records.jobs.get(run.record).is_some_and(|record| record.runs > 0);
+        let before = self.records.jobs.get(run.record).is_some_and(|record| record.runs > 0);
+        // Replicas come and go without the others starting again.
+        let (again, first) = (before && !run.is_service(), !before);
         let extra = if again { run.job.ask.yields.restart_cost.0 as f64 } else { 0.0 };
         run.lost += extra;
         let all = run.job.runs.0 as f64 + extra;
@@ -111,7 +122,7 @@ impl World {
         run.now = Some(Going { began, since: now, done, all, speed: 0.0 });
         if let Some(record) = self.records.jobs.get_mut(run.record) {
             record.started.get_or_insert(now);
-            record.runs += 1;
+            record.runs += u32::from(again || first);
         }
         self.levels.running += 1.0;
         let leases = run.leases.clone();
@@ -213,6 +224,7 @@ impl World {
         let members = self.running(&run.leases).count() as f64;
         let Some(run) = self.runs.get_mut(&id) else { return };
         let members = members / f64::from(run.job.ask.gang.max.max(1));
+        let is_service = run.is_service();
         let Some(going) = &mut run.now else { return };
         let speed = slowest * members;
         going.done += now.since(going.since).0 as f64 * going.speed;
@@ -222,6 +234,10 @@ impl World {
         }
         going.speed = speed;
         run.token += 1;
+        if is_service {
+            // It has no end of its own: its user cancels it.
+            return;
+        }
         let token = run.token;
         let left = (going.all - going.done).max(0.0);
         let mut over =
@@ -230,6 +246,40 @@ impl World {
             over = over.min(going.began.0.saturating_add(limit.0).max(now.0));
         }
         self.agenda.at(Timestamp(over), Happening::Over(id, token));
+    }
+
+    /// A job's user has had enough of it.
+    pub(super) fn leave(&mut self, id: JobId) -> Result<(), WorldError> {
+        let Some(run) = self.runs.get(&id) else { return Ok(()) };
+        let by = run.job.ask.user.clone();
+        self.cancel(id, by)?.ok();
+        Ok(())
+    }
+
+    /// A job that a fault ended comes again, with what it saved; its record goes on.
+    pub(super) fn submit_again(&mut self) -> Result<(), WorldError> {
+        let Some(before) = self.again.pop_front() else { return Ok(()) };
+        let id = self.engine.next_job_id();
+        let event = Event::JobSubmitted { job: id, ask: before.job.ask.clone(), key: None };
+        let refused = self.record(event)?.err();
+        let (lost, record) = (before.lost(), self.records.jobs.get_mut(before.record));
+        if let Some(refusal) = refused {
+            self.progress.1 += 1;
+            if let Some(record) = record {
+                (record.state, record.ended) = (format!("refused: {refusal}"), Some(self.now));
+                record.lost = lost;
+            }
+            return Ok(());
+        }
+        if let Some(record) = record {
+            record.job = Some(id);
+        }
+        let again = before.again + 1;
+        let (leases, may_wait, now) = (Vec::new(), false, None);
+        self.runs.insert(id, Run { leases, may_wait, now, again, ..before });
+        self.queued.insert(id);
+        self.levels.queued += 1.0;
+        Ok(())
     }
 
     /// A job's work is done, or its time is up.

@@ -56,6 +56,9 @@ pub struct Setup {
     pub delays: Delays,
     /// What goes wrong.
     pub faults: Faults,
+    /// How often a user submits a job again that a fault ended. A job that ends by itself, however it
+    /// ends, is not submitted again; a service replaces what it lost without that.
+    pub submits_again: u32,
     /// How tasks on one device slow each other down.
     pub interference: Interference,
     /// After how many events the engine's promises are recomputed; 0 means never.
@@ -77,6 +80,7 @@ impl Setup {
             seed: 0,
             delays: Delays::default(),
             faults: Faults::default(),
+            submits_again: 0,
             interference: Interference::default(),
             check_every: 1,
             begin: BEGIN,

@@ -1,5 +1,6 @@
 //! Users and administrators of a world: what they may ask of its server.
 
+use super::agenda::Happening;
 use super::record::JobRecord;
 use super::run::Run;
 use super::{World, WorldError};
@@ -71,6 +72,9 @@ impl World {
             return Ok(Err(refusal));
         }
         (record.job, record.state) = (Some(id), "queued".to_owned());
+        if let Some(leaves) = job.leaves {
+            self.agenda.at(self.now.after(leaves), Happening::Leave(id));
+        }
         self.runs.insert(id, Run::new(job, self.records.jobs.len()));
         self.records.jobs.push(record);
         self.queued.insert(id);

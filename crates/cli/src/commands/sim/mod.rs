@@ -45,10 +45,11 @@ struct Run {
     /// --compare into its folders a and b, and compare.json and compare.html beside them.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Let nodes crash, devices get lost and contact break, as in a bad month.
+    /// Let nodes crash, devices get lost and contact break, as in a bad month; a job that a fault
+    /// ends is submitted again, ten times at most.
     #[arg(long)]
     faults: bool,
-    /// End the run after this much simulated time.
+    /// End the run after this much simulated time, if work is left then.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<Micros>,
     /// What one device costs an hour.

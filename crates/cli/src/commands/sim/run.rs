@@ -17,6 +17,9 @@ use std::path::PathBuf;
 /// Steps between two looks at how far the run has come.
 const STEPS_SHOWN: u32 = 2048;
 
+/// How often a user submits a job again that a fault ended.
+const SUBMITS_AGAIN: u32 = 10;
+
 /// A run and what it is called.
 pub(super) struct Ran {
     pub(super) summary: Summary,
@@ -26,12 +29,7 @@ pub(super) struct Ran {
 impl Run {
     pub(super) async fn execute(self, context: &Context) -> Done {
         within("--price", self.price, 0.0, 1e6)?;
-        let mut history = self.source.history().await?;
-        if self.faults {
-            // A job that a fault ends is tried again, as users do.
-            let jobs = &mut history.workload.jobs;
-            jobs.iter_mut().for_each(|job| job.ask.yields.retries = job.ask.yields.retries.max(10));
-        }
+        let history = self.source.history().await?;
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
         for (_, policy) in &policies {
@@ -77,7 +75,7 @@ impl Run {
         setup.interference.slowdown = self.source.slowdown;
         setup.begin = history.begin.unwrap_or(setup.begin);
         if self.faults {
-            setup.faults = Faults::usual();
+            (setup.faults, setup.submits_again) = (Faults::usual(), SUBMITS_AGAIN);
         }
         let weights = history.tenants.iter().map(|t| (t.path.clone(), t.share.weight)).collect();
         let mut world = World::new(setup).map_err(Failure::failed)?;
@@ -95,6 +93,7 @@ impl Run {
             }
         }
         progress.clear();
+        world.cut_off(until);
         let records = world.into_records().map_err(Failure::failed)?;
         let about = About {
             workload: self.source.name(),
