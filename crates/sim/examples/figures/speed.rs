@@ -8,7 +8,7 @@
 
 use crate::{backfill, openb};
 use polder_engine::fleet::{Bits, Demand, DeviceSpec, Fleet, NodeIx, NodeSpec, Rule};
-use polder_engine::{Engine, Policy};
+use polder_engine::{Engine, Policy, Refusal};
 use polder_model::{
     Ask, Bytes, Decision, Event, Inventory, LeaseEnd, LeaseId, LeaseSample, Micros, MilliCpu,
     NodeId, Outcome, Permille, Quota, Tenant, TenantPath, Timestamp, UserName,
@@ -303,10 +303,16 @@ impl World {
         self.apply(&Event::NodeReported { node, incarnation: 1, inventory })
     }
 
-    /// Submits a job and decides; a job that cannot start at once is cancelled.
+    /// Submits a job and decides; a job that cannot start at once is cancelled, one that never could is
+    /// refused.
     pub(crate) fn place_or_cancel(&mut self, ask: Ask) -> Result<bool, String> {
         let (job, before) = (self.engine.next_job_id(), self.grants);
-        self.submit(ask)?;
+        let event = Event::JobSubmitted { job, ask, key: None };
+        match self.engine.admit(self.at, &event) {
+            Ok(()) => self.apply(&event)?,
+            Err(Refusal::PastPool { .. }) => return Ok(false),
+            Err(refusal) => return Err(refusal.to_string()),
+        }
         self.pass()?;
         if self.grants > before {
             return Ok(true);
