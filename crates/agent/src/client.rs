@@ -13,6 +13,7 @@ use crate::watched::Watched;
 use polder_model::{JobId, LeaseId, Outcome};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::process::Signal;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -201,15 +202,27 @@ impl Following {
         self.lease
     }
 
-    /// Sends a signal to the task's process group.
+    /// Sends a signal to the task's command; what a terminal sends, to its whole process group.
     ///
     /// # Errors
     /// [`ClientError::Shim`]: among others when nothing runs any more.
     pub fn signal(&self, number: i32) -> Result<(), ClientError> {
+        self.signal_over(number).map(drop)
+    }
+
+    /// Stops the task, for as long as what this gives is kept: it goes on when its client dies.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn stop(&self) -> Result<Stopped, ClientError> {
+        self.signal_over(Signal::STOP.as_raw()).map(Stopped)
+    }
+
+    fn signal_over(&self, number: i32) -> Result<ShimClient, ClientError> {
         let mut shim = ShimClient::connect(&self.folder)?;
         shim.hello()?;
         shim.signal(number)?;
-        Ok(())
+        Ok(shim)
     }
 
     /// Waits for the end. May be dropped and called again.
@@ -236,6 +249,10 @@ impl Following {
         }
     }
 }
+
+/// A task that is stopped until this is dropped.
+#[derive(Debug)]
+pub struct Stopped(#[expect(dead_code, reason = "the shim sees its connection end")] ShimClient);
 
 impl std::fmt::Debug for Following {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -426,10 +426,12 @@ impl Running {
         if self.live.metered {
             let (arbiter, id) = (self.room.arbiter.clone(), lease.id);
             if let Some(last) = blocking(move || arbiter.remove(id)).await.flatten() {
-                end.sample = LeaseSample { processes: 0, ..last };
+                let memory_kills = end.sample.memory_kills;
+                end.sample = LeaseSample { processes: 0, memory_kills, ..last };
             }
         } else if !takes_turns(lease) {
-            end.sample = sample(lease, None, end.ran);
+            let memory_kills = end.sample.memory_kills;
+            end.sample = LeaseSample { memory_kills, ..sample(lease, None, end.ran) };
         }
         end
     }

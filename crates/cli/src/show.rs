@@ -1,8 +1,9 @@
 //! Values as people read them: commands, moments, lengths.
 
 use polder_model::{
-    Bytes, DeviceAsk, DeviceId, Gang, GangKind, Lease, Mechanism, Slice, Timestamp,
+    Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Lease, Mechanism, Slice, Timestamp,
 };
+use polder_server::api::LeaseView;
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -105,6 +106,30 @@ pub(crate) fn not_enforced<'a>(leases: impl Iterator<Item = &'a Lease>) -> Vec<S
         plain(&format!("the {} limit is not enforced on {node}: {}", one.limit, one.why))
     };
     unlike.into_iter().map(line).collect()
+}
+
+/// What a task asks for beside its devices.
+pub(crate) fn beside(host: &HostAsk) -> String {
+    let cpu = host.cpu.map(|cpu| format!("{cpu} CPUs"));
+    let memory = host.memory.map(|memory| format!("{memory} of memory"));
+    let nic = host.nic.map(|nic| format!("{nic} of network"));
+    let pids = host.pids.map(|pids| format!("{pids} processes"));
+    [cpu, memory, nic, pids].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Which tasks the kernel ended processes of, for passing their host memory.
+pub(crate) fn memory_kills(leases: &[LeaseView]) -> Vec<String> {
+    let kills = |view: &LeaseView| {
+        let kills = view.ending.as_ref()?.end.sample.memory_kills;
+        let (task, attempt) = (view.lease.task, view.lease.attempt);
+        (kills > 0).then(|| {
+            format!(
+                "for passing its host memory the kernel ended {kills} of the processes of task {task} \
+                 (try {attempt}): ask for more with --host-memory"
+            )
+        })
+    };
+    leases.iter().filter_map(kills).collect()
 }
 
 /// A bandwidth, where it is known.

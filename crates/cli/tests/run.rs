@@ -7,6 +7,7 @@ use common::{Pool, ended, read_until, say, soon};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 /// Small enough that many run at one time.
@@ -213,15 +214,45 @@ fn stopping_and_continuing_stops_and_continues_the_command() {
     let Some(pool) = Pool::shared() else { return };
     let file = pool.file("stopped.pid");
     let script = format!("echo $$ > {}; printf ready; exec sleep 1000", file.display());
-    let child = start(&pool, &script);
+    // A job of somebody who could continue it: in a group of its own.
+    let mut command = pool.run(&SMALL, &script);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "ready");
     let task: u32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     signal(&child, Signal::TSTP);
     soon("a stopped client", || (letter(child.id()) == 'T').then_some(()));
     soon("a stopped task", || (letter(task) == 'T').then_some(()));
     signal(&child, Signal::CONT);
     soon("a task that goes on", || (letter(task) != 'T').then_some(()));
-    signal(&child, Signal::TERM);
-    assert_eq!(rest(child).0, 143);
+    // Killed while both are stopped, it leaves nothing stopped behind.
+    signal(&child, Signal::TSTP);
+    soon("a stopped task", || (letter(task) == 'T').then_some(()));
+    signal(&child, Signal::KILL);
+    soon("a task that goes on", || (letter(task) != 'T').then_some(()));
+    ended(&mut child);
+    kill_process(Pid::from_raw(task.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+#[test]
+fn a_stop_where_nobody_would_continue_it_is_void() {
+    let Some(pool) = Pool::shared() else { return };
+    let mut command = Command::new("setsid");
+    let run = pool.run(&SMALL, "trap 'exit 9' INT; printf ready; while :; do sleep 0.05; done");
+    command.arg(run.get_program()).args(run.get_args());
+    for (name, value) in run.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    read_until(child.stdout.as_mut().unwrap(), "ready");
+    // It leads a session of its own: nobody above it is of that.
+    signal(&child, Signal::TSTP);
+    signal(&child, Signal::INT);
+    assert_eq!(rest(child).0, 9);
 }
 
 /// Runs a script at a new terminal of 91 columns; returns it and our end.

@@ -114,10 +114,18 @@ pub struct LeaseSample {
     pub devices: Vec<DeviceSample>,
     /// Processes attached now.
     pub processes: u32,
+    /// Its processes that the kernel ended for passing the lease's host memory; known at the end.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub memory_kills: u64,
     /// Device commands launched.
     pub launches: u64,
     /// Time its programs waited for their turn.
     pub waited: Micros,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What a lease has used of one device.

@@ -136,6 +136,7 @@ impl LeasePages {
             processes: polder_ledger::gate::census(usage).processes,
             launches: sum(1, |slot| &slot.launched),
             waited: Micros(sum(2, |slot| &slot.waited_ns) / 1000),
+            ..LeaseSample::default()
         }
     }
 }

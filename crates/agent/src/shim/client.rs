@@ -205,7 +205,8 @@ impl ShimClient {
         Ok(self.ask(&Request::Stop { grace, outcome }, &[])?.0)
     }
 
-    /// Sends a signal to the task's process group.
+    /// Sends a signal to the task's command; what a terminal sends, to its whole process group. What
+    /// SIGSTOP has stopped goes on when this connection ends.
     ///
     /// # Errors
     /// [`ShimError::Refused`] when nothing runs or there is no such signal.

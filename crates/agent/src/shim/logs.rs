@@ -224,6 +224,28 @@ pub(super) struct LogPump {
     told: u64,
 }
 
+/// How much of a stream was lost, where the disk refused to be told so.
+#[derive(Debug)]
+pub(super) struct Loss {
+    path: PathBuf,
+    lost: u64,
+}
+
+impl Loss {
+    /// Tries to tell it; whether that went well, or there is no folder to tell it in.
+    pub(super) fn tell(&mut self) -> bool {
+        match write_over(&self.path, &lost_line(self.lost)) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// Always as long: written over what is there, it needs no new room.
+fn lost_line(lost: u64) -> String {
+    format!("{lost:020}\n")
+}
+
 impl LogPump {
     /// `pipe` does not block.
     pub(super) fn new(dir: &Path, stream: Stream, pipe: OwnedFd) -> Self {
@@ -259,12 +281,20 @@ impl LogPump {
     /// Writes down how much was lost. A full disk may refuse that too: the next call tries again.
     fn tell_lost(&mut self) {
         if self.lost > self.told {
-            let path = self.files.dir.join(self.stream.lost_name());
-            // Always as long: written over what is there, it needs no new room.
-            if write_over(&path, &format!("{:020}\n", self.lost)).is_ok() {
+            if write_over(&self.lost_path(), &lost_line(self.lost)).is_ok() {
                 self.told = self.lost;
             }
         }
+    }
+
+    fn lost_path(&self) -> PathBuf {
+        self.files.dir.join(self.stream.lost_name())
+    }
+
+    /// What is still to be told of a stream that is over.
+    pub(super) fn untold(self) -> Option<Loss> {
+        let path = self.lost_path();
+        (self.lost > self.told).then_some(Loss { path, lost: self.lost })
     }
 
     fn take(&mut self, chunks: usize) -> bool {
@@ -344,6 +374,28 @@ mod tests {
         pump.finish();
         assert_eq!(told(Stream::Output), 12);
         assert_eq!(log_range(dir.path(), Stream::Output).unwrap(), 0..0);
+        assert!(pump.untold().is_none());
+    }
+
+    #[test]
+    fn what_could_not_be_told_is_told_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = std::io::pipe().unwrap();
+        let mut pump = LogPump::new(dir.path(), Stream::Output, from.into());
+        pump.files.file = Some(File::options().write(true).open("/dev/full").unwrap());
+        // The disk refuses the number too.
+        let path = dir.path().join(Stream::Output.lost_name());
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        (&to).write_all(b"lost").unwrap();
+        drop(to);
+        assert!(!pump.pump());
+        let mut loss = pump.untold().unwrap();
+        assert!(!loss.tell());
+        std::fs::remove_file(&path).unwrap();
+        assert!(loss.tell());
+        assert_eq!(log_lost(dir.path(), Stream::Output), 4);
+        drop(dir);
+        assert!(loss.tell(), "a folder that is gone needs no word");
     }
 
     #[test]

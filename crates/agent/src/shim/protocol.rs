@@ -85,7 +85,8 @@ pub enum Request {
         /// How the lease will have ended.
         outcome: Outcome,
     },
-    /// A signal to the task's process group.
+    /// A signal to the task's command; what a terminal sends, to its whole process group. A SIGSTOP
+    /// holds no longer than the connection over which it came.
     Signal {
         /// Its number.
         number: i32,

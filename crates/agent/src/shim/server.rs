@@ -2,7 +2,7 @@
 
 use super::control::{Asked, Control, Rights};
 use super::door::{Door, LOOK_AGAIN_MICROS, LOOK_AGAIN_MICROS_MAX};
-use super::logs::LogPump;
+use super::logs::{LogPump, Loss};
 use super::poller::{Poller, Token};
 use super::protocol::{
     CONTROL_SOCKET, DRIVER_SOCKET, PLAN_FILE, Plan, Reply, Request, ShimPhase, ShimState,
@@ -61,6 +61,10 @@ pub(super) struct Shim {
     pub(super) starting: Vec<u32>,
     /// What a peer has lent the task that it is about to start.
     lent: Option<(u32, Inherited)>,
+    /// The peer that has stopped the task.
+    stopped_by: Option<u32>,
+    /// Streams that are over and of which the folder does not tell yet how much was lost.
+    pub(super) losses: Vec<Loss>,
     /// The state is newer than what was pushed.
     pub(super) changed: bool,
     /// When to look at processes that closed their connection.
@@ -98,6 +102,8 @@ impl Shim {
             logs: [None, None],
             starting: Vec::new(),
             lent: None,
+            stopped_by: None,
+            losses: Vec::new(),
             changed: false,
             look_at: None,
             look_pause: LOOK_AGAIN_MICROS,
@@ -161,6 +167,11 @@ impl Shim {
                 // What a peer has lent goes with it.
                 let control = &self.control;
                 self.lent.take_if(|(lender, _)| !control.has(*lender));
+                // Nobody is left who would continue what it has stopped.
+                if self.stopped_by.take_if(|by| !control.has(*by)).is_some() {
+                    // It may be over.
+                    let _ = self.signal(libc::SIGCONT);
+                }
             }
             Token::Door => self.door.accept(&self.poller),
             Token::Visitor(number) => {
@@ -202,9 +213,14 @@ impl Shim {
                 self.stop(outcome, grace);
                 Ok(())
             }
-            Request::Signal { number } => self.signal(number),
+            Request::Signal { number } => self.signal(number).inspect(|()| match number {
+                libc::SIGSTOP => self.stopped_by = Some(peer),
+                libc::SIGCONT => self.stopped_by = None,
+                _ => {}
+            }),
             Request::Forget if !self.has_ended() => Err("it has not ended: stop it first".into()),
             Request::Forget => {
+                self.losses.retain_mut(|loss| !loss.tell());
                 self.quit = true;
                 Ok(())
             }
@@ -270,7 +286,7 @@ impl Shim {
     fn signal(&self, number: i32) -> Result<(), String> {
         let task = self.task.as_ref().filter(|task| task.is_running());
         let pid = task.map(|task| task.main).ok_or("nothing of it runs")?;
-        super::signals::to_group(pid, number)
+        super::signals::to_command(pid, number)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -285,7 +301,9 @@ impl Shim {
     }
 
     fn write(&mut self, durable: bool) {
+        self.losses.retain_mut(|loss| !loss.tell());
         let pause = match write_status(&self.dir, &self.state, durable) {
+            Ok(()) if !self.losses.is_empty() => Some(SAVE_AGAIN_MICROS),
             Ok(()) if durable || !self.has_ended() => None,
             Ok(()) => Some(SYNC_MICROS),
             Err(_) => Some(SAVE_AGAIN_MICROS),
@@ -299,7 +317,11 @@ impl Shim {
             false => self.alone_since.or_else(|| Some(boot_micros())),
         };
         let patience = if self.has_ended() { LINGER_MICROS } else { FOLDER_CHECK_MICROS };
-        let alone = self.alone_since.map(|since| since + patience);
+        let mut alone = self.alone_since.map(|since| since + patience);
+        if self.has_ended() {
+            // An end that the disk refuses is kept for longer: until it is tried again.
+            alone = alone.max(self.save_at.filter(|_| alone.is_some()));
+        }
         [self.look_at, self.save_at, self.task_deadline(), alone].into_iter().flatten().min()
     }
 

@@ -68,17 +68,31 @@ impl Signals {
     }
 }
 
-/// Sends a signal to a process group, one without a name too.
+/// What a terminal sends, it sends to everything that runs before it.
+const OF_TERMINALS: [libc::c_int; 7] = [
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGTSTP,
+    libc::SIGSTOP,
+    libc::SIGCONT,
+    libc::SIGWINCH,
+];
+
+/// Sends a signal, one without a name too, to the command that leads a process group: to all of the
+/// group where it is one that a terminal sends, else to the command alone, as `kill` does.
 ///
 /// # Errors
 /// That there is no such signal, or what the system says.
-pub(super) fn to_group(leader: Pid, number: i32) -> Result<(), String> {
+pub(super) fn to_command(leader: Pid, number: i32) -> Result<(), String> {
     let nameless = (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
     if !nameless && Signal::from_named_raw(number).is_none() {
         return Err(format!("{number} is no signal that can be sent: see kill -l"));
     }
+    let leader = leader.as_raw_nonzero().get();
+    let to = if OF_TERMINALS.contains(&number) { -leader } else { leader };
     // SAFETY: sending a signal touches no memory of this process.
-    match unsafe { libc::kill(-leader.as_raw_nonzero().get(), number) } {
+    match unsafe { libc::kill(to, number) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error().to_string()),
     }

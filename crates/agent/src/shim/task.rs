@@ -176,7 +176,7 @@ impl Shim {
         self.changed |= log.lost > lost;
         if !open {
             self.poller.remove(log.pipe());
-            *slot = None;
+            self.losses.extend(slot.take().and_then(LogPump::untold));
         }
     }
 
@@ -314,6 +314,7 @@ impl Shim {
             log.finish();
             self.state.log_bytes_lost += log.lost - lost;
             self.poller.remove(log.pipe());
+            self.losses.extend(log.untold());
         }
         let kills = self.ground.cgroup.out_of_memory_kills();
         if kills > 0 {
@@ -327,7 +328,8 @@ impl Shim {
         self.ground.port = None;
         self.state.cgroups.clear();
         self.state.attached.clear();
-        let end = LeaseEnd { outcome, ran, sample: self.last_sample() };
+        let sample = LeaseSample { memory_kills: kills, ..self.last_sample() };
+        let end = LeaseEnd { outcome, ran, sample };
         self.state.phase = ShimPhase::Ended { end };
         self.save();
         self.tell_starters();
@@ -358,9 +360,9 @@ impl Shim {
         };
         LeaseSample {
             devices: self.plan.order.lease.slices.iter().enumerate().map(device).collect(),
-            processes: 0,
             launches,
             waited: Micros(waited / 1000),
+            ..LeaseSample::default()
         }
     }
 }

@@ -197,14 +197,40 @@ fn what_ends_other_programs_does_not_end_a_shim() {
 }
 
 #[test]
-fn a_signal_reaches_the_group() {
-    let lease =
-        Lease::started(&script("trap 'echo caught; exit 4' USR1; echo on; sleep 600 & wait"));
-    lease.line("on");
+fn a_signal_reaches_the_command_and_from_a_terminal_its_group() {
+    let lease = Lease::started(&script(
+        "trap 'echo usr' USR1; trap 'echo hup' HUP; \
+         sh -c 'trap \"echo child-usr\" USR1; trap \"echo child-hup; exit 3\" HUP; \
+         echo child-on; while :; do sleep 0.05; done' & \
+         while kill -0 $! 2> /dev/null; do wait $!; done; exit 4",
+    ));
+    lease.line("child-on");
     lease.client().signal(10).unwrap();
+    lease.line("usr");
+    lease.client().signal(1).unwrap();
+    lease.line("child-hup");
     assert_eq!(lease.end().outcome, Outcome::Failed { code: 4 });
-    assert!(lease.output().contains("caught"));
+    let output = lease.output();
+    assert!(output.contains("\nhup") && !output.contains("child-usr"), "{output}");
     assert!(lease.client().signal(10).unwrap_err().to_string().contains("nothing of it runs"));
+}
+
+#[test]
+fn what_is_stopped_goes_on_when_whoever_stopped_it_goes() {
+    let lease = Lease::started(&script("echo pid $$; exec sleep 600"));
+    let task = lease.line("pid ").rsplit(' ').next().unwrap().trim().to_owned();
+    let stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{task}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    let mut first = lease.client();
+    first.signal(19).unwrap();
+    wait_for("a stopped task", || stopped().then_some(()));
+    // Others come and go.
+    drop(lease.client());
+    assert!(stopped());
+    drop(first);
+    wait_for("a task that goes on", || (!stopped()).then_some(()));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::fmt;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -26,6 +27,12 @@ pub(crate) enum Endpoint {
     },
 }
 
+/// Whether a host names this machine whatever a resolver says.
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 impl Endpoint {
     /// The endpoint of a `--server` URL.
     pub(crate) fn parse(url: &str, token: Option<String>) -> Result<Self, Failure> {
@@ -40,6 +47,12 @@ impl Endpoint {
         }
         match authority.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0) => {
+                if !is_loopback(host) {
+                    return Err(wrong(
+                        "that is another host: a daemon is reached on its own machine alone, and \
+                         the token would cross the network in clear text",
+                    ));
+                }
                 Ok(Self::Http { authority: authority.to_owned(), token })
             }
             _ => Err(wrong("a host and a port from 1 to 65535 are needed")),
@@ -70,7 +83,9 @@ impl Endpoint {
                 self.handshake(stream.map_err(|error| self.absent(&error))?).await
             }
             Self::Http { authority, .. } => {
-                let stream = TcpStream::connect(authority.as_str()).await;
+                // A resolver might name another machine.
+                let address = authority.replacen("localhost", "127.0.0.1", 1);
+                let stream = TcpStream::connect(address).await;
                 self.handshake(stream.map_err(|error| self.absent(&error))?).await
             }
         }
@@ -150,6 +165,13 @@ mod tests {
         check("http://:7437", None);
         check("http://127.0.0.1:0", None);
         check("http://127.0.0.1:70000", None);
+        check("http://127.9.9.9:80", Some("127.9.9.9:80"));
+        // The token goes nowhere else.
+        check("http://192.0.2.2:80", None);
+        check("http://pool.example:80", None);
+        check("http://localhost.example:80", None);
+        check("http://127.0.0.1.example:80", None);
+        check("http://[::2]:80", None);
         check("http://a@127.0.0.1:80", None);
         check("http://127.0.0.1:80/api", None);
     }

@@ -89,6 +89,15 @@ fn ran(job: &Job) -> String {
     job.started_at.map_or_else(String::new, |start| end.since(start).to_string())
 }
 
+/// How long its last try ran by the clocks of its nodes, once that is over: the daemon hears of a
+/// start and of an end some time later.
+fn measured(detail: &JobDetail) -> Option<String> {
+    detail.job.finished_at?;
+    let last = detail.leases.iter().filter(|view| view.lease.attempt == detail.job.attempt);
+    let ran = last.filter_map(|view| Some(view.ending.as_ref()?.end.ran)).max()?;
+    Some(ran.to_string())
+}
+
 fn facts(detail: &JobDetail) -> String {
     let job = &detail.job;
     let ask = &job.ask;
@@ -109,6 +118,7 @@ fn facts(detail: &JobDetail) -> String {
     line("tasks", show::gang(ask.gang));
     line("each", show::devices(&ask.devices));
     line("cap", ask.devices.compute_max.map_or_else(String::new, |max| max.to_string()));
+    line("beside", show::beside(&ask.host));
     line("models", ask.devices.models.join(", "));
     line("features", ask.devices.features.iter().cloned().collect::<Vec<_>>().join(", "));
     line("limit", ask.when.time_limit.map_or_else(String::new, |limit| limit.to_string()));
@@ -117,7 +127,10 @@ fn facts(detail: &JobDetail) -> String {
     line("submitted", show::moment(job.submitted_at));
     line("started", job.started_at.map_or_else(String::new, show::moment));
     line("finished", job.finished_at.map_or_else(String::new, show::moment));
-    line("ran", ran(job));
+    line("ran", measured(detail).unwrap_or_else(|| ran(job)));
+    for kills in show::memory_kills(&detail.leases) {
+        line("note", kills);
+    }
     for limit in show::not_enforced(detail.leases.iter().map(|view| &view.lease)) {
         line("warning", limit);
     }

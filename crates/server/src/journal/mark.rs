@@ -59,9 +59,20 @@ pub(crate) fn check(path: &Path, found: u64) -> Result<(), JournalError> {
 
 /// What the mark says; nothing when it is absent or not as it was written.
 fn newest(path: &Path) -> Option<u64> {
-    let text = std::fs::read_to_string(beside(path)).ok()?;
-    let seq = text.get(..20)?.parse().ok()?;
-    (text == line(seq)).then_some(seq)
+    let path = beside(path);
+    let text = std::fs::read(&path).ok().filter(|text| !text.is_empty())?;
+    let seq = read(&text);
+    if seq.is_none() {
+        // A power cut may have left it so: nothing can be refused for it.
+        let path = path.display();
+        tracing::warn!("{path} is damaged: whether the journal has lost its end cannot be told");
+    }
+    seq
+}
+
+fn read(text: &[u8]) -> Option<u64> {
+    let seq = std::str::from_utf8(text.get(..20)?).ok()?.parse().ok()?;
+    (text == line(seq).as_bytes()).then_some(seq)
 }
 
 fn beside(path: &Path) -> PathBuf {

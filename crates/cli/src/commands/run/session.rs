@@ -128,8 +128,13 @@ impl Session {
         while Instant::now() < deadline {
             let path = Query::new(&["jobs", &self.job.to_string()]);
             match self.client.get::<JobDetail>(path).await {
-                Ok(JobDetail { job, .. }) => match job.state {
-                    JobState::Finished { outcome } => return Noted::Over(outcome),
+                Ok(JobDetail { job, leases, .. }) => match job.state {
+                    JobState::Finished { outcome } => {
+                        for kills in show::memory_kills(&leases) {
+                            self.out.warn(&format!("job {}: {kills}", self.job));
+                        }
+                        return Noted::Over(outcome);
+                    }
                     _ if job.attempt > self.attempt => {
                         self.attempt = job.attempt;
                         return Noted::Again;
@@ -181,10 +186,11 @@ fn pass_on(number: i32, following: &Following, relay: Option<&Relay>) {
 fn stop_both(following: &Following, relay: Option<&Relay>) {
     relay.inspect(|relay| relay.suspend());
     // SIGTSTP is void for a task that no shell watches.
-    let _ = following.signal(Signal::STOP.as_raw());
+    let stopped = following.stop();
     stop_self();
     relay.inspect(|relay| relay.resume());
     let _ = following.signal(Signal::CONT.as_raw());
+    drop(stopped);
     if relay.is_some() {
         // What it had drawn may be gone from the screen.
         let _ = following.signal(Signal::WINCH.as_raw());
