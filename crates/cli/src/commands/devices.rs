@@ -20,8 +20,14 @@ pub(crate) struct Devices {
 /// What a look at this machine's hardware shows.
 #[derive(Debug, Serialize)]
 struct Local {
-    devices: Vec<Device>,
+    devices: Vec<Seen>,
     problems: Vec<String>,
+}
+
+/// One device, where the daemon's answer has it too.
+#[derive(Debug, Serialize)]
+struct Seen {
+    device: Device,
 }
 
 impl Devices {
@@ -98,7 +104,8 @@ async fn here(context: &Context) -> Done {
     for problem in &problems {
         context.out.warn(&format!("devices may be missing: {problem}"));
     }
-    let local = Local { devices: catalogue.devices, problems };
+    let seen = catalogue.devices.into_iter().map(|device| Seen { device });
+    let local = Local { devices: seen.collect(), problems };
     if context.out.json_wanted() {
         context.out.json(&local)?;
         return Ok(0);
@@ -119,7 +126,7 @@ async fn here(context: &Context) -> Done {
         ],
         "no devices: install an OpenCL driver (Debian: apt install pocl-opencl-icd) or a GPU's",
     );
-    for device in &local.devices {
+    for Seen { device } in &local.devices {
         table.row([
             device.id.to_string(),
             format!("{:?}", device.kind).to_lowercase(),
