@@ -131,6 +131,42 @@ fn hours_are_those_of_the_trace() {
     assert!(!said.stderr.contains("it says no dates"), "{}", said.stderr);
 }
 
+/// Work that yields makes room at what it costs, and a rule that can do nothing says so.
+#[test]
+fn reclaim_can_be_tried_on_a_trace() {
+    let folder = folder();
+    let rows = "JobID|User|Account|Submit|ElapsedRaw|TimelimitRaw|State|AllocTRES\n\
+        1|ada|low|2024-05-01T12:00:00|3600|100|COMPLETED|gres/gpu=1\n\
+        2|eve|high|2024-05-01T12:30:30|60|10|COMPLETED|gres/gpu=1\n";
+    fs::write(folder.path().join("two.txt"), rows).expect("written");
+    let policy = "[order]\nby = [\"shortest\"]\n[reclaim]\norder = true\n";
+    fs::write(folder.path().join("order.toml"), policy).expect("written");
+    let run = |flags: &[&str]| -> (Value, String) {
+        let words = ["two.txt", "--nodes", "1x1", "--policy", "order.toml", "--output", "json"];
+        let said = sim(folder.path(), &[&words[..], flags].concat());
+        assert_eq!(said.code, 0, "{}", said.stderr);
+        (serde_json::from_str(&said.stdout).expect("JSON"), said.stderr)
+    };
+    let lost = |summary: &Value| summary["lost_hours"].as_f64().expect("a number");
+    let (kept, notes) = run(&[]);
+    assert!(notes.contains("no job yields, so reclaim.order can do nothing"), "{notes}");
+    assert_eq!(kept["restarts"], 0, "{kept}");
+    let (all_lost, notes) = run(&["--yielding", "low"]);
+    assert!(!notes.contains("no job yields"), "{notes}");
+    assert_eq!(all_lost["restarts"], 1, "{all_lost}");
+    assert!(lost(&all_lost) > 0.5, "{all_lost}");
+    let (little, _) = run(&["--yielding", "low", "--checkpoint", "10m", "--restart", "30s"]);
+    assert_eq!(little["restarts"], 1, "{little}");
+    assert!(lost(&little) < 0.05 && lost(&little) > 30.0 / 3600.0, "{little}");
+    let check = |flags: &[&str], expect: &str| {
+        let said = sim(folder.path(), &[&["two.txt", "--nodes", "1x1"], flags].concat());
+        assert_eq!(said.code, 2, "{}", said.stderr);
+        assert!(said.stderr.contains(expect), "{}", said.stderr);
+    };
+    check(&["--yielding", "none"], "no job is of none");
+    check(&["--checkpoint", "0s"], "--checkpoint is 0s");
+}
+
 #[test]
 fn a_comparison_leaves_one_page_and_one_file_that_name_both() {
     let folder = folder();

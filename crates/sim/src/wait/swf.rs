@@ -55,6 +55,10 @@ pub struct Trace {
     pub unix_start: u64,
     /// How far the machine's clock was ahead of UTC, in seconds, as the header's start tells.
     pub zone_seconds: u64,
+    /// Queues whose jobs may be ended to make room, as the header's words for them say.
+    pub yielding: BTreeSet<u32>,
+    /// Queues of people at a terminal, as they say.
+    pub interactive: BTreeSet<u32>,
     /// By time of submission.
     pub jobs: Vec<SwfJob>,
     /// Rows left out, the first [`REFUSED_MAX`] by name.
@@ -199,6 +203,19 @@ impl Trace {
         match name.trim() {
             "MaxProcs" => self.processors = value.trim().parse().unwrap_or(0),
             "UnixStartTime" => self.unix_start = value.trim().parse().unwrap_or(0),
+            "Queue" => {
+                let value = value.trim();
+                let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+                let (number, words) = value.split_at(end);
+                let Ok(queue) = number.parse() else { return };
+                let words = words.to_lowercase();
+                if yields(&words) {
+                    self.yielding.insert(queue);
+                }
+                if words.contains("interactive") {
+                    self.interactive.insert(queue);
+                }
+            }
             "StartTime" => {
                 let start = value.split_ascii_whitespace().find_map(second_of_day);
                 self.zone_seconds = start.map_or(0, |start| {
@@ -248,6 +265,13 @@ impl Trace {
         }
         if ids.insert(id) { Ok(job) } else { Err(RowError::Duplicate { id }) }
     }
+}
+
+/// Whether what a header says of a queue means that its jobs yield.
+fn yields(words: &str) -> bool {
+    let effort = ["besteffort", "best effort", "best-effort"];
+    let preempt = words.contains("preempt") && !words.contains("not preempt");
+    preempt || effort.iter().any(|name| words.contains(name))
 }
 
 /// `10:57:59` as seconds since midnight.

@@ -13,8 +13,8 @@ pub(crate) use row::counted;
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
 
 use polder_model::{
-    Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Micros, Outcome, Permille, PlaceAsk, Stdio,
-    TenantPath, UserName, When, Work, Yields,
+    Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Market, Micros, Outcome, Permille, PlaceAsk,
+    Stdio, TenantPath, UserName, When, Work, Yields,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -133,6 +133,12 @@ pub fn ask_share(mut ask: Ask, compute: Permille, memory: Bytes) -> Ask {
     ask.devices.compute = compute;
     ask.devices.memory = memory;
     ask
+}
+
+/// Makes an ask yield to whatever is not like it, and says so wherever a policy may look.
+pub(crate) fn yields_to_all(ask: &mut Ask) {
+    ask.yields.preemptible = true;
+    ask.when.market = Market::Spot;
 }
 
 /// A name that can stand for a tenant or user, from whatever a trace calls them: characters that

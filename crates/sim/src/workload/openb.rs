@@ -1,11 +1,12 @@
 //! Pod lists of the openb trace, with their times.
 //!
 //! Replays as it was: each pod comes when it was created and runs as long as it did between being
-//! scheduled and deleted. Pods that were never scheduled have no run time and are passed over.
+//! scheduled and deleted. Pods that were never scheduled have no run time and are passed over. Best
+//! effort (`BE`) yields to all others; latency sensitive ones (`LS`) serve requests.
 
 use super::row::{BadRows, Columns, ReadError, Sieve, Wrong, number, shown};
 use super::{JOBS_MAX, SPAN_MAX, WorkJob, Workload, ask_share, ask_whole};
-use polder_model::{Bytes, Micros, MilliCpu, Outcome, Permille};
+use polder_model::{Bytes, Micros, MilliCpu, Outcome, Permille, WorkClass};
 use std::collections::BTreeMap;
 
 /// Device memory of a thousandth of a card: the list does not say what pods hold, so a share of
@@ -128,6 +129,12 @@ fn job<'a>(
         let milli = milli.max(1);
         ask = ask_share(ask, Permille(small(milli)), Bytes(milli * MEMORY_PER_MILLI));
     }
+    match class {
+        // Best effort: it runs where nobody else wants to.
+        "BE" => super::yields_to_all(&mut ask),
+        "LS" => ask.when.class = WorkClass::Inference,
+        _ => {}
+    }
     let models = places.models.map_or("", &cell);
     if devices > 0 {
         ask.devices.models =
@@ -146,6 +153,7 @@ fn job<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polder_model::Market;
     use proptest::prelude::*;
 
     const HEAD: &str = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,\
@@ -182,6 +190,9 @@ mod tests {
         assert_eq!((soon.ask.devices.count, soon.ask.host.memory), (0, None));
         assert_eq!((late.runs, late.ask.devices.count), (Micros::from_secs(50), 2));
         assert!(late.ask.devices.whole && soon.ask.check().is_ok() && late.ask.check().is_ok());
+        let spot = |job: &WorkJob| (job.ask.yields.preemptible, job.ask.when.market);
+        assert_eq!((spot(soon), spot(late)), ((true, Market::Spot), (false, Market::OnDemand)));
+        assert_eq!(late.ask.when.class, WorkClass::Inference);
         assert_eq!(late.ask.devices.models, ["V100M16", "T4"]);
         assert!(workload.notes[0].contains("it never ran"), "{:?}", workload.notes);
     }

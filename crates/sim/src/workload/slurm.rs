@@ -131,6 +131,7 @@ fn job<'a>(
     let limit = limit.filter(|limit| *limit > 0 && *limit >= runs);
     ask.when.time_limit = limit.map(Micros::from_secs);
     let mut job = WorkJob::new(Micros::from_secs(submit), ask, Micros::from_secs(runs));
+    job.ask.yields.preemptible = cell(places.state).starts_with("PREEMPTED");
     job.outcome = match cell(places.state).split_whitespace().next().unwrap_or("") {
         "FAILED" | "OUT_OF_MEMORY" | "NODE_FAIL" | "BOOT_FAIL" => Outcome::Failed { code: 1 },
         "CANCELLED" | "PREEMPTED" | "REVOKED" => Outcome::Cancelled,

@@ -2,12 +2,13 @@
 //!
 //! The format knows processors and no devices: a job is one task that wants so many CPUs of one
 //! node and no device, so a pool of one node with the machine's processors serves it as the machine
-//! did. A user's estimate becomes the time limit, after which such machines end a job.
+//! did. A user's estimate becomes the time limit, after which such machines end a job. Jobs of queues
+//! that the header calls best effort or preemptible yield to all others, at a priority below theirs.
 
 use super::journal::History;
 use super::{BadRows, ReadError, WorkJob, Workload, ask_share, ask_whole, counted};
 use crate::wait;
-use polder_model::{Bytes, Micros, MilliCpu, Permille, Timestamp};
+use polder_model::{Bytes, Micros, MilliCpu, Permille, Timestamp, WorkClass};
 
 /// No trace begins later than the year 2200.
 const BEGIN_MAX: Timestamp = Timestamp(7_258_118_400_000_000);
@@ -46,6 +47,12 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         let ask = ask_whole(tenant.parse().map_err(named)?, user.parse().map_err(named)?, 0);
         let mut ask = ask_share(ask, Permille(0), Bytes(0));
         ask.name = row.program.map(|program| format!("program{program}"));
+        if row.queue.is_some_and(|queue| trace.yielding.contains(&queue)) {
+            super::yields_to_all(&mut ask);
+            ask.when.priority = -1;
+        } else if row.queue.is_some_and(|queue| trace.interactive.contains(&queue)) {
+            ask.when.class = WorkClass::Interactive;
+        }
         ask.host.cpu = Some(MilliCpu(row.processors * 1000));
         let limit = row.estimate.filter(|limit| *limit >= row.run);
         short += u64::from(limit.is_none() && row.estimate.is_some());
@@ -66,6 +73,9 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     }
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: "check that it has run times" });
+    }
+    for queue in &trace.yielding {
+        notes.push(format!("queue{queue} yields to all others, as the trace's header says"));
     }
     let mut workload = Workload { name: "swf".into(), jobs, notes };
     workload.sort();
@@ -110,6 +120,24 @@ mod tests {
         assert!(one.ask.check().is_ok() && two.ask.check().is_ok());
         assert!(workload.notes[0].starts_with("left out 1 job that never ran"));
         assert!(workload.notes[1].starts_with("1 job ran past the user's estimate"));
+    }
+
+    #[test]
+    fn queues_that_yield_do() {
+        let head = ";  Queue: 1 - Normal jobs queue - jobs are not preemptible\n\
+                    ;  Queue: 2 - Besteffort jobs queue - jobs can be preempted\n\
+                    ;  Queues: Queue nb 1 is preemptible\n; Queue: 0 interactive\n";
+        let three = TEXT.replace(" 1 3 2 -1", " 1 3 1 -1");
+        let rows = format!(
+            "{head}{three}4 95 0 60 4 -1 -1 4 3600 -1 1 7 1 3 2 -1 -1 -1\n\
+             5 96 0 60 4 -1 -1 4 3600 -1 1 7 1 3 0 -1 -1 -1\n"
+        );
+        let jobs = read(&rows, BadRows::Refuse).unwrap().workload.jobs;
+        let last: Vec<_> = jobs.iter().rev().take(3).map(|job| &job.ask).collect();
+        let [interactive, effort, normal] = last.as_slice() else { panic!("{jobs:?}") };
+        assert!(effort.yields.preemptible && effort.when.priority < normal.when.priority);
+        assert!(effort.check().is_ok() && !interactive.yields.preemptible);
+        assert_eq!(interactive.when.class, WorkClass::Interactive);
     }
 
     #[test]

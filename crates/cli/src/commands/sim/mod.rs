@@ -4,6 +4,7 @@ mod learn;
 mod run;
 mod source;
 mod table;
+mod yielding;
 
 pub(crate) use learn::{Wanted, interval, mean, shown};
 pub(crate) use source::read;

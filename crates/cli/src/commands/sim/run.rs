@@ -3,6 +3,7 @@
 use super::Run;
 use super::source::{stem, within};
 use super::table::{compared, show};
+use super::yielding::without_effect;
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output::Progress;
@@ -69,6 +70,8 @@ impl Run {
         name: String,
         policy: Policy,
     ) -> Result<Ran, Failure> {
+        let mut notes = history.workload.notes.clone();
+        notes.extend(without_effect(&policy, &history.workload.jobs));
         let mut setup = Setup::new(pool.clone(), policy);
         setup.tenants.clone_from(&history.tenants);
         (setup.seed, setup.check_every) = (self.source.seed, self.check);
@@ -100,7 +103,7 @@ impl Run {
             policy: name,
             seed: self.source.seed,
             nodes: u64::try_from(pool.len()).unwrap_or(u64::MAX),
-            notes: history.workload.notes.clone(),
+            notes,
             price_hour: scaled(Micros(1_000_000), self.price).0,
             weights,
         };

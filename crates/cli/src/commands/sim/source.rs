@@ -1,6 +1,7 @@
 //! What is replayed, and on which pool.
 
 use super::run::scaled;
+use super::yielding::Yielding;
 use crate::failure::Failure;
 use clap::Args;
 use polder_sim::pool::{self, Pool};
@@ -51,6 +52,8 @@ pub(crate) struct Source {
     /// Leave bad rows out, and say how many, instead of refusing the trace.
     #[arg(long)]
     skip_bad: bool,
+    #[command(flatten)]
+    yielding: Yielding,
 }
 
 impl Source {
@@ -76,6 +79,7 @@ impl Source {
             jobs.iter_mut().for_each(|job| job.arrives = scaled(job.arrives, self.stretch));
             history.waits.clear();
         }
+        self.yielding.apply(&mut history.workload.jobs)?;
         Ok(history)
     }
 

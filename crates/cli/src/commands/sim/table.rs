@@ -19,8 +19,12 @@ pub(super) fn show(context: &Context, runs: &[Ran]) -> Done {
         [one, ..] => context.out.table(&table(one))?,
         [] => {}
     }
-    for note in summaries.first().into_iter().flat_map(|summary| &summary.about.notes) {
-        context.out.note(note);
+    let mut said: Vec<&String> = Vec::new();
+    for note in summaries.iter().flat_map(|summary| &summary.about.notes) {
+        if !said.contains(&note) {
+            context.out.note(note);
+            said.push(note);
+        }
     }
     Ok(0)
 }
