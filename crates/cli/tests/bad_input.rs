@@ -97,7 +97,7 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
     );
     flag(
         &["--memory", "0"],
-        "error: devices.memory is 0: it must lie between 1 and 4503599627370495",
+        "error: devices.memory is 0 B: it must lie between 1 B and 3.9 PiB",
     );
     flag(
         &["--time-limit", "5"],

@@ -2,7 +2,7 @@
 
 use super::place::PLACE_ENTRIES_MAX;
 use super::{Ask, GANG_MAX, Stdio, TEXT_BYTES_MAX, Work};
-use crate::{Micros, Permille};
+use crate::{Bytes, Micros, Permille};
 use thiserror::Error;
 
 /// Longest name of a job, in bytes.
@@ -56,6 +56,30 @@ pub enum AskError {
         min: i128,
         /// Largest.
         max: i128,
+    },
+    /// A size outside its range.
+    #[error("{field} is {value}: it must lie between {min} and {max}")]
+    Size {
+        /// Which.
+        field: &'static str,
+        /// What was given.
+        value: Bytes,
+        /// Smallest.
+        min: Bytes,
+        /// Largest.
+        max: Bytes,
+    },
+    /// A length of time outside its range.
+    #[error("{field} is {value}: it must lie between {min} and {max}")]
+    Length {
+        /// Which.
+        field: &'static str,
+        /// What was given.
+        value: Micros,
+        /// Shortest.
+        min: Micros,
+        /// Longest.
+        max: Micros,
     },
     /// A whole device and a share of one at once.
     #[error("a whole device has all compute and all memory: leave out {field}")]
@@ -117,6 +141,28 @@ pub(super) fn range(
     }
 }
 
+/// The largest size of anything: more than any machine has.
+const SIZE_MAX: Bytes = Bytes(u64::MAX >> 12);
+
+/// Refuses a size outside its range.
+pub(super) fn size(field: &'static str, value: Bytes, min: Bytes) -> Result<(), AskError> {
+    let max = SIZE_MAX;
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(AskError::Size { field, value, min, max })
+    }
+}
+
+/// Refuses a length of time outside its range.
+fn length(field: &'static str, value: Micros, min: Micros, max: Micros) -> Result<(), AskError> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(AskError::Length { field, value, min, max })
+    }
+}
+
 impl Ask {
     /// Refuses what could never make sense. Says nothing of whether the pool could serve it.
     ///
@@ -130,26 +176,27 @@ impl Ask {
         self.check_service()?;
         range("when.priority", self.when.priority.into(), -1000, 1000)?;
         range("yields.retries", self.yields.retries.into(), 0, RETRIES_MAX.into())?;
-        let year = i128::from(Micros::from_secs(366 * 86_400).0);
-        range("yields.grace", self.yields.grace.0.into(), 0, year)?;
-        for (field, length) in [
+        let (none, shortest) = (Micros(0), Micros(1));
+        let (year, decade) = (Micros::from_secs(366 * 86_400), Micros::from_secs(3660 * 86_400));
+        length("yields.grace", self.yields.grace, none, year)?;
+        for (field, given) in [
             ("when.time_limit", self.when.time_limit),
             ("when.estimate", self.when.estimate),
             ("yields.checkpoint_interval", self.yields.checkpoint_interval),
         ] {
-            if let Some(length) = length {
-                range(field, length.0.into(), 1, 10 * year)?;
+            if let Some(given) = given {
+                length(field, given, shortest, decade)?;
             }
         }
-        range("yields.runtime_min", self.yields.runtime_min.0.into(), 0, year)?;
-        range("yields.restart_cost", self.yields.restart_cost.0.into(), 0, year)?;
+        length("yields.runtime_min", self.yields.runtime_min, none, year)?;
+        length("yields.restart_cost", self.yields.restart_cost, none, year)?;
         self.place.check()?;
         self.hints.check()?;
         if let Some(cpu) = self.host.cpu {
             range("host.cpu", cpu.0.into(), 10, 10_000_000)?;
         }
         if let Some(memory) = self.host.memory {
-            range("host.memory", memory.0.into(), 1 << 20, i128::from(u64::MAX >> 12))?;
+            size("host.memory", memory, Bytes(1 << 20))?;
         }
         if let Some(nic) = self.host.nic {
             range("host.nic (bits a second)", nic.0.into(), 1, i128::from(NIC_MAX))?;

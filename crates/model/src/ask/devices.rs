@@ -1,7 +1,7 @@
 //! Devices of a task, and what of the machine goes beside them.
 
 use super::AskError;
-use super::check::range;
+use super::check::{range, size};
 use crate::{BitRate, Bytes, Isolation, Mechanism, MilliCpu, Permille};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -65,7 +65,7 @@ impl DeviceAsk {
             }
             return Ok(());
         }
-        range("devices.memory", self.memory.0.into(), 1, i128::from(u64::MAX >> 12))?;
+        size("devices.memory", self.memory, Bytes(1))?;
         if let Some(max) = self.compute_max {
             range("devices.compute_max (thousandths)", max.0.into(), 1, 1000)?;
             if max < self.compute {
