@@ -270,32 +270,58 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
         });
     }
     no_node_left(facts, ask)?;
+    if ask.place.apart.is_some() {
+        // Each node carries one of them.
+        need.max = 1;
+    }
     let rooms = index.known.iter().map(|(shape, hosts)| need.room(shape, hosts));
-    let room = rooms.fold(0, u64::saturating_add);
-    let devices = devices(index);
-    if devices == 0 || room >= need.min.into() {
+    let mut room = rooms.fold(0, u64::saturating_add);
+    if ask.place.apart.is_some() {
+        room = room.min(nodes_left(facts, ask, need.min));
+    }
+    if index.known.is_empty() || room >= need.min.into() {
         return Ok(());
     }
     if room == 0 {
+        let devices = devices(index);
+        let (number, what) = match (need.count, devices) {
+            (0, _) | (_, 0) => (nodes(index), "nodes"),
+            (_, devices) => (devices.into(), "devices"),
+        };
         let nearest = need.nearest(index.known.iter());
-        return Err(Refusal::PastPool { devices, nearest });
+        return Err(Refusal::PastPool { number, what, nearest });
     }
     Err(Refusal::GangPastPool { room, needed: need.min })
+}
+
+/// Whether a node is among those that an ask names, and none that it avoids.
+fn is_named(ask: &Ask, node: &NodeId) -> bool {
+    let place = &ask.place;
+    let named = place.nodes.is_empty() || place.nodes.contains(node);
+    named && !place.nodes_avoided.contains(node)
+}
+
+/// How many of the pool's nodes an ask's names leave for it; no more than `enough` are counted.
+fn nodes_left(facts: &Facts, ask: &Ask, enough: u32) -> u64 {
+    let left = facts.nodes.keys().filter(|node| is_named(ask, node));
+    let enough = usize::try_from(enough).unwrap_or(usize::MAX);
+    u64::try_from(left.take(enough).count()).unwrap_or(u64::MAX)
 }
 
 /// Says so when an ask names, or avoids, nodes in such a way that none of the pool is left for it.
 fn no_node_left(facts: &Facts, ask: &Ask) -> Result<(), Refusal> {
     let place = &ask.place;
-    let open = |node: &&NodeId| {
-        (place.nodes.is_empty() || place.nodes.contains(*node))
-            && !place.nodes_avoided.contains(*node)
-    };
     let Some(known) = facts.nodes.keys().next() else { return Ok(()) };
-    if facts.nodes.keys().any(|node| open(&node)) {
+    if nodes_left(facts, ask, 1) > 0 {
         return Ok(());
     }
     let named = place.nodes.iter().find(|node| !facts.nodes.contains_key(*node)).cloned();
     Err(Refusal::NoNodeLeft { named, known: known.clone(), nodes: facts.nodes.len() })
+}
+
+/// Nodes of the pool, whether or not they answer.
+pub(crate) fn nodes(index: &Index) -> u64 {
+    index.known.values().map(Hosts::nodes).sum()
 }
 
 /// Devices of the pool, whether or not they can be used now.

@@ -4,13 +4,13 @@ use crate::Engine;
 use crate::index::space::CellKey;
 use crate::index::take_of;
 use crate::nearest;
-use crate::need::{Beside, Need};
-use crate::place::Overlay;
+use crate::need::{Beside, Need, WHOLE};
+use crate::place::{Overlay, Spot};
 use polder_model::{
     BitRate, Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
 };
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most devices that one explanation looks at.
 const EXPLAIN_DEVICES_MAX: usize = 100_000;
@@ -23,6 +23,8 @@ pub(crate) struct Closest<'a> {
     space: &'a Overlay<'a>,
     need: &'a Need,
     cells: &'a [CellKey],
+    /// Devices that its own gang would have whole: not what keeps the next of its tasks.
+    own: BTreeSet<(&'a NodeId, &'a DeviceId)>,
 }
 
 /// What one device lacks.
@@ -42,7 +44,27 @@ impl<'a> Closest<'a> {
         need: &'a Need,
         cells: &'a [CellKey],
     ) -> Self {
-        Self { engine, space, need, cells }
+        Self { engine, space, need, cells, own: BTreeSet::new() }
+    }
+
+    /// The same beside members of its own gang that would fit, and that the space has taken in.
+    pub(crate) fn beside(self, spots: &'a [Spot]) -> Self {
+        let whole = spots.iter().filter(|_| self.need.is_whole());
+        let own = whole.flat_map(|spot| spot.devices.iter().map(|device| (&spot.node, device)));
+        Self { own: own.collect(), ..self }
+    }
+
+    /// Devices that it could use, but for those of its own gang, and what is free of their compute.
+    fn others(&self) -> impl Iterator<Item = u32> + '_ {
+        let all = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX);
+        let others = all.filter(|(_, _, node, device)| !self.own.contains(&(*node, *device)));
+        others.map(|(compute, ..)| compute)
+    }
+
+    /// How many of the devices that it could use others are on.
+    pub(crate) fn in_use(&self) -> u32 {
+        let in_use = self.others().filter(|free| *free < WHOLE).count();
+        u32::try_from(in_use).unwrap_or(u32::MAX)
     }
 
     fn lack(&self, compute: u32, memory: u64, device: &'a DeviceId) -> Lack<'a> {
@@ -59,6 +81,9 @@ impl<'a> Closest<'a> {
         let mut lacks: BTreeMap<&NodeId, Vec<Lack<'a>>> = BTreeMap::new();
         let all = self.space.fitting(self.cells, 0, 0);
         for (compute, memory, node, device) in all.take(EXPLAIN_DEVICES_MAX) {
+            if self.own.contains(&(node, device)) {
+                continue;
+            }
             lacks.entry(node).or_default().push(self.lack(compute, memory, device));
         }
         let last = usize::try_from(self.need.count.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -96,6 +121,7 @@ impl<'a> Closest<'a> {
     fn no_host_room(&self, node: &NodeId) -> Reason {
         let lacks = self.lacks(node);
         Reason::NoHostRoom {
+            devices: self.need.count,
             node: node.clone(),
             cpu_lacking: MilliCpu(u32::try_from(lacks.cpu).unwrap_or(u32::MAX)),
             memory_lacking: Bytes(lacks.memory),
@@ -116,9 +142,12 @@ impl<'a> Closest<'a> {
             return Some(self.no_host_room(node));
         }
         if self.need.is_whole() {
-            let fitting = self.space.fitting(self.cells, 0, 0).take(EXPLAIN_DEVICES_MAX).count();
+            let fitting = self.others().count().saturating_add(self.own.len());
             return Some(Reason::NoIdleDevice {
-                fitting: u32::try_from(fitting).unwrap_or(0),
+                placeable,
+                needed: self.need.min,
+                fitting: u32::try_from(fitting).unwrap_or(u32::MAX),
+                in_use: self.in_use(),
                 node: node.clone(),
                 device: lack.device.clone(),
                 compute_held: Permille(lack.compute),

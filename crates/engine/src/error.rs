@@ -203,15 +203,20 @@ pub enum Refusal {
         asked: u64,
     },
     /// Could not be served even if the pool were empty.
-    #[error("none of the pool's {devices} devices could ever serve this: {nearest}")]
+    #[error("none of the pool's {number} {what} could ever serve this: {nearest}")]
     PastPool {
-        /// Devices looked at.
-        devices: u32,
+        /// How many were looked at.
+        number: u64,
+        /// `devices`, or `nodes` where devices are not what is lacking or there are none.
+        what: &'static str,
         /// The nearest miss, in words.
         nearest: String,
     },
     /// Could not be served whole even if the pool were empty.
-    #[error("the whole pool has room for {room} such tasks and the gang needs {needed}: lower it")]
+    #[error(
+        "the whole pool has room for {room} such {} and the gang needs {needed}: lower it",
+        if *room == 1 { "task" } else { "tasks" }
+    )]
     GangPastPool {
         /// Tasks that an empty pool could hold.
         room: u64,

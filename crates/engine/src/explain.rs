@@ -13,6 +13,7 @@ use crate::place::Spot;
 use crate::quota::{Holder, More, Shortage};
 use crate::sieve::{self, Sieve};
 use crate::{Engine, admit};
+use crate::reclaim::spared;
 use crate::{history, home};
 use polder_model::{
     Closed, Explanation, Fit, Help, JobId, JobState, NodeId, Reason, TenantPath, Timestamp,
@@ -144,7 +145,7 @@ impl Account<'_> {
         let could = answer.room >= u64::from(self.need.min);
         let cells = if could { self.reach(&answer.cells) } else { Vec::new() };
         if !could || answer.cells.is_empty() {
-            self.no_cell();
+            self.no_cell(&answer.cells);
         } else if cells.is_empty() {
             self.not_of_class();
         }
@@ -191,20 +192,44 @@ impl Account<'_> {
     }
 
     /// No device that answers would do, even if all were free.
-    fn no_cell(&mut self) {
+    fn no_cell(&mut self, cells: &[CellKey]) {
         let index = &self.engine.index;
+        if self.need.count == 0 {
+            return self.no_machine();
+        }
         let could = index.known.iter().filter(|(shape, hosts)| self.need.room(shape, hosts) > 0);
         let number = could.map(|(shape, hosts)| self.need.fitting(shape) * hosts.nodes());
         let known = number.fold(0, u64::saturating_add);
         let groups = index.space.groups();
         let usable: u64 =
             groups.map(|(shape, of)| self.need.fitting(shape) * of.hosts.nodes()).sum();
-        let devices = u32::try_from(known.saturating_sub(usable)).unwrap_or(u32::MAX);
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let devices = number(known.saturating_sub(usable));
         self.reasons.push(if devices > 0 {
-            Reason::Unreachable { devices }
+            let in_use = Closest::new(self.engine, &self.pass.space, &self.need, cells).in_use();
+            Reason::Unreachable { devices, others: number(usable), in_use }
         } else {
             let nearest = self.need.nearest(index.known.iter());
-            Reason::NoSuchDevice { devices: admit::devices(index), nearest }
+            match (admit::devices(index), admit::nodes(index)) {
+                (0, nodes @ 1..) => Reason::NoSuchNode { nodes, nearest },
+                (devices, _) => Reason::NoSuchDevice { devices, nearest },
+            }
+        });
+    }
+
+    /// No node that answers could carry a task that needs no device.
+    fn no_machine(&mut self) {
+        let index = &self.engine.index;
+        let carry = |(shape, hosts)| self.need.machines(shape, hosts);
+        let known: u64 = index.known.iter().map(carry).sum();
+        let usable: u64 =
+            index.space.groups().map(|(shape, of)| self.need.machines(shape, &of.hosts)).sum();
+        self.reasons.push(match known.saturating_sub(usable) {
+            0 => Reason::NoSuchNode {
+                nodes: admit::nodes(index),
+                nearest: self.need.nearest(index.known.iter()),
+            },
+            nodes => Reason::NodesSilent { nodes },
         });
     }
 
@@ -250,9 +275,23 @@ impl Account<'_> {
             }
         }
         self.fill(&spots);
-        let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
+        let closest =
+            Closest::new(self.engine, &self.pass.space, &self.need, cells).beside(&spots);
         self.reasons.extend(closest.reason(placeable));
+        if !overtaken && !quota {
+            self.spared();
+        }
         None
+    }
+
+    /// Says why those who rank behind it do not make room.
+    fn spared(&mut self) {
+        let engine = self.engine;
+        let Some(job) = engine.facts.jobs.get(&self.rank.job) else { return };
+        let (queue, sieve) = (engine.queue_at(self.pass.at), self.pass.sieve(job));
+        let live = engine.live_at(self.pass.at, &queue);
+        let asked = (self.rank.job, &**job);
+        self.reasons.extend(spared::reasons(&self.pass, &live, asked, &self.need, &sieve));
     }
 
     fn is_enough(&self, tasks: usize) -> bool {

@@ -89,7 +89,7 @@ fn together<'a>(seen: &[Seen<'a>], need: &Need) -> Option<(Seen<'a>, Lack)> {
         if need.wish.rails == Together::Required {
             // Of the devices of one rail the one that lacks least stands for all.
             let mut rails = BTreeSet::new();
-            devices.retain(|(_, seen)| rails.insert(seen.lie.rail));
+            devices.retain(|(_, seen)| seen.lie.rail != NONE && rails.insert(seen.lie.rail));
         }
         devices.into_iter().nth(usize::try_from(need.count).ok()?.checked_sub(1)?)
     };

@@ -319,29 +319,62 @@ impl Need {
         misses
     }
 
-    /// The kind of device that comes nearest to what is needed, and what it lacks, in words.
+    /// What the best machine of one shape misses.
+    fn beside_misses(&self, shape: &Shape, hosts: &Hosts) -> Vec<Miss> {
+        // Of equally good machines the largest: it is the one to compare with.
+        let beside = hosts.iter().map(|(host, _)| (self.node_misses(host, shape), host));
+        let beside = beside.min_by_key(|(misses, host)| (far(misses), Reverse(**host)));
+        beside.map(|(misses, _)| misses).unwrap_or_default()
+    }
+
+    /// The kind of device that comes nearest to what is needed, and what it lacks, in words; of a
+    /// task without devices, what the nearest machine lacks. Nearest is what misses the fewest
+    /// things, then the least of them.
     pub(crate) fn nearest<'a>(
         &self,
-        known: impl Iterator<Item = (&'a Shape, &'a Hosts)>,
+        known: impl Iterator<Item = (&'a Shape, &'a Hosts)> + Clone,
     ) -> String {
+        let words = |misses: &[Miss], word: fn(&Miss) -> String| -> String {
+            misses.iter().map(word).collect::<Vec<_>>().join(" and ")
+        };
+        if self.count == 0 {
+            let machines = known.map(|(shape, hosts)| self.beside_misses(shape, hosts));
+            let nearest = machines.min_by_key(|misses| far(misses));
+            return nearest.map_or("the pool has no node yet".to_owned(), |misses| {
+                format!("the nearest node {}", words(&misses, Miss::of_node))
+            });
+        }
+        let nodes: u64 = known.clone().map(|(_, hosts)| hosts.nodes()).sum();
         let misses = known.flat_map(|(shape, hosts)| {
-            // Of equally good machines the largest: it is the one to compare with.
-            let beside = hosts.iter().map(|(host, _)| (self.node_misses(host, shape), host));
-            let beside = beside.min_by_key(|(misses, host)| (misses.len(), Reverse(**host)));
-            let beside = beside.map(|(misses, _)| misses).unwrap_or_default();
+            let beside = self.beside_misses(shape, hosts);
             shape.classes.iter().map(move |(class, _)| {
                 let misses = self.misses(class);
                 (if misses.is_empty() { beside.clone() } else { misses }, class)
             })
         });
         let nearest =
-            misses.min_by_key(|(misses, class)| (misses.len(), Reverse(class.memory), *class));
-        let Some((misses, class)) = nearest else {
-            return "the pool has no device yet".to_owned();
-        };
-        let misses: Vec<String> = misses.iter().map(ToString::to_string).collect();
-        format!("the nearest, {} ({}), {}", class.model, class.memory, misses.join(" and "))
+            misses.min_by_key(|(misses, class)| (far(misses), Reverse(class.memory), *class));
+        match (nearest, nodes) {
+            (Some((misses, class)), _) => {
+                let misses = words(&misses, ToString::to_string);
+                format!("the nearest, {} ({}), {misses}", class.model, class.memory)
+            }
+            (None, 0) => "the pool has no device yet".to_owned(),
+            (None, _) => "no node has a device".to_owned(),
+        }
     }
+
+    /// Machines that could carry a task beside their devices.
+    pub(crate) fn machines(&self, shape: &Shape, hosts: &Hosts) -> u64 {
+        let carries = |host: &Host| self.tasks_beside(Beside::of(host)) > 0;
+        let nodes = hosts.iter().filter(|(host, _)| carries(host)).map(|(_, nodes)| nodes);
+        if self.is_inside(shape) { nodes.sum() } else { 0 }
+    }
+}
+
+/// How far that is from what is needed: the fewest things, then the least of them.
+fn far(misses: &[Miss]) -> (usize, u64) {
+    (misses.len(), misses.iter().map(Miss::weight).sum())
 }
 
 /// How the devices of a task are to lie to each other. One device lies alone.
@@ -390,13 +423,58 @@ impl Class {
     }
 }
 
+/// The weight of missing what is there or not.
+const ABSENT: u64 = 2000;
+
+impl Miss {
+    /// How much is missing, in thousandths of what is wanted; what is there or not weighs more.
+    fn weight(&self) -> u64 {
+        let part = |wanted: u64, has: u64| {
+            let lacking = u128::from(wanted.saturating_sub(has)) * 1000;
+            u64::try_from(lacking / u128::from(wanted.max(1))).unwrap_or(ABSENT)
+        };
+        match self {
+            Self::Memory { wanted, has }
+            | Self::Bandwidth { wanted, has }
+            | Self::HostMemory { wanted, has } => part(wanted.0, has.0),
+            Self::Devices { wanted, has } => part((*wanted).into(), *has),
+            Self::Cpu { wanted, has } => part(*wanted, has.0.into()),
+            Self::Nic { wanted, has } => part(wanted.0, has.0),
+            Self::Model { .. }
+            | Self::Feature { .. }
+            | Self::Mechanism { .. }
+            | Self::Isolation { .. }
+            | Self::Instance { .. }
+            | Self::Together { .. }
+            | Self::Partition { .. }
+            | Self::Label { .. } => ABSENT,
+        }
+    }
+
+    /// What is wrong with a node, said of the node.
+    fn of_node(&self) -> String {
+        match self {
+            Self::Partition { wanted } => format!("is outside partition {wanted}"),
+            Self::Label { wanted } => format!("is without label {wanted}"),
+            Self::Cpu { wanted, has } => {
+                let wanted = MilliCpu(u32::try_from(*wanted).unwrap_or(u32::MAX));
+                format!("has {has} CPUs where {wanted} are wanted")
+            }
+            Self::HostMemory { wanted, has } => format!("has {has} memory where {wanted} is wanted"),
+            Self::Nic { wanted, has: BitRate(0) } => {
+                format!("has a network of unknown speed where {wanted} is wanted")
+            }
+            Self::Nic { wanted, has } => format!("has {has} of network where {wanted} is wanted"),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Miss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model { wanted } => write!(f, "is not a {wanted}"),
             Self::Feature { wanted } => write!(f, "has no {wanted}"),
-            Self::Partition { wanted } => write!(f, "is on a node outside partition {wanted}"),
-            Self::Label { wanted } => write!(f, "is on a node without label {wanted}"),
             Self::Mechanism { wanted } => write!(f, "cannot be cut by {wanted}"),
             Self::Isolation { wanted, has } => {
                 write!(f, "gives {has} isolation where {wanted} is wanted")
@@ -418,24 +496,18 @@ impl fmt::Display for Miss {
                 Ok(())
             }
             Self::Together { wanted } => {
-                write!(f, "does not lie together with {} others as asked", wanted - 1)
+                let others = wanted.saturating_sub(1);
+                let s = if others == 1 { "" } else { "s" };
+                write!(f, "does not lie together with {others} other{s} as asked")
             }
             Self::Devices { wanted, has } => {
                 write!(f, "is one of {has} on its node where {wanted} are wanted")
             }
-            Self::Cpu { wanted, has } => {
-                let wanted = MilliCpu(u32::try_from(*wanted).unwrap_or(u32::MAX));
-                write!(f, "is on a node of {has} CPUs where {wanted} are wanted")
-            }
-            Self::HostMemory { wanted, has } => {
-                write!(f, "is on a node of {has} memory where {wanted} is wanted")
-            }
-            Self::Nic { wanted, has: BitRate(0) } => {
-                write!(f, "is on a node of unknown network where {wanted} is wanted")
-            }
-            Self::Nic { wanted, has } => {
-                write!(f, "is on a node of {has} of network where {wanted} is wanted")
-            }
+            Self::Partition { .. }
+            | Self::Label { .. }
+            | Self::Cpu { .. }
+            | Self::HostMemory { .. }
+            | Self::Nic { .. } => write!(f, "is on a node that {}", self.of_node()),
         }
     }
 }

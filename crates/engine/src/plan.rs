@@ -86,7 +86,7 @@ impl Engine {
 
     /// Who could yield as it stands at a moment: since the last event device-time may have passed an
     /// octave, or another order may hold.
-    fn live_at(&self, at: Timestamp, queue: &Queue) -> Cow<'_, Live> {
+    pub(crate) fn live_at(&self, at: Timestamp, queue: &Queue) -> Cow<'_, Live> {
         let (facts, live) = (&self.facts, &self.index.live);
         let policy = &facts.policy;
         let Some(by) = ByTurn::new(policy, at) else { return Cow::Borrowed(live) };

@@ -68,6 +68,7 @@ pub(crate) mod room;
 pub(crate) mod running;
 pub(crate) mod select;
 pub(crate) mod shrink;
+pub(crate) mod spared;
 pub(crate) mod trial;
 
 #[cfg(test)]

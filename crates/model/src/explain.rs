@@ -87,6 +87,13 @@ pub enum Reason {
         /// The nearest miss, in words.
         nearest: String,
     },
+    /// No node of the pool could carry a task of it that needs no device, or no node has devices.
+    NoSuchNode {
+        /// Nodes looked at.
+        nodes: u64,
+        /// The nearest miss, in words.
+        nearest: String,
+    },
     /// Devices that would do lie outside the partition that its class keeps to.
     NotOfClass {
         /// Its class.
@@ -127,8 +134,14 @@ pub enum Reason {
     },
     /// A whole device is wanted and every fitting one is shared or taken.
     NoIdleDevice {
+        /// Tasks that could be placed now.
+        placeable: u32,
+        /// Tasks that must start together.
+        needed: u32,
         /// Devices that would fit.
         fitting: u32,
+        /// How many of them others are on.
+        in_use: u32,
         /// Node of the one of which least is held.
         node: NodeId,
         /// That device.
@@ -140,9 +153,20 @@ pub enum Reason {
     Unreachable {
         /// How many.
         devices: u32,
+        /// Fitting devices that can be used.
+        others: u32,
+        /// How many of those somebody is on.
+        in_use: u32,
     },
-    /// A node has the devices free, but too little CPU, memory or network beside them.
+    /// Nodes that could carry it do not answer.
+    NodesSilent {
+        /// How many.
+        nodes: u64,
+    },
+    /// A node has the devices free, if any are needed, but too little CPU, memory or network.
     NoHostRoom {
+        /// Devices of each task, which are free there.
+        devices: u32,
         /// The closest node.
         node: NodeId,
         /// CPU missing there.
@@ -187,6 +211,29 @@ pub enum Reason {
         /// The largest instance for which it has room.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         room: Option<String>,
+    },
+    /// Work that ranks behind it is part of what its tenant deserves, and is therefore kept.
+    Kept {
+        /// Whose.
+        tenant: TenantPath,
+        /// What that tenant deserves, in thousandths of a device.
+        deserved: u64,
+        /// Jobs that would make room, were they not kept.
+        jobs: u32,
+    },
+    /// Work that ranks behind it has not run as long as it may at least.
+    NotYet {
+        /// The first that will have.
+        job: JobId,
+        /// In how long.
+        left: Micros,
+        /// How many such jobs there are.
+        jobs: u32,
+    },
+    /// Work that ranks behind it holds what it could use, and never yields.
+    NeverYields {
+        /// How many jobs.
+        jobs: u32,
     },
     /// Nothing: the pass that comes next starts it.
     Next,
@@ -315,6 +362,11 @@ impl fmt::Display for Fit {
     }
 }
 
+/// A number with the word that goes with it.
+fn counted(number: u32, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
 /// What a device lacks, in words.
 fn lacks(f: &mut fmt::Formatter<'_>, compute: Permille, memory: Bytes) -> fmt::Result {
     match (compute.0, memory.0) {
@@ -366,6 +418,9 @@ impl fmt::Display for Reason {
             Self::NoSuchDevice { devices, nearest } => {
                 write!(f, "none of the pool's {devices} devices has what it selects: {nearest}")
             }
+            Self::NoSuchNode { nodes, nearest } => {
+                write!(f, "none of the pool's {nodes} nodes could carry it: {nearest}")
+            }
             Self::NotOfClass { class, partition } => write!(
                 f,
                 "{class} jobs keep to partition {partition}, where no device has what it selects"
@@ -389,23 +444,60 @@ impl fmt::Display for Reason {
                 write!(f, "{nodes} reserved ({reservation}) before it would be over")
             }
             Self::NotOpen { node, why } => write!(f, "{node} has room, but {why}"),
-            Self::NoIdleDevice { fitting, node, device, compute_held } => {
-                if *fitting == 1 {
-                    write!(f, "wants a whole device; the only fitting one is in use: ")?;
-                } else {
-                    write!(f, "wants a whole device; all {fitting} fitting devices are in use; ")?;
-                    write!(f, "closest is ")?;
+            Self::NoIdleDevice {
+                placeable,
+                needed,
+                fitting,
+                in_use,
+                node,
+                device,
+                compute_held,
+            } => {
+                if *needed > 1 {
+                    write!(f, "{placeable} of {needed} tasks fit now; ")?;
+                }
+                match (*fitting, *in_use) {
+                    (1, _) => write!(f, "wants a whole device; the only fitting one is in use: ")?,
+                    (fitting, in_use) if fitting == in_use => {
+                        write!(f, "wants a whole device; all {fitting} fitting devices are in use")?;
+                    }
+                    (fitting, 1) => {
+                        write!(f, "wants whole devices; 1 of {fitting} fitting ones is in use")?;
+                    }
+                    (fitting, in_use) => {
+                        write!(f, "wants whole devices; {in_use} of {fitting} fitting ones are in use")?;
+                    }
+                }
+                if *fitting != 1 {
+                    write!(f, "; closest is ")?;
                 }
                 write!(f, "{device} on {node}, {compute_held} of it held")
             }
-            Self::Unreachable { devices } => {
+            Self::Unreachable { devices, others, in_use } => {
                 let s = if *devices == 1 { " is" } else { "s are" };
-                write!(f, "{devices} fitting device{s} faulty or on nodes that do not answer")
+                write!(f, "{devices} fitting device{s} faulty or on nodes that do not answer")?;
+                match (*others, *in_use) {
+                    (0, _) => Ok(()),
+                    (1, 1) => write!(f, "; the other one is in use"),
+                    (others, in_use) if others == in_use => {
+                        write!(f, "; the other {others} are in use")
+                    }
+                    (others, 0) => write!(f, "; {others} more would not be enough"),
+                    (others, in_use) => write!(f, "; {in_use} of the other {others} in use"),
+                }
             }
-            Self::NoHostRoom { node, cpu_lacking, memory_lacking, nic_lacking } => {
-                write!(f, "devices are free, but {node} lacks ")?;
+            Self::NodesSilent { nodes: 1 } => write!(f, "the node that could carry it does not answer"),
+            Self::NodesSilent { nodes } => {
+                write!(f, "the {nodes} nodes that could carry it do not answer")
+            }
+            Self::NoHostRoom { devices, node, cpu_lacking, memory_lacking, nic_lacking } => {
+                match devices {
+                    0 => write!(f, "closest is {node}, which lacks ")?,
+                    _ => write!(f, "devices are free, but {node} lacks ")?,
+                }
+                let s = if cpu_lacking.0 == 1000 { "" } else { "s" };
                 let lacking = [
-                    (cpu_lacking.0 > 0).then(|| format!("{cpu_lacking} CPUs")),
+                    (cpu_lacking.0 > 0).then(|| format!("{cpu_lacking} CPU{s}")),
                     (memory_lacking.0 > 0).then(|| format!("{memory_lacking} of host memory")),
                     (nic_lacking.0 > 0).then(|| format!("{nic_lacking} of network")),
                 ];
@@ -444,6 +536,23 @@ impl fmt::Display for Reason {
                     Some(room) => write!(f, "room for a {room}"),
                     None => write!(f, "no room"),
                 }
+            }
+            Self::Kept { tenant, deserved, jobs } => {
+                let jobs = counted(*jobs, "job behind it is", "jobs behind it are");
+                let deserved = Resource::Compute.show(*deserved);
+                write!(f, "{jobs} kept, within the {deserved} that tenant {tenant} deserves")
+            }
+            Self::NotYet { job, left, jobs: 1 } => {
+                write!(f, "job {job}, behind it, yields when it has run its least time, in {left}")
+            }
+            Self::NotYet { job, left, jobs } => write!(
+                f,
+                "{jobs} jobs behind it yield when they have run their least time, the first of \
+                 them job {job} in {left}"
+            ),
+            Self::NeverYields { jobs } => {
+                let jobs = counted(*jobs, "job behind it holds", "jobs behind it hold");
+                write!(f, "{jobs} what it could use, and may not be ended for it")
             }
             Self::Next => write!(f, "nothing keeps it: it is next"),
             Self::Promised { leaving: 0 } => {

@@ -54,7 +54,12 @@ impl Demand {
                     && (!self.whole || device.is_idle())
             }
         };
-        has && device.spec.healthy && self.is_served_by(device.spec.cell.0)
+        has && device.spec.healthy && self.is_served_by(device.spec.cell.0) && self.may_lie(device)
+    }
+
+    /// A device of which no rail is known is on none of its own.
+    fn may_lie(&self, device: &Device) -> bool {
+        self.wish.rails != Together::Required || device.spec.rail != NONE
     }
 
     /// Whether devices of a cell would do.

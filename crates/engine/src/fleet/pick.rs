@@ -106,7 +106,8 @@ fn choose_devices(
     let choice = choose(&spots, count, &demand.wish)?;
     let places = choice.devices.iter().filter_map(|place| u16::try_from(*place).ok());
     let places: Vec<u16> = places.collect();
-    let own_rails = different(places.iter().filter_map(|place| rails.get(usize::from(*place))));
+    let rail = |place: &u16| rails.get(usize::from(*place)).filter(|rail| **rail != NONE);
+    let own_rails = different(places.iter().filter_map(rail));
     let wish = &demand.wish;
     let met = [
         wish.island == Together::Preferred && choice.islands == 1,

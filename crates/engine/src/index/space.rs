@@ -313,9 +313,10 @@ impl NodeSpace {
             lies.len() < 2 || lies.iter().all(|lie| Some(name(lie)) == first) && first != Some(NONE)
         };
         let rails: BTreeSet<u16> = lies.iter().map(|lie| lie.rail).collect();
+        let own_rails = lies.len() < 2 || (rails.len() == lies.len() && !rails.contains(&NONE));
         (wish.island != Together::Required || one(|lie| lie.island))
             && (wish.numa != Together::Required || one(|lie| lie.numa))
-            && (wish.rails != Together::Required || rails.len() == lies.len())
+            && (wish.rails != Together::Required || own_rails)
     }
 
     /// Tasks that it could carry now, whichever of its devices they take.

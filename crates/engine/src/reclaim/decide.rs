@@ -9,7 +9,7 @@ use super::room::{Demand, Piece};
 use super::select::{Ending, Found, Front, commit};
 use super::trial::Trial;
 use super::{moves, repack};
-use crate::facts::JobFacts;
+use crate::facts::{Facts, JobFacts};
 use crate::index::queue::{BucketKey, Queue};
 use crate::line::Line;
 use crate::need::Need;
@@ -20,7 +20,7 @@ use crate::sieve::{self, Sieve};
 use crate::{Held, admit, mig};
 use polder_model::{
     Ask, Decision, Ground, Instance, JobId, Market, Micros, Move, NodeId, PlaceAsk, Spot,
-    TenantPath,
+    TenantPath, Timestamp,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,13 +108,7 @@ fn look<'a, 'p: 'a, 'q>(
         return Look::NoRight;
     };
     let reclaim = &facts.policy.reclaim;
-    let grounds = Grounds {
-        spot: reclaim.spot,
-        class: reclaim.class,
-        priority: reclaim.priority,
-        quota: reclaim.quota,
-        order: ByTurn::new(&facts.policy, pass.at),
-    };
+    let grounds = grounds(facts, pass.at);
     let right = |trial: &Trial<'_>, manner| Right::new(trial, claimant, manner, pass.at.0);
     let ends = right(trial, Manner::End(grounds));
     let may_move = reclaim.moves_max > 0;
@@ -208,7 +202,20 @@ fn pays(trial: &Trial<'_>, right: &Right, demand: &Demand, ending: &Ending) -> b
         })
 }
 
-fn claimant(
+/// The grounds that count by the policy.
+pub(crate) fn grounds(facts: &Facts, at: Timestamp) -> Grounds {
+    let reclaim = &facts.policy.reclaim;
+    Grounds {
+        spot: reclaim.spot,
+        class: reclaim.class,
+        priority: reclaim.priority,
+        quota: reclaim.quota,
+        order: ByTurn::new(&facts.policy, at),
+    }
+}
+
+/// A job as somebody who wants room; absent where its tenant was never met.
+pub(crate) fn claimant(
     pass: &Pass<'_>,
     live: &Live,
     (id, job): (JobId, &JobFacts),

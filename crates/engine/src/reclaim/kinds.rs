@@ -130,10 +130,13 @@ impl May {
             Together::Required => name.map_or(own, u64::from),
             Together::Any | Together::Preferred => 0,
         };
+        let own_rail = self.wish.rails == Together::Required;
+        if own_rail && rail.is_none() {
+            return None;
+        }
         Some(Lie {
             island: (name(self.wish.island, island), name(self.wish.numa, numa)),
-            // Those of which nothing is known may all be on one.
-            rail: (self.wish.rails == Together::Required).then(|| rail.map_or(u64::MAX, u64::from)),
+            rail: rail.filter(|_| own_rail).map(u64::from),
         })
     }
 }

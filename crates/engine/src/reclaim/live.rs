@@ -367,6 +367,11 @@ impl Live {
         self.tenants.get(path).copied()
     }
 
+    /// The name of a tenant. It looks through all of them.
+    pub(crate) fn tenant_name(&self, tenant: usize) -> Option<&TenantPath> {
+        self.tenants.iter().find(|(_, place)| **place == tenant).map(|(path, _)| path)
+    }
+
     fn partition_of(&mut self, name: &str) -> usize {
         if let Some(place) = self.partitions.get(name) {
             return *place;

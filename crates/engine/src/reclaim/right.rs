@@ -45,6 +45,23 @@ pub(crate) enum Manner {
     Move,
 }
 
+/// Why a gang does not yield to a claimant that it ranks behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spared {
+    /// It never yields.
+    Firm,
+    /// It has not run as long as it may at least.
+    Young {
+        /// Microseconds since 1970.
+        until: u64,
+    },
+    /// A tenant keeps it: it is part of what that deserves.
+    Kept {
+        /// Which tenant.
+        by: usize,
+    },
+}
+
 /// How far a claimant reaches into a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reach {
@@ -173,6 +190,32 @@ impl Right {
         }
         let entitled = grounds.quota && reach.entitled && !self.claimant.spot;
         entitled.then_some(Ground::Quota)
+    }
+
+    /// What keeps a gang from yielding that ranks behind the claimant: by market, priority or, where
+    /// work yields by it, the order. `None` where nothing does, or it does not rank behind.
+    pub(crate) fn spared(&self, running: &Running, gang: &Gang) -> Option<Spared> {
+        let Manner::End(grounds) = self.manner else { return None };
+        let (facts, claimant) = (&gang.facts, &self.claimant);
+        if facts.job == claimant.job || (claimant.spot && !facts.spot) {
+            return None;
+        }
+        let one_tenant = facts.tenant == claimant.tenant;
+        let behind = |by: ByTurn| by.yields(&facts.turn, &claimant.turn, one_tenant);
+        let by_market = grounds.spot && facts.spot && !claimant.spot;
+        let by_priority = grounds.priority && facts.priority < claimant.priority;
+        let by_order = facts.priority <= claimant.priority && grounds.order.is_some_and(behind);
+        if !by_market && !by_priority && !by_order {
+            return None;
+        }
+        let Some(yields) = facts.yields else { return Some(Spared::Firm) };
+        let until = facts.started_at.saturating_add(yields.runtime_min);
+        if until > self.now {
+            return Some(Spared::Young { until });
+        }
+        let is_common = |tenant: &usize| self.entitled.iter().any(|(common, _)| common == tenant);
+        let mut keepers = keepers(running, gang).filter(|tenant| !is_common(tenant));
+        keepers.next().filter(|_| !by_market).map(|by| Spared::Kept { by })
     }
 
     fn reach(&self, running: &Running, tenant: usize) -> Reach {

@@ -1,6 +1,6 @@
 //! What is accepted, and what is refused with which words.
 
-use crate::world::{With, World, ask, gib};
+use crate::world::{With, World, ask, device, gib};
 use polder_model::{Ask, Bytes, Event, JobId, Mechanism, Quota, Role, Timestamp, User};
 
 fn check(ask: Ask, expect: &str) {
@@ -69,8 +69,66 @@ fn more_devices_or_machine_than_any_node_has() {
         "none of the pool's 2 devices could ever serve this: the nearest, Tide 8 (8 GiB),";
     let on = |what: &str| format!("{nearest} is {what} wanted");
     check(ask().devices(3), &on("one of 2 on its node where 3 are"));
-    check(ask().host(17_000, gib(1)), &on("on a node of 16 CPUs where 17 are"));
-    check(ask().host(1000, gib(65)), &on("on a node of 64 GiB memory where 65 GiB is"));
+    check(ask().host(17_000, gib(1)), &on("on a node that has 16 CPUs where 17 are"));
+    check(ask().host(1000, gib(65)), &on("on a node that has 64 GiB memory where 65 GiB is"));
+}
+
+/// An ask for CPUs and no device.
+fn cpus(cpus: u32) -> Ask {
+    ask().share(0, Bytes(0)).devices(0).host(cpus * 1000, gib(1))
+}
+
+#[test]
+fn more_machine_than_any_node_has_where_no_device_is_wanted_or_there() {
+    let nearest = "none of the pool's 1 nodes could ever serve this: the nearest node has 16 CPUs \
+                   where 100 are wanted";
+    check(cpus(100), nearest);
+    let mut world = World::new();
+    let early = world.submit(cpus(100));
+    assert_eq!(world.state(early), "queued", "nodes may join");
+    world.inventory("n1");
+    world.report("n1");
+    assert_eq!(world.try_submit(cpus(100)).unwrap_err(), nearest);
+    assert!(world.try_submit(cpus(16)).is_ok());
+    assert_eq!(
+        world.try_submit(ask()).unwrap_err(),
+        "none of the pool's 1 nodes could ever serve this: no node has a device"
+    );
+    assert_eq!(
+        world.try_submit(cpus(10).gang(2, 2)).unwrap_err(),
+        "the whole pool has room for 1 such task and the gang needs 2: lower it"
+    );
+}
+
+#[test]
+fn more_tasks_apart_than_there_are_nodes_for_them() {
+    let apart = |ask: Ask| {
+        let mut ask = ask;
+        ask.place.apart = Some("x".into());
+        ask
+    };
+    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    let room = |nodes: u32, s: &str| {
+        format!("the whole pool has room for {nodes} such task{s} and the gang needs 3: lower it")
+    };
+    assert_eq!(world.try_submit(apart(ask().gang(3, 3))).unwrap_err(), room(1, ""));
+    assert_eq!(world.try_submit(apart(cpus(1).gang(3, 3))).unwrap_err(), room(1, ""));
+    let mut world = world.device("n2", "d0").device("n3", "d0");
+    let mut named = apart(ask().gang(3, 3));
+    named.place.nodes_avoided = ["n2".parse().unwrap()].into();
+    assert_eq!(world.try_submit(named).unwrap_err(), room(2, "s"));
+    let job = world.submit(apart(ask().gang(3, 3)));
+    world.settle();
+    assert_eq!(world.spots(job).len(), 3);
+}
+
+#[test]
+fn the_nearest_misses_the_fewest_things_and_then_the_least() {
+    let mut world = World::new()
+        .card("n1", device("d0", "A100", gib(80)))
+        .card("n1", device("d1", "Tesla T4", gib(15)));
+    let refused = world.try_submit(ask().model("t4").share(100, gib(20))).unwrap_err();
+    assert!(refused.contains("Tesla T4 (15 GiB), has 15 GiB of memory where 20 GiB"), "{refused}");
 }
 
 #[test]

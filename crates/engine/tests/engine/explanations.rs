@@ -111,6 +111,65 @@ queued at 1
 }
 
 #[test]
+fn a_gang_of_whole_devices_says_how_many_fit_and_how_many_are_in_use() {
+    let mut world = World::new();
+    for id in ["d0", "d1", "d2", "d3"] {
+        world = world.device("n1", id);
+    }
+    world.submit(ask().share(300, gib(1)));
+    world.run();
+    let gang = world.submit(ask().whole().gang(4, 4));
+    world.settle();
+    let in_use = "1 of 4 fitting ones is in use; closest is d0 on n1, 30% of it held";
+    let fit = "3 of 4 tasks fit now";
+    check(&world, gang, &format!("queued at 1\n- {fit}; wants whole devices; {in_use}"));
+    world.cancel(gang);
+    let four = world.submit(ask().whole().devices(4));
+    world.settle();
+    check(&world, four, &format!("queued at 1\n- wants whole devices; {in_use}"));
+}
+
+#[test]
+fn what_is_out_of_reach_is_told_beside_what_is_in_use() {
+    let mut hot = device("d9", "Tide 8", gib(8));
+    hot.health = Health::Faulty("hot".into());
+    let mut world = World::new().card("n2", hot);
+    for id in ["d0", "d1", "d2"] {
+        world = world.device("n1", id);
+        world.submit(ask().whole());
+    }
+    world.run();
+    let gang = world.submit(ask().whole().gang(4, 4));
+    world.settle();
+    let away = "1 fitting device is faulty or on nodes that do not answer; the other 3 are in use";
+    check(&world, gang, &format!("queued at 1\n- {away}"));
+}
+
+#[test]
+fn machines_alone_where_no_device_is_wanted() {
+    let cpus = |cpus: u32| ask().share(0, Bytes(0)).devices(0).host(cpus, gib(1));
+    let mut world = World::new().device("n1", "d0");
+    world.submit(ask().whole());
+    world.submit(cpus(15_000));
+    let job = world.submit(cpus(2_000));
+    world.settle();
+    check(&world, job, "queued at 1\n- closest is n1, which lacks 1 CPU");
+    world.silent("n1");
+    check(&world, job, "queued at 1\n- the node that could carry it does not answer");
+    let mut world = World::new();
+    let early = world.submit(cpus(20_000));
+    let none = "none of the pool's 0 nodes could carry it: the pool has no node yet";
+    check(&world, early, &format!("queued at 1\n- {none}"));
+    let device = world.submit(ask());
+    world.inventory("n1");
+    world.report("n1");
+    let none = "none of the pool's 1 nodes could carry it";
+    let less = "the nearest node has 16 CPUs where 20 are wanted";
+    check(&world, early, &format!("queued at 1\n- {none}: {less}"));
+    check(&world, device, &format!("queued at 2\n- {none}: no node has a device"));
+}
+
+#[test]
 fn a_quota() {
     let quota = Quota { compute: Some(1000), ..Quota::default() };
     let mut world = busy().device("n2", "d0").tenant("lab", quota);

@@ -42,7 +42,7 @@ fn partitions_labels_and_names_are_kept() {
 fn a_partition_nobody_has_is_refused_at_once() {
     let mut world = pool();
     let error = world.try_submit(placed(|p| p.partition = Some("nowhere".into()))).unwrap_err();
-    assert!(error.contains("is on a node outside partition nowhere"), "{error}");
+    assert!(error.contains("is on a node that is outside partition nowhere"), "{error}");
 }
 
 #[test]

@@ -120,6 +120,40 @@ fn rails_of_a_task_differ() {
 }
 
 #[test]
+fn a_device_without_a_rail_is_on_none_of_its_own() {
+    let mut pair = ask().whole().devices(2);
+    pair.place.rail = Wish::Require;
+    let mut world = World::new();
+    for (id, rail) in [("d0", None), ("d1", None), ("d2", Some(1))] {
+        world = world.card("n1", lying(id, None, None, rail));
+    }
+    let refused = world.try_submit(pair.clone()).unwrap_err();
+    assert!(refused.contains("does not lie together with 1 other as asked"), "{refused}");
+    for (id, rail) in [("d0", None), ("d1", Some(0)), ("d2", Some(1))] {
+        world = world.card("n2", lying(id, None, None, rail));
+    }
+    let first = world.submit(pair.clone());
+    let second = world.submit(pair);
+    world.settle();
+    assert_eq!(world.spots(first), ["n2/d1+d2"]);
+    let why = world.engine.explain(world.now(), second).unwrap().reasons[0].to_string();
+    assert!(why.contains("closest is n2, where d"), "{why}");
+    // Where it is only wished for, a device that has one goes first.
+    let mut world = World::new();
+    for (id, rail) in [("d0", None), ("d1", Some(0))] {
+        world = world.card("n1", lying(id, None, None, rail));
+    }
+    for (id, rail) in [("d0", Some(0)), ("d1", Some(1))] {
+        world = world.card("n2", lying(id, None, None, rail));
+    }
+    let mut wished = ask().whole().devices(2);
+    wished.place.rail = Wish::Prefer;
+    let job = world.submit(wished);
+    world.settle();
+    assert_eq!(world.spots(job), ["n2/d0+d1"]);
+}
+
+#[test]
 fn a_gang_has_an_island_for_each_task() {
     let mut world = eight(eight(World::new(), "n1"), "n2");
     let gang = world.submit(wish(ask().whole().devices(4), Wish::Require).gang(4, 4));

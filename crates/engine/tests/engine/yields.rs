@@ -347,3 +347,37 @@ fn a_new_promise_waits_only_for_its_own() {
     assert_eq!(world.state(high), "running");
     assert!(world.engine.lease(stuck).is_some(), "its node has not said that it is over");
 }
+
+#[test]
+fn why_those_behind_do_not_make_room_is_told() {
+    let mut world = World::new().tenant("hall", Quota::default());
+    for device in ["d0", "d1", "d2"] {
+        world = world.device("n0", device);
+    }
+    set_policy(&mut world, ALL);
+    world.set_share("hall", Share { deserved: 1000, ..Share::default() });
+    world.submit(whole("hall").preemptible());
+    world.submit(whole("lab").preemptible().runtime_min(60));
+    world.submit(whole("lab"));
+    world.run();
+    world.pass_seconds(20);
+    let high = world.submit(whole("lab").priority(1, None));
+    world.run();
+    assert_eq!(told(&world), []);
+    let why = |world: &World| -> Vec<String> {
+        let why = world.engine.explain(world.now(), high).unwrap();
+        why.reasons.iter().skip(1).map(ToString::to_string).collect()
+    };
+    let why = why(&world);
+    assert_eq!(
+        why[0],
+        "1 job behind it is kept, within the 1.000 devices that tenant hall deserves"
+    );
+    assert!(why[1].starts_with("job 2, behind it, yields when it has run its least time"), "{why:?}");
+    assert_eq!(why[2], "1 job behind it holds what it could use, and may not be ended for it");
+    assert_eq!(why.len(), 3);
+    // Where nobody ever yields, nobody is said not to.
+    set_policy(&mut world, Reclaim { priority: false, spot: false, quota: false, ..ALL });
+    let why = world.engine.explain(world.now(), high).unwrap();
+    assert_eq!(why.reasons.len(), 1);
+}
