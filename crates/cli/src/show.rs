@@ -1,7 +1,7 @@
 //! Values as people read them: commands, moments, lengths.
 
 use polder_model::{
-    Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Lease, Mechanism, Slice, Timestamp,
+    Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Late, Lease, Mechanism, Slice, Timestamp,
 };
 use polder_server::api::LeaseView;
 use std::collections::BTreeSet;
@@ -21,6 +21,18 @@ pub(crate) fn moment(at: Timestamp) -> String {
     let seconds = i64::try_from(at.0 / 1_000_000).ok();
     let at = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+}
+
+/// A deadline that will not be met.
+pub(crate) fn late(late: &Late) -> String {
+    let Late { deadline, over_at, by_estimate } = late;
+    let by = match (by_estimate, over_at <= &now()) {
+        (_, true) => return format!("its deadline, {}, has passed", moment(*deadline)),
+        (true, _) => "by its user's estimate",
+        (false, _) => "as such jobs did",
+    };
+    let late = over_at.since(*deadline);
+    format!("over {late} after its deadline ({}) at the soonest, {by}", moment(*deadline))
 }
 
 /// A command as it would be typed, cut where it gets long.

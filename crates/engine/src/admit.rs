@@ -284,6 +284,10 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
     }
     if room == 0 {
         let devices = devices(index);
+        // What all nodes lost may come back; what none ever had will not.
+        if devices == 0 && need.count > 0 && facts.nodes.values().any(|node| node.had_devices) {
+            return Ok(());
+        }
         let (number, what) = match (need.count, devices) {
             (0, _) | (_, 0) => (nodes(index), "nodes"),
             (_, devices) => (devices.into(), "devices"),

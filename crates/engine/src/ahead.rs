@@ -15,6 +15,7 @@ pub(crate) use runs::Runs;
 use crate::backfill::{Ends as AllEnds, Lookahead, Span};
 use crate::facts::{Facts, JobFacts};
 use crate::fleet::{Demand, Fleet, NodeIx, RuleIx, Spot};
+use crate::history;
 use crate::index::Index;
 use crate::index::take_of;
 use crate::scratch::Scratch;
@@ -58,11 +59,10 @@ pub(crate) fn span(facts: &Facts, job: &JobFacts) -> Span {
     let latest = when
         .time_limit
         .map_or(Span::FOREVER, |limit| Micros(limit.0.saturating_add(job.ask.yields.grace.0)));
-    let seen = job.outlook.map(|outlook| Micros(outlook.time.p50));
     let believed = match facts.policy.backfill.believe {
         Believe::Limit => None,
         Believe::Estimate => when.estimate,
-        Believe::Predicted => seen.or(when.estimate),
+        Believe::Predicted => history::run_time(job).or(when.estimate),
     };
     Span::new(believed.unwrap_or(latest), latest)
 }

@@ -129,6 +129,7 @@ impl Engine {
                     returns: 0,
                     cancelled_by: None,
                     preempted: 0,
+                    evicted: None,
                     served: 0,
                     outlook: self.facts.history.expect(ask),
                     index: 0,

@@ -1,22 +1,24 @@
 //! Why a job is where it is. Computed only when somebody asks.
 
 use crate::closest::Closest;
-use crate::facts::Facts;
+use crate::facts::{Evicted, Facts, JobFacts};
 use crate::index::Index;
 use crate::index::queue::Queue;
 use crate::index::space::CellKey;
+use crate::members;
 use crate::need::Need;
 use crate::order::fair::{self, FairRank, Pool, Standing};
 use crate::order::{self, Rank, rank};
 use crate::pass::Pass;
 use crate::place::Spot;
 use crate::quota::{Holder, More, Shortage};
+use crate::reclaim::spared;
 use crate::sieve::{self, Sieve};
 use crate::{Engine, admit};
-use crate::reclaim::spared;
 use crate::{history, home};
 use polder_model::{
-    Closed, Explanation, Fit, Help, JobId, JobState, NodeId, Reason, TenantPath, Timestamp,
+    Closed, Expected, Explanation, Fit, Gang, GangKind, Help, JobId, JobState, Late, Micros,
+    NodeId, Reason, TenantPath, Timestamp, When,
 };
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -41,16 +43,14 @@ impl Engine {
     pub fn explain(&self, at: Timestamp, job: JobId) -> Option<Explanation> {
         let at = at.max(self.facts.now);
         let facts = self.facts.jobs.get(&job)?;
-        let state = facts.state();
+        let began = facts.hold.as_ref().and_then(|hold| hold.started_at);
+        let ran = began.map(|began| at.since(began));
         let mut explanation = Explanation {
-            job,
-            state,
-            position: None,
-            reasons: Vec::new(),
-            predicted_start: None,
-            help: Vec::new(),
-            expected: history::expected(facts),
+            expected: history::expected(&self.facts.history, facts, ran),
+            estimate: facts.ask.when.estimate,
+            ..Explanation::bare(job, facts.state())
         };
+        explanation.late = late(facts, at, began, explanation.expected);
         match explanation.state {
             JobState::Queued if facts.claim.is_some() => {
                 let leaving = self.index.promises.leaving_for(job);
@@ -71,34 +71,94 @@ impl Engine {
                 let members = hold.members();
                 explanation.reasons = vec![Reason::Preparing { prepared: hold.prepared, members }];
             }
-            JobState::Running => explanation.help.extend(history::rightsize(facts)),
+            JobState::Running => {
+                explanation.reasons = self.missing(at, job, facts);
+                explanation.help.extend(history::rightsize(facts));
+            }
             JobState::Stopping | JobState::Finished { .. } => {}
         }
+        let evicted = facts.evicted.map(|Evicted { by, ground }| Reason::Evicted {
+            by,
+            ground,
+            times: facts.preempted,
+        });
+        explanation.reasons.extend(evicted);
         Some(explanation)
+    }
+
+    /// Which members are missing of a gang that may change its size, and why.
+    fn missing(&self, at: Timestamp, id: JobId, job: &JobFacts) -> Vec<Reason> {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let Some(hold) = members::resizable(job) else { return Vec::new() };
+        let (joining, leaving) = (number(hold.joining.len()), number(hold.leaving.len()));
+        let running = hold.live.saturating_sub(joining).saturating_sub(leaving);
+        let Gang { min, max, kind } = job.ask.gang;
+        if running >= max {
+            return Vec::new();
+        }
+        let mut reasons = vec![Reason::Missing { running, joining, leaving, min, max }];
+        if let Some(until) = hold.next_successor(at) {
+            reasons.push(Reason::Backoff { left: until.since(at) });
+        } else if hold.members() < max
+            && (kind == GangKind::Service || hold.is_complete())
+            && (hold.members() < min || self.facts.policy.elastic.grow)
+        {
+            let mut account = self.account_of(at, id, job, None);
+            account.need = account.need.alone();
+            account.tell_of_member();
+            reasons.append(&mut account.reasons);
+        }
+        reasons
     }
 
     /// Everything the next pass would do before it comes to this job.
     fn account(&self, at: Timestamp, id: JobId) -> Option<Account<'_>> {
         let job = self.facts.jobs.get(&id)?;
-        let queue = self.queue_at(at);
         let rank = rank(&self.facts.policy, id, job, at);
+        let position = position(&self.facts, &self.index, at, &self.queue_at(at), rank);
+        Some(Account { position, ..self.account_of(at, id, job, Some((rank, &job.ask.tenant))) })
+    }
+
+    /// Everything the next pass would do before it comes to somebody, or in all.
+    fn account_of(
+        &self,
+        at: Timestamp,
+        id: JobId,
+        job: &JobFacts,
+        until: Option<(Rank, &TenantPath)>,
+    ) -> Account<'_> {
         let mut pass = Pass::new(&self.facts, &self.index, at);
-        let position = position(&self.facts, &self.index, at, &queue, rank);
         pass.replace();
-        pass.walk(&queue, Some((rank, &job.ask.tenant)));
-        let first = self.queue(at).next()?;
-        Some(Account {
+        pass.walk(&self.queue_at(at), until);
+        Account {
             engine: self,
             pass,
             need: Need::of(&job.ask),
-            rank,
-            first,
-            position,
+            rank: rank(&self.facts.policy, id, job, at),
+            first: self.queue(at).next().unwrap_or(id),
+            position: 0,
             reasons: Vec::new(),
             help: Vec::new(),
             predicted_start: None,
-        })
+        }
     }
+}
+
+/// A deadline that the job will not meet, by what is best known of its run time.
+fn late(
+    job: &JobFacts,
+    at: Timestamp,
+    began: Option<Timestamp>,
+    expected: Option<Expected>,
+) -> Option<Late> {
+    let When { deadline, estimate, .. } = job.ask.when;
+    let deadline = deadline?;
+    let is_sure = |expected: &Expected| expected.doubt < history::UNTOLD_MUCH || estimate.is_none();
+    let seen = expected.filter(is_sure).and_then(|expected| expected.run_time_p50);
+    let run_time = seen.or(estimate).unwrap_or(Micros(0));
+    let over_at = began.unwrap_or(at).after(run_time).max(at);
+    let by_estimate = seen.is_none() && estimate.is_some();
+    (over_at > deadline).then_some(Late { deadline, over_at, by_estimate })
 }
 
 /// Every job that waits, with its rank among tenants as they stand now.
@@ -158,6 +218,27 @@ impl Account<'_> {
         }
         if self.reasons.is_empty() {
             self.reasons.push(Reason::Next);
+        }
+    }
+
+    /// Why a gang that runs gains no member. What nobody holds and nobody wants it gets by itself.
+    fn tell_of_member(&mut self) {
+        self.quota();
+        self.closed();
+        let answer = self.pass.space.answer(&self.need);
+        let cells = self.reach(&answer.cells);
+        if answer.cells.is_empty() {
+            return self.no_cell(&answer.cells);
+        }
+        if cells.is_empty() {
+            return self.not_of_class();
+        }
+        let has_room = self.room(&cells, false).is_some();
+        let is_wanted = cells.iter().any(|cell| !self.pass.is_open_to(*cell, self.rank.job));
+        if has_room && is_wanted && self.reasons.is_empty() {
+            let waiting = self.engine.queue(self.pass.at).count();
+            let ahead = u64::try_from(waiting).unwrap_or(u64::MAX);
+            self.reasons.push(Reason::Behind { ahead, first: self.first, fit: None });
         }
     }
 
@@ -275,8 +356,7 @@ impl Account<'_> {
             }
         }
         self.fill(&spots);
-        let closest =
-            Closest::new(self.engine, &self.pass.space, &self.need, cells).beside(&spots);
+        let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells).beside(&spots);
         self.reasons.extend(closest.reason(placeable));
         if !overtaken && !quota {
             self.spared();
@@ -287,7 +367,8 @@ impl Account<'_> {
     /// Says why those who rank behind it do not make room.
     fn spared(&mut self) {
         let engine = self.engine;
-        let Some(job) = engine.facts.jobs.get(&self.rank.job) else { return };
+        let job = engine.facts.jobs.get(&self.rank.job).filter(|job| job.is_queued());
+        let Some(job) = job else { return };
         let (queue, sieve) = (engine.queue_at(self.pass.at), self.pass.sieve(job));
         let live = engine.live_at(self.pass.at, &queue);
         let asked = (self.rank.job, &**job);

@@ -67,6 +67,9 @@ pub(crate) struct NodeState {
     /// Its machine has less than it had when some of its leases were granted.
     #[serde(default)]
     pub(crate) shrank: bool,
+    /// It had devices before it last reported: they may come back.
+    #[serde(default)]
+    pub(crate) had_devices: bool,
     /// Its number in the order of joining; ties between nodes are broken by it.
     #[serde(default)]
     pub(crate) slot: u32,
@@ -84,6 +87,9 @@ pub(crate) struct JobFacts {
     /// How often it made room for another.
     #[serde(default)]
     pub(crate) preempted: u32,
+    /// For whom it made room last, while it waits again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evicted: Option<Evicted>,
     /// Device-time it had in leases that ended, in microseconds times devices.
     #[serde(default)]
     pub(crate) served: u64,
@@ -101,6 +107,13 @@ pub(crate) struct JobFacts {
     pub(crate) claim: Option<Claim>,
     /// The leases it was granted; absent while it waits.
     pub(crate) hold: Option<Hold>,
+}
+
+/// For whom a job made room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Evicted {
+    pub(crate) by: JobId,
+    pub(crate) ground: Ground,
 }
 
 /// Room that others are leaving for a job.

@@ -6,10 +6,13 @@
 use crate::facts::JobFacts;
 use crate::order::service::{ServiceClass, ServiceHistory};
 use crate::predict::{Demand, Expected as Demanded, Outlook, Outturn, Predictor, Traits};
-use polder_model::{Ask, Bytes, Expected, Help, LeaseEnd, Micros, Outcome, Timestamp};
+use polder_model::{Ask, Bytes, Expected, GangKind, Help, LeaseEnd, Micros, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Where this part of what was seen, in thousandths, was cut short, a user's word is worth more.
+pub(crate) const UNTOLD_MUCH: u32 = 900;
 
 /// Fewest runs seen before less memory is proposed.
 const RIGHTSIZE_RUNS_MIN: u32 = 5;
@@ -229,16 +232,37 @@ pub(crate) fn service_class(ask: &Ask, submitted_at: Timestamp) -> ServiceClass 
     class.of_epoch()
 }
 
-/// What history said of a job, for people.
-pub(crate) fn expected(job: &JobFacts) -> Option<Expected> {
-    let Outlook { time, memory } = job.outlook?;
+/// What history says of a job, for people; `ran` is how long it has run, if it does. Nothing of a
+/// service, which runs until it is cancelled.
+pub(crate) fn expected(history: &History, job: &JobFacts, ran: Option<Micros>) -> Option<Expected> {
+    if job.ask.gang.kind == GangKind::Service {
+        return None;
+    }
+    let subject = Traits::of(&job.ask).subject();
+    let forecast = history.runs.time(&subject, job.ask.when.time_limit);
+    let (nearest, ran_for) = (forecast.nearest()?, ran.map_or(0, |ran| ran.0));
+    let memory = job.outlook.map(|outlook| outlook.memory);
+    let memory = memory.filter(|memory| memory.level.is_some());
+    let reached = |thousandths| forecast.reached(thousandths, ran_for).map(Micros);
+    let upper = if ran.is_some() { 900 } else { forecast.upper() };
     Some(Expected {
-        run_time_p50: Micros(time.p50),
-        run_time_p90: Micros(time.p90),
-        memory_p90: memory.level.map(|_| Bytes(memory.p90)),
-        observations: time.observations,
-        doubt: time.doubt,
+        ran,
+        run_time_p50: reached(500),
+        run_time_p90: reached(upper),
+        run_time_max: Micros(nearest.largest),
+        memory_p90: memory.map(|memory| Bytes(memory.p90)),
+        observations: nearest.observations,
+        cut_short: nearest.cut_short,
+        doubt: forecast.prediction().map_or(1000, |prediction| prediction.doubt),
     })
+}
+
+/// What is believed of a job's run time from what such jobs did; nothing where so few of those came
+/// to their end by themselves that what its user said is worth more.
+pub(crate) fn run_time(job: &JobFacts) -> Option<Micros> {
+    let time = job.outlook?.time;
+    let vague = time.untold >= UNTOLD_MUCH && job.ask.when.estimate.is_some();
+    (!vague).then_some(Micros(time.p50))
 }
 
 /// Less memory that would do, when history is sure enough of it.

@@ -460,7 +460,9 @@ impl Miss {
                 let wanted = MilliCpu(u32::try_from(*wanted).unwrap_or(u32::MAX));
                 format!("has {has} CPUs where {wanted} are wanted")
             }
-            Self::HostMemory { wanted, has } => format!("has {has} memory where {wanted} is wanted"),
+            Self::HostMemory { wanted, has } => {
+                format!("has {has} memory where {wanted} is wanted")
+            }
             Self::Nic { wanted, has: BitRate(0) } => {
                 format!("has a network of unknown speed where {wanted} is wanted")
             }

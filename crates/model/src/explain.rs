@@ -1,8 +1,8 @@
 //! Why a job waits, as data: CLI, API and console render this same value.
 
 use crate::{
-    BitRate, Bytes, DeviceId, JobId, JobState, Micros, MilliCpu, NodeId, Permille, TenantPath,
-    Timestamp, UserName, WorkClass,
+    BitRate, Bytes, DeviceId, Ground, JobId, JobState, Micros, MilliCpu, NodeId, Permille,
+    TenantPath, Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -237,6 +237,33 @@ pub enum Reason {
     },
     /// Nothing: the pass that comes next starts it.
     Next,
+    /// It ran and was ended to make room; it is in the queue again.
+    Evicted {
+        /// For whom.
+        by: JobId,
+        /// On what ground.
+        ground: Ground,
+        /// How often it has made room so far.
+        times: u32,
+    },
+    /// It runs, and some of its members are missing. The other reasons are why.
+    Missing {
+        /// Members that run.
+        running: u32,
+        /// Members that are being prepared.
+        joining: u32,
+        /// Members that are leaving.
+        leaving: u32,
+        /// Fewest members.
+        min: u32,
+        /// Most members.
+        max: u32,
+    },
+    /// A replica that ended is not replaced before some time has passed.
+    Backoff {
+        /// How long that is from now.
+        left: Micros,
+    },
     /// Others are leaving room for it.
     Promised {
         /// Jobs that have not left yet.
@@ -312,21 +339,68 @@ pub struct Explanation {
     /// What such jobs did before, where any is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<Expected>,
+    /// How long its user says it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Micros>,
+    /// Its deadline, where it will not be over by then, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Late>,
+}
+
+/// A deadline that will not be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Late {
+    /// By when the job should be over.
+    pub deadline: Timestamp,
+    /// When it would be over if it started now, or since it runs.
+    pub over_at: Timestamp,
+    /// Whether that is what its user says; else what such jobs did.
+    pub by_estimate: bool,
+}
+
+impl Explanation {
+    /// Of a job of which there is nothing to say but where it stands.
+    #[must_use]
+    pub const fn bare(job: JobId, state: JobState) -> Self {
+        Self {
+            job,
+            state,
+            position: None,
+            reasons: Vec::new(),
+            predicted_start: None,
+            help: Vec::new(),
+            expected: None,
+            estimate: None,
+            late: None,
+        }
+    }
 }
 
 /// What history says of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Expected {
-    /// Half of such jobs run no longer.
-    pub run_time_p50: Micros,
-    /// Nine of ten such jobs run no longer.
-    pub run_time_p90: Micros,
+    /// How long the job has run so far, if it runs. The other times are then of those that ran
+    /// longer than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Micros>,
+    /// Half of such jobs run no longer; absent where too many were ended from outside to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_time_p50: Option<Micros>,
+    /// Nine of ten such jobs run no longer; absent where too many were ended from outside to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_time_p90: Option<Micros>,
+    /// The longest time that one of those ran, ended by itself or not.
+    pub run_time_max: Micros,
     /// Nine of ten such jobs hold no more memory on one device; absent where none was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_p90: Option<Bytes>,
     /// How many of the most alike were seen.
     pub observations: u32,
+    /// How many of them were ended from outside (cancelled, timed out, lost): they would have run
+    /// longer.
+    pub cut_short: u32,
     /// From 0 (it has always been the same) to 1000 (nothing is known).
     pub doubt: u32,
 }
@@ -459,13 +533,19 @@ impl fmt::Display for Reason {
                 match (*fitting, *in_use) {
                     (1, _) => write!(f, "wants a whole device; the only fitting one is in use: ")?,
                     (fitting, in_use) if fitting == in_use => {
-                        write!(f, "wants a whole device; all {fitting} fitting devices are in use")?;
+                        write!(
+                            f,
+                            "wants a whole device; all {fitting} fitting devices are in use"
+                        )?;
                     }
                     (fitting, 1) => {
                         write!(f, "wants whole devices; 1 of {fitting} fitting ones is in use")?;
                     }
                     (fitting, in_use) => {
-                        write!(f, "wants whole devices; {in_use} of {fitting} fitting ones are in use")?;
+                        write!(
+                            f,
+                            "wants whole devices; {in_use} of {fitting} fitting ones are in use"
+                        )?;
                     }
                 }
                 if *fitting != 1 {
@@ -486,7 +566,9 @@ impl fmt::Display for Reason {
                     (others, in_use) => write!(f, "; {in_use} of the other {others} in use"),
                 }
             }
-            Self::NodesSilent { nodes: 1 } => write!(f, "the node that could carry it does not answer"),
+            Self::NodesSilent { nodes: 1 } => {
+                write!(f, "the node that could carry it does not answer")
+            }
             Self::NodesSilent { nodes } => {
                 write!(f, "the {nodes} nodes that could carry it do not answer")
             }
@@ -555,6 +637,34 @@ impl fmt::Display for Reason {
                 write!(f, "{jobs} what it could use, and may not be ended for it")
             }
             Self::Next => write!(f, "nothing keeps it: it is next"),
+            Self::Evicted { by, ground, times } => {
+                let ground = match ground {
+                    Ground::Priority => "whose priority is higher",
+                    Ground::Quota => "whose tenant takes back what it deserves",
+                    Ground::Spot => "which is not spot",
+                    Ground::Class => "whose class takes its partition back",
+                    Ground::Move => "to go on elsewhere",
+                    Ground::Order => "which the policy's order puts first",
+                    Ground::Elastic => "as it can do with fewer members",
+                };
+                write!(f, "it was ended to make room for job {by}, {ground}")?;
+                if *times > 1 { write!(f, "; {times} times so far") } else { Ok(()) }
+            }
+            Self::Missing { running, joining, leaving, min, max } => {
+                write!(f, "{running} of {max} members run")?;
+                if joining + leaving > 0 {
+                    let word = |number: &u32, word: &str| {
+                        (*number > 0).then(|| format!("{number} {word}"))
+                    };
+                    let words = [word(joining, "being prepared"), word(leaving, "leaving")];
+                    let words: Vec<String> = words.into_iter().flatten().collect();
+                    write!(f, ", {}", words.join(", "))?;
+                }
+                if running < min { write!(f, "; {min} are the fewest") } else { Ok(()) }
+            }
+            Self::Backoff { left } => {
+                write!(f, "a replica that ended by itself is replaced in {left}")
+            }
             Self::Promised { leaving: 0 } => {
                 write!(f, "the room that was made for it is nearly free")
             }

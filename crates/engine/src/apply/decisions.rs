@@ -116,6 +116,7 @@ impl Engine {
         self.change_job(id, |job| {
             job.hold = Some(hold);
             job.claim = None;
+            job.evicted = None;
         });
         let mut on_node: BTreeMap<&NodeId, u32> = BTreeMap::new();
         for lease in leases {

@@ -1,10 +1,10 @@
 //! The life of a lease, and what its end says of its job.
 
 use crate::Engine;
-use crate::facts::Hold;
+use crate::facts::{Evicted, Hold};
 use polder_model::{
     Isolation, Lease, LeaseEnd, LeaseId, LeaseState, Micros, NotEnforced, Outcome, Slice,
-    TenantPath, Timestamp,
+    StopReason, TenantPath, Timestamp,
 };
 
 impl Engine {
@@ -81,6 +81,12 @@ impl Engine {
             }
             if hold.live == 0 && hold.yielded() && !cancelled {
                 job.preempted = job.preempted.saturating_add(1);
+                job.evicted = match hold.stop {
+                    Some(StopReason::Preempted { job, ground }) => {
+                        Some(Evicted { by: job, ground })
+                    }
+                    _ => None,
+                };
                 job.hold = None;
                 return;
             }

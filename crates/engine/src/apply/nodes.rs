@@ -33,6 +33,7 @@ impl Engine {
                 let less = is_less(&inventory.node, &state.inventory.node);
                 state.shrank = serves && (state.shrank || less);
                 state.incarnation = incarnation;
+                state.had_devices |= !state.inventory.devices.is_empty();
                 state.inventory = inventory.clone();
                 state.silent = false;
             });
@@ -43,6 +44,7 @@ impl Engine {
                 silent: false,
                 desired_version: 1,
                 shrank: false,
+                had_devices: false,
                 slot: u32::try_from(self.facts.nodes.len()).unwrap_or(u32::MAX),
             };
             self.index.link_node(&self.facts, id, &state);

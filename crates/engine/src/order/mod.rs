@@ -13,6 +13,7 @@ pub mod service;
 pub(crate) mod turn;
 
 use crate::facts::JobFacts;
+use crate::history;
 use polder_model::{
     BlendTerm, JobId, Micros, ORDER_TERMS_MAX, Order, Policy, Term, Timestamp, WorkClass,
 };
@@ -128,8 +129,8 @@ fn arrival(job: &JobFacts) -> i64 {
 /// What is believed of its run time: predicted when it was queued, else what its user said.
 fn run_time(job: &JobFacts) -> i64 {
     let when = &job.ask.when;
-    let seen = job.outlook.map(|outlook| Micros(outlook.time.p50));
-    let believed = seen.or(when.estimate).or(when.time_limit).unwrap_or(RUN_UNKNOWN);
+    let believed =
+        history::run_time(job).or(when.estimate).or(when.time_limit).unwrap_or(RUN_UNKNOWN);
     let most = when.time_limit.unwrap_or(believed);
     signed(believed.min(most).0)
 }

@@ -1,6 +1,6 @@
 //! Short histories by key, and how far their upper quantile can be trusted.
 
-use super::{Forecast, Level, Subject};
+use super::{Forecast, Nearest, Subject};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -61,14 +61,14 @@ impl Book {
     pub fn forecast(&self, subject: &Subject, limit: Option<u64>) -> Forecast {
         let mut samples = Vec::new();
         let mut left = WEIGHT;
-        let mut nearest: Option<(Level, u32)> = None;
+        let mut nearest: Option<Nearest> = None;
         for (level, key) in &subject.keys {
             let Some(history) = self.histories.get(key).filter(|history| !history.seen.is_empty())
             else {
                 continue;
             };
             let number = history.seen.len();
-            nearest = nearest.or(Some((*level, u32::try_from(number).unwrap_or(u32::MAX))));
+            nearest = nearest.or_else(|| Some(Nearest::of(*level, &history.seen)));
             let parts = u64::try_from(number).unwrap_or(u64::MAX).saturating_add(COARSER_COUNTS);
             let each = left / parts;
             samples.extend(history.seen.iter().map(|seen| (*seen, each)));
@@ -83,7 +83,8 @@ impl Book {
     /// Learns one value. `told` is the upper quantile that was given out before.
     pub fn observe(&mut self, subject: &Subject, value: u64, was_cut: bool, told: Option<u64>) {
         self.now += 1;
-        if let Some(told) = told {
+        // What was cut short within what was told says nothing of that.
+        if let Some(told) = told.filter(|told| !was_cut || value > *told) {
             self.upper = if value <= told {
                 self.upper.saturating_sub(STEP)
             } else {

@@ -15,7 +15,7 @@ mod traits;
 
 pub use book::{Book, HISTORIES_MAX, WINDOW};
 pub use demand::{Demand, Expected, HOURS_AHEAD_MAX};
-pub use forecast::{Forecast, Prediction};
+pub use forecast::{Forecast, Nearest, Prediction};
 pub use traits::{Level, Subject, Traits, digest};
 
 use polder_model::{Bytes, Micros};

@@ -94,6 +94,11 @@ fn more_machine_than_any_node_has_where_no_device_is_wanted_or_there() {
         world.try_submit(ask()).unwrap_err(),
         "none of the pool's 1 nodes could ever serve this: no node has a device"
     );
+    // What was lost may come back.
+    let mut lost = World::new().device("n1", "d0");
+    lost.inventory("n1").devices.clear();
+    lost.report("n1");
+    assert!(lost.try_submit(ask()).is_ok());
     assert_eq!(
         world.try_submit(cpus(10).gang(2, 2)).unwrap_err(),
         "the whole pool has room for 1 such task and the gang needs 2: lower it"

@@ -512,3 +512,37 @@ fn a_device_lost_under_a_replica_ends_that_one_alone() {
     rest(&mut world, 60);
     assert_eq!(ranks(&world, job).0, [0, 1]);
 }
+
+/// What is said of a job that runs.
+fn why(world: &World, job: JobId) -> Vec<String> {
+    let why = world.engine.explain(world.now(), job).unwrap();
+    why.reasons.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn missing_members_are_told_and_why() {
+    let mut world = node(3);
+    let other = world.submit(ask().whole());
+    world.run();
+    let job = world.submit(service(1, 3));
+    world.run();
+    rest(&mut world, 3600);
+    rest(&mut world, 3600);
+    assert_eq!(
+        why(&world, job),
+        [
+            "2 of 3 members run",
+            "wants a whole device; all 3 fitting devices are in use; closest is d0 on n1, 100% of \
+             it held"
+        ]
+    );
+    world.end(other, Outcome::Succeeded);
+    world.run();
+    rest(&mut world, 3600);
+    assert_eq!(why(&world, job), [""; 0]);
+    let first = world.leases(job)[0].id;
+    world.end_lease(first, Outcome::Failed { code: 1 });
+    let told = why(&world, job);
+    assert_eq!(told[0], "2 of 3 members run");
+    assert!(told[1].starts_with("a replica that ended by itself is replaced in "), "{told:?}");
+}

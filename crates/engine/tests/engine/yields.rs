@@ -103,6 +103,9 @@ fn a_higher_priority_gets_room_when_all_of_it_can_be_made() {
     assert_eq!(world.state(high), "running");
     assert_eq!(world.spots(high), ["n0/d0+d1", "n1/d0+d1"]);
     assert_eq!(world.states(&low), "queued queued queued queued");
+    let why = world.engine.explain(world.now(), low[0]).unwrap();
+    let evicted = "it was ended to make room for job 5, whose priority is higher";
+    assert_eq!(why.reasons.last().unwrap().to_string(), evicted);
     world.end(high, Outcome::Succeeded);
     world.run();
     assert_eq!(world.states(&low), "running running running running");
@@ -373,7 +376,10 @@ fn why_those_behind_do_not_make_room_is_told() {
         why[0],
         "1 job behind it is kept, within the 1.000 devices that tenant hall deserves"
     );
-    assert!(why[1].starts_with("job 2, behind it, yields when it has run its least time"), "{why:?}");
+    assert!(
+        why[1].starts_with("job 2, behind it, yields when it has run its least time"),
+        "{why:?}"
+    );
     assert_eq!(why[2], "1 job behind it holds what it could use, and may not be ended for it");
     assert_eq!(why.len(), 3);
     // Where nobody ever yields, nobody is said not to.

@@ -294,15 +294,7 @@ pub(super) async fn explain(
         return Ok(Json(explanation));
     }
     let state = finished(&app, &who, id).await?.state;
-    Ok(Json(Explanation {
-        job: id,
-        state,
-        position: None,
-        reasons: Vec::new(),
-        predicted_start: None,
-        help: Vec::new(),
-        expected: None,
-    }))
+    Ok(Json(Explanation::bare(id, state)))
 }
 
 /// The queue, from its head.
