@@ -1,7 +1,8 @@
 //! Values as people read them: commands, moments, lengths.
 
 use polder_model::{
-    Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Late, Lease, Mechanism, Slice, Timestamp,
+    Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Job, JobState, Late, Lease, Mechanism,
+    Slice, Timestamp,
 };
 use polder_server::api::LeaseView;
 use std::collections::BTreeSet;
@@ -21,6 +22,20 @@ pub(crate) fn moment(at: Timestamp) -> String {
     let seconds = i64::try_from(at.0 / 1_000_000).ok();
     let at = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     at.map_or_else(|| "?".to_owned(), |at| at.to_string())
+}
+
+/// A name by which to sort as people count: `sim-2` before `sim-10`.
+pub(crate) fn counted(name: &str) -> Vec<(String, u64)> {
+    let (mut parts, mut rest) = (Vec::new(), name);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(digits);
+        let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+        let (number, after) = after.split_at(end);
+        parts.push((word.to_owned(), number.parse().unwrap_or(u64::MAX)));
+        rest = after;
+    }
+    parts
 }
 
 /// A deadline that will not be met.
@@ -65,6 +80,15 @@ pub(crate) fn gang(gang: Gang) -> String {
         format!("{}{kind}", gang.max)
     } else {
         format!("{}..{}{kind}", gang.min, gang.max)
+    }
+}
+
+/// How many tasks a job has: of one whose number may change, how many run.
+pub(crate) fn tasks(job: &Job) -> String {
+    let may_change = job.ask.gang.kind != GangKind::Rigid;
+    match job.state {
+        JobState::Running if may_change => format!("{} of {}", job.running, gang(job.ask.gang)),
+        _ => gang(job.ask.gang),
     }
 }
 
@@ -182,6 +206,13 @@ mod tests {
         check(&["a", ""], "a ''");
         let long = "x".repeat(100);
         check(&[&long], &format!("{}…", "x".repeat(39)));
+    }
+
+    #[test]
+    fn names_are_sorted_as_people_count() {
+        let mut names = ["sim-10", "sim-2", "sim-1", "gpu", "sim-02x", "7", ""];
+        names.sort_by_cached_key(|name| counted(name));
+        assert_eq!(names, ["", "7", "gpu", "sim-1", "sim-2", "sim-02x", "sim-10"]);
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub struct JobView<'a> {
     pub submitted_at: Timestamp,
     /// When its first task of this try started.
     pub started_at: Option<Timestamp>,
+    /// Members that run now.
+    pub running: u32,
     /// Leases of this try, by rank, the ended ones too.
     pub leases: &'a [LeaseId],
     /// Those of them, or beside them, that leave while the others go on.
@@ -205,6 +207,7 @@ fn view(id: JobId, facts: &JobFacts) -> JobView<'_> {
         attempt: facts.attempt,
         submitted_at: facts.submitted_at,
         started_at: hold.and_then(|hold| hold.started_at),
+        running: hold.map_or(0, Hold::running),
         leases: hold.map_or(&[], |hold: &Hold| &hold.leases),
         leaving: hold.map_or_else(Vec::new, |hold| hold.leaving.keys().copied().collect()),
     }
@@ -222,6 +225,7 @@ impl JobView<'_> {
             submitted_at: self.submitted_at,
             started_at: self.started_at,
             finished_at: None,
+            running: self.running,
             leases: {
                 let beside = |lease: &&LeaseId| !self.leases.contains(lease);
                 let beside = self.leaving.iter().filter(beside);

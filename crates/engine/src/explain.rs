@@ -91,7 +91,7 @@ impl Engine {
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         let Some(hold) = members::resizable(job) else { return Vec::new() };
         let (joining, leaving) = (number(hold.joining.len()), number(hold.leaving.len()));
-        let running = hold.live.saturating_sub(joining).saturating_sub(leaving);
+        let running = hold.running();
         let Gang { min, max, kind } = job.ask.gang;
         if running >= max {
             return Vec::new();

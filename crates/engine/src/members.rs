@@ -75,6 +75,13 @@ impl Hold {
         self.live.saturating_sub(leaving) == self.members()
     }
 
+    /// Members that were told to run and have not ended, nor are about to.
+    pub(crate) fn running(&self) -> u32 {
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let others = number(self.joining.len()).saturating_add(number(self.leaving.len()));
+        if self.started_at.is_some() { self.live.saturating_sub(others) } else { 0 }
+    }
+
     fn rank(&self, id: LeaseId) -> Option<TaskIndex> {
         let at = self.leases.iter().position(|lease| *lease == id)?;
         TaskIndex::try_from(at).ok()

@@ -1,8 +1,11 @@
 //! What would happen if: on a copy, so that nothing of it is left behind.
 
 use crate::{Engine, Refusal};
-use polder_model::{Decision, Event, Explanation, Ground, JobId, Shrink, Spot, Timestamp};
+use polder_model::{
+    Decision, Event, Explanation, Ground, JobId, LeaseState, NodeId, Shrink, Spot, Timestamp,
+};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Most plans of one question: what would follow after them is left open.
 pub const WHAT_IF_PLANS_MAX: u32 = 64;
@@ -14,6 +17,10 @@ pub struct Outlook {
     pub starts: Vec<(JobId, Vec<Spot>)>,
     /// Jobs that would yield, for whom, and on what ground.
     pub yields: Vec<(JobId, JobId, Ground)>,
+    /// Jobs with tasks on nodes that would be silent, and how many: they would be lost if the node
+    /// stayed away for longer than the policy's contact limit.
+    #[serde(default)]
+    pub cut_off: Vec<(JobId, NodeId, u32)>,
     /// How the jobs that were asked about would stand, if they still wait then.
     pub waits: Vec<Explanation>,
     /// More would follow than was looked at.
@@ -29,15 +36,18 @@ impl Engine {
         let mut copy = self.clone();
         let at = at.max(copy.now());
         let mut asked: Vec<JobId> = Vec::new();
+        let mut outlook = Outlook::default();
         for event in events {
             copy.admit(at, event)?;
+            if let Event::NodeSilent { node } = event {
+                outlook.cut_off.extend(self.started_on(node));
+            }
             if copy.apply(at, event).is_ok()
                 && let Event::JobSubmitted { job, .. } = event
             {
                 asked.push(*job);
             }
         }
-        let mut outlook = Outlook::default();
         for plan in 0.. {
             let (decisions, _) = copy.plan(at);
             outlook.more = plan == WHAT_IF_PLANS_MAX && !decisions.is_empty();
@@ -56,6 +66,16 @@ impl Engine {
         };
         outlook.waits = asked.iter().filter_map(waits).collect();
         Ok(outlook)
+    }
+
+    /// Jobs with tasks that have started on a node, and how many.
+    fn started_on(&self, node: &NodeId) -> Vec<(JobId, NodeId, u32)> {
+        let mut jobs: BTreeMap<JobId, u32> = BTreeMap::new();
+        let leases = self.leases_of_node(node);
+        for lease in leases.filter(|lease| lease.state == LeaseState::Started) {
+            *jobs.entry(lease.job).or_default() += 1;
+        }
+        jobs.into_iter().map(|(job, tasks)| (job, node.clone(), tasks)).collect()
     }
 }
 

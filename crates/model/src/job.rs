@@ -128,6 +128,9 @@ pub struct Job {
     /// When it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Members that run now.
+    #[serde(default)]
+    pub running: u32,
     /// Leases of this try, by rank.
     pub leases: Vec<LeaseId>,
 }

@@ -68,7 +68,11 @@ fn held(context: &Context, list: &DeviceList) -> Done {
         ],
         "the pool has no devices: see `polder nodes`, and `polder devices --local` on each",
     );
-    for view in &list.devices {
+    let mut devices: Vec<&DeviceView> = list.devices.iter().collect();
+    devices.sort_by_cached_key(|view| {
+        (show::counted(view.node.as_str()), show::counted(view.device.id.as_str()))
+    });
+    for view in devices {
         let device = &view.device;
         table.row([
             view.node.to_string(),

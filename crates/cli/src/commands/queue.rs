@@ -138,7 +138,7 @@ fn placeless(job: &Job, now: Timestamp) -> [String; 11] {
         job.state.to_string(),
         job.ask.tenant.to_string(),
         job.ask.user.to_string(),
-        show::gang(job.ask.gang),
+        show::tasks(job),
         show::devices(&job.ask.devices),
         job.ask.when.priority.to_string(),
         job.finished_at.unwrap_or(now).since(begin).to_string(),

@@ -61,7 +61,7 @@ impl Show {
                 job.state.to_string(),
                 job.ask.tenant.to_string(),
                 job.ask.user.to_string(),
-                show::gang(job.ask.gang),
+                show::tasks(job),
                 show::devices(&job.ask.devices),
                 show::moment(job.submitted_at),
                 ran(job),
@@ -115,7 +115,7 @@ fn facts(detail: &JobDetail) -> String {
     let words: Vec<String> = ask.work.command.iter().map(|word| show::quoted(word)).collect();
     line("command", words.join(" "));
     line("directory", ask.work.directory.clone());
-    line("tasks", show::gang(ask.gang));
+    line("tasks", show::tasks(job));
     line("each", show::devices(&ask.devices));
     line("cap", ask.devices.compute_max.map_or_else(String::new, |max| max.to_string()));
     line("beside", show::beside(&ask.host));

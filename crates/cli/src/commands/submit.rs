@@ -55,8 +55,11 @@ pub(crate) struct Submit {
     #[command(flatten)]
     job: JobFlags,
     /// Tasks that start together, or not at all: `4`, or `2..4` for at least two.
-    #[arg(long, visible_alias = "replicas", value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     tasks: Option<Tasks>,
+    /// Replicas of a service: `2`, or `1..4` for at least one and at most four.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with = "tasks")]
+    replicas: Option<Tasks>,
     /// A job file, TOML or YAML; `-` reads it from standard input.
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -87,9 +90,15 @@ impl Submit {
 
     fn draft(self) -> Result<Draft, Failure> {
         let file = self.file.as_deref().map(job::read).transpose()?.unwrap_or_default();
-        let flags = self.job.into_draft(ask::words(self.command)?, self.tasks);
+        let tasks = self.tasks.or(self.replicas);
+        let flags = self.job.into_draft(ask::words(self.command)?, tasks);
         let environment = self.environment.into_iter().collect();
-        Ok(file.with(Draft { directory: self.directory, environment, ..flags }))
+        let draft = file.with(Draft { directory: self.directory, environment, ..flags });
+        if self.replicas.is_some() && !draft.terms.is_service() {
+            return Err(Failure::usage("--replicas says how many replicas a service has")
+                .help("add --service, or say --tasks for tasks that start together"));
+        }
+        Ok(draft)
     }
 }
 

@@ -94,20 +94,24 @@ async fn ahead(context: &Context, hours: u32) -> Done {
         context.out.json(&ahead)?;
         return Ok(0);
     }
+    if ahead.hours.iter().all(|hour| hour.mean.is_none()) {
+        context.out.note("not enough history: no hour like those ahead has passed yet");
+        return Ok(0);
+    }
     let columns = ["HOUR", ">DEVICES-ASKED", ">HALF", ">9-OF-10", ">99-OF-100"];
     let mut table = Table::new(&columns, "nothing is known of the hours ahead");
     for hour in &ahead.hours {
         let part = |amount: Option<u64>| amount.map_or_else(String::new, devices);
         table.row([
             show::moment(hour.from),
-            devices(hour.mean),
+            part(hour.mean),
             part(hour.p50),
             part(hour.p90),
             part(hour.p99),
         ]);
     }
     context.out.table(&table)?;
-    context.out.note(&format!("the pool has {} devices that answer", ahead.devices));
+    context.out.note(&format!("the pool has {} healthy devices that answer", ahead.devices));
     Ok(0)
 }
 

@@ -69,11 +69,22 @@ fn text(answer: &WhatIfAnswer, asked: bool) -> String {
     for gone in &answer.yields {
         let _ = writeln!(text, "job {} would yield to job {}", gone.job, gone.to);
     }
+    for gone in &answer.cut_off {
+        let s = if gone.tasks == 1 { "" } else { "s" };
+        let (job, tasks, node) = (gone.job, gone.tasks, &gone.node);
+        let _ = writeln!(
+            text,
+            "job {job} runs there ({tasks} task{s} on {node}): it would be lost if {node} stayed away"
+        );
+    }
     if let Some(waits) = &answer.waits {
         let place = waits.position.unwrap_or_default();
         let _ = writeln!(text, "it would wait, place {place} in the queue");
         for reason in &waits.reasons {
             let _ = writeln!(text, "  why   {}", show::plain(&reason.to_string()));
+        }
+        if let Some(late) = &waits.late {
+            let _ = writeln!(text, "  late  {}", show::late(late));
         }
         for help in &waits.help {
             let _ = writeln!(text, "  help  {}", show::plain(&help.to_string()));

@@ -109,6 +109,7 @@ impl Draft {
         }
         let tasks = self.tasks.unwrap_or_default();
         tasks.check()?;
+        self.terms.check(tasks, self.time_limit)?;
         let devices = self.device_ask(caller.compute);
         let mut environment = caller.environment;
         environment.extend(self.environment);

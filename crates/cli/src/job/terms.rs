@@ -1,7 +1,9 @@
 //! The terms on which a job runs and where: class, market, estimate, deadline, how it yields, which
 //! nodes, how its devices are cut, and what helps to predict it.
 
+use super::Tasks;
 use super::scalar::Spelled;
+use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use polder_model::{
     Ask, Bytes, GangKind, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
@@ -187,6 +189,58 @@ impl Terms {
         }
     }
 
+    /// Whether its tasks are replicas of a service.
+    pub(crate) fn is_service(&self) -> bool {
+        self.service
+    }
+
+    /// Refuses what would have no effect, or could not be.
+    pub(crate) fn check(&self, tasks: Tasks, time_limit: Option<Micros>) -> Result<(), Failure> {
+        let refuse = |text: String| Err(Failure::usage(text));
+        if self.elastic && tasks.min == tasks.max {
+            let tasks = tasks.max;
+            return refuse(format!(
+                "elastic changes nothing for a gang of always {tasks}: give tasks a range, for \
+                 example 1..{}",
+                tasks.max(2)
+            ));
+        }
+        let said = [
+            ("runtime_min", self.runtime_min.is_some()),
+            ("checkpoint_interval", self.checkpoint_interval.is_some()),
+            ("restart_cost", self.restart_cost.is_some()),
+        ];
+        let said = said.into_iter().find(|(_, said)| *said);
+        if let Some((field, _)) = said.filter(|_| !self.preemptible && !self.spot) {
+            return refuse(format!(
+                "{field} says how a job makes room for others, and this one never does: add \
+                 preemptible or spot, or leave it out"
+            ));
+        }
+        if let (Some(least), Some(limit)) = (self.runtime_min, time_limit)
+            && least >= limit
+        {
+            return refuse(format!(
+                "runtime_min is {least} and time_limit {limit}: it would be over before it may be \
+                 ended for others; lower runtime_min, or leave out preemptible and spot"
+            ));
+        }
+        if let (Some(estimate), Some(limit)) = (self.estimate, time_limit)
+            && estimate > limit
+        {
+            return refuse(format!(
+                "estimate is {estimate} and time_limit {limit}, after which it is ended: raise \
+                 time_limit or lower estimate"
+            ));
+        }
+        if self.deadline_in == Some(Micros(0)) {
+            return refuse(
+                "deadline_in is 0: it would be late already; say how long from now".into(),
+            );
+        }
+        Ok(())
+    }
+
     /// Writes what was said into an ask. `now` is what a deadline counts from.
     pub(crate) fn apply(self, ask: &mut Ask, now: Timestamp) {
         ask.gang.kind = match (self.service, self.elastic) {
@@ -288,6 +342,36 @@ mod tests {
         }
         assert_eq!(ask(Terms::default(), false).unwrap().devices.mechanism, None);
         assert!(Line::try_parse_from(["job", "--mechanism", "saw"]).is_err());
+    }
+
+    #[test]
+    fn what_would_have_no_effect_is_refused_with_the_reason() {
+        let check = |words: &[&str], tasks: (u32, u32), expect: &str| {
+            let (min, max) = tasks;
+            let limit = Some(Micros::from_secs(60));
+            let failure = terms(words).check(Tasks { min, max }, limit).err();
+            let message = failure.map(|failure| failure.message).unwrap_or_default();
+            assert!(
+                message.starts_with(expect) && message.is_empty() == expect.is_empty(),
+                "{message}"
+            );
+        };
+        check(&["--elastic"], (2, 2), "elastic changes nothing for a gang of always 2");
+        check(&["--elastic"], (2, 4), "");
+        for flag in ["runtime-min", "checkpoint-interval", "restart-cost"] {
+            let (flag, field) = (format!("--{flag}"), flag.replace('-', "_"));
+            check(&[&flag, "30s"], (1, 1), &format!("{field} says how a job makes room"));
+            check(&[&flag, "30s", "--spot"], (1, 1), "");
+            check(&[&flag, "30s", "--preemptible"], (1, 1), "");
+        }
+        check(
+            &["--preemptible", "--runtime-min", "5m"],
+            (1, 1),
+            "runtime_min is 5m00s and time_limit",
+        );
+        check(&["--estimate", "5h"], (1, 1), "estimate is 5h00m");
+        check(&["--estimate", "60s"], (1, 1), "");
+        check(&["--deadline-in", "0s"], (1, 1), "deadline_in is 0");
     }
 
     #[test]

@@ -47,6 +47,9 @@ struct Smooth {
 pub struct Expected {
     /// The mean.
     pub mean: u64,
+    /// Such an hour was seen before: otherwise the mean says nothing.
+    #[serde(default)]
+    pub is_known: bool,
     /// Half of such hours bring at most this; absent while too few were compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50: Option<u64>,
@@ -151,13 +154,15 @@ impl Demand {
             let moved = add(mean) * ratio / u128::from(UNIT);
             Some(u64::try_from(moved).unwrap_or(u64::MAX).saturating_sub(usual))
         };
-        let hour = |mean: u64| Expected {
+        let first = self.hour_of(at) + 1;
+        let hour = |(hour, mean): (u64, u64)| Expected {
             mean,
+            is_known: self.day.get(places(hour).1).is_some_and(|day| day.seen > 0),
             p50: of(mean, 500),
             p90: of(mean, 900),
             p99: of(mean, 990),
         };
-        self.ahead(at, hours).into_iter().map(hour).collect()
+        (first..).zip(self.ahead(at, hours)).map(hour).collect()
     }
 
     /// The mean over all kinds of hours, in units.

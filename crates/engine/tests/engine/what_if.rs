@@ -53,6 +53,17 @@ fn another_policy_would_start_another() {
 }
 
 #[test]
+fn what_a_node_that_falls_silent_takes_with_it_is_told() {
+    let mut world = World::new().device("n1", "d0").device("n1", "d1").device("n2", "d0");
+    let gang = world.submit(ask().whole().gang(3, 3));
+    world.run();
+    let gone = Event::NodeSilent { node: "n1".parse().unwrap() };
+    let outlook = world.engine.what_if(world.now(), &[gone]).unwrap();
+    assert_eq!(outlook.cut_off, [(gang, "n1".parse().unwrap(), 2)]);
+    assert_eq!(world.state(gang), "running");
+}
+
+#[test]
 fn what_could_never_be_is_refused() {
     let world = World::new().device("n1", "d0");
     let (_, event) = submitted(&world, ask().model("H200"));

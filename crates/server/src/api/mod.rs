@@ -20,7 +20,8 @@ pub use jobs::{
     WaitAnswer, WaitQuery, WaitUntil,
 };
 pub use policy::{
-    PolicyShadow, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart, WouldYield,
+    PolicyShadow, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldCutOff,
+    WouldStart, WouldYield,
 };
 pub use pool::{
     DeviceList, DeviceView, LeaseList, LeaseQuery, NodeList, NodeView, Status, VersionInfo, WhoAmI,

@@ -75,6 +75,17 @@ pub struct WouldYield {
     pub ground: Ground,
 }
 
+/// A job with tasks that run on a node that would not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WouldCutOff {
+    /// Which.
+    pub job: JobId,
+    /// The node.
+    pub node: NodeId,
+    /// How many of its tasks run there.
+    pub tasks: u32,
+}
+
 /// What would happen at once. Jobs that the caller may not see are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhatIfAnswer {
@@ -82,6 +93,10 @@ pub struct WhatIfAnswer {
     pub starts: Vec<WouldStart>,
     /// Jobs that would yield.
     pub yields: Vec<WouldYield>,
+    /// Jobs that run on nodes that would not answer. They are lost if those stay away for longer
+    /// than the policy's `contact_limit`.
+    #[serde(default)]
+    pub cut_off: Vec<WouldCutOff>,
     /// How what was asked would stand, if it had to wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Explanation>,

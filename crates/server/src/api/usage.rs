@@ -24,7 +24,7 @@ impl Default for DemandQuery {
 pub struct DemandAhead {
     /// The hours ahead, the next first.
     pub hours: Vec<DemandHour>,
-    /// Devices that are there and answer.
+    /// Devices that are there, answer and are healthy.
     pub devices: u64,
 }
 
@@ -34,8 +34,9 @@ pub struct DemandAhead {
 pub struct DemandHour {
     /// When it begins.
     pub from: Timestamp,
-    /// The mean.
-    pub mean: u64,
+    /// The mean; absent where no such hour was seen yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<u64>,
     /// Half of such hours bring at most this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50: Option<u64>,

@@ -4,8 +4,8 @@ use super::extract::Body;
 use super::jobs::read_ask;
 use super::{ApiError, App, sees};
 use crate::api::{
-    PolicyShadow, Removed, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldStart,
-    WouldYield,
+    PolicyShadow, Removed, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldCutOff,
+    WouldStart, WouldYield,
 };
 use crate::auth::{Action, Caller, Principal, decide};
 use crate::writer::{View, Write, WriteError};
@@ -220,7 +220,9 @@ fn shown(view: &View<'_>, who: &Principal, outlook: Outlook, asked: Option<JobId
         |job: JobId| Some(job) == asked || tenant(job).is_some_and(|tenant| sees(who, &tenant));
     let starts = outlook.starts.into_iter().filter(|(job, _)| seen(*job));
     let yields = outlook.yields.into_iter().filter(|(job, ..)| seen(*job));
+    let cut_off = outlook.cut_off.into_iter().filter(|(job, ..)| seen(*job));
     WhatIfAnswer {
+        cut_off: cut_off.map(|(job, node, tasks)| WouldCutOff { job, node, tasks }).collect(),
         starts: starts
             .map(|(job, spots)| WouldStart { job, asked: Some(job) == asked, spots })
             .collect(),

@@ -11,7 +11,9 @@ use crate::journal::UsageSum;
 use axum::Json;
 use axum::extract::State;
 use polder_engine::predict::HOURS_AHEAD_MAX;
-use polder_model::{JobId, Lease, LeaseSample, Micros, TenantPath, Timestamp, UserName};
+use polder_model::{
+    Device, Health, JobId, Lease, LeaseSample, Micros, TenantPath, Timestamp, UserName,
+};
 use std::collections::BTreeMap;
 
 type Key = (TenantPath, Option<UserName>, Option<JobId>);
@@ -75,13 +77,14 @@ pub(super) async fn demand(
         let expected = view.engine.demand_ahead(view.at, hours);
         let hours = (next..).zip(expected).map(|(hour, expected)| DemandHour {
             from: Timestamp(hour * HOUR),
-            mean: expected.mean,
+            mean: expected.is_known.then_some(expected.mean),
             p50: expected.p50,
             p90: expected.p90,
             p99: expected.p99,
         });
         let nodes = view.engine.nodes().filter(|node| !node.silent);
-        let devices = nodes.map(|node| node.inventory.devices.len());
+        let healthy = |device: &&Device| device.health == Health::Healthy;
+        let devices = nodes.map(|node| node.inventory.devices.iter().filter(healthy).count());
         let devices = u64::try_from(devices.sum::<usize>()).unwrap_or(u64::MAX);
         Ok(DemandAhead { hours: hours.collect(), devices })
     });
