@@ -1,6 +1,6 @@
 //! `polder sim learn`: a better policy, found in a history and proved on days it has not seen.
 
-use super::source::{Source, whole};
+use super::source::{Source, warn_of_partitions, whole};
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output::Table;
@@ -87,6 +87,7 @@ impl Learn {
             (None, Some(policy)) => policy.clone(),
             (None, None) => Policy::default(),
         };
+        warn_of_partitions(context, &pool, std::iter::once(&base));
         let mut past = Past::new(&history, &pool, self.block);
         (past.goal, past.seed, past.slowdown) =
             (self.goal.goal(), self.source.seed, self.source.slowdown);

@@ -1,7 +1,7 @@
 //! A replay under one policy, or two.
 
 use super::Run;
-use super::source::{stem, within};
+use super::source::{stem, warn_of_partitions, within};
 use super::table::{compared, show};
 use super::yielding::without_effect;
 use crate::commands::{Context, Done};
@@ -33,11 +33,7 @@ impl Run {
         let history = self.source.history().await?;
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
-        for (_, policy) in &policies {
-            let nodes = pool.iter().map(|(_, inventory)| &inventory.node);
-            let missing = crate::policy::partitions_missing(policy, nodes);
-            missing.iter().for_each(|text| context.out.warn(text));
-        }
+        warn_of_partitions(context, &pool, policies.iter().map(|(_, policy)| policy));
         // The simulator computes and waits for nothing: other tasks go on beside it.
         let runs = tokio::task::block_in_place(|| {
             policies

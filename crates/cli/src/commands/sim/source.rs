@@ -2,12 +2,15 @@
 
 use super::run::scaled;
 use super::yielding::Yielding;
+use crate::commands::Context;
 use crate::failure::Failure;
 use clap::Args;
+use polder_model::Policy;
 use polder_sim::pool::{self, Pool};
 use polder_sim::workload::journal::{History, Reader};
 use polder_sim::workload::{BadRows, any};
 use polder_sim::world::Interference;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// How every SQLite file begins.
@@ -101,6 +104,18 @@ impl Source {
             }
         }
     }
+}
+
+/// Says which partitions the classes of some policies go to that no node of the pool is in.
+pub(super) fn warn_of_partitions<'p>(
+    context: &Context,
+    pool: &Pool,
+    policies: impl Iterator<Item = &'p Policy>,
+) {
+    let nodes = || pool.iter().map(|(_, inventory)| &inventory.node);
+    let missing = policies.flat_map(|policy| crate::policy::partitions_missing(policy, nodes()));
+    let missing: BTreeSet<String> = missing.collect();
+    missing.iter().for_each(|text| context.out.warn(text));
 }
 
 /// Refuses a number that is not between the least and the most.
