@@ -30,12 +30,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// The daemon's state folder [default: /var/lib/polder for root, else
-    /// $XDG_STATE_HOME/polder or ~/.local/state/polder; clients also look for the machine's].
-    #[arg(long, global = true, value_name = "DIR", env = "POLDER_STATE")]
+    /// $XDG_STATE_HOME/polder or ~/.local/state/polder; clients also look for the machine's]
+    /// [env: POLDER_STATE].
+    #[arg(long, global = true, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// Talk to a daemon over loopback HTTP instead: `http://127.0.0.1:PORT`. The token comes from
-    /// POLDER_TOKEN, else from the state folder.
-    #[arg(long, global = true, value_name = "URL", env = "POLDER_SERVER")]
+    /// POLDER_TOKEN, else from the state folder [env: POLDER_SERVER].
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) server: Option<String>,
     /// How data is written; JSON has the fields of the REST API.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
@@ -46,6 +47,18 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// With what the environment says where no flag does. Not left to the parser, which would show
+    /// such a flag as part of every usage line.
+    pub(crate) fn or_environment(self) -> Self {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let server = || Some(variable("POLDER_SERVER")?.to_string_lossy().into_owned());
+        Self {
+            state: self.state.or_else(|| variable("POLDER_STATE").map(PathBuf::from)),
+            server: self.server.or_else(server),
+            ..self
+        }
+    }
+
     /// Where to print.
     pub(crate) fn out(&self) -> Output {
         Output { format: self.output, quiet: self.quiet }

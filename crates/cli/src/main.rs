@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             return exit_code(error.exit_code());
         }
     };
-    let context = commands::Context::new(cli.global);
+    let context = commands::Context::new(cli.global.or_environment());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime
         .map_err(|error| Failure::failed(format!("starting threads: {error}")))

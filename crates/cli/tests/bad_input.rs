@@ -95,10 +95,7 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         "error: invalid value '99999999999999999999GiB' for '--memory <SIZE>': \
          \"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
     );
-    flag(
-        &["--memory", "0"],
-        "error: devices.memory is 0 B: it must lie between 1 B and 3.9 PiB",
-    );
+    flag(&["--memory", "0"], "error: devices.memory is 0 B: it must lie between 1 B and 3.9 PiB");
     flag(
         &["--time-limit", "5"],
         "error: invalid value '5' for '--time-limit <TIME>': \"5\" is not a length of time: write \
