@@ -243,6 +243,27 @@ fn a_simulation_file_that_is_not_one_starts_nothing() {
 }
 
 #[test]
+fn a_negative_number_is_refused_for_what_it_is() {
+    for words in [
+        &["wait", "1", "--timeout", "-1s"][..],
+        &["top", "--interval", "-1s"],
+        &["logs", "1", "--task", "-1"],
+        &["logs", "1", "--tail", "-1KiB"],
+        &["usage", "--ahead", "-1"],
+        &["show", "--limit", "-1"],
+        &["sim", "t.csv", "--checkpoint", "-1m"],
+        &["admin", "reservation", "set", "r", "--node", "n", "--for", "-1h"],
+    ] {
+        let said = say(polder(words));
+        let value = words.last().unwrap_or(&"");
+        let first = said.stderr.lines().next().unwrap_or_default();
+        let expect = format!("error: invalid value '{value}' for '--");
+        assert_eq!(said.code, 2, "{words:?}");
+        assert!(first.starts_with(&expect), "{words:?}: {first}");
+    }
+}
+
+#[test]
 fn completions_and_help_go_to_standard_output() {
     for shell in ["bash", "zsh", "fish"] {
         let said = say(polder(["completions", shell]));

@@ -42,13 +42,13 @@ pub(crate) struct Logs {
     #[arg(long)]
     stderr: bool,
     /// Which task, from 0.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     task: u32,
     /// Of which try, from 1 [default: the last, and with --follow those after it].
-    #[arg(long = "try", value_name = "N")]
+    #[arg(long = "try", value_name = "N", allow_hyphen_values = true)]
     attempt: Option<u32>,
     /// Only about this much from the end: `64KiB`.
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     tail: Option<Bytes>,
 }
 

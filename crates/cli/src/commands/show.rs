@@ -27,6 +27,7 @@ pub(crate) struct Show {
     live: bool,
     /// List at most this many.
     #[arg(long, value_name = "N", default_value_t = LISTED, conflicts_with = "job",
+          allow_hyphen_values = true,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }

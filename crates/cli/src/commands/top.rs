@@ -27,7 +27,7 @@ pub(crate) struct Top {
     #[arg(long)]
     once: bool,
     /// How often to look.
-    #[arg(long, value_name = "TIME", default_value = "1s")]
+    #[arg(long, value_name = "TIME", default_value = "1s", allow_hyphen_values = true)]
     interval: Micros,
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct Usage {
     #[arg(long, value_name = "WHAT", default_value = "tenant")]
     by: By,
     /// Instead, what jobs will probably ask for in each of so many hours ahead, at most 336.
-    #[arg(long, value_name = "HOURS", conflicts_with_all = ["tenant", "since", "by"])]
+    #[arg(long, value_name = "HOURS", allow_hyphen_values = true,
+          conflicts_with_all = ["tenant", "since", "by"])]
     ahead: Option<u32>,
 }
 

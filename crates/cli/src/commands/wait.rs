@@ -28,7 +28,7 @@ pub(crate) struct Wait {
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<JobId>,
     /// Give up after this long, with exit code 5; the jobs go on.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     timeout: Option<Micros>,
 }
 

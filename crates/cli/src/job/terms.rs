@@ -89,7 +89,7 @@ pub(crate) struct Terms {
     #[arg(long, value_name = "TEXT")]
     script: Option<String>,
     /// Parameters of the model, to predict it by.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     model_parameters: Option<u64>,
     /// The data set's name, to predict it by.
     #[arg(long, value_name = "TEXT")]

@@ -34,10 +34,10 @@ pub(crate) struct Set {
     #[arg(long = "node", value_name = "NODE", required = true)]
     nodes: Vec<NodeId>,
     /// How long from now it begins [default: now].
-    #[arg(long, value_name = "TIME", default_value = "0s")]
+    #[arg(long, value_name = "TIME", default_value = "0s", allow_hyphen_values = true)]
     starts_in: Micros,
     /// How long it lasts.
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true)]
     length: Micros,
     /// Whose jobs alone may run there then [default: nobody's, maintenance].
     #[arg(long, value_name = "TENANT")]

@@ -26,7 +26,8 @@ pub(crate) struct Shadow {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["file", "drop"])]
     journal: Option<PathBuf>,
     /// Length of the blocks of time that are compared.
-    #[arg(long, value_name = "TIME", default_value = "1h", conflicts_with_all = ["file", "drop"])]
+    #[arg(long, value_name = "TIME", default_value = "1h", allow_hyphen_values = true,
+          conflicts_with_all = ["file", "drop"])]
     block: Micros,
     /// What is compared.
     #[arg(long, value_name = "WHAT", default_value = "wait", conflicts_with_all = ["file", "drop"])]

@@ -16,10 +16,10 @@ pub(crate) struct Yielding {
     #[arg(long, value_name = "TENANT")]
     yielding: Vec<TenantPath>,
     /// How often jobs that yield save their work; without it what was done is lost.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     checkpoint: Option<Micros>,
     /// What starting again costs a job that yields, beside the work lost.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     restart: Option<Micros>,
 }
 
