@@ -280,10 +280,8 @@ impl LogPump {
 
     /// Writes down how much was lost. A full disk may refuse that too: the next call tries again.
     fn tell_lost(&mut self) {
-        if self.lost > self.told {
-            if write_over(&self.lost_path(), &lost_line(self.lost)).is_ok() {
-                self.told = self.lost;
-            }
+        if self.lost > self.told && write_over(&self.lost_path(), &lost_line(self.lost)).is_ok() {
+            self.told = self.lost;
         }
     }
 
