@@ -131,6 +131,25 @@ fn hours_are_those_of_the_trace() {
     assert!(!said.stderr.contains("it says no dates"), "{}", said.stderr);
 }
 
+/// A trace without devices brings its machine, and its figures count CPUs.
+#[test]
+fn a_trace_without_devices_counts_cpus() {
+    let folder = folder();
+    let rows = "; MaxProcs: 8\n; UnixStartTime: 1400749079\n\
+        1 10 0 3600 4 -1 -1 4 7200 -1 1 7 1 3 1 -1 -1 -1\n\
+        2 20 0 3600 8 -1 -1 8 7200 -1 1 8 1 3 1 -1 -1 -1\n";
+    fs::write(folder.path().join("small.swf"), rows).expect("written");
+    let said = sim(folder.path(), &["small.swf", "--out", "run"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stdout.contains("held, of CPUs") && said.stdout.contains("12.0 CPU h"));
+    assert!(!said.stdout.contains("fragmentation"), "{}", said.stdout);
+    assert!(said.stderr.contains("each job is one task, with all its CPUs on one node"));
+    let leases = fs::read_to_string(folder.path().join("run/leases.csv")).expect("leases");
+    assert_eq!(leases.matches(",machine,").count(), 2, "{leases}");
+    let said = sim(folder.path(), &["small.swf", "--nodes", "1x1"]);
+    assert!(said.stderr.contains("give --nodes FILE with cpus"), "{}", said.stderr);
+}
+
 /// Work that yields makes room at what it costs, and a rule that can do nothing says so.
 #[test]
 fn reclaim_can_be_tried_on_a_trace() {

@@ -220,9 +220,9 @@ fn inventory(kind: &Nodes) -> Result<Inventory, PoolError> {
 }
 
 /// CPUs of a node of which nothing is said.
-const HOST_CPUS: u32 = 4_000_000;
+pub const HOST_CPUS: u32 = 4_000_000;
 /// Memory of a node of which nothing is said.
-const HOST_MEMORY: Bytes = Bytes(1 << 50);
+pub const HOST_MEMORY: Bytes = Bytes(1 << 50);
 
 /// A node with these.
 #[must_use]

@@ -4,7 +4,7 @@ use super::chart::{Across, Chart, Line, escape, spread};
 use super::html::{SCRIPT, STYLE, level};
 use super::summary::{Summary, seconds};
 use super::{WriteError, wrong};
-use crate::world::{JobRecord, Levels, Records};
+use crate::world::{JobRecord, Levels, Records, Unit};
 use polder_model::Micros;
 use serde::Serialize;
 use std::fmt::Write;
@@ -67,13 +67,15 @@ fn page(sides: [Side<'_>; 2], rows: &[[String; 4]]) -> String {
          </div><button id=\"theme\" type=\"button\" aria-label=\"light or dark\">◐</button></header>\
          <main><section class=\"charts\">",
     );
+    let (what, part): (_, fn(&Levels) -> f64) = match sides[0].summary.measured {
+        Unit::Devices => ("of the devices in reach, held by leases", devices_held),
+        Unit::Cpus => ("of the CPUs in reach, held by leases", cpus_held),
+    };
     for chart in [
         spreads("Wait", "part of jobs that started within", sides, JobRecord::wait),
         spreads("Completion", "part of jobs over within", sides, JobRecord::completion),
         levels("Queue", "jobs that wait", "jobs", sides, |levels| levels.queued),
-        levels("Use", "of the devices in reach, held by leases", "%", sides, |levels| {
-            if levels.devices > 0.0 { levels.held / levels.devices } else { 0.0 }
-        }),
+        levels("Use", what, "%", sides, part),
     ] {
         out.push_str(&chart.html());
     }
@@ -99,6 +101,14 @@ fn page(sides: [Side<'_>; 2], rows: &[[String; 4]]) -> String {
          <script>{SCRIPT}</script></body></html>"
     );
     out
+}
+
+fn devices_held(levels: &Levels) -> f64 {
+    if levels.devices > 0.0 { levels.held / levels.devices } else { 0.0 }
+}
+
+fn cpus_held(levels: &Levels) -> f64 {
+    if levels.cpus > 0.0 { levels.cpus_held / levels.cpus } else { 0.0 }
 }
 
 /// A line for each run.

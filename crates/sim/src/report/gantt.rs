@@ -1,11 +1,13 @@
-//! Which lease held which device when: a row for each device, as high in a row as its share.
+//! Which lease held which device when: a row for each device, as high in a row as its share. Where no
+//! job asks for a device, a row is a node, and a share one of its CPUs.
 
 use super::chart::{escape, time, time_step};
-use crate::world::{LeaseRecord, Records};
+use crate::world::{LeaseRecord, Place, Records, Unit};
+use polder_model::Permille;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Most devices shown.
+/// Most rows shown.
 const ROWS_MAX: usize = 64;
 /// Most leases shown: a browser draws so many with ease.
 const BARS_MAX: usize = 8_000;
@@ -17,35 +19,45 @@ const TOP: f64 = 22.0;
 
 /// The figure. `colour_of` gives the colour of a lease.
 pub(super) fn html(records: &Records, colour_of: impl Fn(&LeaseRecord) -> usize) -> String {
-    let mut of: BTreeMap<usize, Vec<&LeaseRecord>> = BTreeMap::new();
+    let unit = records.unit();
+    let (what, names) = lanes(records, unit);
+    let mut of: BTreeMap<usize, Vec<Bar<'_>>> = BTreeMap::new();
     for lease in &records.leases {
-        for device in lease.devices.iter().filter(|device| **device < ROWS_MAX) {
-            of.entry(*device).or_default().push(lease);
+        for (lane, share) in
+            shares(records, unit, lease).into_iter().filter(|(at, _)| *at < ROWS_MAX)
+        {
+            of.entry(lane).or_default().push((lease, share));
         }
     }
     let mut rows = 0;
     let mut bars = 0;
-    for device in 0..records.places.len().min(ROWS_MAX) {
-        bars += of.get(&device).map_or(0, Vec::len);
+    for lane in 0..names.len().min(ROWS_MAX) {
+        bars += of.get(&lane).map_or(0, Vec::len);
         if bars > BARS_MAX && rows > 0 {
             break;
         }
-        rows = device + 1;
+        rows = lane + 1;
     }
-    let all = records.places.len();
-    let note = if rows < all {
-        format!("the first {rows} of {all} devices are shown; leases.csv has every lease")
+    let all = names.len();
+    let mut note = if rows < all {
+        format!("the first {rows} of {all} {what}s are shown; leases.csv has every lease")
     } else {
-        format!("all {all} devices; a share is as high as its part of the device")
+        format!("all {all} {what}s; a share is as high as its part of the {what}")
     };
+    // One row may have more than all that are shown.
+    if let Some(first) = of.get_mut(&0).filter(|first| first.len() > BARS_MAX) {
+        first.truncate(BARS_MAX);
+        note += &format!("; the first {BARS_MAX} leases are drawn");
+    }
+    let title = if what == "node" { "Nodes" } else { "Devices" };
     let span = records.series.span().0 as f64 / 1e6;
     let height = TOP + ROW * rows as f64 + GAP;
     let mut out = String::new();
     let _ = write!(
         out,
-        "<figure class=\"card wide\"><figcaption><h2>Devices</h2><p>{note}</p></figcaption>\
+        "<figure class=\"card wide\"><figcaption><h2>{title}</h2><p>{note}</p></figcaption>\
          <div class=\"scroll\"><svg class=\"gantt\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
-         aria-label=\"which lease held which device when\">"
+         aria-label=\"which lease held which {what} when\">"
     );
     let step = time_step(span);
     for mark in (0..32u32).map(|n| f64::from(n) * step).take_while(|mark| *mark <= span) {
@@ -57,9 +69,9 @@ pub(super) fn html(records: &Records, colour_of: impl Fn(&LeaseRecord) -> usize)
             time(mark)
         );
     }
-    for (device, place) in records.places.iter().take(rows).enumerate() {
-        let y = TOP + ROW * device as f64;
-        let name = escape(&format!("{}/{}", place.node, place.device));
+    for (lane, name) in names.iter().take(rows).enumerate() {
+        let y = TOP + ROW * lane as f64;
+        let name = escape(name);
         let _ = write!(
             out,
             "<text class=\"mark\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>\
@@ -69,16 +81,40 @@ pub(super) fn html(records: &Records, colour_of: impl Fn(&LeaseRecord) -> usize)
             WIDTH - LEFT - 30.0,
             ROW - GAP
         );
-        row(records, of.get(&device).map_or(&[][..], Vec::as_slice), y, span, &colour_of, &mut out);
+        row(records, of.get(&lane).map_or(&[][..], Vec::as_slice), y, span, &colour_of, &mut out);
     }
     out.push_str("</svg></div></figure>");
     out
 }
 
-/// The leases of one device.
+/// A lease in one row, and how much of the row it holds, in thousandths.
+type Bar<'r> = (&'r LeaseRecord, Permille);
+
+/// What a row stands for, and the name of each.
+fn lanes(records: &Records, unit: Unit) -> (&'static str, Vec<String>) {
+    match unit {
+        Unit::Devices => {
+            let name = |place: &Place| format!("{}/{}", place.node, place.device);
+            ("device", records.places.iter().map(name).collect())
+        }
+        Unit::Cpus => ("node", records.machines.iter().map(|of| of.node.to_string()).collect()),
+    }
+}
+
+/// The rows of a lease, and what it holds of each.
+fn shares(records: &Records, unit: Unit, lease: &LeaseRecord) -> Vec<(usize, Permille)> {
+    if unit == Unit::Devices {
+        return lease.devices.iter().map(|device| (*device, lease.compute)).collect();
+    }
+    let all = records.machines.get(lease.node).map_or(1, |of| u64::from(of.cpu.0).max(1));
+    let share = u64::from(lease.cpu.0) * 1000 / all;
+    vec![(lease.node, Permille(u32::try_from(share.min(1000)).unwrap_or(1000)))]
+}
+
+/// The leases of one row.
 fn row(
     records: &Records,
-    leases: &[&LeaseRecord],
+    leases: &[Bar<'_>],
     y: f64,
     span: f64,
     colour_of: &impl Fn(&LeaseRecord) -> usize,
@@ -86,10 +122,10 @@ fn row(
 ) {
     // Parts of the height in use, and until when.
     let mut used: Vec<(u32, u32, u64)> = Vec::new();
-    for lease in leases {
+    for (lease, share) in leases {
         let end = lease.ended.unwrap_or(records.end);
         used.retain(|(_, _, until)| *until > lease.granted.0);
-        let compute = lease.compute.0.clamp(1, 1000);
+        let compute = share.0.clamp(1, 1000);
         let offset = gap(&used, compute);
         used.push((offset, compute, end.0));
         let seconds = |at: polder_model::Timestamp| at.since(records.begin).0 as f64 / 1e6;
@@ -107,7 +143,7 @@ fn row(
             part(compute).max(0.8),
             lease.job,
             escape(lease.tenant.as_str()),
-            lease.compute,
+            share,
             time(from),
             time(to),
             escape(&lease.state),

@@ -4,7 +4,7 @@ use super::chart::{Across, Chart, Line, bar, escape, short, spread, time};
 use super::gantt;
 use super::summary::{Summary, cost, seconds};
 use crate::num::{len, place};
-use crate::world::{JobRecord, LeaseRecord, Levels, Records};
+use crate::world::{JobRecord, LeaseRecord, Levels, Records, Unit};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -40,16 +40,16 @@ pub(super) fn page(summary: &Summary, records: &Records) -> String {
     );
     tiles(summary, &mut out);
     out.push_str("<section class=\"charts\">");
-    for chart in [
-        use_chart(records),
+    let on_devices = summary.measured == Unit::Devices;
+    let mut charts = vec![
+        if on_devices { use_chart(records) } else { cpu_chart(records) },
         queue_chart(records),
         spread_chart("Wait", "part of jobs that started within", records, 3, JobRecord::wait),
         spread_chart("Completion", "part of jobs over within", records, 5, JobRecord::completion),
-        fragment_chart(records),
-        cost_chart(summary, records),
-    ] {
-        out.push_str(&chart.html());
-    }
+    ];
+    charts.extend(on_devices.then(|| fragment_chart(records)));
+    charts.push(cost_chart(summary, records));
+    charts.iter().for_each(|chart| out.push_str(&chart.html()));
     out.push_str("</section>");
     tenants(summary, &colour_of, &mut out);
     // One tenant alone has nobody to be told from: then jobs are.
@@ -75,11 +75,16 @@ fn tiles(summary: &Summary, out: &mut String) {
     let state = |name: &str| summary.states.get(name).copied().unwrap_or(0);
     let percent = |part: f64| format!("{:.1}%", part * 100.0);
     let wait = summary.wait_seconds;
+    let (of, busy) = match summary.measured {
+        Unit::Devices => ("of the pool's device time", "programs at work"),
+        Unit::Cpus => ("of the pool's CPU time", "of it, given to programs that ran"),
+    };
+    let hours = |value| hours(summary, value);
     out.push_str("<section class=\"tiles\">");
     for (name, value, note) in [
         ("Jobs", summary.jobs.to_string(), format!("{} succeeded", state("succeeded"))),
-        ("Held", percent(summary.held), "of the pool's device time".to_owned()),
-        ("Busy", percent(summary.busy), "programs at work".to_owned()),
+        ("Held", percent(summary.held), of.to_owned()),
+        ("Busy", percent(summary.busy), busy.to_owned()),
         ("Wait", time(wait.mean), format!("p95 {}, p99 {}", time(wait.p95), time(wait.p99))),
         (
             "Completion",
@@ -102,8 +107,9 @@ fn tiles(summary: &Summary, out: &mut String) {
     out.push_str("</section>");
 }
 
-fn hours(hours: f64) -> String {
-    format!("{} h", short(hours))
+fn hours(summary: &Summary, hours: f64) -> String {
+    let unit = if summary.measured == Unit::Cpus { "CPU h" } else { "h" };
+    format!("{} {unit}", short(hours))
 }
 
 fn money(micros: u64) -> String {
@@ -139,6 +145,20 @@ fn use_chart(records: &Records) -> Chart {
             level(records, "held", 1, part(|levels| levels.held)),
             level(records, "busy", 2, part(|levels| levels.busy)),
         ],
+        top: Some(1.0),
+    }
+}
+
+fn cpu_chart(records: &Records) -> Chart {
+    let part = |levels: &Levels| {
+        if levels.cpus > 0.0 { levels.cpus_held / levels.cpus } else { 0.0 }
+    };
+    Chart {
+        title: "Use".to_owned(),
+        note: "of the CPUs in reach: held by leases; no job asks for a device".to_owned(),
+        across: Across::Time,
+        unit: "%",
+        lines: vec![level(records, "held", 1, part)],
         top: Some(1.0),
     }
 }
@@ -211,7 +231,7 @@ fn cost_chart(summary: &Summary, records: &Records) -> Chart {
         .iter()
         .map(|lease| {
             let end = lease.ended.unwrap_or(records.end).since(records.begin);
-            let cost = cost(lease, records.end, summary.about.price_hour);
+            let cost = cost(lease, records.end, summary.measured, summary.about.price_hour);
             (seconds(end), cost as f64 / 1e6)
         })
         .collect();
@@ -229,8 +249,9 @@ fn cost_chart(summary: &Summary, records: &Records) -> Chart {
     Chart {
         title: "Cost".to_owned(),
         note: format!(
-            "of leases that ended, at {} a device and hour",
-            money(summary.about.price_hour)
+            "of leases that ended, at {} a {} and hour",
+            money(summary.about.price_hour),
+            if summary.measured == Unit::Cpus { "CPU" } else { "device" }
         ),
         across: Across::Time,
         unit: "",
@@ -259,8 +280,8 @@ fn tenants(summary: &Summary, colour_of: &impl Fn(&str) -> usize, out: &mut Stri
             colour_of(name),
             escape(name),
             tenant.jobs,
-            hours(tenant.asked_hours),
-            hours(tenant.held_hours),
+            hours(summary, tenant.asked_hours),
+            hours(summary, tenant.held_hours),
             bar(tenant.share, tenant.deserved, colour_of(name)),
             tenant.share * 100.0,
             time(tenant.wait_seconds_mean),

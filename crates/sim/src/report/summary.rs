@@ -1,7 +1,7 @@
 //! A run in numbers.
 
 use crate::num::{count, len, place};
-use crate::world::{JobRecord, LeaseRecord, Records};
+use crate::world::{JobRecord, LeaseRecord, Records, Unit};
 use polder_model::{Micros, TenantPath, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,18 +23,22 @@ pub struct About {
     pub nodes: u64,
     /// What was left out of the workload, and other remarks.
     pub notes: Vec<String>,
-    /// What one device costs an hour, in millionths of the currency.
+    /// What one device costs an hour, or one CPU where those are counted, in millionths of the
+    /// currency.
     pub price_hour: u64,
     /// Weights of tenants, where they are not 1.
     pub weights: BTreeMap<TenantPath, u32>,
 }
 
-/// A run in numbers. Times are seconds, device time is hours of one device.
+/// A run in numbers. Times are seconds, device time is hours of one device; where no job asks for a
+/// device, CPUs stand for devices in all that is held, busy, asked, carried, lost or paid.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
     /// What was run.
     #[serde(flatten)]
     pub about: About,
+    /// What is counted.
+    pub measured: Unit,
     /// Devices of the pool.
     pub devices: u64,
     /// Jobs by how they ended or where they stand.
@@ -51,9 +55,10 @@ pub struct Summary {
     pub slowdown_mean: f64,
     /// Part of the pool's device time that leases held.
     pub held: f64,
-    /// Part of it during which programs kept devices busy.
+    /// Part of it during which programs kept devices busy; of CPUs, during which programs ran that had
+    /// been given them: what they made of them no trace says.
     pub busy: f64,
-    /// Part of the free compute that lay on devices in part held.
+    /// Part of the free compute that lay on devices in part held; 0 where CPUs are counted.
     pub fragmentation: f64,
     /// Jobs that waited: mean over time.
     pub queue_mean: f64,
@@ -149,13 +154,13 @@ pub(super) fn seconds(length: Micros) -> f64 {
 }
 
 /// What one lease costs so far, in millionths of the currency.
-pub(super) fn cost(lease: &LeaseRecord, end: Timestamp, price_hour: u64) -> u64 {
-    count(lease.billed(end) / HOUR * price_hour as f64)
+pub(super) fn cost(lease: &LeaseRecord, end: Timestamp, unit: Unit, price_hour: u64) -> u64 {
+    count(lease.billed(end, unit) / HOUR * price_hour as f64)
 }
 
 /// Device time alone that a job asks for, in hours.
-fn asked(job: &JobRecord) -> f64 {
-    job.width() * f64::from(job.compute.0) / 1000.0 * job.alone.0 as f64 / HOUR
+fn asked(job: &JobRecord, unit: Unit) -> f64 {
+    job.size(unit) * job.alone.0 as f64 / HOUR
 }
 
 impl Summary {
@@ -172,7 +177,14 @@ impl Summary {
         let slowdowns: Vec<f64> =
             jobs().filter(ended).filter_map(|job| slowdown(job, records.end)).collect();
         let users = means(records, |job| (&job.tenant, &job.user));
+        let unit = records.unit();
         let mean = records.series.mean();
+        let busy = || records.leases.iter().map(|lease| lease.billed(records.end, unit));
+        let span = records.series.span().0 as f64;
+        let (held, busy, all) = match unit {
+            Unit::Devices => (mean.held, mean.busy, mean.devices),
+            Unit::Cpus => (mean.cpus_held, busy().sum::<f64>() / span.max(1.0), mean.cpus),
+        };
         let free = mean.devices - mean.held;
         let tenants = tenants(&about, records);
         let parts: Vec<f64> = tenants
@@ -182,6 +194,7 @@ impl Summary {
             .collect();
         let part = |of: f64, all: f64| if all > 0.0 { of / all } else { 0.0 };
         Self {
+            measured: unit,
             devices: len(records.places.len()),
             states,
             jobs: len(records.jobs.len()),
@@ -191,14 +204,18 @@ impl Summary {
                 jobs().filter_map(|j| j.completion()).map(seconds).collect(),
             ),
             slowdown_mean: Spread::of(slowdowns).mean,
-            held: part(mean.held, mean.devices),
-            busy: part(mean.busy, mean.devices),
+            held: part(held, all),
+            busy: part(busy, all),
             fragmentation: part(mean.fragmented, free).clamp(0.0, 1.0),
             queue_mean: mean.queued,
             // The sum of nothing is a negative zero, which nobody wants to read.
-            carried_hours: jobs().filter(|job| job.state == "succeeded").map(asked).sum::<f64>()
+            carried_hours: jobs()
+                .filter(|job| job.state == "succeeded")
+                .map(|job| asked(job, unit))
+                .sum::<f64>()
                 + 0.0,
-            lost_hours: jobs().map(|job| job.width() * job.lost.0 as f64 / HOUR).sum::<f64>() + 0.0,
+            lost_hours: jobs().map(|job| job.breadth(unit) * job.lost.0 as f64 / HOUR).sum::<f64>()
+                + 0.0,
             restarts: jobs().map(|job| u64::from(job.runs.saturating_sub(1))).sum(),
             cost: tenants.iter().map(|tenant| tenant.cost).sum(),
             jain: jain(&parts),
@@ -241,20 +258,21 @@ fn tenants(about: &About, records: &Records) -> Vec<TenantSummary> {
         waits: Vec<f64>,
         slowdowns: Vec<f64>,
     }
+    let unit = records.unit();
     let mut sums: BTreeMap<&TenantPath, Sums> = BTreeMap::new();
     for job in &records.jobs {
         let of = sums.entry(&job.tenant).or_default();
         of.jobs += 1;
         if job.job.is_some() {
-            of.asked += asked(job);
+            of.asked += asked(job, unit);
         }
         of.waits.extend(job.wait().map(seconds));
         of.slowdowns.extend(slowdown(job, records.end));
     }
     for lease in &records.leases {
         let of = sums.entry(&lease.tenant).or_default();
-        of.held += lease.held(records.end) / HOUR;
-        of.cost += cost(lease, records.end, about.price_hour);
+        of.held += lease.held(records.end, unit) / HOUR;
+        of.cost += cost(lease, records.end, unit, about.price_hour);
     }
     let weight = |tenant: &TenantPath| f64::from(about.weights.get(tenant).copied().unwrap_or(1));
     let all: f64 = sums.values().map(|of| of.held).sum();

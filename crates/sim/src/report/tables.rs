@@ -33,6 +33,7 @@ pub(super) fn jobs(records: &Records) -> Bytes {
         "tasks",
         "devices",
         "compute_permille",
+        "cpu_millis",
         "submitted",
         "started",
         "ended",
@@ -53,6 +54,7 @@ pub(super) fn jobs(records: &Records) -> Bytes {
             job.tasks.to_string(),
             job.devices.to_string(),
             job.compute.0.to_string(),
+            job.cpu.0.to_string(),
             since(job.submitted),
             job.started.map(since).unwrap_or_default(),
             job.ended.map(since).unwrap_or_default(),
@@ -77,12 +79,14 @@ pub(super) fn leases(records: &Records, price_hour: u64) -> Bytes {
         "devices",
         "compute_permille",
         "memory_bytes",
+        "cpu_millis",
         "granted",
         "started",
         "ended",
         "cost_micros",
         "state",
     ];
+    let unit = records.unit();
     let rows = records.leases.iter().map(|lease| {
         let places = || lease.devices.iter().filter_map(|at| records.places.get(*at));
         let devices: Vec<&str> = places().map(|place| place.device.as_str()).collect();
@@ -90,14 +94,15 @@ pub(super) fn leases(records: &Records, price_hour: u64) -> Bytes {
             lease.lease.to_string(),
             lease.job.to_string(),
             lease.tenant.to_string(),
-            places().next().map(|place| place.node.to_string()).unwrap_or_default(),
+            records.machines.get(lease.node).map(|of| of.node.to_string()).unwrap_or_default(),
             devices.join("+"),
             lease.compute.0.to_string(),
             lease.memory.0.to_string(),
+            lease.cpu.0.to_string(),
             since(lease.granted),
             lease.started.map(since).unwrap_or_default(),
             lease.ended.map(since).unwrap_or_default(),
-            cost(lease, records.end, price_hour).to_string(),
+            cost(lease, records.end, unit, price_hour).to_string(),
             lease.state.clone(),
         ]
     });
@@ -105,8 +110,19 @@ pub(super) fn leases(records: &Records, price_hour: u64) -> Bytes {
 }
 
 pub(super) fn series(records: &Records) -> Bytes {
-    let heading =
-        ["at", "width", "devices", "held", "touched", "busy", "fragmented", "queued", "running"];
+    let heading = [
+        "at",
+        "width",
+        "devices",
+        "held",
+        "touched",
+        "busy",
+        "fragmented",
+        "queued",
+        "running",
+        "cpus",
+        "cpus_held",
+    ];
     let width = records.series.width();
     let rows = records.series.rows().map(|(at, levels)| {
         let number = |value: f64| format!("{:.4}", value.max(0.0));
@@ -121,6 +137,8 @@ pub(super) fn series(records: &Records) -> Bytes {
             number(levels.fragmented),
             number(levels.queued),
             number(levels.running),
+            number(levels.cpus),
+            number(levels.cpus_held),
         ]
     });
     table(heading, rows)

@@ -1,9 +1,9 @@
 use super::*;
 use crate::pool;
 use crate::workload::{WorkJob, Workload, ask_share, ask_whole};
-use crate::world::{Setup, World};
+use crate::world::{Setup, Unit, World};
 use polder_engine::Policy;
-use polder_model::{Bytes, Micros, Permille};
+use polder_model::{Bytes, Micros, MilliCpu, Permille};
 use std::collections::BTreeMap;
 
 /// A run of two tenants; one has a name that is not HTML.
@@ -148,6 +148,37 @@ fn books_close_at_the_time_given() {
     assert!((last[0] + last[1] - 86_400.0).abs() < 1e-3, "the last stretch ends with the run");
     let (all, _) = run(1_000_000);
     assert!(all.span_seconds < 200_010.0, "{}", all.span_seconds);
+}
+
+/// Where no job asks for a device, CPUs are held, busy and paid, and leases have their nodes.
+#[test]
+fn without_devices_cpus_are_counted() {
+    let cpu = pool::node(MilliCpu(8000), Bytes(1 << 40), Vec::new());
+    let nodes = vec![("a".parse().unwrap(), cpu.clone()), ("b".parse().unwrap(), cpu)];
+    let mut world = World::new(Setup::new(nodes, Policy::default())).unwrap();
+    let job = |at, cpus: u32, runs| {
+        let ask = ask_whole("lab".parse().unwrap(), "ada".parse().unwrap(), 0);
+        let mut ask = ask_share(ask, Permille(0), Bytes(0));
+        ask.host.cpu = Some(MilliCpu(cpus * 1000));
+        WorkJob::new(Micros::from_secs(at), ask, Micros::from_secs(runs))
+    };
+    let jobs = vec![job(0, 8, 3600), job(0, 4, 3600), job(1, 6, 1800)];
+    world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+    let records = world.finish(None).unwrap();
+    let summary = Summary::new(about(), &records);
+    assert_eq!(summary.measured, Unit::Cpus);
+    // 8 and 4 CPUs for an hour, then 6 for half of one, of 16.
+    assert!((summary.carried_hours - 15.0).abs() < 1e-9, "{summary:?}");
+    let held = 15.0 / (16.0 * summary.span_seconds / 3600.0);
+    assert!((summary.held - held).abs() < 0.01 && summary.busy > summary.held * 0.99);
+    assert!((summary.cost as f64 / 1e6 - 15.0).abs() < 0.01, "{}", summary.cost);
+    let leases = String::from_utf8(tables::leases(&records, 1_000_000).unwrap()).unwrap();
+    let nodes: Vec<&str> = leases.lines().skip(1).filter_map(|row| row.split(',').nth(3)).collect();
+    assert_eq!(nodes.len(), 3);
+    assert!(nodes.contains(&"a") && nodes.contains(&"b"), "{leases}");
+    let page = html::page(&summary, &records);
+    assert!(page.contains("<h2>Nodes</h2>") && page.contains("of the pool's CPU time"));
+    assert!(page.matches("<title>job ").count() == 3 && !page.contains("Fragmentation"));
 }
 
 #[test]

@@ -1,14 +1,15 @@
 //! Traces in the Standard Workload Format, as a workload.
 //!
 //! The format knows processors and no devices: a job is one task that wants so many CPUs of one
-//! node and no device, so a pool of one node with the machine's processors serves it as the machine
-//! did. A user's estimate becomes the time limit, after which such machines end a job. Jobs of queues
+//! node and no device, so a pool of one node with the machine's processors (which the header says, and
+//! which is the pool unless another is given) serves it as the machine did. A user's estimate becomes the time limit, after which such machines end a job. Jobs of queues
 //! that the header calls best effort or preemptible yield to all others, at a priority below theirs.
 
 use super::journal::History;
 use super::{BadRows, ReadError, WorkJob, Workload, ask_share, ask_whole, counted};
+use crate::pool::{self, Pool};
 use crate::wait;
-use polder_model::{Bytes, Micros, MilliCpu, Permille, Timestamp, WorkClass};
+use polder_model::{Bytes, Micros, MilliCpu, NodeId, Permille, Timestamp, WorkClass};
 
 /// No trace begins later than the year 2200.
 const BEGIN_MAX: Timestamp = Timestamp(7_258_118_400_000_000);
@@ -74,6 +75,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: "check that it has run times" });
     }
+    notes.push("each job is one task, with all its CPUs on one node".to_owned());
     for queue in &trace.yielding {
         notes.push(format!("queue{queue} yields to all others, as the trace's header says"));
     }
@@ -86,7 +88,15 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     if begin.is_some() && trace.zone_seconds > 0 {
         workload.notes.push(zone(trace.zone_seconds));
     }
-    Ok(History { workload, begin, ..History::default() })
+    Ok(History { workload, begin, pool: machine(trace.processors), ..History::default() })
+}
+
+/// The machine as one node; none where it has more CPUs than a node can have.
+fn machine(processors: u32) -> Pool {
+    let cpu = processors.checked_mul(1000).filter(|_| processors <= pool::HOST_CPUS);
+    let name = "machine".parse::<NodeId>().ok();
+    let node = |(cpu, name)| (name, pool::node(MilliCpu(cpu), pool::HOST_MEMORY, Vec::new()));
+    cpu.zip(name).map(node).into_iter().collect()
 }
 
 /// How far the machine's clock was ahead of UTC, as a policy says it.
@@ -110,7 +120,7 @@ mod tests {
 
     #[test]
     fn rows_become_jobs_of_cpus() {
-        let History { workload, begin, .. } = read(TEXT, BadRows::Refuse).unwrap();
+        let History { workload, begin, pool, .. } = read(TEXT, BadRows::Refuse).unwrap();
         assert_eq!(begin, None);
         let [one, two] = workload.jobs.as_slice() else { panic!("{workload:?}") };
         assert_eq!((one.arrives, two.arrives), (Micros(0), Micros::from_secs(20)));
@@ -118,6 +128,9 @@ mod tests {
         assert_eq!(one.ask.when.time_limit, Some(Micros::from_secs(3600)));
         assert_eq!(two.ask.when.time_limit, None, "it ran for longer than its estimate");
         assert!(one.ask.check().is_ok() && two.ask.check().is_ok());
+        assert!(workload.notes.iter().any(|note| note.starts_with("each job is one task")));
+        let machine: Vec<_> = pool.iter().map(|(_, of)| of.node.cpu).collect();
+        assert_eq!(machine, [MilliCpu(64_000)]);
         assert!(workload.notes[0].starts_with("left out 1 job that never ran"));
         assert!(workload.notes[1].starts_with("1 job ran past the user's estimate"));
     }

@@ -24,7 +24,7 @@ mod users;
 
 pub use error::WorldError;
 pub use faults::Faults;
-pub use record::{JobRecord, LeaseRecord, Place, Records};
+pub use record::{JobRecord, LeaseRecord, Machine, Place, Records, Unit};
 pub use series::{BUCKETS_MAX, Levels, Series};
 pub use setup::{Advisor, BEGIN, Delays, Setup};
 pub use share::{Got, Interference, Sharer, divide};
@@ -141,6 +141,7 @@ impl World {
         self.sharers.resize(self.records.places.len(), Vec::new());
         self.held.resize(self.records.places.len(), 0);
         self.node_of.insert(id.clone(), at);
+        self.records.machines.push(Machine { node: id.clone(), cpu: inventory.node.cpu });
         let devices = inventory.devices.len();
         self.nodes.push(Node::new(id, inventory, first));
         self.node_reports(at)?;

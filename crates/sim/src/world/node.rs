@@ -3,6 +3,7 @@
 mod outages;
 
 use super::agenda::Happening;
+use super::record::cpus;
 use super::run::Run;
 use super::{World, WorldError};
 use polder_model::{
@@ -33,8 +34,8 @@ pub(super) struct Node {
     /// What could not be reported while it was cut off.
     unsaid: Vec<Event>,
     pub(super) tasks: BTreeSet<LeaseId>,
-    /// Devices of it that count as usable now.
-    counted: f64,
+    /// Devices and CPUs of it that count as usable now.
+    counted: (f64, f64),
 }
 
 /// How far a task has come on its node.
@@ -87,7 +88,7 @@ impl Node {
             outage: 0,
             unsaid: Vec::new(),
             tasks: BTreeSet::new(),
-            counted: 0.0,
+            counted: (0.0, 0.0),
         }
     }
 
@@ -118,10 +119,12 @@ impl Node {
         }
     }
 
-    /// Devices that can be used.
-    fn usable(&self) -> f64 {
-        let there = self.up && !self.cut;
-        if there { (self.devices() - self.away.len()) as f64 } else { 0.0 }
+    /// Devices and CPUs that can be used.
+    fn usable(&self) -> (f64, f64) {
+        if !self.up || self.cut {
+            return (0.0, 0.0);
+        }
+        ((self.devices() - self.away.len()) as f64, cpus(self.all.node.cpu))
     }
 }
 
@@ -357,7 +360,9 @@ impl World {
 
     fn count_usable(&mut self, at: usize) {
         let usable = self.nodes[at].usable();
-        self.levels.devices += usable - self.nodes[at].counted;
+        let counted = self.nodes[at].counted;
+        self.levels.devices += usable.0 - counted.0;
+        self.levels.cpus += usable.1 - counted.1;
         self.nodes[at].counted = usable;
     }
 }

@@ -2,8 +2,9 @@
 
 use super::World;
 use super::agenda::Happening;
+use super::record::cpus;
 use super::run::Run;
-use polder_model::{Decision, Event, JobId, Lease, LeaseId, Outcome};
+use polder_model::{Decision, Event, JobId, Lease, LeaseId, MilliCpu, Outcome};
 
 impl World {
     /// Notes what an event means for the records, before the engine forgets what it ends.
@@ -38,6 +39,7 @@ impl World {
         (record.ended, record.state) = (Some(now), state.to_owned());
         let (node, job) = (record.node, record.job);
         let (devices, compute) = (record.devices.clone(), record.compute.0);
+        self.levels.cpus_held -= cpus(record.cpu);
         self.touched.insert(node);
         self.touch(job);
         for device in devices {
@@ -123,7 +125,9 @@ impl World {
             for place in &places {
                 self.hold(*place, |held| held.saturating_add(compute));
             }
-            self.records.granted(lease, at, places);
+            let cpu = self.runs.get(&lease.job).map_or(MilliCpu(0), Run::cpu);
+            self.levels.cpus_held += cpus(cpu);
+            self.records.granted(lease, at, places, cpu);
         }
     }
 

@@ -2,9 +2,21 @@
 
 use super::series::{Levels, Series};
 use polder_model::{
-    Bytes, DeviceId, JobId, Lease, LeaseId, Micros, NodeId, Permille, TenantPath, Timestamp,
-    UserName,
+    Bytes, DeviceId, JobId, Lease, LeaseId, Micros, MilliCpu, NodeId, Permille, TenantPath,
+    Timestamp, UserName,
 };
+use serde::Serialize;
+
+/// What the figures of a run count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Devices: some job asked for one.
+    #[default]
+    Devices,
+    /// CPUs: no job asked for a device.
+    Cpus,
+}
 
 /// What became of one job.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +37,8 @@ pub struct JobRecord {
     pub devices: u32,
     /// Compute of each of them.
     pub compute: Permille,
+    /// CPU of each task.
+    pub cpu: MilliCpu,
     /// When it came.
     pub submitted: Timestamp,
     /// When its gang first ran.
@@ -60,6 +74,22 @@ impl JobRecord {
     pub fn width(&self) -> f64 {
         f64::from(self.tasks) * f64::from(self.devices)
     }
+
+    /// Devices, or CPUs, of all its tasks.
+    #[must_use]
+    pub fn breadth(&self, unit: Unit) -> f64 {
+        match unit {
+            Unit::Devices => self.width(),
+            Unit::Cpus => f64::from(self.tasks) * cpus(self.cpu),
+        }
+    }
+
+    /// The same, a share of a device counted as such.
+    #[must_use]
+    pub fn size(&self, unit: Unit) -> f64 {
+        let part = if unit == Unit::Devices { f64::from(self.compute.0) / 1000.0 } else { 1.0 };
+        self.breadth(unit) * part
+    }
 }
 
 /// What became of one lease.
@@ -79,6 +109,8 @@ pub struct LeaseRecord {
     pub compute: Permille,
     /// Memory of each.
     pub memory: Bytes,
+    /// CPU beside them.
+    pub cpu: MilliCpu,
     /// When it was granted.
     pub granted: Timestamp,
     /// When its program started.
@@ -90,21 +122,24 @@ pub struct LeaseRecord {
 }
 
 impl LeaseRecord {
-    /// Device time it held, from the grant until its end or `now`, in devices x microseconds.
+    /// Time it held, from the grant until its end or `now`, in devices or CPUs x microseconds.
     #[must_use]
-    pub fn held(&self, now: Timestamp) -> f64 {
-        self.area(self.granted, now)
+    pub fn held(&self, now: Timestamp, unit: Unit) -> f64 {
+        self.area(self.granted, now, unit)
     }
 
-    /// Device time it is billed for: from its start.
+    /// Time it is billed for: from its start.
     #[must_use]
-    pub fn billed(&self, now: Timestamp) -> f64 {
-        self.started.map_or(0.0, |started| self.area(started, now))
+    pub fn billed(&self, now: Timestamp, unit: Unit) -> f64 {
+        self.started.map_or(0.0, |started| self.area(started, now, unit))
     }
 
-    fn area(&self, from: Timestamp, now: Timestamp) -> f64 {
+    fn area(&self, from: Timestamp, now: Timestamp, unit: Unit) -> f64 {
         let time = self.ended.unwrap_or(now).since(from).0 as f64;
-        time * self.devices.len() as f64 * f64::from(self.compute.0) / 1000.0
+        time * match unit {
+            Unit::Devices => self.devices.len() as f64 * f64::from(self.compute.0) / 1000.0,
+            Unit::Cpus => cpus(self.cpu),
+        }
     }
 }
 
@@ -117,6 +152,20 @@ pub struct Place {
     pub device: DeviceId,
     /// What it is.
     pub model: String,
+}
+
+/// One node of the pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// Its name.
+    pub node: NodeId,
+    /// Its CPUs.
+    pub cpu: MilliCpu,
+}
+
+/// So many CPUs.
+pub(super) fn cpus(cpu: MilliCpu) -> f64 {
+    f64::from(cpu.0) / 1000.0
 }
 
 /// All that a run leaves.
@@ -132,6 +181,8 @@ pub struct Records {
     pub leases: Vec<LeaseRecord>,
     /// The devices that leases name by place.
     pub places: Vec<Place>,
+    /// The nodes that leases name by place.
+    pub machines: Vec<Machine>,
     /// The pool over time.
     pub series: Series,
     /// Events applied.
@@ -150,6 +201,7 @@ impl Records {
             jobs: Vec::new(),
             leases: Vec::new(),
             places: Vec::new(),
+            machines: Vec::new(),
             series: Series::new(begin),
             events: 0,
             plans: 0,
@@ -157,7 +209,20 @@ impl Records {
         }
     }
 
-    pub(super) fn granted(&mut self, lease: &Lease, node: usize, devices: Vec<usize>) {
+    /// What its figures count.
+    #[must_use]
+    pub fn unit(&self) -> Unit {
+        let without = !self.jobs.is_empty() && self.jobs.iter().all(|job| job.devices == 0);
+        if without { Unit::Cpus } else { Unit::Devices }
+    }
+
+    pub(super) fn granted(
+        &mut self,
+        lease: &Lease,
+        node: usize,
+        devices: Vec<usize>,
+        cpu: MilliCpu,
+    ) {
         let slice = lease.slices.first();
         self.leases.push(LeaseRecord {
             lease: lease.id,
@@ -167,6 +232,7 @@ impl Records {
             devices,
             compute: slice.map_or(Permille(0), |slice| slice.compute),
             memory: slice.map_or(Bytes(0), |slice| slice.memory),
+            cpu,
             granted: lease.granted_at,
             started: None,
             ended: None,

@@ -7,8 +7,8 @@ use super::{World, WorldError};
 use crate::num::count;
 use crate::workload::WorkJob;
 use polder_model::{
-    Ask, Bytes, DeviceSample, Event, GangKind, JobId, LeaseId, LeaseSample, Micros, Outcome,
-    TaskIndex, Timestamp,
+    Ask, Bytes, DeviceSample, Event, GangKind, JobId, LeaseId, LeaseSample, Micros, MilliCpu,
+    Outcome, TaskIndex, Timestamp,
 };
 use std::collections::BTreeSet;
 
@@ -70,6 +70,11 @@ impl Run {
 
     pub(super) fn lost(&self) -> Micros {
         Micros(count(self.lost))
+    }
+
+    /// CPU of each of its tasks.
+    pub(super) fn cpu(&self) -> MilliCpu {
+        self.job.ask.host.cpu.unwrap_or_default()
     }
 
     /// Its gang runs.

@@ -18,6 +18,10 @@ pub struct Levels {
     pub busy: f64,
     /// Free compute on devices of which a part is held: no job that wants a whole one can use it.
     pub fragmented: f64,
+    /// CPUs of nodes that are there and in reach.
+    pub cpus: f64,
+    /// CPUs that leases hold.
+    pub cpus_held: f64,
     /// Jobs that wait.
     pub queued: f64,
     /// Jobs that run.
@@ -31,6 +35,8 @@ impl Levels {
         self.touched += other.touched * factor;
         self.busy += other.busy * factor;
         self.fragmented += other.fragmented * factor;
+        self.cpus += other.cpus * factor;
+        self.cpus_held += other.cpus_held * factor;
         self.queued += other.queued * factor;
         self.running += other.running * factor;
     }

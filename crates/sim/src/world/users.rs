@@ -55,6 +55,7 @@ impl World {
             tasks: ask.gang.max,
             devices: ask.devices.count,
             compute: ask.devices.compute,
+            cpu: ask.host.cpu.unwrap_or_default(),
             submitted: self.now,
             started: None,
             ended: None,

@@ -53,7 +53,7 @@ struct Run {
     /// End the run after this much simulated time, if work is left then.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<Micros>,
-    /// What one device costs an hour.
+    /// What one device costs an hour; one CPU, where no job asks for a device.
     #[arg(long, value_name = "PRICE", default_value_t = 1.0, allow_hyphen_values = true)]
     price: f64,
     /// Recompute the engine's promises after every so many events; 0 for never.

@@ -7,8 +7,8 @@ use super::yielding::without_effect;
 use crate::commands::{Context, Done};
 use crate::failure::Failure;
 use crate::output::Progress;
-use polder_model::{Micros, Policy};
-use polder_sim::pool::Pool;
+use polder_model::{Micros, MilliCpu, Policy};
+use polder_sim::pool::{HOST_CPUS, Pool};
 use polder_sim::report::{self, About, Side, Summary};
 use polder_sim::workload::journal::History;
 use polder_sim::world::{Faults, Records, Setup, World};
@@ -68,6 +68,7 @@ impl Run {
     ) -> Result<Ran, Failure> {
         let mut notes = history.workload.notes.clone();
         notes.extend(without_effect(&policy, &history.workload.jobs));
+        notes.extend(cpus_without_end(pool, history));
         let mut setup = Setup::new(pool.clone(), policy);
         setup.tenants.clone_from(&history.tenants);
         (setup.seed, setup.check_every) = (self.source.seed, self.check);
@@ -136,6 +137,15 @@ fn names(files: &[&PathBuf]) -> Vec<String> {
         return paths;
     }
     stems.iter().zip(["A", "B"]).map(|(stem, place)| format!("{stem} ({place})")).collect()
+}
+
+/// What is said where CPUs are counted in a pool that has more than anything asks for.
+fn cpus_without_end(pool: &Pool, history: &History) -> Option<String> {
+    let no_end = |cpu: MilliCpu| cpu.0 / 1000 >= HOST_CPUS;
+    let without = history.workload.jobs.iter().all(|job| job.ask.devices.count == 0);
+    let note = "no job asks for a device, so CPUs are counted, and a node of this pool has more than                 anything asks for: give --nodes FILE with cpus";
+    let any = pool.iter().any(|(_, inventory)| no_end(inventory.node.cpu));
+    (without && any).then(|| note.to_owned())
 }
 
 fn shown(progress: &mut Progress, name: &str, world: &World) {

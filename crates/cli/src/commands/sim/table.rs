@@ -5,6 +5,7 @@ use crate::commands::{Context, Done};
 use crate::output::Table;
 use polder_model::Micros;
 use polder_sim::report::{Compared, Summary};
+use polder_sim::world::Unit;
 
 pub(super) fn show(context: &Context, runs: &[Ran]) -> Done {
     let summaries: Vec<&Summary> = runs.iter().map(|ran| &ran.summary).collect();
@@ -38,7 +39,9 @@ fn rows(summary: &Summary) -> Vec<Row> {
     let percent: Written = |part| format!("{:.1}%", part * 100.0);
     let time: Written = |seconds| scaled(Micros(1_000_000), seconds.max(0.0)).to_string();
     let number: Written = |value| format!("{value:.0}");
-    let hours: Written = |value| format!("{value:.1} h");
+    let on_cpus = summary.measured == Unit::Cpus;
+    let hours: Written =
+        if on_cpus { |value| format!("{value:.1} CPU h") } else { |value| format!("{value:.1} h") };
     let fine: Written = |value| format!("{value:.3}");
     let whole = |value: u64| value as f64;
     let row = |name: &str, value, written| (name.to_owned(), value, written);
@@ -49,9 +52,11 @@ fn rows(summary: &Summary) -> Vec<Row> {
     let (wait, completion) = (summary.wait_seconds, summary.completion_seconds);
     rows.extend([
         row("span", summary.span_seconds, time),
-        row("held", summary.held, percent),
-        row("busy", summary.busy, percent),
-        row("fragmentation", summary.fragmentation, percent),
+        row(if on_cpus { "held, of CPUs" } else { "held" }, summary.held, percent),
+        row(if on_cpus { "held and running" } else { "busy" }, summary.busy, percent),
+    ]);
+    rows.extend((!on_cpus).then(|| row("fragmentation", summary.fragmentation, percent)));
+    rows.extend([
         row("wait, mean", wait.mean, time),
         row("wait, p95", wait.p95, time),
         row("wait, p99", wait.p99, time),
