@@ -75,15 +75,22 @@ fn bad_rows_are_named() {
     range("8,8,1000,50,bert,4,0,0,200,1,160,-30,1", "resource_time_2");
     assert_eq!(fault(&format!("{GOOD}{GOOD}")), (3, RowFault::Twice(7)));
     let early = "8,8,999,50,bert,4,0,0,200,1,160,30,1\n";
-    assert_eq!(fault(&format!("{GOOD}{early}")), (3, RowFault::Unsorted(8)));
+    let sorted: Vec<u64> =
+        parse(&format!("{GOOD}{early}")).unwrap().iter().map(|job| job.seen.id).collect();
+    assert_eq!(sorted, [8, 7]);
     assert_eq!(fault("8,8,999,50, ,4,0,0,200,1,160,30,1\n"), (2, RowFault::Nameless(8)));
 }
 
 #[test]
 fn bad_files_are_named() {
     assert!(matches!(parse(""), Err(TraceError::Whole { fault: WholeFault::Empty, .. })));
-    assert!(matches!(parse("8,8,1000\n"), Err(TraceError::Csv { .. })));
-    assert!(matches!(parse("8,-8,1,5,bert,4,0,0,2,1,1,3,1\n"), Err(TraceError::Csv { .. })));
+    assert_eq!(fault("8,8,1000\n"), (2, RowFault::Columns { has: 3, expected: 13 }));
+    let wide = format!("{GOOD}\n8,8,1000,50,bert,4,0,0,200,1,160,30,1,9\n");
+    assert_eq!(fault(&wide), (4, RowFault::Columns { has: 14, expected: 13 }));
+    let (line, unread) = fault("8,-8,1,5,bert,4,0,0,2,1,1,3,1\n");
+    assert!(line == 2 && unread.to_string().contains("invalid digit"), "{unread}");
+    let error = trace::parse("test", "job_id,iteration_time\n".as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("no column num_gpu"), "{error}");
     let missing = trace::read(Path::new("/nowhere/trace.csv")).unwrap_err().to_string();
     assert!(missing.starts_with("/nowhere/trace.csv: "), "{missing}");
 }

@@ -90,9 +90,17 @@ pub enum RowFault {
     /// The same job twice.
     #[error("job {0} is there twice")]
     Twice(u64),
-    /// Its submission lies before the row above.
-    #[error("job {0} is submitted before the job above it")]
-    Unsorted(u64),
+    /// Too few or too many columns.
+    #[error("it has {has} columns where the heading has {expected}")]
+    Columns {
+        /// How many.
+        has: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A value that is not what its column holds.
+    #[error("{0}")]
+    Unread(String),
     /// No model is named.
     #[error("job {0} names no model")]
     Nameless(u64),
@@ -104,6 +112,9 @@ pub enum WholeFault {
     /// Nothing in it.
     #[error("has no jobs")]
     Empty,
+    /// The heading lacks a column.
+    #[error("its heading has no column {0}")]
+    NoColumn(&'static str),
     /// Too much in it.
     #[error("has more than {JOBS_MAX} jobs: cut it into parts")]
     TooLong,
@@ -124,6 +135,20 @@ struct Row {
     resource_time_2: f64,
 }
 
+/// Columns that a trace must have.
+const COLUMNS: [&str; 10] = [
+    "job_id",
+    "num_gpu",
+    "submit_time",
+    "iterations",
+    "model_name",
+    "batch_size",
+    "iteration_time",
+    "resource_time_0",
+    "resource_time_1",
+    "resource_time_2",
+];
+
 /// Reads a trace from a file.
 ///
 /// # Errors
@@ -136,36 +161,71 @@ pub fn read(path: &Path) -> Result<Vec<Job>, TraceError> {
     }
 }
 
-/// Reads a trace; `name` is what errors call it.
+/// Reads a trace; `name` is what errors call it. Jobs come by their time, whatever the order of rows.
 ///
 /// # Errors
 /// Names the trace, the line and what is wrong with it.
 pub fn parse(name: &str, from: impl Read) -> Result<Vec<Job>, TraceError> {
-    let mut reader = csv::Reader::from_reader(from);
-    let mut jobs: Vec<Job> = Vec::new();
+    let (jobs, bad) = sift(name, from)?;
+    match bad.into_iter().next() {
+        Some((line, fault)) => Err(TraceError::Row { name: name.into(), line, fault }),
+        None if jobs.is_empty() => {
+            Err(TraceError::Whole { name: name.into(), fault: WholeFault::Empty })
+        }
+        None => Ok(jobs),
+    }
+}
+
+/// Rows that make no sense: the line of each, from 1, and what is wrong with it.
+pub type BadRows = Vec<(u64, RowFault)>;
+
+/// Reads the rows that make sense, and gives the others beside them.
+///
+/// # Errors
+/// Names the trace, and what is wrong with it as a whole.
+pub fn sift(name: &str, mut from: impl Read) -> Result<(Vec<Job>, BadRows), TraceError> {
+    let whole = |fault| TraceError::Whole { name: name.into(), fault };
+    let broken = |source| TraceError::Csv { name: name.into(), source };
+    let mut text = String::new();
+    from.read_to_string(&mut text).map_err(|error| broken(error.into()))?;
+    // One line a row: the format has no quoted line breaks.
+    let mut lines = (1u64..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty());
+    let head = lines.next().map_or("", |(_, head)| head);
+    let head: csv::StringRecord = head.split(',').map(str::trim).collect();
+    if let Some(column) = COLUMNS.into_iter().find(|column| !head.iter().any(|c| c == *column)) {
+        return Err(whole(WholeFault::NoColumn(column)));
+    }
+    let (mut jobs, mut bad): (Vec<Job>, BadRows) = (Vec::new(), Vec::new());
     let mut ids = BTreeSet::new();
-    for row in reader.deserialize::<Row>() {
-        let row = row.map_err(|source| TraceError::Csv { name: name.into(), source })?;
-        // One line a row: the format has no quoted line breaks.
-        let line = jobs.len() as u64 + 2;
-        let fault = |fault| TraceError::Row { name: name.into(), line, fault };
-        let above = jobs.last().map_or(0.0, |job| job.seen.submitted);
-        let job = check(row).map_err(fault)?;
-        if !ids.insert(job.seen.id) {
-            return Err(fault(RowFault::Twice(job.seen.id)));
+    for (line, text) in lines {
+        let job = row(&head, text).and_then(check).and_then(|job| {
+            let twice = RowFault::Twice(job.seen.id);
+            if ids.insert(job.seen.id) { Ok(job) } else { Err(twice) }
+        });
+        match job {
+            Ok(job) => jobs.push(job),
+            Err(fault) => bad.push((line, fault)),
         }
-        if job.seen.submitted < above {
-            return Err(fault(RowFault::Unsorted(job.seen.id)));
-        }
-        jobs.push(job);
-        if jobs.len() > JOBS_MAX {
-            return Err(TraceError::Whole { name: name.into(), fault: WholeFault::TooLong });
+        if jobs.len() + bad.len() > JOBS_MAX {
+            return Err(whole(WholeFault::TooLong));
         }
     }
-    if jobs.is_empty() {
-        return Err(TraceError::Whole { name: name.into(), fault: WholeFault::Empty });
+    jobs.sort_by(|a, b| a.seen.submitted.total_cmp(&b.seen.submitted));
+    Ok((jobs, bad))
+}
+
+/// One line as a row.
+fn row(head: &csv::StringRecord, line: &str) -> Result<Row, RowFault> {
+    let unread = |error: csv::Error| RowFault::Unread(error.to_string());
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+    let mut record = csv::StringRecord::new();
+    reader.read_record(&mut record).map_err(unread)?;
+    if record.len() != head.len() {
+        return Err(RowFault::Columns { has: record.len(), expected: head.len() });
     }
-    Ok(jobs)
+    // Where it is in the file is said by who asks.
+    record.set_position(None);
+    record.deserialize(Some(head)).map_err(unread)
 }
 
 /// One row as a job, or what is wrong with it.

@@ -2,7 +2,7 @@
 //!
 //! What a job runs is what it trains; a gang of more than eight devices has tasks of eight.
 
-use super::{BadRows, ReadError, WorkJob, Workload, ask_whole};
+use super::{BadRows, ReadError, WorkJob, Workload, ask_whole, counted};
 use crate::jct::trace;
 use crate::num::count;
 use polder_model::{Gang, Micros, TenantPath, UserName};
@@ -13,12 +13,22 @@ const TASK_DEVICES: u32 = 8;
 /// Reads a log.
 ///
 /// # Errors
-/// Names the line and what is wrong with it. Rows are never left out: the model of a log divides
-/// by what they say.
-pub fn read(text: &str, _bad: BadRows) -> Result<Workload, ReadError> {
+/// Names the line and what is wrong with it.
+pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
     let other = |why: String| ReadError::Other { why };
-    let rows =
-        trace::parse("the log", text.as_bytes()).map_err(|error| other(error.to_string()))?;
+    let (rows, left_out) =
+        trace::sift("the log", text.as_bytes()).map_err(|error| other(error.to_string()))?;
+    let mut notes = Vec::new();
+    if let Some((line, fault)) = left_out.first() {
+        if bad == BadRows::Refuse {
+            return Err(ReadError::Line { line: *line, why: fault.to_string() });
+        }
+        let rows = counted(crate::num::len(left_out.len()), "row");
+        notes.push(format!("left out {rows} (first, line {line}: {fault})"));
+    }
+    if rows.is_empty() {
+        return Err(ReadError::Empty { help: "check that it has rows" });
+    }
     let tenant: TenantPath = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let user: UserName = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let micros = |seconds: f64| Micros(count(seconds * 1e6));
@@ -38,7 +48,7 @@ pub fn read(text: &str, _bad: BadRows) -> Result<Workload, ReadError> {
         WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))
     };
     let jobs = rows.iter().map(job).collect();
-    let mut workload = Workload { name: "muri".into(), jobs, notes: Vec::new() };
+    let mut workload = Workload { name: "muri".into(), jobs, notes };
     workload.sort();
     workload.start_at_zero();
     Ok(workload)
@@ -60,6 +70,12 @@ mod tests {
         assert_eq!(wide.arrives, Micros::from_secs(2));
         assert!(wide.ask.check().is_ok());
         let error = read(&text.replace("2000", "-2"), BadRows::Refuse).unwrap_err().to_string();
-        assert!(error.contains("line 3"), "{error}");
+        assert!(error.starts_with("line 3: submit_time is -2"), "{error}");
+        let bad = format!("{text}2,1,0,10,dqn,128,1,1,490,446,8,0,1,7\n");
+        let error = read(&bad, BadRows::Refuse).unwrap_err().to_string();
+        assert!(error.starts_with("line 4: it has 14 columns") && error.contains("--skip-bad"));
+        let kept = read(&bad, BadRows::LeaveOut).unwrap();
+        assert_eq!(kept.jobs.len(), 2);
+        assert!(kept.notes[0].starts_with("left out 1 row (first, line 4"), "{:?}", kept.notes);
     }
 }

@@ -48,7 +48,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         let name = cell(places.name).to_owned();
         let job = match seen.get(&name) {
             Some(first) => Err(("name", Wrong::Duplicate { value: shown(&name), first: *first })),
-            None => job(&places, cell),
+            None => columns.hold(cells.len()).and_then(|()| job(&places, cell)),
         };
         if let Some(job) = sieve.keep(line, job)? {
             seen.insert(name, line);
@@ -144,9 +144,15 @@ fn job<'a>(
     ask.host.memory = (memory > 0).then_some(Bytes(memory << 20));
     let runs = Micros::from_secs((deleted - scheduled).max(1));
     let mut job = WorkJob::new(Micros::from_secs(created), ask, runs);
-    if places.phase.map_or("", &cell) == "Failed" {
-        job.outcome = Outcome::Failed { code: 1 };
-    }
+    job.outcome = match places.phase.map_or("", &cell) {
+        "Failed" => Outcome::Failed { code: 1 },
+        // Where it still ran or nothing is said, it ended well as far as anybody knows.
+        "" | "Running" | "Succeeded" | "Pending" | "Unknown" => Outcome::Succeeded,
+        other => {
+            let wrong = Wrong::Not { value: shown(other), what: "a phase of a pod" };
+            return Err(("pod_phase", wrong));
+        }
+    };
     Ok(job)
 }
 
@@ -175,6 +181,11 @@ mod tests {
         check("a,1,1,1,500,,LS,Running,5,70,20", "line 3, name: \"a\" is also that of line 2");
         check("b,1,1,1,500,,LS,Running,5,10,20", "line 3, deletion_time: \"10\" is before sched");
         check("b,1", "line 3, memory_mib: is missing");
+        check("b,1,1,1,500,,LS,Foo,5,70,20", "line 3, pod_phase: \"Foo\" is not a phase");
+        check(
+            "b,1,1,1,500,,LS,Running,5,70,20,9",
+            "line 3, the row: has 12 columns where the head",
+        );
     }
 
     #[test]

@@ -102,6 +102,14 @@ pub enum Wrong {
         /// Where it was first.
         first: u64,
     },
+    /// The row has more columns than the heading.
+    #[error("has {has} columns where the heading has {expected}")]
+    Columns {
+        /// How many.
+        has: usize,
+        /// How many there should be.
+        expected: usize,
+    },
     /// It is before what it must follow.
     #[error("{value:?} is before {other} {before:?}")]
     Backwards {
@@ -131,9 +139,11 @@ pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Wrong> {
         return Err(Wrong::Missing);
     }
     // Some lists write whole numbers with a decimal point.
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     let whole = match text.split_once('.') {
-        Some((whole, rest)) if !whole.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()) => {
-            whole
+        Some((whole, rest)) if !whole.is_empty() && rest.bytes().all(|b| b == b'0') => whole,
+        Some((whole, rest)) if !whole.is_empty() && digits(whole) && digits(rest) => {
+            return Err(Wrong::Not { value: shown(text), what: "a whole number" });
         }
         _ => text,
     };
@@ -196,6 +206,7 @@ impl Sieve {
                     Wrong::Negative { .. } => "negative",
                     Wrong::Absurd { .. } => "absurd",
                     Wrong::Duplicate { .. } => "there before",
+                    Wrong::Columns { .. } => "too long",
                     Wrong::Backwards { .. } => "backwards",
                 };
                 self.pass_over(line, field, why);
@@ -214,13 +225,21 @@ impl Sieve {
     }
 }
 
-/// The columns of a heading, by name.
+/// The columns of a heading, by name, and how many there are.
 #[derive(Debug)]
-pub(crate) struct Columns(BTreeMap<String, usize>);
+pub(crate) struct Columns(BTreeMap<String, usize>, usize);
 
 impl Columns {
     pub(crate) fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        Self(names.enumerate().map(|(at, name)| (name.trim().to_owned(), at)).collect())
+        let names: Vec<_> = names.collect();
+        let by_name = names.iter().enumerate().map(|(at, name)| (name.trim().to_owned(), at));
+        Self(by_name.collect(), names.len())
+    }
+
+    /// Refuses a row with more than there are: something in it is not what it seems.
+    pub(crate) fn hold(&self, has: usize) -> Result<(), (&'static str, Wrong)> {
+        let expected = self.1;
+        if has > expected { Err(("the row", Wrong::Columns { has, expected })) } else { Ok(()) }
     }
 
     /// The place of a column that must be there.
@@ -247,6 +266,7 @@ mod tests {
         };
         check(" 7 ", "7");
         check("7.0", "7");
+        check("2.5", "\"2.5\" is not a whole number");
         check("", "is missing");
         check("-3", "\"-3\" is negative");
         check("many", "\"many\" is not a number");

@@ -57,14 +57,14 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         }
         let job = match seen.get(id) {
             Some(first) => Err(("JobID", Wrong::Duplicate { value: shown(id), first: *first })),
-            None => job(&places, cell),
+            None => columns.hold(cells.len()).and_then(|()| job(&places, cell)),
         };
         match sieve.keep(line, job)? {
             Some(Some(job)) => {
                 seen.insert(id.to_owned(), line);
                 jobs.push(job);
             }
-            Some(None) => sieve.pass_over(line, "ElapsedRaw", "zero: it never ran"),
+            Some(None) => sieve.pass_over(line, places.elapsed_named(), "zero: it never ran"),
             None => {}
         }
         if jobs.len() > JOBS_MAX {
@@ -108,7 +108,7 @@ fn job<'a>(
     let submit = moment(cell(places.submit)).map_err(|wrong| ("Submit", wrong))?;
     let runs = match (places.raw, places.elapsed) {
         (Some(at), _) => number(cell(at), 0, span).map_err(|wrong| ("ElapsedRaw", wrong))?,
-        (None, at) => length(may(at)).map_err(|wrong| ("Elapsed", wrong))?,
+        (None, at) => length(may(at)).map_err(|wrong| (places.elapsed_named(), wrong))?,
     };
     if runs == 0 {
         return Ok(None);
@@ -132,13 +132,30 @@ fn job<'a>(
     ask.when.time_limit = limit.map(Micros::from_secs);
     let mut job = WorkJob::new(Micros::from_secs(submit), ask, Micros::from_secs(runs));
     job.ask.yields.preemptible = cell(places.state).starts_with("PREEMPTED");
-    job.outcome = match cell(places.state).split_whitespace().next().unwrap_or("") {
-        "FAILED" | "OUT_OF_MEMORY" | "NODE_FAIL" | "BOOT_FAIL" => Outcome::Failed { code: 1 },
+    job.outcome = outcome(cell(places.state))?;
+    Ok(Some(job))
+}
+
+impl Places {
+    /// The column that says how long a job ran.
+    fn elapsed_named(&self) -> &'static str {
+        if self.raw.is_some() { "ElapsedRaw" } else { "Elapsed" }
+    }
+}
+
+/// How a job ended; one that has not ended as well as can be.
+fn outcome(state: &str) -> Result<Outcome, (&'static str, Wrong)> {
+    Ok(match state.split_whitespace().next().unwrap_or("") {
+        "FAILED" | "OUT_OF_MEMORY" | "NODE_FAIL" | "BOOT_FAIL" | "LAUNCH_FAILED"
+        | "RECONFIG_FAIL" | "SPECIAL_EXIT" => Outcome::Failed { code: 1 },
         "CANCELLED" | "PREEMPTED" | "REVOKED" => Outcome::Cancelled,
         "TIMEOUT" | "DEADLINE" => Outcome::TimedOut,
-        _ => Outcome::Succeeded,
-    };
-    Ok(Some(job))
+        "COMPLETED" | "COMPLETING" | "RUNNING" | "SUSPENDED" | "STOPPED" | "STAGE_OUT"
+        | "SIGNALING" | "RESIZING" | "REQUEUED" | "REQUEUE_HOLD" | "REQUEUE_FED" | "PENDING"
+        | "CONFIGURING" | "POWER_UP_NODE" | "EXPEDITING" | "RESV_DEL_HOLD" => Outcome::Succeeded,
+        "" => return Err(("State", Wrong::Missing)),
+        _ => return Err(("State", Wrong::Not { value: shown(state), what: "a state of a job" })),
+    })
 }
 
 /// What a job had.
@@ -304,6 +321,18 @@ mod tests {
             "2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|gres/gpu=lots",
             "line 3, AllocTRES: \"lots\" is not",
         );
+        check("2|x|a|l|2024-05-01T12:00:00|6|60|WEIRD|cpu=1", "line 3, State: \"WEIRD\" is not");
+        check("2|x|a|l|2024-05-01T12:00:00|6|60||cpu=1", "line 3, State: is missing");
+        check(
+            "2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|gres/gpu=2.5",
+            "line 3, AllocTRES: \"2.5\" is not a whole number",
+        );
+        check("2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|cpu=1|7", "line 3, the row: has 10 col");
+        let plain =
+            "JobID|Submit|Elapsed|State|AllocTRES\n1|2024-05-01T12:00:00|00:00:00|CANCELLED|\n";
+        let more = format!("{plain}2|2024-05-01T12:00:00|00:00:06|COMPLETED|cpu=1\n");
+        let notes = read(&more, BadRows::Refuse).unwrap().workload.notes;
+        assert_eq!(notes, ["left out 1 row: Elapsed is zero: it never ran (first at line 2)"]);
         let error = read("JobID|Submit|State\n", BadRows::Refuse).unwrap_err().to_string();
         assert!(error.contains("no column ElapsedRaw: run sacct"), "{error}");
     }

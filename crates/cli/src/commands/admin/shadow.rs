@@ -54,7 +54,7 @@ impl Shadow {
             Some(path) => path.clone(),
             None => context.client_folder()?,
         };
-        let history = sim::read(&path, false).await?;
+        let history = sim::read(&path, false, None).await?;
         let mut past = Past::new(&history, &history.pool, self.block);
         past.goal = self.goal.goal();
         let begin = history.begin.unwrap_or_default();

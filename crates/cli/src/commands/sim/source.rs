@@ -73,7 +73,7 @@ impl Source {
             return Err(Failure::usage("--jobs is 0: give 1 or more, or leave it out for all"));
         }
         let path = self.trace.as_deref().ok_or_else(|| Failure::usage("which trace?"))?;
-        let mut history = read(path, self.skip_bad).await?;
+        let mut history = read(path, self.skip_bad, self.jobs).await?;
         let jobs = &mut history.workload.jobs;
         jobs.truncate(
             self.jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX)),
@@ -131,16 +131,25 @@ pub(super) fn whole(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "write a whole number, 0 or more".to_owned())
 }
 
-/// Reads a trace, or a journal as it stands; nothing is changed.
-pub(crate) async fn read(path: &Path, skip_bad: bool) -> Result<History, Failure> {
+/// Reads a trace, or a journal as it stands; nothing is changed. Of a trace of which only the first
+/// jobs are wanted, what is wrong after them does not matter.
+pub(crate) async fn read(
+    path: &Path,
+    skip_bad: bool,
+    first: Option<u64>,
+) -> Result<History, Failure> {
     let folder = path.is_dir();
     let path = &if folder { path.join(JOURNAL) } else { path.to_owned() };
     let named =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
     if !folder && !begins_as_sqlite(path)? {
         let bytes = bytes_of(path, any::TRACE_BYTES_MAX)?;
-        let bad = if skip_bad { BadRows::LeaveOut } else { BadRows::Refuse };
-        return any::read(&bytes, bad).map_err(|error| named(&error));
+        let read = match first {
+            _ if skip_bad => any::read(&bytes, BadRows::LeaveOut),
+            Some(jobs) => any::read_first(&bytes, usize::try_from(jobs).unwrap_or(usize::MAX)),
+            None => any::read(&bytes, BadRows::Refuse),
+        };
+        return read.map_err(|error| named(&error));
     }
     let (mut reader, mut wrong) = (Reader::default(), None);
     let read = polder_server::read_journal(path, |envelope| {
