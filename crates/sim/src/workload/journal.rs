@@ -60,6 +60,8 @@ struct Past {
     uses: Option<u32>,
     memory_peak: Option<Bytes>,
     outcome: Option<Outcome>,
+    /// Its user changed how many replicas it has.
+    scaled: bool,
 }
 
 impl Reader {
@@ -114,6 +116,7 @@ impl Reader {
                     uses: None,
                     memory_peak: None,
                     outcome: None,
+                    scaled: false,
                 };
                 self.jobs.insert(*job, past);
             }
@@ -128,6 +131,11 @@ impl Reader {
                     past.ended(end);
                 }
                 self.job_of.remove(lease);
+            }
+            Event::JobScaled { job, .. } => {
+                if let Some(past) = self.jobs.get_mut(job) {
+                    past.scaled = true;
+                }
             }
             Event::JobCancelled { job, .. } => {
                 if let Some(past) = self.jobs.get_mut(job) {
@@ -163,7 +171,7 @@ impl Reader {
     pub fn finish(self) -> History {
         let end = self.at;
         let begin = self.jobs.values().map(|past| past.at).min().unwrap_or(end);
-        let (mut never, mut running) = (0u64, 0u64);
+        let (mut never, mut running, mut scaled) = (0u64, 0u64, 0u64);
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         for past in self.jobs.into_values() {
             if let Some(started) = past.first_started {
@@ -174,6 +182,7 @@ impl Reader {
                 continue;
             };
             running += u64::from(past.runs_on());
+            scaled += u64::from(past.scaled);
             let is_service = past.is_service();
             let mut job = WorkJob::new(past.at.since(begin), past.ask, runs);
             job.leaves = is_service.then_some(runs);
@@ -190,6 +199,12 @@ impl Reader {
             let jobs = counted(running, "job");
             notes.push(format!(
                 "{jobs} still ran at the end of the journal, which is taken for theirs"
+            ));
+        }
+        if scaled > 0 {
+            let services = counted(scaled, "service");
+            notes.push(format!(
+                "{services} had replicas added or taken: here those asked for at first"
             ));
         }
         let mut workload = Workload { name: "journal".into(), jobs, notes };
@@ -314,6 +329,9 @@ mod tests {
         // The second is still there where the journal ends.
         let jobs = vec![service(0, 500), service(600, 9000)];
         world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+        world.run_until(world.begin().after(Micros::from_secs(100))).unwrap();
+        let first = world.records().jobs[0].job.unwrap();
+        world.scale(first, (1, 1), "ada".parse().unwrap()).unwrap().unwrap();
         world.run_until(world.begin().after(Micros::from_secs(3600))).unwrap();
         let mut reader = Reader::default();
         for (seq, (at, event)) in (1u64..).zip(world.take_journal()) {
@@ -323,10 +341,9 @@ mod tests {
         let [first, second] = history.workload.jobs.as_slice() else { panic!("{history:?}") };
         assert!(first.leaves.is_some_and(|leaves| leaves.0.abs_diff(500_000_000) < 1000));
         assert!(second.leaves.is_some_and(|leaves| leaves < Micros::from_secs(3600)));
-        assert_eq!(
-            history.workload.notes,
-            ["1 job still ran at the end of the journal, which is taken for theirs"]
-        );
+        let [ran, scaled] = history.workload.notes.as_slice() else { panic!("{history:?}") };
+        assert_eq!(ran, "1 job still ran at the end of the journal, which is taken for theirs");
+        assert!(scaled.starts_with("1 service had replicas added or taken"), "{scaled}");
 
         let mut world = World::new(Setup::new(history.pool.clone(), Policy::default())).unwrap();
         world.load(history.workload);

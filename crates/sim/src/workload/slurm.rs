@@ -8,7 +8,7 @@
 
 use super::journal::History;
 use super::row::{BadRows, Columns, ReadError, Sieve, Wrong, number, shown};
-use super::{JOBS_MAX, SPAN_MAX, WorkJob, Workload, ask_share, ask_whole, name_from};
+use super::{JOBS_MAX, SPAN_MAX, WorkJob, Workload, ask_share, ask_whole, counted, name_from};
 use polder_model::{Ask, Bytes, Gang, Micros, MilliCpu, Outcome, Permille, Timestamp};
 use std::collections::BTreeMap;
 
@@ -46,6 +46,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         return Err(ReadError::NoColumn { field: "AllocTRES", help: HELP });
     }
     let mut sieve = Sieve::new(bad);
+    let (mut past, mut running) = (0u64, 0u64);
     let mut jobs: Vec<WorkJob> = Vec::new();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for (line, row) in lines.filter(|(_, row)| !row.trim().is_empty()) {
@@ -61,6 +62,9 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         };
         match sieve.keep(line, job)? {
             Some(Some(job)) => {
+                let limit = places.limit(|at| at.map_or("", cell));
+                past += u64::from(limit.is_some() && job.ask.when.time_limit.is_none());
+                running += u64::from(cell(places.state).starts_with("RUNNING"));
                 seen.insert(id.to_owned(), line);
                 jobs.push(job);
             }
@@ -74,7 +78,16 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: HELP });
     }
-    let mut workload = Workload { name: "slurm".into(), jobs, notes: sieve.notes() };
+    let mut notes = sieve.notes();
+    if past > 0 {
+        let jobs = counted(past, "job");
+        notes.push(format!("{jobs} ran past the time limit, which does not limit them here"));
+    }
+    if running > 0 {
+        let jobs = counted(running, "job");
+        notes.push(format!("{jobs} still ran: how long until then is taken for all of it"));
+    }
+    let mut workload = Workload { name: "slurm".into(), jobs, notes };
     workload.sort();
     let begin = Some(Timestamp(workload.start_at_zero().0));
     Ok(History { workload, begin, ..History::default() })
@@ -113,22 +126,19 @@ fn job<'a>(
     if runs == 0 {
         return Ok(None);
     }
-    let tres = [may(places.allocated), may(places.requested)];
-    let tres = tres.into_iter().find(|text| !text.is_empty()).unwrap_or("");
-    let wanted = wanted(tres).map_err(|wrong| ("AllocTRES", wrong))?;
+    let tres = [("AllocTRES", places.allocated), ("ReqTRES", places.requested)];
+    let tres = tres.map(|(named, at)| (named, may(at)));
+    let tres = tres.into_iter().find(|(_, text)| !text.is_empty());
+    let (named, tres) = tres.unwrap_or(("AllocTRES", ""));
+    let wanted = wanted(tres).map_err(|wrong| (named, wrong))?;
     let bad_name = |_| ("Account", Wrong::Not { value: String::new(), what: "a name" });
     let tenant = name_from(may(places.account), "slurm").parse().map_err(bad_name)?;
     let user = name_from(may(places.user), "nobody").parse().map_err(bad_name)?;
     let mut ask = wanted.ask(ask_whole(tenant, user, 1));
     let name = may(places.name);
     ask.name = (!name.is_empty()).then(|| shown(name));
-    let minutes = may(places.limit_raw);
-    let limit = match minutes.parse::<u64>() {
-        Ok(minutes) if minutes <= span / 60 => Some(minutes * 60),
-        _ => length(may(places.limit)).ok(),
-    };
     // A limit that it ran past was raised meanwhile, or was never meant.
-    let limit = limit.filter(|limit| *limit > 0 && *limit >= runs);
+    let limit = places.limit(may).filter(|limit| *limit >= runs);
     ask.when.time_limit = limit.map(Micros::from_secs);
     let mut job = WorkJob::new(Micros::from_secs(submit), ask, Micros::from_secs(runs));
     job.ask.yields.preemptible = cell(places.state).starts_with("PREEMPTED");
@@ -137,6 +147,15 @@ fn job<'a>(
 }
 
 impl Places {
+    /// How long a job might run, in seconds, where it says so.
+    fn limit<'a>(&self, may: impl Fn(Option<usize>) -> &'a str) -> Option<u64> {
+        let limit = match may(self.limit_raw).parse::<u64>() {
+            Ok(minutes) if minutes <= SPAN_MAX.0 / 60_000_000 => Some(minutes * 60),
+            _ => length(may(self.limit)).ok(),
+        };
+        limit.filter(|limit| *limit > 0)
+    }
+
     /// The column that says how long a job ran.
     fn elapsed_named(&self) -> &'static str {
         if self.raw.is_some() { "ElapsedRaw" } else { "Elapsed" }
@@ -342,12 +361,17 @@ mod tests {
         let text = format!(
             "{HEAD}\n{GOOD}\n1.batch||||2024-05-01T12:00:00|600||COMPLETED|cpu=8\n\
              2|wait|ada|lab|2024-05-01T11:59:00|0|60|CANCELLED by 1000|\n\
-             3|small|eve|lab|2024-05-01T11:58:00|30||FAILED|cpu=2,mem=512M,node=1\n"
+             3|small|eve|lab|2024-05-01T11:58:00|30||FAILED|cpu=2,mem=512M,node=1\n\
+             4|long|eve|lab|2024-05-01T12:05:00|7200|60|RUNNING|cpu=2,node=1\n"
         );
         let History { workload, begin, .. } = read(&text, BadRows::Refuse).unwrap();
         // 2024-05-01T11:58.
         assert_eq!(begin, Some(Timestamp(1_714_564_680_000_000)));
-        assert_eq!(workload.jobs.len(), 2);
+        assert_eq!(workload.jobs.len(), 3);
+        assert_eq!(workload.jobs[2].ask.when.time_limit, None);
+        let notes = workload.notes.join(";");
+        assert!(notes.contains("1 job ran past the time limit"), "{notes}");
+        assert!(notes.contains("1 job still ran"), "{notes}");
         let (small, train) = (&workload.jobs[0], &workload.jobs[1]);
         assert_eq!(train.arrives, Micros::from_secs(120));
         assert_eq!((train.ask.gang.min, train.ask.devices.count), (2, 2));
