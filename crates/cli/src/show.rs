@@ -46,8 +46,8 @@ pub(crate) fn late(late: &Late) -> String {
         (true, _) => "by its user's estimate",
         (false, _) => "as such jobs did",
     };
-    let late = over_at.since(*deadline);
-    format!("over {late} after its deadline ({}) at the soonest, {by}", moment(*deadline))
+    let (late, deadline) = (over_at.since(*deadline), moment(*deadline));
+    format!("its deadline is {deadline}; at the soonest it is over {late} later, {by}")
 }
 
 /// A command as it would be typed, cut where it gets long.
