@@ -2,6 +2,8 @@
 //! job asks for a device, a row is a node, and a share one of its CPUs.
 
 use super::chart::{escape, time, time_step};
+use crate::num::len;
+use crate::workload::counted;
 use crate::world::{LeaseRecord, Place, Records, Unit};
 use polder_model::Permille;
 use std::collections::BTreeMap;
@@ -42,7 +44,8 @@ pub(super) fn html(records: &Records, colour_of: impl Fn(&LeaseRecord) -> usize)
     let mut note = if rows < all {
         format!("the first {rows} of {all} {what}s are shown; leases.csv has every lease")
     } else {
-        format!("all {all} {what}s; a share is as high as its part of the {what}")
+        let all = counted(len(all), what);
+        format!("{all}; a share is as high as its part of the {what}")
     };
     // One row may have more than all that are shown.
     if let Some(first) = of.get_mut(&0).filter(|first| first.len() > BARS_MAX) {
