@@ -3,27 +3,43 @@
 mod keys;
 mod pty;
 mod signals;
+mod standing;
 
 pub(crate) use keys::Keys;
 pub(crate) use pty::{Pty, Relay};
 pub(crate) use signals::{Signals, stop_self};
 
-use rustix::process::getpgrp;
+use rustix::io::Errno;
+use rustix::termios::tcgetpgrp;
+use standing::Standing;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Whether reading from this terminal or changing its modes stops nobody: this process is in the
 /// foreground of it, or no shell controls jobs there.
 fn in_foreground() -> bool {
-    rustix::termios::tcgetpgrp(io::stdin()).map_or(true, |group| group == getpgrp())
+    front(io::stdin().as_fd()).is_none_or(|front| owns(front).is_some())
 }
 
 /// Whether a shell could continue this process after a stop: it is in the foreground, and not of the
 /// session's own first group, above which there is no shell.
 fn is_shells_job() -> bool {
-    let own = getpgrp();
-    rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|group| group == own)
-        && rustix::process::getsid(None).is_ok_and(|session| session != own)
+    let own = front(io::stdin().as_fd()).and_then(owns);
+    own.is_some_and(|own| own.session != own.group)
+}
+
+/// The process group in front at this process's terminal, 0 for one that this pid namespace cannot see.
+fn front(terminal: BorrowedFd<'_>) -> Option<u32> {
+    match tcgetpgrp(terminal) {
+        Ok(group) => Some(group.as_raw_pid().cast_unsigned()),
+        Err(Errno::OPNOTSUPP) => Some(0),
+        Err(_) => None,
+    }
+}
+
+/// Where this process stands if it is of that group.
+fn owns(group: u32) -> Option<Standing> {
+    Standing::own().filter(|own| own.group == group)
 }
 
 /// What a task gets as input, output and error.

@@ -1,5 +1,6 @@
 //! A pty pair between the caller's terminal and a task.
 
+use super::standing::Standing;
 use super::{in_foreground, is_shells_job};
 use crate::output::Output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -8,8 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_current_process_group};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetsid,
-    tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
 };
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -240,10 +240,11 @@ fn until_stop<'a>(terminal: &OwnedFd, typed: &'a [u8]) -> (&'a [u8], bool) {
         let modes = tcgetattr(terminal).ok()?;
         let key = modes.special_codes[SpecialCodeIndex::VSUSP];
         let at = typed.iter().position(|byte| *byte == key && key != 0)?;
-        let leader = tcgetsid(terminal).ok()?;
-        let front = tcgetpgrp(terminal).ok()? == leader;
-        let stops = modes.local_modes.contains(LocalModes::ISIG) && front && is_shells_job();
-        (stops && takes_stops(leader)).then_some(at)
+        let front = tcgetpgrp(terminal).ok()?;
+        let pid = front.as_raw_pid().cast_unsigned();
+        let leads = Standing::of(pid).is_some_and(|standing| standing.session == pid);
+        let stops = modes.local_modes.contains(LocalModes::ISIG) && leads && is_shells_job();
+        (stops && takes_stops(front)).then_some(at)
     };
     match at() {
         Some(at) => (&typed[..at], true),

@@ -1,6 +1,7 @@
 //! The signals that `polder run` passes on.
 
-use rustix::process::{Pid, Signal, getpgid, getpgrp, getpid, getppid, getsid, kill_process};
+use super::standing::Standing;
+use rustix::process::{Signal, getpid, kill_process};
 use std::io;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
@@ -34,8 +35,6 @@ const PASSED_ON: [Signal; 21] = [
     Signal::ABORT,
     Signal::SYS,
 ];
-/// Ancestors of one process group that are looked at, at most.
-const ANCESTORS_MAX: usize = 64;
 /// The signals that have no name, as the C library numbers them.
 const NAMELESS: std::ops::RangeInclusive<i32> = 34..=64;
 
@@ -66,31 +65,8 @@ impl Signals {
 /// Stops this process until it is continued, as its own SIGTSTP would have: not where nobody is there
 /// who would continue it.
 pub(crate) fn stop_self() {
-    if is_a_job_of_somebody() {
+    if Standing::own().is_some_and(|own| own.is_a_job_of_somebody(Standing::of)) {
         // The kernel refuses only signals to others.
         let _ = kill_process(getpid(), Signal::STOP);
     }
-}
-
-/// Whether the first of its ancestors outside its process group is of its session, as a shell with jobs
-/// is. A SIGTSTP to a group without such an ancestor is void.
-fn is_a_job_of_somebody() -> bool {
-    let mut ancestor = getppid();
-    for _ in 0..ANCESTORS_MAX {
-        let Some(pid) = ancestor else { return false };
-        if getsid(Some(pid)).ok() != getsid(None).ok() {
-            return false;
-        }
-        if getpgid(Some(pid)).is_ok_and(|group| group != getpgrp()) {
-            return true;
-        }
-        ancestor = parent(pid);
-    }
-    false
-}
-
-fn parent(pid: Pid) -> Option<Pid> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Pid::from_raw(rest.split(' ').nth(1)?.parse().ok()?)
 }
