@@ -46,7 +46,7 @@ pub(crate) struct Products {
 /// Builds everything the demo and the benchmarks run, in release.
 pub(crate) fn release() -> Result<Products> {
     // One build, so that both share every dependency.
-    let packages = ["--package", "polder-cli", "--package", "polder-driver"];
+    let packages = ["--package", "polder-cli", "--package", "polder-driver-opencl"];
     let targets = ["--lib", "--bins", "--examples"];
     check(cargo().args(["build", "--release"]).args(packages).args(targets))?;
     let target = target().join("release");

@@ -19,26 +19,40 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a process has no place in a lease.
 #[derive(Debug, Error)]
-pub(crate) enum AttachError {
+pub enum AttachError {
+    /// Nothing says where the lease's shim listens.
     #[error("{SOCKET_VARIABLE} is not set: start the program with `polder run`")]
     NoVariable,
+    /// The shim's socket cannot be reached.
     #[error("{what} {path}: {errno}")]
-    Socket { what: &'static str, path: String, errno: Errno },
+    Socket {
+        /// What was tried.
+        what: &'static str,
+        /// The socket.
+        path: String,
+        /// What the kernel said.
+        errno: Errno,
+    },
+    /// No packet came, or none of the protocol.
     #[error("the lease's shim did not answer as it should")]
     Answer(#[source] std::io::Error),
+    /// The shim is gone.
     #[error("the lease's shim closed the connection")]
     Closed,
+    /// A packet that does not belong here.
     #[error("the lease's shim sent {0}")]
     Unexpected(&'static str),
+    /// Why the shim let nobody in.
     #[error("refused: {0}")]
     Refused(String),
+    /// A page that is not one.
     #[error(transparent)]
     Page(#[from] PageError),
 }
 
 /// A process's place in its lease. Kept until the process ends.
 #[derive(Debug)]
-pub(crate) struct Attachment {
+pub struct Attachment {
     connection: Kept,
     doorbell: Kept,
     /// The newest page. Older ones stay mapped, for other threads may be reading them: one small
@@ -53,7 +67,7 @@ pub(crate) struct Attachment {
 
 impl Attachment {
     /// Connects to the shim that the environment names.
-    pub(crate) fn connect() -> Result<Self, AttachError> {
+    pub fn connect() -> Result<Self, AttachError> {
         let path = std::env::var_os(SOCKET_VARIABLE).ok_or(AttachError::NoVariable)?;
         let named = |what| {
             let path = path.to_string_lossy().into_owned();
@@ -86,11 +100,12 @@ impl Attachment {
     }
 
     /// The lease's devices, in the order of the pages.
-    pub(crate) fn routes(&self) -> &[Route] {
+    pub fn routes(&self) -> &[Route] {
         &self.routes
     }
 
-    pub(crate) fn limits(&self) -> &Limits {
+    /// What the lease may have, from the newest page.
+    pub fn limits(&self) -> &Limits {
         #[expect(unsafe_code, reason = "a page that is swapped under its readers")]
         // SAFETY: the pointer comes from `Box::into_raw` and what it points to is never dropped.
         unsafe {
@@ -98,27 +113,28 @@ impl Attachment {
         }
     }
 
-    pub(crate) fn usage(&self) -> &Usage {
+    /// What the lease's processes use.
+    pub fn usage(&self) -> &Usage {
         &self.usage
     }
 
     /// Place of the process in the usage page.
-    pub(crate) fn index(&self) -> usize {
+    pub fn index(&self) -> usize {
         self.slot
     }
 
     /// The process's part of the usage page.
-    pub(crate) fn slot(&self) -> &Slot {
+    pub fn slot(&self) -> &Slot {
         &self.usage.slot[self.slot]
     }
 
     /// The connection, for the child of a fork to close.
-    pub(crate) fn connection(&self) -> &Kept {
+    pub fn connection(&self) -> &Kept {
         &self.connection
     }
 
     /// Rings the agent's doorbell.
-    pub(crate) fn ring(&self) {
+    pub fn ring(&self) {
         if let Some(fd) = self.doorbell.get() {
             // A full counter rings too, and a closed one has nobody to hear it.
             let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
@@ -126,7 +142,7 @@ impl Attachment {
     }
 
     /// Takes a new limits page when a restarted agent has sent one.
-    pub(crate) fn refresh(&self) {
+    pub fn refresh(&self) {
         let Ok(_asking) = self.asking.try_lock() else { return };
         let Some(connection) = self.connection.get() else { return };
         while let Ok(Some((Message::NewLimits, fds))) = receive(connection, RecvFlags::DONTWAIT) {
@@ -141,13 +157,13 @@ impl Attachment {
 /// A descriptor in a stranger's process: the program may close numbers it does not know, and open
 /// files of its own under them.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub struct Kept {
     fd: OwnedFd,
     identity: Identity,
 }
 
 /// What tells one open file from another: device and inode.
-pub(crate) type Identity = (u64, u64);
+pub type Identity = (u64, u64);
 
 impl Kept {
     fn new(fd: OwnedFd) -> Self {
@@ -161,7 +177,7 @@ impl Kept {
     }
 
     /// Its number and what it should be.
-    pub(crate) fn name(&self) -> (i32, Identity) {
+    pub fn name(&self) -> (i32, Identity) {
         (self.fd.as_raw_fd(), self.identity)
     }
 }

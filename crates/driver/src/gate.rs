@@ -1,20 +1,13 @@
-//! The one way work reaches a device: wait for the lease's turn and for room, hand the command
-//! over, and count it out when it completes.
-#![allow(unsafe_code)] // events and their callbacks
+//! The one way work reaches a device: wait for the lease's turn and for room, count the command in,
+//! and count it out when it completes. How a command is handed over and how its end is heard of is
+//! each API's own affair.
 
 use crate::attach::Attachment;
-use crate::graph::{Dependence, Order};
 use crate::inside;
 use crate::meter::{Kind, Moment, Verdict};
-use crate::queues::Queue;
-use crate::state::{self, State};
-use crate::vendor::Vendor;
-use polder_gpuapi::opencl::{consts::*, types::*};
+use crate::state::State;
 use polder_ledger::gate::{self, Bell, CONTENDED, Gate, UNGATED};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate};
-use std::ffi::c_void;
-use std::ptr::null_mut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Longest sleep at a closed gate before looking whether the agent has been replaced.
@@ -31,9 +24,9 @@ const QUANTUM_NS: u64 = 10_000_000;
 /// Longest sleep of a process that keeps to its share by itself.
 const SHARE_WAIT_NS: u64 = 20_000_000;
 
-/// A command on its way.
+/// A command on its way past the gate.
 #[derive(Debug)]
-pub(crate) struct Command {
+pub struct Passage {
     state: &'static State,
     device: usize,
     kind: Kind,
@@ -43,13 +36,13 @@ pub(crate) struct Command {
     entered: AtomicBool,
     /// Its estimate was taken from the process's own credit.
     paid: AtomicBool,
-    /// What it is called in the graph, when it was not ready.
-    pending: AtomicU64,
 }
 
-impl Command {
-    fn new(state: &'static State, device: usize, kind: Kind) -> Arc<Self> {
-        Arc::new(Self {
+impl Passage {
+    /// A command of `kind` for a device of the lease, not counted yet.
+    #[must_use]
+    pub fn new(state: &'static State, device: usize, kind: Kind) -> Self {
+        Self {
             state,
             device,
             kind,
@@ -57,8 +50,13 @@ impl Command {
             launched_ns: AtomicU64::new(0),
             entered: AtomicBool::new(false),
             paid: AtomicBool::new(false),
-            pending: AtomicU64::new(0),
-        })
+        }
+    }
+
+    /// What the process knew of itself when the command was made.
+    #[must_use]
+    pub fn state(&self) -> &'static State {
+        self.state
     }
 
     fn entered(&self, estimate_ns: u64, now_ns: u64) {
@@ -68,7 +66,7 @@ impl Command {
     }
 
     /// Counts the command in whatever the gate says.
-    pub(crate) fn enter_late(&self) {
+    pub fn enter_late(&self) {
         let Some(attachment) = &self.state.attachment else { return };
         gate::enter_late(attachment.slot());
         let now_ns = monotonic_ns();
@@ -77,12 +75,14 @@ impl Command {
         self.entered(estimate, now_ns);
     }
 
-    /// Waits until the command may go, and counts it in.
-    fn enter(&self, attachment: &Attachment) {
+    /// Waits until the command may go, and counts it in. Before the thread sleeps, `flush` hands
+    /// over what the driver has queued and not begun. On a thread of the driver nothing waits.
+    pub fn enter(&self, flush: &dyn Fn()) {
+        let Some(attachment) = &self.state.attachment else { return };
         if inside::is_callback() {
             return self.enter_late();
         }
-        let mut wait = Wait::new(self.state, attachment);
+        let mut wait = Wait::new(attachment, flush);
         loop {
             let now_ns = monotonic_ns();
             let limits = attachment.limits();
@@ -158,16 +158,13 @@ impl Command {
         }
     }
 
-    /// Counts the command out. `completed` when it ran, so that its length can be learned.
-    fn leave(&self, completed: bool) {
+    /// Counts the command out. `completed` when it ran, so that its length can be learned. In the
+    /// child of a fork the command is the parent's.
+    pub fn leave(&self, completed: bool) {
         if !self.state.is_current() {
             return;
         }
         let Some(attachment) = &self.state.attachment else { return };
-        let pending = self.pending.load(Ordering::Acquire);
-        if pending != 0 {
-            self.state.graph.remove(pending);
-        }
         if !self.entered.swap(false, Ordering::AcqRel) {
             return;
         }
@@ -200,8 +197,8 @@ fn answer(attachment: &Attachment, bell: Bell) {
 
 /// One thread's wait for its turn.
 struct Wait<'a> {
-    state: &'static State,
     attachment: &'a Attachment,
+    flush: &'a dyn Fn(),
     /// Since when the thread is announced as waiting.
     announced_ns: Option<u64>,
     flushed: bool,
@@ -211,10 +208,10 @@ struct Wait<'a> {
 }
 
 impl<'a> Wait<'a> {
-    fn new(state: &'static State, attachment: &'a Attachment) -> Self {
+    fn new(attachment: &'a Attachment, flush: &'a dyn Fn()) -> Self {
         Self {
-            state,
             attachment,
+            flush,
             announced_ns: None,
             flushed: false,
             room_ns: 0,
@@ -225,7 +222,7 @@ impl<'a> Wait<'a> {
     /// Hands over what is queued: it must be able to end while this thread waits.
     fn flush(&mut self) {
         if !self.flushed {
-            self.state.queues.flush();
+            (self.flush)();
             self.flushed = true;
         }
     }
@@ -266,116 +263,4 @@ impl Drop for Wait<'_> {
             slot.waited_ns.fetch_add(monotonic_ns().saturating_sub(since), Ordering::Relaxed);
         }
     }
-}
-
-/// What a hook knows of a command.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Work {
-    pub(crate) queue: cl_command_queue,
-    pub(crate) kind: Kind,
-    pub(crate) events: cl_uint,
-    pub(crate) list: *const cl_event,
-    /// Where the program wants the command's event, if anywhere.
-    pub(crate) event: *mut cl_event,
-    /// Whether the driver's function returns only when the command is over.
-    pub(crate) blocking: bool,
-}
-
-impl Work {
-    /// Handles of the wait list.
-    pub(crate) fn wait_list(&self) -> Vec<usize> {
-        if self.list.is_null() {
-            return Vec::new();
-        }
-        // SAFETY: the program says that this many events stand there, and the driver will read
-        // them too.
-        let list = unsafe { std::slice::from_raw_parts(self.list, self.events as usize) };
-        list.iter().map(|event| event.addr()).collect()
-    }
-}
-
-/// Queues a command: `real` calls the vendor's function and says what it returned, given where to
-/// put the command's event.
-pub(crate) fn launch(
-    vendor: &'static Vendor,
-    work: Work,
-    real: impl FnOnce(*mut cl_event) -> cl_int,
-) -> cl_int {
-    if inside::is_accounted() {
-        return real(work.event);
-    }
-    let state = state::get();
-    let Some(attachment) = &state.attachment else { return CL_OUT_OF_RESOURCES };
-    let Some(queue) = state.queues.get(work.queue) else {
-        // Not a queue, or not a device of the lease: the driver knows what to answer.
-        return inside::accounted(|| real(work.event));
-    };
-    let command = Command::new(state, queue.device, work.kind);
-    let pending = (!state.graph.is_idle())
-        .then(|| {
-            let order = if queue.in_order() { Order::InLine } else { Order::Neither };
-            let events = work.wait_list();
-            let on = Dependence { queue: queue.key(), events: &events, order };
-            state.graph.add(on, Some(Arc::clone(&command))).ok()
-        })
-        .flatten();
-    match pending {
-        Some(id) => command.pending.store(id, Ordering::Release),
-        None => command.enter(attachment),
-    }
-    hand_over(vendor, &queue, &command, work, real)
-}
-
-fn hand_over(
-    vendor: &'static Vendor,
-    queue: &Queue,
-    command: &Arc<Command>,
-    work: Work,
-    real: impl FnOnce(*mut cl_event) -> cl_int,
-) -> cl_int {
-    let mut own: cl_event = null_mut();
-    let wanted = !work.event.is_null();
-    let at = if wanted || work.blocking { work.event } else { &raw mut own };
-    let result = inside::accounted(|| real(at));
-    if result != CL_SUCCESS || work.blocking {
-        command.leave(result == CL_SUCCESS);
-        return result;
-    }
-    queue.mark();
-    // SAFETY: `at` is ours or the program's, and the driver has put the command's event there.
-    let event = unsafe { at.read() };
-    let pending = command.pending.load(Ordering::Acquire);
-    if pending != 0 {
-        command.state.graph.name(pending, event.addr());
-    }
-    watch(vendor, event, command);
-    if !wanted && let Some(release) = vendor.original.clReleaseEvent {
-        // SAFETY: the event was made for us; the command keeps its own reference.
-        unsafe { release(event) };
-    }
-    result
-}
-
-/// Has the command counted out when its event completes.
-fn watch(vendor: &Vendor, event: cl_event, command: &Arc<Command>) {
-    let told = vendor.original.clSetEventCallback.is_some_and(|set| {
-        let data = Arc::into_raw(Arc::clone(command)).cast_mut().cast();
-        // SAFETY: the event is live; `completed` takes the reference in `data` back.
-        let set = inside::accounted(|| unsafe { set(event, CL_COMPLETE, Some(completed), data) });
-        if set != CL_SUCCESS {
-            // SAFETY: the driver refused, so nobody else has the reference.
-            drop(unsafe { Arc::from_raw(data.cast::<Command>()) });
-        }
-        set == CL_SUCCESS
-    });
-    if !told {
-        // Nobody will say when it ends: it is not counted rather than counted for ever.
-        command.leave(false);
-    }
-}
-
-unsafe extern "C" fn completed(_event: cl_event, status: cl_int, data: *mut c_void) {
-    // SAFETY: `watch` passed this reference to exactly one callback.
-    let command = unsafe { Arc::from_raw(data.cast_const().cast::<Command>()) };
-    inside::guard((), || command.leave(status >= CL_COMPLETE));
 }

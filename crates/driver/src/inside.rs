@@ -27,28 +27,28 @@ fn within<R>(place: Place, body: impl FnOnce() -> R) -> R {
 }
 
 /// Runs the program's function on one of the driver's threads: nothing it calls may block.
-pub(crate) fn callback<R>(body: impl FnOnce() -> R) -> R {
+pub fn callback<R>(body: impl FnOnce() -> R) -> R {
     within(Place::Callback, body)
 }
 
 /// Runs the vendor's function for a call that is accounted for: hooks that the vendor itself
 /// reaches on the way pass straight through.
-pub(crate) fn accounted<R>(body: impl FnOnce() -> R) -> R {
+pub fn accounted<R>(body: impl FnOnce() -> R) -> R {
     within(Place::Accounted, body)
 }
 
 /// Whether the thread runs a function that the driver called back.
-pub(crate) fn is_callback() -> bool {
+pub fn is_callback() -> bool {
     PLACE.get() == Place::Callback
 }
 
 /// Whether the call is part of one that is accounted for.
-pub(crate) fn is_accounted() -> bool {
+pub fn is_accounted() -> bool {
     PLACE.get() == Place::Accounted
 }
 
 /// Runs `body`; a panic becomes `fallback`, for nothing may unwind into the program's C code.
-pub(crate) fn guard<R>(fallback: R, body: impl FnOnce() -> R) -> R {
+pub fn guard<R>(fallback: R, body: impl FnOnce() -> R) -> R {
     // Whatever a panic left half done is behind mutexes whose poison is ignored on purpose: a
     // wrong estimate is better than a dead program.
     catch_unwind(AssertUnwindSafe(body)).unwrap_or(fallback)

@@ -1,37 +1,18 @@
-//! What a tenant's program loads instead of the vendor's driver: an OpenCL ICD.
+//! What every library that stands in for a vendor's driver has in common. Nothing here knows an API.
 //!
-//! `OCL_ICD_VENDORS` names a folder that holds only this library, so every loader finds it alone.
-//! It asks the lease's shim which devices there are ([`attach`]), loads the vendors' own ICDs, and
-//! replaces entries of their dispatch tables in place ([`vendor`]): every object the program holds
-//! is the vendor's own, and every call through any loader passes the hooks ([`hooks`]).
+//! * [`attach`]: the process's place in its lease, from the lease's shim.
+//! * [`state`]: what the process knows of itself, and what a fork does to it.
+//! * [`gate`] and [`meter`]: work waits for the lease's turn and for room.
+//! * [`memory`]: bytes reserved in the lease's ledger.
+//! * [`inside`]: where the current thread is; a fault fails the call, not the program.
 //!
-//! * Memory is reserved in the lease's ledger before the real allocation ([`memory`]).
-//! * Work waits for the lease's turn before it is handed over ([`gate`], [`meter`]); commands behind
-//!   an event that the program signals itself count only from that signal on ([`graph`]).
-//! * The program sees the lease's devices and no others ([`view`]).
-//!
-//! The library starts no thread, installs no signal handler and never ends the process. A fault in
-//! it fails the call, not the program.
+//! No thread is started, no signal handler installed and the process never ended.
 
-mod attach;
-mod callbacks;
-mod exports;
-mod extensions;
-mod gate;
-mod graph;
-mod hooks;
-mod image;
-mod inside;
-mod locks;
-mod log;
-mod memory;
-mod meter;
-mod queues;
-mod state;
-mod vendor;
-mod view;
-
-pub use exports::{
-    clGetExtensionFunctionAddress, clGetPlatformInfo, clIcdGetFunctionAddressForPlatformKHR,
-    clIcdGetPlatformIDsKHR, clIcdSetPlatformDispatchDataKHR,
-};
+pub mod attach;
+pub mod gate;
+pub mod inside;
+pub mod locks;
+pub mod log;
+pub mod memory;
+pub mod meter;
+pub mod state;

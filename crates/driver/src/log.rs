@@ -8,7 +8,7 @@ const LOG_VARIABLE: &str = "POLDER_LOG";
 
 /// Says what went wrong, with its causes, when `POLDER_LOG` is set. The library lives in a
 /// stranger's process: it is silent otherwise.
-pub(crate) fn say(error: &dyn Error) {
+pub fn say(error: &dyn Error) {
     if std::env::var_os(LOG_VARIABLE).is_none() {
         return;
     }

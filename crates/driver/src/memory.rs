@@ -1,16 +1,9 @@
 //! Device memory: reserved in the lease's ledger before the driver allocates, given back when the
-//! driver has let go of it.
-//!
-//! An object is charged on every device of its context, at its size rounded up to the device's
-//! granularity. `CL_MEM_USE_HOST_PTR` is charged like any other: a driver may keep a copy on the
-//! device for as long as the buffer lives. Sub-buffers and images made from a buffer are views and
-//! cost nothing.
+//! driver has let go of it. What is charged, and on which devices, is each API's own affair.
 
 use crate::locks::lock;
 use crate::state::State;
 use polder_ledger::memory::{LOOKS_MAX, charge, free, reserve};
-use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,18 +12,9 @@ const SPINS: u32 = LOOKS_MAX / 20;
 /// Sleep between later looks.
 const PAUSE: Duration = Duration::from_micros(20);
 
-/// What the process remembers of its memory.
-#[derive(Debug, Default)]
-pub(crate) struct Memory {
-    /// The ledger takes one reservation of a process at a time.
-    reserving: Mutex<()>,
-    /// Shared virtual memory by address: it has no object whose end could be heard of.
-    svm: Mutex<HashMap<usize, Charge>>,
-}
-
 /// Bytes held in the ledger; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Charge {
+pub struct Charge {
     state: &'static State,
     /// Device of the lease, and bytes.
     parts: Vec<(usize, u64)>,
@@ -38,7 +22,7 @@ pub(crate) struct Charge {
 
 impl Charge {
     /// Reserves `bytes` on each of `devices`; none when one of them has no room.
-    pub(crate) fn reserve(state: &'static State, devices: &[usize], bytes: u64) -> Option<Self> {
+    pub fn reserve(state: &'static State, devices: &[usize], bytes: u64) -> Option<Self> {
         let mut charge = Self { state, parts: Vec::with_capacity(devices.len()) };
         devices.iter().all(|device| charge.add(*device, bytes)).then_some(charge)
     }
@@ -51,7 +35,7 @@ impl Charge {
         };
         let limit = limits.memory_max.load(Ordering::Relaxed);
         let mut looks = 0;
-        let _one = lock(&self.state.memory.reserving);
+        let _one = lock(&self.state.reserving);
         let reserved =
             reserve(attachment.usage(), attachment.index(), device, bytes, limit, || {
                 looks += 1;
@@ -65,7 +49,7 @@ impl Charge {
 
     /// Makes the charge fit the `bytes` that the driver says it took; false when that is more than
     /// there is room for.
-    pub(crate) fn settle(&mut self, bytes: u64) -> bool {
+    pub fn settle(&mut self, bytes: u64) -> bool {
         let devices: Vec<usize> = self.parts.iter().map(|(device, _)| *device).collect();
         let Some(attachment) = &self.state.attachment else { return false };
         devices.into_iter().enumerate().all(|(part, device)| {
@@ -94,17 +78,5 @@ impl Drop for Charge {
                 free(attachment.usage(), attachment.index(), *device, *bytes);
             }
         }
-    }
-}
-
-impl Memory {
-    /// Remembers shared virtual memory until [`take_svm`](Self::take_svm).
-    pub(crate) fn keep_svm(&self, address: usize, charge: Charge) {
-        lock(&self.svm).insert(address, charge);
-    }
-
-    /// The charge of shared virtual memory that is about to be freed.
-    pub(crate) fn take_svm(&self, address: usize) -> Option<Charge> {
-        lock(&self.svm).remove(&address)
     }
 }

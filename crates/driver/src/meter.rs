@@ -37,31 +37,32 @@ const WAIT_NS_MIN: u64 = 20_000;
 /// What is expected to take the same time again: a kernel or a kind of copy, and its size in
 /// powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Kind {
+pub struct Kind {
     /// A kernel's handle, or the slot of a copying function.
-    pub(crate) what: usize,
+    pub what: usize,
     /// Bits of the number of work items or bytes.
-    pub(crate) size: u8,
+    pub size: u8,
     /// A guess for the first time, nanoseconds; 0 when there is none.
-    pub(crate) guess_ns: u64,
+    pub guess_ns: u64,
 }
 
 /// What holds at the moment of a launch.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Moment {
-    pub(crate) now_ns: u64,
+pub struct Moment {
+    /// Nanoseconds of the monotonic clock.
+    pub now_ns: u64,
     /// When the turn ends, if another lease wants the device.
-    pub(crate) deadline_ns: Option<u64>,
+    pub deadline_ns: Option<u64>,
     /// Estimated work that may be in flight.
-    pub(crate) quantum_ns: u64,
+    pub quantum_ns: u64,
     /// Whether the command has waited so long for room that it goes anyway: two kernels may be
     /// waiting for each other.
-    pub(crate) impatient: bool,
+    pub impatient: bool,
 }
 
 /// Whether a command may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It may; this much was added to what is in flight.
     Go {
         /// Nanoseconds.
@@ -75,7 +76,7 @@ pub(crate) enum Verdict {
 
 /// One device's meter.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub struct Meter {
     flight: Mutex<Flight>,
     room: Condvar,
 }
@@ -217,7 +218,7 @@ impl Flight {
 impl Meter {
     /// Whether a command of `kind` may go; if so it is in flight from now on. When there is no room
     /// it waits for it here if `may_wait`, and the caller asks again.
-    pub(crate) fn admit(&self, moment: Moment, kind: Kind, may_wait: bool) -> Verdict {
+    pub fn admit(&self, moment: Moment, kind: Kind, may_wait: bool) -> Verdict {
         let mut flight = lock(&self.flight);
         let verdict = flight.admit(moment, kind);
         if let (Verdict::Room(ns), true) = (verdict, may_wait) {
@@ -229,7 +230,7 @@ impl Meter {
     }
 
     /// Waits until nothing is in flight or `ns` have passed. True when nothing is.
-    pub(crate) fn wait_for_end(&self, ns: u64) -> bool {
+    pub fn wait_for_end(&self, ns: u64) -> bool {
         let mut flight = lock(&self.flight);
         if flight.commands > 0 {
             (flight.low_ns, flight.low_commands) = (0, 0);
@@ -251,7 +252,7 @@ impl Meter {
     }
 
     /// Counts a command in, whatever is in flight.
-    pub(crate) fn launch(&self, now_ns: u64, kind: Kind, quantum_ns: u64) -> u64 {
+    pub fn launch(&self, now_ns: u64, kind: Kind, quantum_ns: u64) -> u64 {
         let mut flight = lock(&self.flight);
         let estimate_ns = flight.estimate(kind, quantum_ns);
         flight.launch(now_ns, estimate_ns);
@@ -259,7 +260,7 @@ impl Meter {
     }
 
     /// Counts out a command that was not launched after all.
-    pub(crate) fn cancel(&self, estimate_ns: u64) {
+    pub fn cancel(&self, estimate_ns: u64) {
         let mut flight = lock(&self.flight);
         flight.withdraw(estimate_ns);
         self.tell(&flight, 0);
@@ -267,7 +268,7 @@ impl Meter {
 
     /// Counts a completed command out and learns its length. Returns the longest command seen
     /// lately.
-    pub(crate) fn complete(
+    pub fn complete(
         &self,
         now_ns: u64,
         launched_ns: u64,
@@ -294,7 +295,7 @@ impl Meter {
 
     /// Whether a process without an arbiter may launch: it earns `share` thousandths of the time
     /// and pays with what its commands take. Returns the estimate paid, or how long to wait.
-    pub(crate) fn pay(&self, moment: Moment, kind: Kind, share: u64) -> Result<u64, Duration> {
+    pub fn pay(&self, moment: Moment, kind: Kind, share: u64) -> Result<u64, Duration> {
         let mut flight = lock(&self.flight);
         flight.earn(moment.now_ns, share);
         if flight.credit_ns < 0 {

@@ -2,26 +2,22 @@
 #![allow(unsafe_code)] // a pointer that the child of a fork can drop without taking a lock
 
 use crate::attach::{AttachError, Attachment};
-use crate::graph::Graph;
 use crate::log;
-use crate::memory::Memory;
 use crate::meter::Meter;
-use crate::queues::Queues;
 use polder_ledger::DEVICES_MAX;
 use std::ptr::null_mut;
-use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 /// What the process knows of itself.
 #[derive(Debug)]
-pub(crate) struct State {
+pub struct State {
     /// Its place in the lease; none when a forked child was refused, and then nothing works.
-    pub(crate) attachment: Option<Attachment>,
-    pub(crate) memory: Memory,
-    pub(crate) queues: Queues,
-    pub(crate) graph: Graph,
+    pub attachment: Option<Attachment>,
+    /// The ledger takes one reservation of a process at a time.
+    pub(crate) reserving: Mutex<()>,
     /// By device of the lease.
-    pub(crate) meters: [Meter; DEVICES_MAX],
+    pub meters: [Meter; DEVICES_MAX],
 }
 
 /// Never freed: a callback of the driver may hold on to it for as long as the process lives.
@@ -30,27 +26,27 @@ static STATE: AtomicPtr<State> = AtomicPtr::new(null_mut());
 /// see the parent go. Its number, and the inode that is still to be found there.
 static CONNECTION: AtomicI32 = AtomicI32::new(-1);
 static CONNECTION_INODE: AtomicU64 = AtomicU64::new(0);
+/// How many forks lie between this process and the one that loaded the library.
+static FORKS: AtomicU64 = AtomicU64::new(0);
 
 impl State {
     fn new(attachment: Option<Attachment>) -> Self {
         Self {
             attachment,
-            memory: Memory::default(),
-            queues: Queues::default(),
-            graph: Graph::default(),
+            reserving: Mutex::new(()),
             meters: std::array::from_fn(|_| Meter::default()),
         }
     }
 
     /// Whether this is still the process that made the value: in the child of a fork, what was
     /// charged before belongs to the parent.
-    pub(crate) fn is_current(&self) -> bool {
+    pub fn is_current(&self) -> bool {
         std::ptr::eq(self, STATE.load(Ordering::Acquire))
     }
 }
 
 /// The process's state, attaching it first when it is the child of a fork.
-pub(crate) fn get() -> &'static State {
+pub fn get() -> &'static State {
     // SAFETY: the pointer is null or comes from `publish`, which leaks what it points to.
     if let Some(state) = unsafe { STATE.load(Ordering::Acquire).as_ref() } {
         return state;
@@ -63,7 +59,7 @@ pub(crate) fn get() -> &'static State {
 }
 
 /// The state of an attached process, attaching it when it is not.
-pub(crate) fn attach() -> Result<&'static State, AttachError> {
+pub fn attach() -> Result<&'static State, AttachError> {
     // SAFETY: as in `get`.
     match unsafe { STATE.load(Ordering::Acquire).as_ref() } {
         Some(state) if state.attachment.is_some() => Ok(state),
@@ -71,13 +67,18 @@ pub(crate) fn attach() -> Result<&'static State, AttachError> {
     }
 }
 
-/// Makes `state` the process's, unless another thread was faster.
-fn publish(state: State) -> &'static State {
+/// From now on a fork is noticed.
+fn watch_forks() {
     static AT_FORK: Once = Once::new();
     // SAFETY: the handler only stores atomics and closes a descriptor, which a forked child may do.
     AT_FORK.call_once(|| unsafe {
         libc::pthread_atfork(None, None, Some(in_child));
     });
+}
+
+/// Makes `state` the process's, unless another thread was faster.
+fn publish(state: State) -> &'static State {
+    watch_forks();
     let connection = state.attachment.as_ref().map(|attachment| attachment.connection().name());
     let mine = Box::into_raw(Box::new(state));
     let seen = STATE.compare_exchange(null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
@@ -103,6 +104,7 @@ fn publish(state: State) -> &'static State {
 /// held any), and let go of the parent's connection.
 extern "C" fn in_child() {
     STATE.store(null_mut(), Ordering::Release);
+    FORKS.fetch_add(1, Ordering::AcqRel);
     let connection = CONNECTION.swap(-1, Ordering::AcqRel);
     // SAFETY: plain system calls. The number is closed only if it still is the inherited
     // connection, and the value that owned it is forgotten.
@@ -114,5 +116,68 @@ extern "C" fn in_child() {
         if is_ours {
             libc::close(connection);
         }
+    }
+}
+
+/// A value that each process makes for itself: the child of a fork begins with a new one and leaves
+/// the parent's where it is, for its locks may be held by threads that the child does not have.
+#[derive(Debug)]
+pub struct PerProcess<T>(AtomicPtr<(u64, T)>);
+
+impl<T> PerProcess<T> {
+    /// No value yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(null_mut()))
+    }
+}
+
+impl<T> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Default + Sync + 'static> PerProcess<T> {
+    /// This process's value.
+    pub fn get(&self) -> &'static T {
+        let seen = self.0.load(Ordering::Acquire);
+        // SAFETY: null, or leaked by `make`.
+        match unsafe { seen.as_ref() } {
+            Some((forks, value)) if *forks == FORKS.load(Ordering::Acquire) => value,
+            _ => self.make(seen),
+        }
+    }
+
+    #[cold]
+    fn make(&self, seen: *mut (u64, T)) -> &'static T {
+        watch_forks();
+        let mine = Box::into_raw(Box::new((FORKS.load(Ordering::Acquire), T::default())));
+        let kept = match self.0.compare_exchange(seen, mine, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => mine,
+            Err(other) => {
+                // SAFETY: just made here, and nobody else has seen it.
+                drop(unsafe { Box::from_raw(mine) });
+                other
+            }
+        };
+        // SAFETY: what is published is never freed.
+        unsafe { &(*kept).1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_child_of_a_fork_begins_with_a_new_value() {
+        static VALUE: PerProcess<AtomicI32> = PerProcess::new();
+        VALUE.get().store(7, Ordering::Relaxed);
+        let before = VALUE.get();
+        assert_eq!(VALUE.get().load(Ordering::Relaxed), 7);
+        in_child();
+        assert_eq!(VALUE.get().load(Ordering::Relaxed), 0);
+        assert_eq!(before.load(Ordering::Relaxed), 7, "the parent's is left alone");
     }
 }

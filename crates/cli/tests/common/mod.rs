@@ -109,7 +109,7 @@ fn build_driver() {
     BUILT.get_or_init(|| {
         let folder = Path::new(POLDER).parent().expect("a binary lies in a folder");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "polder-driver", "--target-dir"]);
+        cargo.args(["build", "--quiet", "--package", "polder-driver-opencl", "--target-dir"]);
         cargo.arg(folder.parent().expect("a profile's folder lies in the target folder"));
         if folder.ends_with("release") {
             cargo.arg("--release");
@@ -130,7 +130,7 @@ pub fn program(name: &str) -> String {
     let folder = BUILT.get_or_init(|| {
         let profile = Path::new(POLDER).parent().expect("the target folder is as cargo makes it");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "polder-driver", "--examples"]);
+        cargo.args(["build", "--quiet", "--package", "polder-driver-opencl", "--examples"]);
         cargo
             .arg("--target-dir")
             .arg(profile.parent().expect("the target folder is as cargo makes it"));

@@ -3,7 +3,8 @@
 #![allow(non_snake_case)] // the API's own names
 
 use super::devices::fail;
-use crate::{inside, state, vendor};
+use crate::{own, vendor};
+use polder_driver::inside;
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ptr::null_mut;
 
@@ -21,7 +22,7 @@ fn create(
             return null_mut();
         };
         if !queue.is_null() {
-            state::get().queues.insert(queue);
+            own::get().queues.insert(queue);
         }
         queue
     })
@@ -60,7 +61,7 @@ pub(crate) unsafe extern "C" fn clRetainCommandQueue(queue: cl_command_queue) ->
         // SAFETY: the caller's queue.
         let result = unsafe { retain(queue) };
         if result == CL_SUCCESS && !inside::is_accounted() {
-            state::get().queues.retained(queue);
+            own::get().queues.retained(queue);
         }
         result
     })
@@ -71,8 +72,8 @@ pub(crate) unsafe extern "C" fn clReleaseCommandQueue(queue: cl_command_queue) -
         let release = vendor::of(queue).and_then(|vendor| vendor.original.clReleaseCommandQueue);
         let Some(release) = release else { return CL_INVALID_COMMAND_QUEUE };
         // Before the driver frees it: afterwards another queue may have its address.
-        if !inside::is_accounted() && state::get().queues.releasing(queue) {
-            state::get().graph.forget_queue(queue.addr());
+        if !inside::is_accounted() && own::get().queues.releasing(queue) {
+            own::get().graph.forget_queue(queue.addr());
         }
         // SAFETY: the caller's queue and its reference.
         inside::accounted(|| unsafe { release(queue) })
@@ -90,7 +91,7 @@ pub(crate) unsafe extern "C" fn clSetCommandQueueProperty(
         let Some(set) = set else { return CL_INVALID_OPERATION };
         // SAFETY: the caller's arguments, passed on.
         let result = unsafe { set(queue, properties, enable, old_properties) };
-        state::get().queues.changed(queue);
+        own::get().queues.changed(queue);
         result
     })
 }

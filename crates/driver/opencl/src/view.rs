@@ -1,10 +1,10 @@
 //! What the program sees: the platforms and devices of its lease, with the lease's memory.
 #![allow(unsafe_code)] // asking the vendors
 
-use crate::attach::Attachment;
-use crate::log;
 use crate::vendor::{self, PatchError, Vendor};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use polder_driver::attach::Attachment;
+use polder_driver::log;
 use polder_gpuapi::opencl::{Dispatch, consts::*, pfn, types::*};
 use polder_ledger::attach::Route;
 use std::collections::BTreeMap;

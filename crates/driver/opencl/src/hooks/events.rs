@@ -4,7 +4,8 @@
 
 use super::devices::fail;
 use crate::vendor::Vendor;
-use crate::{callbacks, inside, state, vendor};
+use crate::{callbacks, own, vendor};
+use polder_driver::inside;
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;
@@ -28,7 +29,7 @@ pub(crate) unsafe extern "C" fn clCreateUserEvent(
             // Kept until it is signalled, so that its handle means no other event until then.
             // SAFETY: just made.
             unsafe { retain(event) };
-            state::get().graph.user_event(event.addr());
+            own::get().graph.user_event(event.addr());
         }
         event
     })
@@ -43,7 +44,7 @@ pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl
         // The driver refuses any other status and leaves the event as it is. What becomes ready
         // counts as in flight before the driver may start it.
         let failed = status < CL_COMPLETE;
-        let ours = status <= CL_COMPLETE && state::get().graph.signal(event.addr(), failed);
+        let ours = status <= CL_COMPLETE && own::get().graph.signal(event.addr(), failed);
         // SAFETY: the caller's arguments, passed on.
         let result = unsafe { set(event, status) };
         if ours && let Some(release) = vendor.and_then(|vendor| vendor.original.clReleaseEvent) {

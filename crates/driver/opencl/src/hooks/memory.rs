@@ -3,9 +3,10 @@
 #![allow(non_snake_case)] // the API's own names
 
 use super::devices::fail;
-use crate::memory::Charge;
 use crate::vendor::Vendor;
-use crate::{image, inside, state, vendor, view};
+use crate::{image, own, vendor, view};
+use polder_driver::memory::Charge;
+use polder_driver::{inside, state};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::{c_uint, c_void};
 use std::ptr::null_mut;
@@ -326,7 +327,7 @@ pub(crate) unsafe extern "C" fn clSVMAlloc(
         let Some(charge) = Charge::reserve(state, &devices, bytes) else { return null_mut() };
         let memory = call();
         if !memory.is_null() {
-            state.memory.keep_svm(memory.addr(), charge);
+            own::get().svm.keep(memory.addr(), charge);
         }
         memory
     })
@@ -338,7 +339,7 @@ pub(crate) unsafe extern "C" fn clSVMFree(context: cl_context, svm_pointer: *mut
             return;
         };
         // Taken before the driver frees: afterwards another thread may be given the address.
-        let charge = state::get().memory.take_svm(svm_pointer.addr());
+        let charge = own::get().svm.take(svm_pointer.addr());
         // SAFETY: the caller's arguments, passed on.
         inside::accounted(|| unsafe { free(context, svm_pointer) });
         drop(charge);

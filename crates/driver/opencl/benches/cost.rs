@@ -1,7 +1,7 @@
 //! What the library costs a program that has its device to itself: one launch, and kernels per
 //! second, with and without it, in interleaved runs.
 //!
-//! `cargo build --release -p polder-driver --examples && cargo bench -p polder-driver`
+//! `cargo build --release -p polder-driver-opencl --examples && cargo bench -p polder-driver-opencl`
 
 #![allow(clippy::unwrap_used)] // a measurement ends where it fails
 

@@ -2,9 +2,10 @@
 //! commands that the driver has not been told to start.
 #![allow(unsafe_code)] // asking the vendor about a queue
 
-use crate::locks::{read, write};
 use crate::vendor::{self, Vendor};
-use crate::{inside, view};
+use crate::view;
+use polder_driver::inside;
+use polder_driver::locks::{read, write};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::collections::BTreeMap;
 use std::ptr::null_mut;

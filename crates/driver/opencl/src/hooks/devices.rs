@@ -3,7 +3,8 @@
 #![allow(non_snake_case)] // the API's own names
 
 use crate::view::{self, Platform};
-use crate::{callbacks, exports, extensions, inside, state, vendor};
+use crate::{callbacks, exports, extensions, vendor};
+use polder_driver::{inside, state};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;
@@ -112,7 +113,7 @@ pub(crate) unsafe extern "C" fn clGetDeviceInfo(
         let size = matches!(param_name, CL_DEVICE_GLOBAL_MEM_SIZE | CL_DEVICE_MAX_MEM_ALLOC_SIZE);
         if result == CL_SUCCESS && size && !param_value.is_null() {
             let state = state::get();
-            let limits = state.attachment.as_ref().map(crate::attach::Attachment::limits);
+            let limits = state.attachment.as_ref().map(polder_driver::attach::Attachment::limits);
             if let (Some(limits), Some(index)) = (limits, view::lease_device(device)) {
                 let lease = limits.device[index].memory_max.load(Ordering::Relaxed);
                 let at = param_value.cast::<cl_ulong>();

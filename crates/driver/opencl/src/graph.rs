@@ -8,7 +8,7 @@
 //! While the program has no unsignalled event of its own, nothing of this costs more than one load.
 
 use crate::gate::Command;
-use crate::locks::lock;
+use polder_driver::locks::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -277,11 +277,9 @@ pub(crate) struct Talk {
 
 impl Talk {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts: `cargo test -p polder-driver` builds the example programs too");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect(
+            "it starts: `cargo test -p polder-driver-opencl` builds the example programs too",
+        );
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();

@@ -4,11 +4,11 @@
 
 use crate::extensions;
 use crate::hooks;
-use crate::inside::guard;
-use crate::log;
-use crate::state;
 use crate::vendor;
 use crate::view::{self, Platform};
+use polder_driver::inside::guard;
+use polder_driver::log;
+use polder_driver::state;
 use polder_gpuapi::opencl::{Class, EXTENSIONS_PASSED, FUNCTIONS, consts::*, slot_of, types::*};
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr::null_mut;

@@ -5,8 +5,9 @@
 use super::devices::fail;
 use crate::gate::{Work, launch};
 use crate::graph::{Dependence, Order};
-use crate::meter::Kind;
-use crate::{callbacks, inside, state, vendor};
+use crate::{callbacks, own, vendor};
+use polder_driver::inside;
+use polder_driver::meter::Kind;
 use polder_gpuapi::opencl::{Function, consts::*, types::*};
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
@@ -365,11 +366,10 @@ fn order(
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
         let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
         let call = || inside::accounted(|| real(vendor)).unwrap_or(CL_INVALID_OPERATION);
-        let state = state::get();
-        let known = (!inside::is_accounted()).then(|| state.queues.get(queue)).flatten();
+        let known = (!inside::is_accounted()).then(|| own::get().queues.get(queue)).flatten();
         let Some(known) = known else { return call() };
         known.mark();
-        if state.graph.is_idle() {
+        if own::get().graph.is_idle() {
             return call();
         }
         let (count, list) = events;
@@ -378,12 +378,12 @@ fn order(
         let order = if known.in_order() { Order::InLine } else { order };
         let events = work.wait_list();
         let on = Dependence { queue: known.key(), events: &events, order };
-        let pending = state.graph.add(on, None);
+        let pending = own::get().graph.add(on, None);
         let result = call();
         match pending {
-            Ok(id) if result != CL_SUCCESS => state.graph.remove(id),
+            Ok(id) if result != CL_SUCCESS => own::get().graph.remove(id),
             // SAFETY: the driver has put the command's event there.
-            Ok(id) if !event.is_null() => state.graph.name(id, unsafe { event.read() }.addr()),
+            Ok(id) if !event.is_null() => own::get().graph.name(id, unsafe { event.read() }.addr()),
             _ => {}
         }
         result

@@ -2,7 +2,7 @@
 //! the driver's while they run: whatever they call must not block.
 #![allow(unsafe_code)] // C function pointers and their data
 
-use crate::inside;
+use polder_driver::inside;
 use polder_gpuapi::opencl::types::*;
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;

@@ -1,0 +1,162 @@
+//! Handing commands over: each passes the lease's gate, and its event's callback counts it out.
+#![allow(unsafe_code)] // events and their callbacks
+
+use crate::graph::{Dependence, Order};
+use crate::own;
+use crate::queues::Queue;
+use crate::vendor::Vendor;
+use polder_driver::gate::Passage;
+use polder_driver::inside;
+use polder_driver::meter::Kind;
+use polder_driver::state::{self, State};
+use polder_gpuapi::opencl::{consts::*, types::*};
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A command on its way.
+#[derive(Debug)]
+pub(crate) struct Command {
+    passage: Passage,
+    /// What it is called in the graph, when it was not ready.
+    pending: AtomicU64,
+}
+
+impl Command {
+    fn new(state: &'static State, device: usize, kind: Kind) -> Arc<Self> {
+        let passage = Passage::new(state, device, kind);
+        Arc::new(Self { passage, pending: AtomicU64::new(0) })
+    }
+
+    /// Counts the command in whatever the gate says.
+    pub(crate) fn enter_late(&self) {
+        self.passage.enter_late();
+    }
+
+    /// Counts the command out. `completed` when it ran, so that its length can be learned.
+    fn leave(&self, completed: bool) {
+        if !self.passage.state().is_current() {
+            return;
+        }
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending != 0 {
+            own::get().graph.remove(pending);
+        }
+        self.passage.leave(completed);
+    }
+}
+
+/// What a hook knows of a command.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work {
+    pub(crate) queue: cl_command_queue,
+    pub(crate) kind: Kind,
+    pub(crate) events: cl_uint,
+    pub(crate) list: *const cl_event,
+    /// Where the program wants the command's event, if anywhere.
+    pub(crate) event: *mut cl_event,
+    /// Whether the driver's function returns only when the command is over.
+    pub(crate) blocking: bool,
+}
+
+impl Work {
+    /// Handles of the wait list.
+    pub(crate) fn wait_list(&self) -> Vec<usize> {
+        if self.list.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: the program says that this many events stand there, and the driver will read
+        // them too.
+        let list = unsafe { std::slice::from_raw_parts(self.list, self.events as usize) };
+        list.iter().map(|event| event.addr()).collect()
+    }
+}
+
+/// Queues a command: `real` calls the vendor's function and says what it returned, given where to
+/// put the command's event.
+pub(crate) fn launch(
+    vendor: &'static Vendor,
+    work: Work,
+    real: impl FnOnce(*mut cl_event) -> cl_int,
+) -> cl_int {
+    if inside::is_accounted() {
+        return real(work.event);
+    }
+    let (state, own) = (state::get(), own::get());
+    if state.attachment.is_none() {
+        return CL_OUT_OF_RESOURCES;
+    }
+    let Some(queue) = own.queues.get(work.queue) else {
+        // Not a queue, or not a device of the lease: the driver knows what to answer.
+        return inside::accounted(|| real(work.event));
+    };
+    let command = Command::new(state, queue.device, work.kind);
+    let pending = (!own.graph.is_idle())
+        .then(|| {
+            let order = if queue.in_order() { Order::InLine } else { Order::Neither };
+            let events = work.wait_list();
+            let on = Dependence { queue: queue.key(), events: &events, order };
+            own.graph.add(on, Some(Arc::clone(&command))).ok()
+        })
+        .flatten();
+    match pending {
+        Some(id) => command.pending.store(id, Ordering::Release),
+        None => command.passage.enter(&|| own.queues.flush()),
+    }
+    hand_over(vendor, &queue, &command, work, real)
+}
+
+fn hand_over(
+    vendor: &'static Vendor,
+    queue: &Queue,
+    command: &Arc<Command>,
+    work: Work,
+    real: impl FnOnce(*mut cl_event) -> cl_int,
+) -> cl_int {
+    let mut own: cl_event = null_mut();
+    let wanted = !work.event.is_null();
+    let at = if wanted || work.blocking { work.event } else { &raw mut own };
+    let result = inside::accounted(|| real(at));
+    if result != CL_SUCCESS || work.blocking {
+        command.leave(result == CL_SUCCESS);
+        return result;
+    }
+    queue.mark();
+    // SAFETY: `at` is ours or the program's, and the driver has put the command's event there.
+    let event = unsafe { at.read() };
+    let pending = command.pending.load(Ordering::Acquire);
+    if pending != 0 {
+        own::get().graph.name(pending, event.addr());
+    }
+    watch(vendor, event, command);
+    if !wanted && let Some(release) = vendor.original.clReleaseEvent {
+        // SAFETY: the event was made for us; the command keeps its own reference.
+        unsafe { release(event) };
+    }
+    result
+}
+
+/// Has the command counted out when its event completes.
+fn watch(vendor: &Vendor, event: cl_event, command: &Arc<Command>) {
+    let told = vendor.original.clSetEventCallback.is_some_and(|set| {
+        let data = Arc::into_raw(Arc::clone(command)).cast_mut().cast();
+        // SAFETY: the event is live; `completed` takes the reference in `data` back.
+        let set = inside::accounted(|| unsafe { set(event, CL_COMPLETE, Some(completed), data) });
+        if set != CL_SUCCESS {
+            // SAFETY: the driver refused, so nobody else has the reference.
+            drop(unsafe { Arc::from_raw(data.cast::<Command>()) });
+        }
+        set == CL_SUCCESS
+    });
+    if !told {
+        // Nobody will say when it ends: it is not counted rather than counted for ever.
+        command.leave(false);
+    }
+}
+
+unsafe extern "C" fn completed(_event: cl_event, status: cl_int, data: *mut c_void) {
+    // SAFETY: `watch` passed this reference to exactly one callback.
+    let command = unsafe { Arc::from_raw(data.cast_const().cast::<Command>()) };
+    inside::guard((), || command.leave(status >= CL_COMPLETE));
+}
