@@ -5,4 +5,6 @@
 //! it into slot indices, function types, hooks and coverage lists, so that nobody keeps a second
 //! list by hand. The crate calls nothing: it holds no handle and loads no library.
 
+pub mod cuda;
+pub mod nvml;
 pub mod opencl;
