@@ -26,11 +26,20 @@ fn build() -> Result<PathBuf> {
     Ok(build::target().join("release/examples/figures"))
 }
 
-/// Every part whose name contains `only`, one after the other. A part that fails is named at the
-/// end; the others are measured all the same.
+/// Every part of the engine's figures whose name contains `only`.
 pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    let program = build()?;
-    let list = Command::new(&program).arg("--list").output();
+    parts(&build()?, quick, only, figures)
+}
+
+/// Every part of `program` whose name contains `only`, one after the other. A part that fails is
+/// named at the end; the others are measured all the same.
+pub(super) fn parts(
+    program: &Path,
+    quick: bool,
+    only: Option<&str>,
+    figures: &mut Figures,
+) -> Result<()> {
+    let list = Command::new(program).arg("--list").output();
     let list = list.with_context(|| format!("cannot run {}", program.display()))?;
     let names = String::from_utf8(list.stdout).context("names of parts")?;
     let wanted = |part: &&str| only.is_none_or(|text| part.contains(text));
@@ -39,7 +48,7 @@ pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Res
     for part in names.lines().filter(wanted) {
         parts += 1;
         say::heading(part);
-        if !measure(&program, part, quick, figures)? {
+        if !measure(program, part, quick, figures)? {
             failed.push(part);
         }
     }

@@ -1,6 +1,7 @@
 //! Benchmarks: every figure is a ratio against a baseline measured in the same run.
 
 mod alone;
+mod enforce;
 mod engine;
 mod figures;
 mod lending;
@@ -24,6 +25,8 @@ pub(crate) enum Name {
     Share,
     /// Decisions of the engine on public traces: packing, completion, waiting, speed, correctness.
     Engine,
+    /// Limiters of compute on a stand-in device in virtual time: Polder's own and peers'.
+    Enforce,
 }
 
 type Part = (&'static str, fn(&mut tenants::Bench, &mut Figures) -> Result<()>);
@@ -48,6 +51,7 @@ pub(crate) fn run(
     let measured = match name {
         Name::Share => share(quick, only.as_deref(), &mut figures),
         Name::Engine => engine::run(quick, only.as_deref(), &mut figures),
+        Name::Enforce => enforce::run(quick, only.as_deref(), &mut figures),
     };
     figures.print();
     if let Some(path) = json {
