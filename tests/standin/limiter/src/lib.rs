@@ -7,10 +7,7 @@
 //! product is on a card.
 
 mod limiter;
-mod locks;
 mod matrix;
-#[path = "../../../../crates/driver/src/meter.rs"]
-mod meter;
 mod peers;
 mod polder;
 mod program;
@@ -20,7 +17,7 @@ mod world;
 
 pub use limiter::{Answer, Limiter};
 pub use matrix::{Cell, Held, PROCESSES, SHARES, cells, polder, run};
-pub use peers::{Hami, Make, PEERS, Published, published};
+pub use peers::{Make, PEERS, Published, published};
 pub use polder::Polder;
 pub use program::{Program, SHAPES, Shape};
 pub use world::{Run, World};

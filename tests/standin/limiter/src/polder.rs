@@ -3,9 +3,9 @@
 
 use crate::MS;
 use crate::limiter::{Answer, Limiter};
-use crate::meter::{Kind, Meter, Moment, Verdict};
 use polder_agent::arbiter::Share;
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
+use polder_driver::meter::{Kind, Meter, Moment, Verdict};
 use polder_ledger::gate::{CONTENDED, Census, OPEN, WATCH};
 use polder_model::{Bytes, LeaseId, Permille};
 use polder_standin::{Device, Work};

@@ -16,7 +16,7 @@ const INCREASE_PARTS: i64 = 50;
 
 /// The limiter.
 #[derive(Debug)]
-pub struct Aimd {
+pub(crate) struct Aimd {
     limit: u32,
     pool: i64,
     share: i64,
@@ -26,8 +26,7 @@ pub struct Aimd {
 
 impl Aimd {
     /// At `limit` percent.
-    #[must_use]
-    pub fn new(model: &Model, limit: u32) -> Self {
+    pub(crate) fn new(model: &Model, limit: u32) -> Self {
         let pool = i64::from(model.sms) * i64::from(model.threads_per_sm) * POOL_FACTOR;
         Self { limit, pool, share: 0, tokens: 0, next_ns: WATCH_NS }
     }

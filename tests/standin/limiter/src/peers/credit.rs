@@ -5,6 +5,7 @@ use crate::MS;
 use crate::limiter::{Answer, Limiter};
 use polder_standin::{Device, Work};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 const BURST_NS: f64 = 20e6;
 const INFLIGHT_NS: f64 = 20e6;
@@ -26,15 +27,14 @@ struct Bucket {
 
 /// The limiter.
 #[derive(Debug)]
-pub struct Credit {
+pub(crate) struct Credit {
     rate: f64,
     buckets: Vec<Bucket>,
 }
 
 impl Credit {
     /// For a lease of `processes` at `limit` percent: each gets its part.
-    #[must_use]
-    pub fn new(limit: u32, processes: usize) -> Self {
+    pub(crate) fn new(limit: u32, processes: usize) -> Self {
         let buckets = (0..processes).map(|_| Bucket::default()).collect();
         let rate = f64::from(limit) / 100.0 / processes.max(1) as f64;
         Self { rate, buckets }
@@ -48,8 +48,9 @@ impl Limiter for Credit {
         bucket.tokens = (bucket.tokens + passed * self.rate).min(BURST_NS);
         bucket.earned_ns = now_ns;
         if bucket.tokens < 0.0 {
-            let wait = (-bucket.tokens / self.rate) as u64;
-            return Answer::Until(now_ns + wait.max(20_000));
+            let wait = Duration::from_secs_f64(-bucket.tokens / self.rate / 1e9).as_nanos();
+            let wait_ns = u64::try_from(wait).unwrap_or(u64::MAX);
+            return Answer::Until(now_ns.saturating_add(wait_ns.max(20_000)));
         }
         if !bucket.flight.is_empty() && bucket.inflight + bucket.estimate > INFLIGHT_NS {
             return Answer::Until(now_ns + RETRY_NS);

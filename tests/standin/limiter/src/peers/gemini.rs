@@ -16,7 +16,7 @@ const RETRY_NS: u64 = MS;
 
 /// The limiter.
 #[derive(Debug)]
-pub struct Gemini {
+pub(crate) struct Gemini {
     limit: u64,
     inflight: Vec<u32>,
     /// From when, until when: the newest may not be over.
@@ -28,8 +28,7 @@ pub struct Gemini {
 
 impl Gemini {
     /// For a lease of `processes` at `limit` percent.
-    #[must_use]
-    pub fn new(limit: u32, processes: usize) -> Self {
+    pub(crate) fn new(limit: u32, processes: usize) -> Self {
         Self {
             limit: u64::from(limit),
             inflight: vec![0; processes],

@@ -24,7 +24,7 @@ struct Bucket {
 
 /// The limiter.
 #[derive(Debug)]
-pub struct Hami {
+pub(crate) struct Hami {
     buckets: Vec<Bucket>,
     limit: i64,
     /// The step of a refill for each percent of difference.
@@ -33,8 +33,7 @@ pub struct Hami {
 
 impl Hami {
     /// For a lease of `processes` at `limit` percent.
-    #[must_use]
-    pub fn new(model: &Model, limit: u32, processes: usize) -> Self {
+    pub(crate) fn new(model: &Model, limit: u32, processes: usize) -> Self {
         let (sms, threads) = (i64::from(model.sms), i64::from(model.threads_per_sm));
         let pool = sms * threads * POOL_FACTOR;
         let bucket = |index: usize| Bucket {

@@ -8,11 +8,11 @@ mod hami;
 mod pid;
 mod published;
 
-pub use aimd::Aimd;
-pub use credit::Credit;
-pub use gemini::Gemini;
-pub use hami::Hami;
-pub use pid::Pid;
+use aimd::Aimd;
+use credit::Credit;
+use gemini::Gemini;
+use hami::Hami;
+use pid::Pid;
 pub use published::{Published, published};
 
 use crate::limiter::Limiter;

@@ -21,7 +21,7 @@ const COST_THREADS: f64 = 400_000.0;
 
 /// The limiter.
 #[derive(Debug)]
-pub struct Pid {
+pub(crate) struct Pid {
     target: f64,
     rate: f64,
     tokens: f64,
@@ -33,8 +33,7 @@ pub struct Pid {
 
 impl Pid {
     /// At `limit` percent.
-    #[must_use]
-    pub fn new(limit: u32) -> Self {
+    pub(crate) fn new(limit: u32) -> Self {
         Self {
             target: f64::from(limit) / 100.0,
             rate: RATE_START,
