@@ -26,8 +26,8 @@ pub const WELCOME_FDS: usize = 3;
 const TEXT_MAX: usize = 512;
 const PREFIX: [u8; 4] = *b"PLDR";
 
-/// One device of the lease, as its programs reach it through OpenCL.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One device of the lease, as its programs reach it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Route {
     /// The vendor's ICD library; empty for a device without OpenCL.
     pub library: String,
@@ -35,6 +35,19 @@ pub struct Route {
     pub platform: String,
     /// Place in the platform's list of all devices, from 0.
     pub index: u32,
+    /// How CUDA reaches it, where it does.
+    pub cuda: Option<Cuda>,
+}
+
+/// One device of the lease, as CUDA and NVML know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cuda {
+    /// The vendor's own `libcuda`, by its path: never a name that a search could find ours under.
+    pub library: String,
+    /// The vendor's own NVML likewise; empty where there is none.
+    pub nvml: String,
+    /// What `cuDeviceGetUuid` says: an ordinal depends on the process's environment, this does not.
+    pub uuid: [u8; 16],
 }
 
 /// A packet.
@@ -87,6 +100,14 @@ impl Writer {
         self.u32(u32::try_from(end).expect("TEXT_MAX is small"));
         self.0.extend(&text.as_bytes()[..end]);
     }
+    fn cuda(&mut self, cuda: Option<&Cuda>) {
+        self.u32(u32::from(cuda.is_some()));
+        if let Some(cuda) = cuda {
+            self.text(&cuda.library);
+            self.text(&cuda.nvml);
+            self.0.extend(cuda.uuid);
+        }
+    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -111,6 +132,16 @@ impl<'a> Reader<'a> {
         let bytes = self.take(length)?;
         String::from_utf8(bytes.to_vec()).map_err(|_| Malformed("a text is not UTF-8"))
     }
+    fn cuda(&mut self) -> Result<Option<Cuda>, Malformed> {
+        match self.u32()? {
+            0 => return Ok(None),
+            1 => {}
+            _ => return Err(Malformed("a device is neither CUDA's nor not")),
+        }
+        let (library, nvml) = (self.text()?, self.text()?);
+        let uuid = self.take(16)?.try_into().expect("sixteen bytes were taken");
+        Ok(Some(Cuda { library, nvml, uuid }))
+    }
 }
 
 impl Message {
@@ -124,16 +155,22 @@ impl Message {
                 out.u32(*layout);
             }
             Self::Welcome { lease, slot, generation, routes } => {
-                out.u32(2);
+                let routes = &routes[..routes.len().min(crate::DEVICES_MAX)];
+                // A kind of its own: in a lease without CUDA, a library and a shim of any age
+                // understand each other.
+                let cuda = routes.iter().any(|route| route.cuda.is_some());
+                out.u32(if cuda { 5 } else { 2 });
                 out.u64(*lease);
                 out.u32(*slot);
                 out.u32(*generation);
-                let routes = &routes[..routes.len().min(crate::DEVICES_MAX)];
                 out.u32(u32::try_from(routes.len()).expect("DEVICES_MAX is small"));
                 for route in routes {
                     out.text(&route.library);
                     out.text(&route.platform);
                     out.u32(route.index);
+                    if cuda {
+                        out.cuda(route.cuda.as_ref());
+                    }
                 }
             }
             Self::Refused { why } => {
@@ -156,7 +193,7 @@ impl Message {
         }
         let message = match read.u32()? {
             1 => Self::Hello { layout: read.u32()? },
-            2 => {
+            kind @ (2 | 5) => {
                 let (lease, slot, generation) = (read.u64()?, read.u32()?, read.u32()?);
                 let count = read.u32()? as usize;
                 if count > crate::DEVICES_MAX {
@@ -168,6 +205,7 @@ impl Message {
                         library: read.text()?,
                         platform: read.text()?,
                         index: read.u32()?,
+                        cuda: if kind == 5 { read.cuda()? } else { None },
                     });
                 }
                 if slot as usize >= crate::SLOTS_MAX {
@@ -253,9 +291,12 @@ mod tests {
     use super::*;
 
     fn welcome() -> Message {
-        let route =
-            |index| Route { library: "libpocl.so.2".into(), platform: "PoCL".into(), index };
-        Message::Welcome { lease: 7, slot: 3, generation: 1, routes: vec![route(0), route(1)] }
+        let library = "libpocl.so.2".to_owned();
+        let pocl = Route { library, platform: "PoCL".into(), index: 0, cuda: None };
+        let (library, nvml) = ("/real/libcuda.so.1".into(), "/real/libnvidia-ml.so.1".into());
+        let cuda = Cuda { library, nvml, uuid: *b"0123456789abcdef" };
+        let card = Route { cuda: Some(cuda), ..Route::default() };
+        Message::Welcome { lease: 7, slot: 3, generation: 1, routes: vec![pocl, card] }
     }
 
     #[test]
@@ -274,6 +315,16 @@ mod tests {
         assert_eq!((message, fds.len()), (welcome(), 3));
         drop(here);
         assert!(receive(&there, rustix::net::RecvFlags::empty()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_lease_without_cuda_is_welcomed_as_it_always_was() {
+        let route = Route { library: "a".into(), platform: "b".into(), index: 3, cuda: None };
+        let welcome = Message::Welcome { lease: 7, slot: 3, generation: 1, routes: vec![route] };
+        let packet = welcome.encode();
+        let index = packet.len() - 4;
+        assert_eq!(packet[index..], 3_u32.to_le_bytes(), "nothing follows the last index");
+        assert_eq!(Message::decode(&packet), Ok(welcome));
     }
 
     #[test]

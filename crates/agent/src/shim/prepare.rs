@@ -220,12 +220,13 @@ fn reserve_port() -> io::Result<(OwnedFd, u16)> {
 /// How the lease's programs reach its devices, for their driver library.
 fn routes(plan: &Plan) -> Vec<Route> {
     let route = |address: &Address| match address {
-        Address::Opencl { library, platform, index } => {
-            Route { library: library.clone(), platform: platform.clone(), index: *index }
-        }
-        Address::Nvml { .. } | Address::Simulated => {
-            Route { library: String::new(), platform: String::new(), index: 0 }
-        }
+        Address::Opencl { library, platform, index } => Route {
+            library: library.clone(),
+            platform: platform.clone(),
+            index: *index,
+            cuda: None,
+        },
+        Address::Nvml { .. } | Address::Simulated => Route::default(),
     };
     plan.addresses.iter().map(route).collect()
 }

@@ -81,6 +81,7 @@ impl Lease {
             library: (*library).into(),
             platform: (*platform).into(),
             index: *index,
+            cuda: None,
         };
         let shared = Arc::new(Shared {
             limits: Mutex::new(limits),
