@@ -4,7 +4,7 @@
 
 use crate::attach::Attachment;
 use crate::inside;
-use crate::meter::{Kind, Moment, Verdict};
+use crate::meter::{Kind, Member, Moment, Verdict};
 use crate::state::State;
 use polder_ledger::gate::{self, Bell, CONTENDED, Gate, UNGATED};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate};
@@ -57,6 +57,23 @@ impl Passage {
     #[must_use]
     pub fn state(&self) -> &'static State {
         self.state
+    }
+
+    /// What it was taken for, nanoseconds; 0 before it has entered.
+    #[must_use]
+    pub fn estimate_ns(&self) -> u64 {
+        self.estimate_ns.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of what is in flight.
+    fn member(&self) -> Member {
+        Member {
+            kind: self.kind,
+            launched_ns: self.launched_ns.load(Ordering::Relaxed),
+            estimate_ns: self.estimate_ns(),
+            counted: self.entered.swap(false, Ordering::AcqRel),
+            paid: self.paid.load(Ordering::Relaxed),
+        }
     }
 
     fn entered(&self, estimate_ns: u64, now_ns: u64) {
@@ -178,6 +195,20 @@ impl Passage {
         } else {
             meter.cancel(estimate);
         }
+        answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
+    }
+}
+
+/// Counts out commands that are known to be over only together; those that have left already only
+/// tell their part of the time.
+pub fn leave_together(passages: &[Passage]) {
+    let Some(first) = passages.first().filter(|first| first.state.is_current()) else { return };
+    let Some(attachment) = &first.state.attachment else { return };
+    let members: Vec<_> = passages.iter().map(Passage::member).collect();
+    let meter = &first.state.meters[first.device];
+    let longest = meter.complete_together(monotonic_ns(), &members);
+    attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
+    for _ in members.iter().filter(|member| member.counted) {
         answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
     }
 }

@@ -42,7 +42,10 @@ impl Charge {
                 if looks < SPINS { std::thread::yield_now() } else { std::thread::sleep(PAUSE) }
             });
         if reserved.is_ok() {
-            self.parts.push((device, bytes));
+            match self.parts.iter_mut().find(|(held, _)| *held == device) {
+                Some((_, held)) => *held += bytes,
+                None => self.parts.push((device, bytes)),
+            }
         }
         reserved.is_ok()
     }

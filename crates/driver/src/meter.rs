@@ -74,6 +74,21 @@ pub enum Verdict {
     Turn,
 }
 
+/// A command of a batch whose end is heard of as one.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// What it is.
+    pub kind: Kind,
+    /// When it was handed over, nanoseconds of the monotonic clock.
+    pub launched_ns: u64,
+    /// What it was taken for, nanoseconds.
+    pub estimate_ns: u64,
+    /// Whether it is still counted as in flight.
+    pub counted: bool,
+    /// Whether its estimate was taken from the process's own credit.
+    pub paid: bool,
+}
+
 /// One device's meter.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -191,6 +206,12 @@ impl Flight {
         self.withdraw(estimate_ns);
         self.since_ns = now_ns;
         self.count_lately(now_ns);
+        self.learn(kind, length);
+        length
+    }
+
+    /// Remembers how long a command of `kind` took.
+    fn learn(&mut self, kind: Kind, length: u64) {
         // Longer is believed sooner than shorter: too much in flight is the worse mistake.
         let blend = |old: u64| {
             let parts = if length > old { LENGTH_PARTS / 2 } else { LENGTH_PARTS };
@@ -203,7 +224,27 @@ impl Flight {
         self.lengths.entry(key).and_modify(|old| *old = blend(*old)).or_insert(length);
         self.mean_ns = if self.mean_ns == 0 { length } else { blend(self.mean_ns) };
         self.longest_ns = length.max(self.longest_ns - self.longest_ns / 64);
-        length
+    }
+
+    /// Counts out commands that are known to be over only together: the time since the completion
+    /// before them is theirs in the proportion of their estimates. Returns each one's length.
+    fn complete_together(&mut self, now_ns: u64, members: &[Member]) -> Vec<u64> {
+        let first = members.iter().map(|member| member.launched_ns).min().unwrap_or(now_ns);
+        let total = u128::from(now_ns.saturating_sub(self.since_ns.max(first)).max(1));
+        let weight = |member: &Member| u128::from(member.estimate_ns.max(1));
+        let weights: u128 = members.iter().map(weight).sum();
+        let mut lengths = Vec::with_capacity(members.len());
+        for member in members {
+            if member.counted {
+                self.withdraw(member.estimate_ns);
+                self.count_lately(now_ns);
+            }
+            let length = u64::try_from(total * weight(member) / weights.max(1)).unwrap_or(u64::MAX);
+            self.learn(member.kind, length.max(1));
+            lengths.push(length.max(1));
+        }
+        self.since_ns = now_ns;
+        lengths
     }
 
     /// Device time earned since the last look, at `share` thousandths.
@@ -281,6 +322,20 @@ impl Meter {
         if paid {
             let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
             let change = signed(estimate_ns).saturating_sub(signed(length));
+            flight.credit_ns = flight.credit_ns.saturating_add(change);
+        }
+        self.tell(&flight, now_ns);
+        flight.longest_ns
+    }
+
+    /// Counts out commands whose end is heard of only together, and learns their lengths. Returns
+    /// the longest command seen lately.
+    pub fn complete_together(&self, now_ns: u64, members: &[Member]) -> u64 {
+        let mut flight = lock(&self.flight);
+        let lengths = flight.complete_together(now_ns, members);
+        let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
+        for (member, length) in members.iter().zip(lengths).filter(|(member, _)| member.paid) {
+            let change = signed(member.estimate_ns).saturating_sub(signed(length));
             flight.credit_ns = flight.credit_ns.saturating_add(change);
         }
         self.tell(&flight, now_ns);
@@ -413,6 +468,26 @@ mod tests {
         assert_eq!(flight.estimate(KERNEL, MS), 2 * MS);
         assert_eq!(flight.complete(10 * MS, 0, 0, KERNEL), 6 * MS);
         assert_eq!((flight.estimate(KERNEL, MS), flight.left_ns(20 * MS)), (4 * MS, 0));
+    }
+
+    #[test]
+    fn a_batch_shares_its_time_in_the_proportion_of_what_was_expected() {
+        let other = Kind { what: 2, ..KERNEL };
+        let mut flight = Flight::default();
+        flight.launch(0, MS);
+        flight.launch(0, 3 * MS);
+        let member = |kind, estimate_ns, counted| Member {
+            kind,
+            launched_ns: 0,
+            estimate_ns,
+            counted,
+            paid: false,
+        };
+        let batch =
+            [member(KERNEL, MS, true), member(other, 3 * MS, true), member(KERNEL, MS, false)];
+        assert_eq!(flight.complete_together(10 * MS, &batch), [2 * MS, 6 * MS, 2 * MS]);
+        assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
+        assert_eq!((flight.estimate(KERNEL, MS), flight.estimate(other, MS)), (2 * MS, 6 * MS));
     }
 
     #[test]

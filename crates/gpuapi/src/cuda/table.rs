@@ -382,7 +382,8 @@ macro_rules! cuda_table {
                 cuStreamUpdateCaptureDependencies_v2 12030,
                 cuStreamUpdateCaptureDependencies_v2_ptsz 12030 }
             captures (mode: *mut c_uint) { cuThreadExchangeStreamCaptureMode 10010 }
-            captures _ { cuStreamBeginRecaptureToGraph 13030,
+            captures (stream: CUstream, mode: c_uint, graph: CUgraph, callback: *const c_void,
+                user_data: *mut c_void) { cuStreamBeginRecaptureToGraph 13030,
                 cuStreamBeginRecaptureToGraph_ptsz 13030 }
 
             launches (graph: CUgraphExec, stream: CUstream) { cuGraphLaunch 10000 }

@@ -70,24 +70,30 @@ impl Lease {
 
     /// Devices: their driver, place, and memory.
     pub(crate) fn new(devices: &[(Driver, u32, u64)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let vendors = folder.path().join("vendors");
-        std::fs::create_dir(&vendors).unwrap();
-        std::fs::write(vendors.join("polder.icd"), format!("{}\n", driver().display())).unwrap();
-        let limits = LimitsWriter::create(7, 1).unwrap();
-        fill(&limits, &devices.iter().map(|device| device.2).collect::<Vec<_>>());
-        let (usage_fd, usage) = create_usage(7).unwrap();
         let route = |((library, platform), index, _): &(Driver, u32, u64)| Route {
             library: (*library).into(),
             platform: (*platform).into(),
             index: *index,
             cuda: None,
         };
+        let memory: Vec<u64> = devices.iter().map(|device| device.2).collect();
+        Self::of(devices.iter().map(route).collect(), &memory)
+    }
+
+    /// Devices as their routes name them, and the memory of each.
+    pub(crate) fn of(routes: Vec<Route>, memory: &[u64]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let vendors = folder.path().join("vendors");
+        std::fs::create_dir(&vendors).unwrap();
+        std::fs::write(vendors.join("polder.icd"), format!("{}\n", driver().display())).unwrap();
+        let limits = LimitsWriter::create(7, 1).unwrap();
+        fill(&limits, memory);
+        let (usage_fd, usage) = create_usage(7).unwrap();
         let shared = Arc::new(Shared {
             limits: Mutex::new(limits),
             usage_fd,
             doorbell: rustix::event::eventfd(0, EventfdFlags::NONBLOCK).unwrap(),
-            routes: devices.iter().map(route).collect(),
+            routes,
             refuse: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             over: AtomicBool::new(false),

@@ -1,0 +1,361 @@
+//! Work on its way: waiting for the lease's turn, and hearing that it is over once per batch.
+//!
+//! The driver tells nobody when a launch has ended unless it is asked to. So launches of a stream
+//! are gathered in a batch, of at most [`BATCH_NS_MAX`] of expected work; then an event is recorded
+//! behind them, a stream of our own waits for that event, and a host function there counts the batch
+//! out. The program's streams never wait for us. What a synchronisation of the program shows to be
+//! over is counted out without any of that.
+//!
+//! **Invariant.** While anything of a device is counted as in flight, a batch of it is with the
+//! driver, or a thread is in a launch: so somebody will hear of its end. A launch that finds no
+//! batch with the driver closes its own, or, when it is shorter than [`DUST_NS_MAX`], is counted out
+//! at once; when the last batch comes back, what has gathered meanwhile is counted out too, at most
+//! [`BATCH_NS_MAX`] early. Nothing is recorded in a stream that is being captured.
+#![allow(unsafe_code)] // calls to the vendor, and one back
+
+use crate::real::real;
+use crate::{own, view};
+use polder_driver::gate::{Passage, leave_together};
+use polder_driver::inside;
+use polder_driver::locks::lock;
+use polder_driver::meter::Kind;
+use polder_driver::state;
+use polder_gpuapi::cuda::{consts::*, types::*};
+use polder_ledger::DEVICES_MAX;
+use std::collections::BTreeMap;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Most expected work of a batch, nanoseconds.
+pub(crate) const BATCH_NS_MAX: u64 = 2_000_000;
+/// Most launches of a batch.
+const BATCH_MAX: usize = 64;
+/// Most expected work, nanoseconds, that is not heard of by itself while nothing else is.
+const DUST_NS_MAX: u64 = 200_000;
+/// Streams of our own per context. A batch is heard of behind those before it on the same one.
+const SIDES: usize = 4;
+/// Batches with the driver at once; beyond it a launch is not counted rather than remembered.
+const AWAY_MAX: usize = 65_536;
+
+/// A stream of the program. The same handle means another stream in another context, and the
+/// thread's own default stream is each thread's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    context: usize,
+    stream: usize,
+    /// Of the thread's own default stream.
+    thread: usize,
+}
+
+impl Lane {
+    /// The lane of `stream` in the current context. In the variants of a function for the thread's
+    /// own default stream, null means that stream.
+    pub(crate) fn of(stream: usize, per_thread: bool) -> Self {
+        let stream = match (stream, per_thread) {
+            (0, true) => CU_STREAM_PER_THREAD,
+            (0, false) => CU_STREAM_LEGACY,
+            (named, _) => named,
+        };
+        let thread = if stream == CU_STREAM_PER_THREAD { thread() } else { 0 };
+        Self { context: view::context(), stream, thread }
+    }
+
+    fn stream(self) -> CUstream {
+        std::ptr::with_exposed_provenance_mut(self.stream)
+    }
+}
+
+/// A number of this thread's own.
+fn thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
+#[derive(Debug)]
+struct Batch {
+    device: usize,
+    launches: Vec<Passage>,
+    estimate_ns: u64,
+}
+
+#[derive(Debug)]
+struct Away {
+    batch: Batch,
+    context: usize,
+    event: usize,
+}
+
+/// What of ours a context has.
+#[derive(Debug, Default)]
+struct Side {
+    streams: Vec<usize>,
+    /// Events that nobody waits for any more.
+    events: Vec<usize>,
+    next: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: BTreeMap<Lane, Batch>,
+    away: BTreeMap<u64, Away>,
+    sides: BTreeMap<usize, Side>,
+    /// By device of the lease: batches with the driver, and expected work counted out at once.
+    outstanding: [u32; DEVICES_MAX],
+    dust_ns: [u64; DEVICES_MAX],
+    last: u64,
+}
+
+/// All work of the process.
+#[derive(Debug, Default)]
+pub(crate) struct Flights {
+    inner: Mutex<Inner>,
+    /// Captures that have begun and not ended.
+    captures: AtomicU32,
+}
+
+/// Hands work over: waits for the lease's turn, calls the driver, and sees to it that the end is
+/// heard of. `blocking` when the driver's function returns only when the work is over.
+pub(crate) fn work(
+    (stream, per_thread): (usize, bool),
+    kind: Kind,
+    blocking: bool,
+    call: impl FnOnce() -> CUresult,
+) -> CUresult {
+    if inside::is_accounted() {
+        return call();
+    }
+    let (state, own) = (state::get(), own::get());
+    if state.attachment.is_none() {
+        return CUDA_ERROR_NOT_INITIALIZED;
+    }
+    // Without a context the driver knows what to answer; while a stream is captured nothing runs.
+    let Some(device) = view::current() else { return inside::accounted(call) };
+    let lane = Lane::of(stream, per_thread);
+    if own.flights.is_captured(lane) {
+        return inside::accounted(call);
+    }
+    let passage = Passage::new(state, device, kind);
+    passage.enter(&|| own.flights.close_all());
+    let result = inside::accounted(call);
+    if result != CUDA_SUCCESS {
+        passage.leave(false);
+    } else if blocking {
+        // It waited for what was before it in the stream, too.
+        own.flights.over(|other| other == lane);
+        passage.leave(true);
+    } else {
+        own.flights.launched(lane, device, passage);
+    }
+    result
+}
+
+impl Flights {
+    pub(crate) fn capture_began(&self) {
+        self.captures.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn capture_ended(&self) {
+        let less = |count: u32| count.checked_sub(1);
+        let _ = self.captures.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// Whether the lane's stream is being captured.
+    pub(crate) fn is_captured(&self, lane: Lane) -> bool {
+        if self.captures.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let mut status = CU_STREAM_CAPTURE_STATUS_NONE;
+        let known = real!(cuStreamIsCapturing(lane.stream(), &raw mut status));
+        // The default stream cannot be asked while another is captured in a way that forbids it;
+        // the driver will refuse the launch too.
+        known == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE
+    }
+
+    fn launched(&self, lane: Lane, device: usize, passage: Passage) {
+        let estimate_ns = passage.estimate_ns();
+        let mut inner = lock(&self.inner);
+        let alone = inner.outstanding[device] == 0;
+        let dust = alone && inner.dust_ns[device].saturating_add(estimate_ns) <= DUST_NS_MAX;
+        if dust {
+            inner.dust_ns[device] += estimate_ns;
+            passage.leave(false);
+        }
+        let batch = inner.open.entry(lane).or_insert_with(|| Batch {
+            device,
+            launches: Vec::new(),
+            estimate_ns: 0,
+        });
+        batch.launches.push(passage);
+        batch.estimate_ns = batch.estimate_ns.saturating_add(estimate_ns);
+        let full = batch.estimate_ns >= BATCH_NS_MAX || batch.launches.len() >= BATCH_MAX;
+        if full || (alone && !dust) {
+            self.close(inner, lane);
+        }
+    }
+
+    /// Has the driver tell when the lane's batch is over.
+    fn close(&self, mut inner: std::sync::MutexGuard<'_, Inner>, lane: Lane) {
+        let Some(batch) = inner.open.remove(&lane) else { return };
+        if inner.away.len() >= AWAY_MAX {
+            drop(inner);
+            return batch.launches.iter().for_each(|passage| passage.leave(false));
+        }
+        inner.dust_ns[batch.device] = 0;
+        inner.outstanding[batch.device] += 1;
+        inner.last += 1;
+        let number = inner.last;
+        let side = inner.sides.entry(lane.context).or_default();
+        let event = side.events.pop();
+        let stream = side.streams.get(side.next % SIDES).copied();
+        side.next = (side.next + 1) % SIDES;
+        let away = Away { batch, context: lane.context, event: event.unwrap_or_default() };
+        inner.away.insert(number, away);
+        // The driver is never called with the lock held: it may call back before it returns.
+        drop(inner);
+        if !self.hand_over(number, lane, event, stream) {
+            self.done(number, false);
+        }
+    }
+
+    fn hand_over(
+        &self,
+        number: u64,
+        lane: Lane,
+        event: Option<usize>,
+        stream: Option<usize>,
+    ) -> bool {
+        inside::accounted(|| {
+            let _relaxed = Relaxed::new(self.captures.load(Ordering::Acquire) > 0);
+            let Some(event) = event.or_else(make_event) else { return false };
+            if let Some(away) = lock(&self.inner).away.get_mut(&number) {
+                away.event = event;
+            }
+            let stream = stream.or_else(|| {
+                let made = make_stream()?;
+                lock(&self.inner).sides.entry(lane.context).or_default().streams.push(made);
+                Some(made)
+            });
+            let Some(stream) = stream else { return false };
+            let event: CUevent = std::ptr::with_exposed_provenance_mut(event);
+            let stream: CUstream = std::ptr::with_exposed_provenance_mut(stream);
+            let data = std::ptr::without_provenance_mut(usize::try_from(number).unwrap_or(0));
+            real!(cuEventRecord(event, lane.stream())) == CUDA_SUCCESS
+                && real!(cuStreamWaitEvent(stream, event, 0)) == CUDA_SUCCESS
+                && real!(cuLaunchHostFunc(stream, Some(completed), data)) == CUDA_SUCCESS
+        })
+    }
+
+    /// A batch is over. `ran` when its time may be learned from.
+    fn done(&self, number: u64, ran: bool) {
+        let mut inner = lock(&self.inner);
+        let Some(away) = inner.away.remove(&number) else { return };
+        let device = away.batch.device;
+        inner.outstanding[device] = inner.outstanding[device].saturating_sub(1);
+        if away.event != 0
+            && let Some(side) = inner.sides.get_mut(&away.context)
+        {
+            side.events.push(away.event);
+        }
+        let mut tail = Vec::new();
+        if inner.outstanding[device] == 0 {
+            let lanes: Vec<Lane> = inner.open.keys().copied().collect();
+            for lane in lanes {
+                if inner.open.get(&lane).is_some_and(|batch| batch.device == device) {
+                    tail.extend(inner.open.remove(&lane));
+                }
+            }
+        }
+        drop(inner);
+        if ran {
+            leave_together(&away.batch.launches);
+        } else {
+            away.batch.launches.iter().for_each(|passage| passage.leave(false));
+        }
+        let tail = tail.iter().flat_map(|batch| &batch.launches);
+        tail.for_each(|passage| passage.leave(false));
+    }
+
+    /// Everything in the lanes that `which` names is over.
+    pub(crate) fn over(&self, which: impl Fn(Lane) -> bool) {
+        let mut over = Vec::new();
+        let mut inner = lock(&self.inner);
+        let lanes: Vec<Lane> = inner.open.keys().copied().filter(|lane| which(*lane)).collect();
+        over.extend(lanes.iter().filter_map(|lane| inner.open.remove(lane)));
+        drop(inner);
+        over.iter().for_each(|batch| leave_together(&batch.launches));
+    }
+
+    /// Everything of the current context is over.
+    pub(crate) fn context_over(&self, context: usize) {
+        self.over(|lane| lane.context == context);
+    }
+
+    /// Has the driver tell of everything that is open in the current context: the thread is about to
+    /// wait for it. Another thread's own default stream is that thread's to close.
+    pub(crate) fn close_all(&self) {
+        let (context, thread) = (view::context(), thread());
+        loop {
+            let inner = lock(&self.inner);
+            let mine = |lane: &&Lane| {
+                lane.context == context && (lane.thread == 0 || lane.thread == thread)
+            };
+            let Some(lane) = inner.open.keys().find(mine).copied() else { return };
+            self.close(inner, lane);
+        }
+    }
+
+    /// A context is gone with everything in it.
+    pub(crate) fn forget_context(&self, context: usize) {
+        let mut inner = lock(&self.inner);
+        inner.sides.remove(&context);
+        let away: Vec<u64> = inner
+            .away
+            .iter()
+            .filter(|(_, away)| away.context == context)
+            .map(|(number, _)| *number)
+            .collect();
+        drop(inner);
+        away.into_iter().for_each(|number| self.done(number, false));
+        self.context_over(context);
+    }
+}
+
+unsafe extern "C" fn completed(data: *mut c_void) {
+    let number = u64::try_from(data.addr()).unwrap_or_default();
+    inside::guard((), || inside::callback(|| own::get().flights.done(number, true)));
+}
+
+fn make_event() -> Option<usize> {
+    let mut event: CUevent = null_mut();
+    let made = real!(cuEventCreate(&raw mut event, CU_EVENT_DISABLE_TIMING));
+    (made == CUDA_SUCCESS).then(|| event.expose_provenance())
+}
+
+fn make_stream() -> Option<usize> {
+    let mut stream: CUstream = null_mut();
+    let made = real!(cuStreamCreate(&raw mut stream, CU_STREAM_NON_BLOCKING));
+    (made == CUDA_SUCCESS).then(|| stream.expose_provenance())
+}
+
+/// While it lives, what this thread does cannot spoil a capture of the program.
+struct Relaxed(Option<u32>);
+
+impl Relaxed {
+    fn new(capturing: bool) -> Self {
+        const RELAXED: u32 = 2;
+        let mut mode = RELAXED;
+        let swapped =
+            capturing && real!(cuThreadExchangeStreamCaptureMode(&raw mut mode)) == CUDA_SUCCESS;
+        Self(swapped.then_some(mode))
+    }
+}
+
+impl Drop for Relaxed {
+    fn drop(&mut self) {
+        if let Some(mut mode) = self.0 {
+            real!(cuThreadExchangeStreamCaptureMode(&raw mut mode));
+        }
+    }
+}

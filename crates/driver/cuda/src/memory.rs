@@ -1,0 +1,240 @@
+//! What the process's device memory is charged for, by what the program calls it.
+//!
+//! A block that belongs to a context is given back when the context ends. Physical memory of
+//! `cuMemCreate` lives until its last handle and its last mapping are gone. A pool of
+//! `cuMemAllocAsync` keeps what is freed into it, so a pool is charged for what it has reserved,
+//! and never for less than what is allocated from it. Host memory is not the device's: it is not
+//! charged at all.
+
+use polder_driver::locks::lock;
+use polder_driver::memory::Charge;
+use polder_driver::state::State;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
+
+/// What names a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Name {
+    /// A device address.
+    Pointer(u64),
+    /// An array or a mipmapped array.
+    Array(usize),
+    /// An executable graph, for its memory nodes.
+    Graph(usize),
+}
+
+/// What a name stands for.
+#[derive(Debug)]
+enum Block {
+    /// The charge is held until the block is.
+    Own {
+        _charge: Charge,
+        context: usize,
+    },
+    Pooled {
+        pool: usize,
+        bytes: u64,
+    },
+}
+
+/// What `forget` took, for a free that the driver refuses.
+#[derive(Debug)]
+pub(crate) struct Taken(Block);
+
+#[derive(Debug)]
+struct Physical {
+    /// Held until the memory is.
+    _charge: Charge,
+    handles: u32,
+    mappings: u32,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Allocated from it, bytes.
+    live: u64,
+    charge: Option<Charge>,
+    /// What `charge` is for.
+    charged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    blocks: HashMap<Name, Block>,
+    /// By a number of our own: a handle may be used again while mappings of the old one live.
+    physical: BTreeMap<u64, Physical>,
+    handles: HashMap<u64, u64>,
+    /// Address to length and physical memory.
+    mappings: BTreeMap<u64, (u64, u64)>,
+    pools: HashMap<usize, Pool>,
+    last: u64,
+}
+
+/// All of the process's device memory.
+#[derive(Debug, Default)]
+pub(crate) struct Memory(Mutex<Inner>);
+
+impl Memory {
+    /// Remembers a block of `context` (0 for none) until it is freed.
+    pub(crate) fn keep(&self, name: Name, charge: Charge, context: usize) {
+        lock(&self.0).blocks.insert(name, Block::Own { _charge: charge, context });
+    }
+
+    /// Takes a block out, before the driver frees it: afterwards another thread may be given its
+    /// name. The charge is given back when what is returned is dropped.
+    pub(crate) fn take(&self, name: Name) -> Option<Taken> {
+        lock(&self.0).blocks.remove(&name).map(Taken)
+    }
+
+    /// The driver did not free it after all.
+    pub(crate) fn put_back(&self, name: Name, taken: Taken) {
+        lock(&self.0).blocks.insert(name, taken.0);
+    }
+
+    /// The driver freed it. Returns the pool that it went back into, if any.
+    pub(crate) fn freed(&self, taken: Taken) -> Option<usize> {
+        let Block::Pooled { pool, bytes } = taken.0 else { return None };
+        if let Some(pool) = lock(&self.0).pools.get_mut(&pool) {
+            pool.live = pool.live.saturating_sub(bytes);
+        }
+        Some(pool)
+    }
+
+    /// A context is gone, and its memory with it.
+    pub(crate) fn forget_context(&self, context: usize) {
+        let of_context =
+            |block: &Block| matches!(block, Block::Own { context: own, .. } if *own == context);
+        lock(&self.0).blocks.retain(|_, block| !of_context(block));
+    }
+
+    /// Makes room in `pool` of a device of the lease for `bytes` more; false when there is none.
+    pub(crate) fn reserve_pooled(
+        &self,
+        state: &'static State,
+        device: usize,
+        pool: usize,
+        bytes: u64,
+    ) -> bool {
+        let mut inner = lock(&self.0);
+        let pool = inner.pools.entry(pool).or_default();
+        let wanted = pool.live.saturating_add(bytes);
+        if wanted > pool.charged {
+            let fits = match &mut pool.charge {
+                Some(charge) => charge.settle(wanted),
+                None => {
+                    pool.charge = Charge::reserve(state, &[device], wanted);
+                    pool.charge.is_some()
+                }
+            };
+            if !fits {
+                return false;
+            }
+            pool.charged = wanted;
+        }
+        pool.live = wanted;
+        true
+    }
+
+    /// The driver allocated nothing from `pool` after all.
+    pub(crate) fn cancel_pooled(&self, pool: usize, bytes: u64) {
+        if let Some(pool) = lock(&self.0).pools.get_mut(&pool) {
+            pool.live = pool.live.saturating_sub(bytes);
+        }
+    }
+
+    /// Remembers what was allocated from `pool`.
+    pub(crate) fn keep_pooled(&self, name: Name, pool: usize, bytes: u64) {
+        lock(&self.0).blocks.insert(name, Block::Pooled { pool, bytes });
+    }
+
+    /// The driver says how many bytes `pool` has reserved.
+    pub(crate) fn settle_pool(&self, pool: usize, reserved: u64) {
+        let mut inner = lock(&self.0);
+        let Some(pool) = inner.pools.get_mut(&pool) else { return };
+        let wanted = pool.live.max(reserved);
+        if wanted == 0 {
+            *pool = Pool::default();
+        }
+        // What the lease has no room for is there all the same; the agent sees it.
+        if pool.charge.as_mut().is_some_and(|charge| charge.settle(wanted)) {
+            pool.charged = wanted;
+        }
+    }
+
+    /// Pools that are charged for more than is allocated from them.
+    pub(crate) fn slack_pools(&self) -> Vec<usize> {
+        let inner = lock(&self.0);
+        let slack = inner.pools.iter().filter(|(_, pool)| pool.charged > pool.live);
+        slack.map(|(pool, _)| *pool).collect()
+    }
+
+    /// A pool is gone, and what was reserved with it.
+    pub(crate) fn forget_pool(&self, gone: usize) {
+        let mut inner = lock(&self.0);
+        inner.pools.remove(&gone);
+        inner
+            .blocks
+            .retain(|_, block| !matches!(block, Block::Pooled { pool, .. } if *pool == gone));
+    }
+
+    /// Remembers physical memory by its first handle.
+    pub(crate) fn keep_physical(&self, handle: u64, charge: Charge) {
+        let mut inner = lock(&self.0);
+        inner.last += 1;
+        let number = inner.last;
+        inner.physical.insert(number, Physical { _charge: charge, handles: 1, mappings: 0 });
+        inner.handles.insert(handle, number);
+    }
+
+    /// The program has one more reference to `handle`.
+    pub(crate) fn retained(&self, handle: u64) {
+        let mut inner = lock(&self.0);
+        let number = inner.handles.get(&handle).copied();
+        if let Some(physical) = number.and_then(|number| inner.physical.get_mut(&number)) {
+            physical.handles += 1;
+        }
+    }
+
+    /// The program has dropped a reference to `handle`.
+    pub(crate) fn released(&self, handle: u64) {
+        let mut inner = lock(&self.0);
+        let Some(number) = inner.handles.get(&handle).copied() else { return };
+        let Some(physical) = inner.physical.get_mut(&number) else { return };
+        physical.handles = physical.handles.saturating_sub(1);
+        let (handles, mappings) = (physical.handles, physical.mappings);
+        if handles == 0 {
+            inner.handles.remove(&handle);
+            if mappings == 0 {
+                inner.physical.remove(&number);
+            }
+        }
+    }
+
+    /// `bytes` of `handle` are mapped at `address`.
+    pub(crate) fn mapped(&self, address: u64, bytes: u64, handle: u64) {
+        let mut inner = lock(&self.0);
+        let Some(number) = inner.handles.get(&handle).copied() else { return };
+        if let Some(physical) = inner.physical.get_mut(&number) {
+            physical.mappings += 1;
+            inner.mappings.insert(address, (bytes, number));
+        }
+    }
+
+    /// Nothing is mapped in `bytes` from `address` any more.
+    pub(crate) fn unmapped(&self, address: u64, bytes: u64) {
+        let mut inner = lock(&self.0);
+        let within: Vec<_> = inner
+            .mappings
+            .range(address..address.saturating_add(bytes))
+            .map(|(at, (_, number))| (*at, *number))
+            .collect();
+        for (at, number) in within {
+            inner.mappings.remove(&at);
+            let Some(physical) = inner.physical.get_mut(&number) else { continue };
+            physical.mappings = physical.mappings.saturating_sub(1);
+            if physical.handles == 0 && physical.mappings == 0 {
+                inner.physical.remove(&number);
+            }
+        }
+    }
+}
