@@ -1,0 +1,151 @@
+//! A program that uses a CUDA driver: `client LIBRARY WHAT`, where the library is any `libcuda.so.1`.
+//!
+//! * `check`: goes once through what most programs use, and says what it found.
+//! * `saturate MICROSECONDS SECONDS`: launches kernels of that length as fast as they are taken.
+
+#![allow(clippy::print_stdout, reason = "a program for a terminal")]
+#![allow(unsafe_code)] // it calls a C library
+
+use libloading::Library;
+use polder_gpuapi::cuda::consts::*;
+use polder_gpuapi::cuda::pfn;
+use polder_gpuapi::cuda::types::*;
+use std::ffi::{CStr, CString, c_void};
+use std::ptr::null_mut;
+use std::time::{Duration, Instant};
+
+/// A function of the library under its own name and type.
+macro_rules! function {
+    ($library:expr, $name:ident) => {{
+        // SAFETY: the export of this name has this type.
+        let found = unsafe { $library.get::<pfn::$name>(stringify!($name).as_bytes()) };
+        *found.expect(stringify!($name))
+    }};
+}
+
+/// Calls it and expects success.
+macro_rules! call {
+    ($library:expr, $name:ident($($arg:expr),*)) => {{
+        let function = function!($library, $name);
+        // SAFETY: arguments as the API wants them.
+        let code = unsafe { function($($arg),*) };
+        assert_eq!(code, CUDA_SUCCESS, "{} failed", stringify!($name));
+    }};
+}
+
+fn open(library: &Library) -> CUcontext {
+    call!(library, cuInit(0));
+    let mut context = null_mut();
+    call!(library, cuDevicePrimaryCtxRetain(&raw mut context, 0));
+    call!(library, cuCtxSetCurrent(context));
+    context
+}
+
+fn kernel(library: &Library, name: &str) -> CUfunction {
+    let name = CString::new(name).expect("no zero in it");
+    let (mut module, mut function) = (null_mut(), null_mut());
+    call!(library, cuModuleLoadData(&raw mut module, c".version 8.0".as_ptr().cast()));
+    call!(library, cuModuleGetFunction(&raw mut function, module, name.as_ptr()));
+    function
+}
+
+fn launch(library: &Library, function: CUfunction, stream: CUstream) {
+    let (params, extra) = (null_mut(), null_mut());
+    call!(library, cuLaunchKernel(function, 1024, 1, 1, 256, 1, 1, 0, stream, params, extra));
+}
+
+fn memory(library: &Library) {
+    let (mut free, mut total) = (0, 0);
+    call!(library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    let mut at = 0;
+    call!(library, cuMemAlloc_v2(&raw mut at, 1 << 20));
+    let mut after = 0;
+    call!(library, cuMemGetInfo_v2(&raw mut after, &raw mut total));
+    println!("memory: 1 MiB took {} MiB", (free - after) >> 20);
+    let (out, mut back) = ([7u8; 4096], [0u8; 4096]);
+    call!(library, cuMemcpyHtoD_v2(at + 100, out.as_ptr().cast(), out.len()));
+    call!(library, cuMemsetD8_v2(at + 100, 9, 1));
+    call!(library, cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), at + 100, back.len()));
+    assert!(back[0] == 9 && back[1..] == out[1..], "a copy came back otherwise");
+    let alloc = function!(library, cuMemAlloc_v2);
+    let mut more = 0;
+    // SAFETY: a place for the address.
+    let code = unsafe { alloc(&raw mut more, total + 1) };
+    println!("memory: more than there is: {code}");
+    call!(library, cuMemFree_v2(at));
+}
+
+fn events(library: &Library) {
+    let function = kernel(library, "work_2ms");
+    let (mut stream, mut start, mut end) = (null_mut(), null_mut(), null_mut());
+    call!(library, cuStreamCreate(&raw mut stream, 1));
+    call!(library, cuEventCreate(&raw mut start, 0));
+    call!(library, cuEventCreate(&raw mut end, 0));
+    call!(library, cuEventRecord(start, stream));
+    (0..5).for_each(|_| launch(library, function, stream));
+    call!(library, cuEventRecord(end, stream));
+    let query = function!(library, cuEventQuery);
+    // SAFETY: an event of ours.
+    let early = unsafe { query(end) };
+    call!(library, cuEventSynchronize(end));
+    let mut took = 0.0;
+    call!(library, cuEventElapsedTime_v2(&raw mut took, start, end));
+    println!("events: early {early}, five kernels of 2 ms took at least 10 ms: {}", took > 9.9);
+    call!(library, cuStreamBeginCapture_v2(stream, 0));
+    (0..10).for_each(|_| launch(library, function, stream));
+    let (mut graph, mut exec) = (null_mut(), null_mut());
+    call!(library, cuStreamEndCapture(stream, &raw mut graph));
+    call!(library, cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
+    let from = Instant::now();
+    call!(library, cuGraphLaunch(exec, stream));
+    call!(library, cuStreamSynchronize(stream));
+    println!("graph: ten nodes took at least 20 ms: {}", from.elapsed().as_millis() >= 20);
+    call!(library, cuStreamDestroy_v2(stream));
+}
+
+fn names(library: &Library) {
+    let resolve = function!(library, cuGetProcAddress_v2);
+    for (name, version) in [(c"cuMemAlloc", 12_000), (c"cuMemAllocAsync", 9_000), (c"cuNo", 13_000)]
+    {
+        let (mut address, mut status): (*mut c_void, u32) = (null_mut(), 9);
+        // SAFETY: places for both answers.
+        let code = unsafe { resolve(name.as_ptr(), &raw mut address, version, 0, &raw mut status) };
+        println!("name {}: {code} {status} {}", name.to_string_lossy(), !address.is_null());
+    }
+    let mut text = [0; 64];
+    call!(library, cuDeviceGetName(text.as_mut_ptr(), 64, 0));
+    // SAFETY: the call has put an end to it.
+    println!("device: {}", unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy());
+}
+
+fn check(library: &Library) {
+    open(library);
+    names(library);
+    memory(library);
+    events(library);
+}
+
+fn saturate(library: &Library, length_us: u64, seconds: u64) {
+    open(library);
+    let function = kernel(library, &format!("work_{length_us}us"));
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut launched = 0;
+    while Instant::now() < until {
+        (0..20).for_each(|_| launch(library, function, null_mut()));
+        launched += 20;
+        call!(library, cuCtxSynchronize());
+    }
+    println!("launched {launched}");
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    // SAFETY: whoever calls this says that it is such a library.
+    let library = unsafe { Library::new(&words[0]) }.expect("the library opens");
+    let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
+    match words.get(1).map(String::as_str) {
+        Some("check") => check(&library),
+        Some("saturate") => saturate(&library, number(2), number(3)),
+        other => println!("nothing to do for {other:?}"),
+    }
+}
