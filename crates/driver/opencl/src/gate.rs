@@ -107,6 +107,20 @@ pub(crate) fn launch(
     hand_over(vendor, &queue, &command, work, real)
 }
 
+/// Runs what moves memory to `device` of the lease and is over when it returns, as a command of its
+/// own that no queue sees.
+pub(crate) fn at_once<T, E>(
+    device: usize,
+    kind: Kind,
+    body: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let passage = Passage::new(state::get(), device, kind);
+    passage.enter(&|| own::get().queues.flush());
+    let result = body();
+    passage.leave(result.is_ok());
+    result
+}
+
 fn hand_over(
     vendor: &'static Vendor,
     queue: &Queue,

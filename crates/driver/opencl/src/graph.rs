@@ -48,13 +48,21 @@ pub(crate) enum Order {
 #[derive(Debug)]
 struct Inner<C> {
     last: u64,
-    /// By event handle, the root that it is.
-    users: BTreeMap<usize, u64>,
+    /// By event handle, the unsignalled event of the program.
+    users: BTreeMap<usize, User>,
     pending: BTreeMap<u64, Pending<C>>,
     /// By event handle, the pending command.
     by_event: BTreeMap<usize, u64>,
     /// By queue, what every later command of it depends on.
     tails: BTreeMap<usize, Roots>,
+}
+
+/// An event that the program signals itself.
+#[derive(Debug)]
+struct User {
+    root: u64,
+    /// References that the program holds: at none, the handle may mean another event.
+    held: u32,
 }
 
 impl<C> Default for Inner<C> {
@@ -82,8 +90,8 @@ impl<C> Inner<C> {
     fn roots_of(&self, on: Dependence<'_>) -> Roots {
         let mut roots = self.tails.get(&on.queue).cloned().unwrap_or_default();
         for event in on.events {
-            if let Some(root) = self.users.get(event) {
-                roots.insert(*root);
+            if let Some(user) = self.users.get(event) {
+                roots.insert(user.root);
             } else if let Some(pending) = self.by_event.get(event) {
                 roots.extend(self.pending.get(pending).into_iter().flat_map(|p| &p.roots));
             }
@@ -124,9 +132,31 @@ impl<C> Inner<C> {
         pending.command
     }
 
+    /// A new unsignalled event. False when its handle was known, of one that is gone.
+    fn user_event(&mut self, event: usize) -> bool {
+        self.last += 1;
+        self.users.insert(event, User { root: self.last, held: 1 }).is_none()
+    }
+
+    /// The program drops a reference. True when the event is forgotten by it: nobody holds it any
+    /// more, and nothing waits for it. While something does, the driver keeps the event, and a
+    /// program that signals it all the same finds it here.
+    fn releasing(&mut self, event: usize) -> bool {
+        let Some(user) = self.users.get_mut(&event) else { return false };
+        user.held = user.held.saturating_sub(1);
+        let root = user.root;
+        let waits = self.tails.values().any(|roots| roots.contains(&root))
+            || self.pending.values().any(|pending| pending.roots.contains(&root));
+        let forgotten = user.held == 0 && !waits;
+        if forgotten {
+            self.users.remove(&event);
+        }
+        forgotten
+    }
+
     /// The event is signalled: the commands that are ready now.
     fn signal(&mut self, event: usize) -> Option<Vec<C>> {
-        let root = self.users.remove(&event)?;
+        let root = self.users.remove(&event)?.root;
         self.tails.retain(|_, roots| {
             roots.remove(&root);
             !roots.is_empty()
@@ -150,11 +180,22 @@ impl Graph {
 
     /// The program made an event that it will signal itself.
     pub(crate) fn user_event(&self, event: usize) {
-        let mut inner = lock(&self.inner);
-        inner.last += 1;
-        let root = inner.last;
-        if inner.users.insert(event, root).is_none() {
+        if lock(&self.inner).user_event(event) {
             self.alive.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// The program took another reference to an event.
+    pub(crate) fn retained(&self, event: usize) {
+        if let Some(user) = lock(&self.inner).users.get_mut(&event) {
+            user.held = user.held.saturating_add(1);
+        }
+    }
+
+    /// The program is about to drop a reference to an event.
+    pub(crate) fn releasing(&self, event: usize) {
+        if lock(&self.inner).releasing(event) {
+            self.alive.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -177,19 +218,17 @@ impl Graph {
         lock(&self.inner).remove(id);
     }
 
-    /// The program is about to signal an event of its own, as complete or as failed. True when the
-    /// event was one of those not signalled.
+    /// The program is about to signal an event of its own, as complete or as failed.
     ///
     /// What becomes ready is counted in; behind a failed event nothing runs, and not every driver
     /// says so, so that is not counted at all.
-    pub(crate) fn signal(&self, event: usize, failed: bool) -> bool {
+    pub(crate) fn signal(&self, event: usize, failed: bool) {
         let mut inner = lock(&self.inner);
-        let Some(ready) = inner.signal(event) else { return false };
+        let Some(ready) = inner.signal(event) else { return };
         self.alive.fetch_sub(1, Ordering::AcqRel);
         if !failed {
             ready.iter().for_each(|command| command.enter_late());
         }
-        true
     }
 
     /// The queue is gone.
@@ -210,8 +249,7 @@ mod tests {
 
     impl Check {
         fn user(&mut self, event: usize) {
-            self.0.last += 1;
-            self.0.users.insert(event, self.0.last);
+            self.0.user_event(event);
         }
 
         #[track_caller]
@@ -278,5 +316,17 @@ mod tests {
         graph.0.name(id, 90);
         graph.enqueue("later", 1, Order::Neither, &[90], 91, false);
         graph.signal(10, &[]);
+    }
+
+    #[test]
+    fn an_event_that_nobody_holds_and_nothing_waits_for_is_forgotten() {
+        let mut graph = Check::default();
+        graph.user(10);
+        assert!(graph.0.releasing(10) && graph.0.users.is_empty(), "released unsignalled");
+        graph.user(10);
+        graph.enqueue("waits", 1, Order::InLine, &[10], 90, true);
+        assert!(!graph.0.releasing(10), "the driver still holds it for the command");
+        graph.signal(10, &["waits"]);
+        assert!(!graph.0.releasing(10), "no event of the program's own");
     }
 }

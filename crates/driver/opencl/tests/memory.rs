@@ -65,6 +65,77 @@ fn shared_virtual_memory_is_held_and_freed_by_call_and_by_command() {
 }
 
 #[test]
+fn a_buffer_over_shared_virtual_memory_is_the_same_memory() {
+    let Some(lease) = Lease::pocl(1 << 20) else { return };
+    let mut program = lease.probe("svm-views", 1 << 20);
+    match program.line().as_str() {
+        "unsupported" => return support::skipped("the driver has no SVM"),
+        said => assert_eq!(said, "beyond -4"),
+    }
+    program.expect("over it");
+    assert_eq!(lease.held(0), 1 << 20);
+    program.go();
+    program.expect("freed");
+    program.end();
+    assert_eq!(lease.held(0), 0);
+}
+
+#[test]
+fn shared_virtual_memory_that_the_program_frees_in_a_queue_is_given_back() {
+    let Some(lease) = Lease::pocl(1 << 20) else { return };
+    match lease.probe("svm-own", 1 << 20).end().as_slice() {
+        [one] if one == "unsupported" => support::skipped("the driver has no SVM"),
+        // The program allocates as much again in the end.
+        said => assert_eq!((said, lease.held(0)), (&["freed".to_owned()][..], 1 << 20)),
+    }
+}
+
+#[test]
+fn an_image_that_falsely_names_a_buffer_is_held() {
+    let Some(lease) = Lease::pocl(CAP) else { return };
+    let mut program = lease.probe("false-view", 0);
+    let said = program.line();
+    let Some(bytes) = said.strip_prefix("made ") else {
+        return assert!(said.starts_with("refused"), "{said}");
+    };
+    assert_eq!(bytes.parse(), Ok(lease.held(0)));
+    program.go();
+    program.end();
+}
+
+#[test]
+fn parts_of_the_device_are_the_leases_device() {
+    let Some(lease) = Lease::pocl(CAP) else { return };
+    let mut program = lease.probe("parts", usize::try_from(CAP).unwrap());
+    let said = program.line();
+    if said.starts_with("unsupported") {
+        return support::skipped(&format!("the device cannot be divided: {said}"));
+    }
+    assert_eq!(said, format!("memory {{{CAP}}}"));
+    program.expect("past -4");
+    assert_eq!(lease.held(0), CAP);
+    lease.close();
+    program.go();
+    lease.until("the launch on a part waits for a turn", |census| census.waiting == 1);
+    lease.open();
+    program.expect("done");
+    program.end();
+}
+
+#[test]
+fn a_lease_that_is_resized_is_seen_and_held_at_once() {
+    let Some(lease) = Lease::pocl(CAP) else { return };
+    let mut program = lease.probe("resized", 0);
+    for bytes in [CAP, 2 * CAP, CAP / 2] {
+        if bytes != CAP {
+            lease.set_memory(bytes);
+            program.go();
+        }
+        program.expect(&format!("{bytes} {bytes} true false"));
+    }
+}
+
+#[test]
 fn a_pipe_is_held() {
     let Some(lease) = Lease::pocl(CAP) else { return };
     let mut program = lease.probe("pipes", 0);

@@ -105,6 +105,22 @@ fn a_host_function_in_a_queue_finds_its_arguments() {
 }
 
 #[test]
+fn a_buffer_is_filled_from_the_programs_memory_in_its_turn() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    let mut program = lease.probe("filled", 0);
+    program.expect("ready");
+    lease.close();
+    program.go();
+    program.expect("used");
+    lease.until("the copy waits", |census| census.waiting == 1 && census.inflight == 0);
+    assert!(program.is_silent(Duration::from_millis(50)), "it copied behind a closed gate");
+    lease.open();
+    program.expect("copied");
+    program.end();
+    assert_eq!((lease.census().inflight, lease.held(0)), (0, 0));
+}
+
+#[test]
 fn a_burst_drains_within_a_few_quanta_of_a_revocation() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("burst", 10_000);
@@ -193,13 +209,30 @@ fn two_vendors_compute_side_by_side() {
     assert_eq!(lease.census().inflight, 0);
 }
 
+/// Lines of a scenario with Polder and without it.
+fn both(lease: &Lease, scenario: &str) -> (Vec<String>, Vec<String>) {
+    let through = lease.probe(scenario, 0).end();
+    let mut native = std::process::Command::new(example("probe"));
+    native.args([scenario, "0"]).env("POCL_CACHE_DIR", support::cache());
+    let alone = Talk::start(&mut native).end();
+    assert!(!through.is_empty());
+    (through, alone)
+}
+
 #[test]
 fn results_are_those_of_the_driver_alone() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
-    let through = lease.probe("checksum", 0).end();
-    let mut native = std::process::Command::new(example("probe"));
-    native.args(["checksum", "0"]).env("POCL_CACHE_DIR", support::cache());
-    let alone = native.output().unwrap();
-    assert_eq!(through.join("\n"), String::from_utf8_lossy(&alone.stdout).trim());
-    assert!(!through.is_empty());
+    let (through, alone) = both(&lease, "checksum");
+    assert_eq!(through, alone);
+}
+
+#[test]
+fn answers_are_those_of_the_driver_alone_also_to_nonsense() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    let (through, alone) = both(&lease, "answers");
+    for (index, (through, alone)) in through.iter().zip(&alone).enumerate() {
+        assert_eq!(through, alone, "line {}", index + 1);
+    }
+    assert_eq!(through.len(), alone.len());
+    assert_eq!(lease.census().inflight, 0);
 }

@@ -35,6 +35,8 @@ pub const CL_DEVICE_NAME: cl_uint = 0x102B;
 pub const CL_DEVICE_TYPE: cl_uint = 0x1000;
 pub const CL_DEVICE_GLOBAL_MEM_SIZE: cl_uint = 0x101F;
 pub const CL_DEVICE_MAX_MEM_ALLOC_SIZE: cl_uint = 0x1010;
+/// Free memory in kibibytes: all of it, and the largest block.
+pub const CL_DEVICE_GLOBAL_FREE_MEMORY_AMD: cl_uint = 0x4039;
 pub const CL_DEVICE_PARENT_DEVICE: cl_uint = 0x1042;
 pub const CL_DEVICE_SVM_CAPABILITIES: cl_uint = 0x1053;
 pub const CL_DEVICE_IMAGE_SUPPORT: cl_uint = 0x1016;

@@ -22,7 +22,7 @@ pub enum Class {
     Queues,
     /// Waits for a queue or events, or hands a queue's commands over.
     Synchronises,
-    /// Makes or resolves an event that the program signals itself.
+    /// Makes, keeps, drops or resolves an event, which may be one that the program signals itself.
     Events,
     /// Takes a function that the driver calls back on a thread of its own.
     CallsBack,
@@ -151,6 +151,7 @@ pub fn slot_of(name: &str) -> Option<usize> {
 /// nothing, so that no way past the hooks stays open when a vendor adds an extension.
 pub const EXTENSIONS_PASSED: &[&str] = &[
     "clCreateProgramWithILKHR",
+    "clGetImageRequirementsInfoEXT",
     "clGetKernelSuggestedLocalWorkSizeINTEL",
     "clGetKernelSuggestedLocalWorkSizeKHR",
     "clGetMemAllocInfoINTEL",
@@ -161,16 +162,24 @@ pub const EXTENSIONS_PASSED: &[&str] = &[
 /// Beginnings of the names of extensions whose functions resolve to nothing: a program that reads
 /// such a name would call them.
 pub const EXTENSIONS_HIDDEN: &[&str] = &[
+    "cl_amd_assembly_program",
     "cl_amd_bus_addressable_memory",
+    "cl_amd_copy_buffer_p2p",
     "cl_amd_d3d",
+    "cl_amd_liquid_flash",
+    "cl_amd_planar_yuv",
+    "cl_amd_svm",
     "cl_arm_import_memory",
     "cl_arm_shared_virtual_memory",
     "cl_ext_buffer_device_address",
+    "cl_ext_migrate_memobject",
     "cl_img_",
     "cl_intel_accelerator",
     "cl_intel_create_buffer_with_properties",
     "cl_intel_d3d",
     "cl_intel_dx9",
+    "cl_intel_program_scope_host_pipe",
+    "cl_intel_sharing_format_query",
     "cl_intel_unified_shared_memory",
     "cl_intel_va_api",
     "cl_khr_command_buffer",
@@ -181,6 +190,8 @@ pub const EXTENSIONS_HIDDEN: &[&str] = &[
     "cl_khr_external_",
     "cl_khr_gl_",
     "cl_khr_semaphore",
+    "cl_khr_unified_svm",
+    "cl_nv_create_buffer",
     "cl_nv_d3d",
     "cl_qcom_",
 ];

@@ -111,8 +111,8 @@ macro_rules! opencl_table {
             queries 10 fn clGetEventInfo(event: cl_event, param_name: cl_event_info,
                 param_value_size: usize, param_value: *mut c_void,
                 param_value_size_ret: *mut usize) -> cl_int;
-            pass 10 fn clRetainEvent(event: cl_event) -> cl_int;
-            pass 10 fn clReleaseEvent(event: cl_event) -> cl_int;
+            events 10 fn clRetainEvent(event: cl_event) -> cl_int;
+            events 10 fn clReleaseEvent(event: cl_event) -> cl_int;
             queries 10 fn clGetEventProfilingInfo(event: cl_event, param_name: cl_profiling_info,
                 param_value_size: usize, param_value: *mut c_void,
                 param_value_size_ret: *mut usize) -> cl_int;

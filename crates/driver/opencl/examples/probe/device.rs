@@ -1,7 +1,7 @@
 //! What the program sees.
 
-use super::common::{Cl, call};
-use super::say;
+use super::common::{Cl, call, check};
+use super::{hear, say};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::{c_char, c_void};
 use std::ptr::{null, null_mut};
@@ -84,4 +84,68 @@ pub(crate) fn direct(bytes: usize) {
     let info = cl.table.clGetEventInfo.expect("it is there") as *mut c_void;
     assert_eq!(find(c"clGetEventInfo"), info);
     assert!(find(c"clEnqueueSomethingNew").is_null());
+}
+
+/// A device's parts of one compute unit each.
+fn divide(cl: &Cl, device: cl_device_id) -> Result<Vec<cl_device_id>, cl_int> {
+    const CL_DEVICE_PARTITION_EQUALLY: isize = 0x1086;
+    let list = [CL_DEVICE_PARTITION_EQUALLY, 1, 0];
+    let mut count = 0;
+    match call!(cl, clCreateSubDevices(device, list.as_ptr(), 0, null_mut(), &mut count)) {
+        CL_SUCCESS => {}
+        error => return Err(error),
+    }
+    let mut parts = vec![null_mut(); count as usize];
+    let at = parts.as_mut_ptr();
+    check(call!(cl, clCreateSubDevices(device, list.as_ptr(), count, at, null_mut())));
+    Ok(parts)
+}
+
+/// A context on parts of the device: their memory, and work on one of them.
+pub(crate) fn parts(bytes: usize) {
+    const SOURCE: &str = "kernel void one(global uint *out) { out[get_global_id(0)] = 1; }";
+    let cl = Cl::load();
+    let device = cl.devices(cl.platforms()[0])[0];
+    let parts = match divide(&cl, device) {
+        Ok(parts) => parts,
+        Err(error) => return say(&format_args!("unsupported {error}")),
+    };
+    for part in &parts {
+        check(call!(cl, clRetainDevice(*part)));
+        check(call!(cl, clReleaseDevice(*part)));
+    }
+    let sizes = parts.iter().map(|part| cl.device_u64(*part, CL_DEVICE_GLOBAL_MEM_SIZE));
+    say(&format_args!("memory {:?}", sizes.collect::<std::collections::BTreeSet<_>>()));
+    let context = cl.context(&parts);
+    let buffer = cl.buffer(context, bytes).expect("it fits");
+    say(&format_args!("past {}", cl.buffer(context, 1).expect_err("one too many")));
+    let queue = cl.queue(context, parts[0], 0);
+    let kernel = cl.kernel(context, SOURCE, "one");
+    cl.arg(kernel, 0, &buffer);
+    hear();
+    cl.wait(cl.launch(queue, kernel, 8, &[]));
+    // Only now: a driver that does not keep them for its contexts would have lost them.
+    for part in &parts {
+        check(call!(cl, clReleaseDevice(*part)));
+    }
+    say(&"done");
+}
+
+/// The device's memory and what fits, before and after the lease is changed.
+pub(crate) fn resized() {
+    let cl = Cl::load();
+    let device = cl.devices(cl.platforms()[0])[0];
+    let context = cl.context(&[device]);
+    loop {
+        let all = cl.device_u64(device, CL_DEVICE_GLOBAL_MEM_SIZE);
+        let largest = cl.device_u64(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+        let fits = |bytes: u64| {
+            let buffer = cl.buffer(context, usize::try_from(bytes).expect("64 bit"));
+            buffer.is_ok_and(|buffer| call!(cl, clReleaseMemObject(buffer)) == CL_SUCCESS)
+        };
+        say(&format_args!("{all} {largest} {} {}", fits(all), fits(all + 1)));
+        if hear() == 0 {
+            return;
+        }
+    }
 }

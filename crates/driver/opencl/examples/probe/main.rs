@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)] // `call!` calls the C API
 
+mod answers;
 #[path = "../common/mod.rs"]
 mod common;
 mod device;
@@ -20,9 +21,9 @@ pub(crate) fn say(what: &dyn std::fmt::Display) {
     out.flush().expect("the test reads");
 }
 
-/// Waits for a line of the test.
-pub(crate) fn hear() {
-    std::io::stdin().lock().read_line(&mut String::new()).expect("the test writes");
+/// Waits for a line of the test; its bytes, none when the test has nothing more to say.
+pub(crate) fn hear() -> usize {
+    std::io::stdin().lock().read_line(&mut String::new()).expect("the test writes")
 }
 
 fn main() {
@@ -32,12 +33,19 @@ fn main() {
     match scenario.as_str() {
         "devices" => device::list(),
         "functions" => device::functions(),
+        "parts" => device::parts(number),
+        "resized" => device::resized(),
+        "answers" => answers::all(),
         "direct" => device::direct(number),
         "cap" => memory::cap(number),
         "failing" => memory::failing(),
         "views" => memory::views(),
         "images" => memory::images(number),
         "svm" => memory::svm(number),
+        "svm-views" => memory::svm_views(number),
+        "svm-own" => memory::svm_own(number),
+        "filled" => memory::filled(),
+        "false-view" => memory::false_view(),
         "pipes" => memory::pipes(),
         "shared" => memory::shared(number),
         "everywhere" => memory::everywhere(number),

@@ -171,6 +171,122 @@ pub(crate) fn svm(bytes: usize) {
     say(&"freed");
 }
 
+/// Buffers over shared virtual memory that fills the lease: they are the same memory.
+pub(crate) fn svm_views(bytes: usize) {
+    let at = Place::new();
+    if at.cl.device_u64(at.device, CL_DEVICE_SVM_CAPABILITIES) == 0 {
+        return say(&"unsupported");
+    }
+    let shared = call!(at.cl, clSVMAlloc(at.context, CL_MEM_READ_WRITE, bytes, 0));
+    assert!(!shared.is_null(), "the lease's memory");
+    let over = |offset: usize, size| {
+        let (mut error, flags) = (0, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR);
+        let from = shared.wrapping_byte_add(offset);
+        let buffer = call!(at.cl, clCreateBuffer(at.context, flags, size, from, &mut error));
+        if error == CL_SUCCESS { Ok(buffer) } else { Err(error) }
+    };
+    let whole = over(0, bytes).expect("no new memory");
+    let half = over(bytes / 2, bytes / 2).expect("no new memory");
+    say(&format_args!("beyond {}", over(bytes / 2, bytes).expect_err("more than there is")));
+    say(&"over it");
+    super::hear();
+    at.release(whole);
+    at.release(half);
+    call!(at.cl, clSVMFree(at.context, shared));
+    say(&"freed");
+}
+
+static FREED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+unsafe extern "C" fn free_them(
+    _queue: cl_command_queue,
+    count: cl_uint,
+    pointers: *mut *mut std::ffi::c_void,
+    place: *mut std::ffi::c_void,
+) {
+    // SAFETY: the argument is the place below, which outlives the command.
+    let place = unsafe { &*place.cast::<Place>() };
+    for index in 0..count as usize {
+        // SAFETY: the driver hands over as many pointers as it was given.
+        let pointer = unsafe { pointers.add(index).read() };
+        call!(place.cl, clSVMFree(place.context, pointer));
+    }
+    FREED.fetch_add(count, std::sync::atomic::Ordering::AcqRel);
+}
+
+/// Shared virtual memory that the program's own function frees at a queue's command.
+pub(crate) fn svm_own(bytes: usize) {
+    let at = Place::new();
+    if at.cl.device_u64(at.device, CL_DEVICE_SVM_CAPABILITIES) == 0 {
+        return say(&"unsupported");
+    }
+    let alloc = || call!(at.cl, clSVMAlloc(at.context, CL_MEM_READ_WRITE, bytes, 0));
+    let mut pointers = [alloc()];
+    assert!(!pointers[0].is_null() && alloc().is_null(), "the cap holds");
+    let queue = at.cl.queue(at.context, at.device, 0);
+    let (list, data) = (pointers.as_mut_ptr(), (&raw const at).cast_mut().cast());
+    let free: SvmFree = Some(free_them);
+    let mut event = null_mut();
+    check(call!(at.cl, clEnqueueSVMFree(queue, 1, list, free, data, 0, null(), &mut event)));
+    at.cl.wait(event);
+    assert_eq!(FREED.load(std::sync::atomic::Ordering::Acquire), 1);
+    assert!(!alloc().is_null(), "what was freed fits");
+    say(&"freed");
+}
+
+/// Buffers made from the program's memory while its turn is over.
+pub(crate) fn filled() {
+    let at = Place::new();
+    let mut host = vec![5_u8; 4096];
+    let mut make = |flags| {
+        let (mut error, from) = (0, host.as_mut_ptr().cast());
+        let buffer = call!(at.cl, clCreateBuffer(at.context, flags, 4096, from, &mut error));
+        check(error);
+        buffer
+    };
+    say(&"ready");
+    super::hear();
+    let used = make(CL_MEM_USE_HOST_PTR);
+    say(&"used");
+    let copied = make(CL_MEM_COPY_HOST_PTR);
+    say(&"copied");
+    at.release(used);
+    at.release(copied);
+}
+
+/// An image of a kind that is never a view but names a buffer.
+pub(crate) fn false_view() {
+    let at = Place::new();
+    let buffer = at.cl.buffer(at.context, 64).expect("it fits");
+    let format =
+        cl_image_format { image_channel_order: CL_RGBA, image_channel_data_type: CL_UNORM_INT8 };
+    let description = cl_image_desc {
+        image_type: CL_MEM_OBJECT_IMAGE3D,
+        image_width: 16,
+        image_height: 16,
+        image_depth: 16,
+        image_array_size: 0,
+        image_row_pitch: 0,
+        image_slice_pitch: 0,
+        num_mip_levels: 0,
+        num_samples: 0,
+        mem_object: buffer,
+    };
+    let (mut error, flags) = (0, CL_MEM_READ_WRITE);
+    let image = call!(
+        at.cl,
+        clCreateImage(at.context, flags, &format, &description, null_mut(), &mut error)
+    );
+    if error != CL_SUCCESS {
+        return say(&format_args!("refused {error}"));
+    }
+    let mut real = 0_usize;
+    let to = (&raw mut real).cast();
+    check(call!(at.cl, clGetMemObjectInfo(image, CL_MEM_SIZE, 8, to, null_mut())));
+    say(&format_args!("made {}", real + 64));
+    super::hear();
+}
+
 /// A pipe, where the driver has them.
 pub(crate) fn pipes() {
     let at = Place::new();

@@ -32,6 +32,11 @@ fn copy(function: Function, bytes: u64) -> Kind {
     Kind { what: function.slot(), size: bits(bytes), guess_ns }
 }
 
+/// What the driver does to fill a new object of `bytes` from the program's memory.
+pub(super) fn filling(bytes: u64) -> Kind {
+    copy(Function::clCreateBuffer, bytes)
+}
+
 fn wide(size: usize) -> u64 {
     u64::try_from(size).unwrap_or(u64::MAX)
 }
@@ -230,22 +235,31 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
         let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
         let Some(real) = vendor.original.clEnqueueNativeKernel else { return CL_INVALID_OPERATION };
-        let Some(function) = user_func.filter(|_| args.is_null() == (cb_args == 0)) else {
-            // SAFETY: the caller's arguments, which the driver will refuse.
-            return unsafe {
-                real(
-                    queue,
-                    user_func,
-                    args,
-                    cb_args,
-                    num_mem_objects,
-                    mem_list,
-                    args_mem_loc,
-                    events,
-                    list,
-                    event,
-                )
-            };
+        let kind = Kind { what: user_func.map_or(0, |at| at as usize), size: 0, guess_ns: 0 };
+        let work = Work { queue, kind, events, list, event, blocking: false };
+        // What the driver will refuse it must see as it is, and no place in no block is looked for.
+        let fits = args.is_null() == (cb_args == 0)
+            && (num_mem_objects == 0) == mem_list.is_null()
+            && mem_list.is_null() == args_mem_loc.is_null()
+            && (mem_list.is_null() || !args.is_null());
+        let Some(function) = user_func.filter(|_| fits) else {
+            return launch(vendor, work, |event| {
+                // SAFETY: the caller's arguments, passed on.
+                unsafe {
+                    real(
+                        queue,
+                        user_func,
+                        args,
+                        cb_args,
+                        num_mem_objects,
+                        mem_list,
+                        args_mem_loc,
+                        events,
+                        list,
+                        event,
+                    )
+                }
+            });
         };
         let bytes = match cb_args {
             0 => &[][..],
@@ -256,9 +270,6 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
         let at = block.as_mut_ptr().cast::<c_void>();
         let places = places_in(args, args_mem_loc, num_mem_objects, at);
         let places_at = if places.is_empty() { null_mut() } else { places.as_ptr().cast_mut() };
-        let what = function as usize;
-        let kind = Kind { what, size: 0, guess_ns: 0 };
-        let work = Work { queue, kind, events, list, event, blocking: false };
         launch(vendor, work, |event| {
             let size = callbacks::NATIVE_HEAD + cb_args;
             // SAFETY: the caller's arguments, with a block that carries its function in front.

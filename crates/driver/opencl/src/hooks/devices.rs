@@ -107,22 +107,74 @@ pub(crate) unsafe extern "C" fn clGetDeviceInfo(
                 exports::answer_bytes(answer, param_value_size, param_value, param_value_size_ret)
             };
         }
-        // SAFETY: the caller's arguments, passed on.
+        let mut had = 0;
+        // SAFETY: the caller's question and room.
         let result =
-            unsafe { get(device, param_name, param_value_size, param_value, param_value_size_ret) };
-        let size = matches!(param_name, CL_DEVICE_GLOBAL_MEM_SIZE | CL_DEVICE_MAX_MEM_ALLOC_SIZE);
-        if result == CL_SUCCESS && size && !param_value.is_null() {
-            let state = state::get();
-            let limits = state.attachment.as_ref().map(polder_driver::attach::Attachment::limits);
-            if let (Some(limits), Some(index)) = (limits, view::lease_device(device)) {
-                let lease = limits.device[index].memory_max.load(Ordering::Relaxed);
-                let at = param_value.cast::<cl_ulong>();
-                // SAFETY: the vendor has just written these eight bytes.
-                unsafe { at.write_unaligned(at.read_unaligned().min(lease)) };
-            }
+            unsafe { get(device, param_name, param_value_size, param_value, &raw mut had) };
+        if result != CL_SUCCESS {
+            return result;
         }
-        result
+        if !param_value_size_ret.is_null() {
+            // SAFETY: the caller's pointer.
+            unsafe { param_value_size_ret.write(had) };
+        }
+        let question = Memory::of(param_name);
+        if let (Some(question), false) = (question, param_value.is_null()) {
+            let words = had.min(param_value_size) / size_of::<u64>();
+            // SAFETY: the vendor has just written these bytes.
+            unsafe { answer_memory(device, question, param_value.cast(), words) };
+        }
+        CL_SUCCESS
     })
+}
+
+/// What a program asks about a device's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    /// Bytes there are.
+    All,
+    /// Kibibytes that nobody has.
+    Free,
+}
+
+impl Memory {
+    fn of(question: cl_device_info) -> Option<Self> {
+        match question {
+            CL_DEVICE_GLOBAL_MEM_SIZE | CL_DEVICE_MAX_MEM_ALLOC_SIZE => Some(Self::All),
+            CL_DEVICE_GLOBAL_FREE_MEMORY_AMD => Some(Self::Free),
+            _ => None,
+        }
+    }
+
+    /// The answer inside a slice of `slice` bytes of which `held` are taken: the vendor's is an
+    /// upper bound.
+    fn inside(self, vendors: u64, slice: u64, held: u64) -> u64 {
+        match self {
+            Self::All => vendors.min(slice),
+            Self::Free => vendors.min(slice.saturating_sub(held) / 1024),
+        }
+    }
+}
+
+/// Puts the slice's truth in place of the device's.
+///
+/// # Safety
+/// `at` has as many `words`, which the vendor has written.
+unsafe fn answer_memory(device: cl_device_id, question: Memory, at: *mut cl_ulong, words: usize) {
+    let Some(attachment) = &state::get().attachment else { return };
+    let Some(index) = view::lease_device(device) else { return };
+    let slice = attachment.limits().device[index].memory_max.load(Ordering::Relaxed);
+    let held = match question {
+        Memory::All => 0,
+        Memory::Free => polder_ledger::memory::held(attachment.usage(), index),
+    };
+    for word in 0..words {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let at = at.add(word);
+            at.write_unaligned(question.inside(at.read_unaligned(), slice, held));
+        }
+    }
 }
 
 pub(crate) unsafe extern "C" fn clCreateContext(
@@ -239,4 +291,25 @@ pub(crate) unsafe extern "C" fn clGetExtensionFunctionAddressForPlatform(
             _ => null_mut(),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_the_slices_and_never_more_than_the_vendors() {
+        assert_eq!(Memory::of(CL_DEVICE_GLOBAL_MEM_SIZE), Some(Memory::All));
+        assert_eq!(Memory::of(CL_DEVICE_NAME), None);
+        for (question, vendors, slice, held, expect) in [
+            (Memory::All, 1 << 30, 1 << 20, 1 << 19, 1 << 20),
+            (Memory::All, 1 << 10, 1 << 20, 0, 1 << 10),
+            (Memory::Free, 1 << 20, 1 << 20, 1 << 18, 768),
+            (Memory::Free, 100, 1 << 20, 0, 100),
+            // Shrunk below what is held.
+            (Memory::Free, 1 << 20, 1 << 10, 1 << 20, 0),
+        ] {
+            assert_eq!(question.inside(vendors, slice, held), expect);
+        }
+    }
 }

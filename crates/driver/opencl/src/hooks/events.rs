@@ -23,35 +23,52 @@ pub(crate) unsafe extern "C" fn clCreateUserEvent(
         };
         // SAFETY: the caller's arguments, passed on.
         let event = unsafe { create(context, errcode_ret) };
-        if !event.is_null()
-            && let Some(retain) = vendor.and_then(|vendor| vendor.original.clRetainEvent)
-        {
-            // Kept until it is signalled, so that its handle means no other event until then.
-            // SAFETY: just made.
-            unsafe { retain(event) };
+        if !event.is_null() {
             own::get().graph.user_event(event.addr());
         }
         event
     })
 }
 
-pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl_int) -> cl_int {
+pub(crate) unsafe extern "C" fn clRetainEvent(event: cl_event) -> cl_int {
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let vendor = vendor::of(event);
-        let Some(set) = vendor.and_then(|vendor| vendor.original.clSetUserEventStatus) else {
-            return CL_INVALID_EVENT;
-        };
-        // The driver refuses any other status and leaves the event as it is. What becomes ready
-        // counts as in flight before the driver may start it.
-        let failed = status < CL_COMPLETE;
-        let ours = status <= CL_COMPLETE && own::get().graph.signal(event.addr(), failed);
-        // SAFETY: the caller's arguments, passed on.
-        let result = unsafe { set(event, status) };
-        if ours && let Some(release) = vendor.and_then(|vendor| vendor.original.clReleaseEvent) {
-            // SAFETY: the reference taken when the event was made.
-            unsafe { release(event) };
+        let retain = vendor::of(event).and_then(|vendor| vendor.original.clRetainEvent);
+        let Some(retain) = retain else { return CL_INVALID_EVENT };
+        // SAFETY: the caller's event.
+        let result = unsafe { retain(event) };
+        let graph = &own::get().graph;
+        if result == CL_SUCCESS && !graph.is_idle() {
+            graph.retained(event.addr());
         }
         result
+    })
+}
+
+pub(crate) unsafe extern "C" fn clReleaseEvent(event: cl_event) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let release = vendor::of(event).and_then(|vendor| vendor.original.clReleaseEvent);
+        let Some(release) = release else { return CL_INVALID_EVENT };
+        // Before the driver frees it: afterwards another event may have its address.
+        let graph = &own::get().graph;
+        if !graph.is_idle() {
+            graph.releasing(event.addr());
+        }
+        // SAFETY: the caller's event and its reference.
+        unsafe { release(event) }
+    })
+}
+
+pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl_int) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let set = vendor::of(event).and_then(|vendor| vendor.original.clSetUserEventStatus);
+        let Some(set) = set else { return CL_INVALID_EVENT };
+        // The driver refuses any other status and leaves the event as it is. What becomes ready
+        // counts as in flight before the driver may start it.
+        if status <= CL_COMPLETE {
+            own::get().graph.signal(event.addr(), status < CL_COMPLETE);
+        }
+        // SAFETY: the caller's arguments, passed on.
+        unsafe { set(event, status) }
     })
 }
 

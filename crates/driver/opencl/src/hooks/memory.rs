@@ -2,7 +2,9 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
+use super::commands::filling;
 use super::devices::fail;
+use crate::gate::at_once;
 use crate::vendor::Vendor;
 use crate::{image, own, vendor, view};
 use polder_driver::memory::Charge;
@@ -22,28 +24,66 @@ enum Cost {
     About(u64),
 }
 
-/// Devices of the lease in a context, each once.
-fn devices_of(vendor: &Vendor, context: cl_context) -> Vec<usize> {
-    let Some(get) = vendor.original.clGetContextInfo else { return Vec::new() };
-    let mut devices: [cl_device_id; 64] = [null_mut(); 64];
-    let mut bytes = 0;
-    // SAFETY: the context is the caller's; the answer fits the array or is refused.
-    let known = unsafe {
-        let at = devices.as_mut_ptr().cast();
-        get(context, CL_CONTEXT_DEVICES, size_of_val(&devices), at, &raw mut bytes)
+/// Most devices of one context, sub-devices among them: a context of more can hold no memory.
+const CONTEXT_DEVICES_MAX: usize = 4096;
+
+/// Devices of the lease in a context, each once; the driver's error when it does not name them.
+fn devices_of(vendor: &Vendor, context: cl_context) -> Result<Vec<usize>, cl_int> {
+    let get = vendor.original.clGetContextInfo.ok_or(CL_INVALID_CONTEXT)?;
+    let ask = |size: usize, at: *mut c_void, had: *mut usize| {
+        // SAFETY: the context is the caller's; the answer fits or is refused.
+        match unsafe { get(context, CL_CONTEXT_DEVICES, size, at, had) } {
+            CL_SUCCESS => Ok(()),
+            error => Err(error),
+        }
     };
-    let count = if known == CL_SUCCESS { bytes / size_of::<cl_device_id>() } else { 0 };
+    let mut bytes = 0;
+    ask(0, null_mut(), &raw mut bytes)?;
+    let count = bytes / size_of::<cl_device_id>();
+    if count > CONTEXT_DEVICES_MAX {
+        return Err(CL_OUT_OF_RESOURCES);
+    }
+    let mut devices: Vec<cl_device_id> = vec![null_mut(); count];
+    ask(size_of_val(devices.as_slice()), devices.as_mut_ptr().cast(), null_mut())?;
     let mut indices: Vec<usize> =
-        devices.iter().take(count).filter_map(|device| view::lease_device(*device)).collect();
+        devices.iter().filter_map(|device| view::lease_device(*device)).collect();
     indices.sort_unstable();
     indices.dedup();
-    indices
+    Ok(indices)
+}
+
+/// What the program wants to make.
+#[derive(Debug, Clone, Copy)]
+struct Ask {
+    cost: Cost,
+    /// The driver fills it from the program's memory before it returns: work for the device that
+    /// no queue sees.
+    filled: bool,
+}
+
+impl Ask {
+    fn new(cost: Cost, flags: cl_mem_flags, host_ptr: *mut c_void) -> Self {
+        let filled = flags & CL_MEM_COPY_HOST_PTR != 0 && !host_ptr.is_null();
+        Self { cost, filled }
+    }
+
+    /// A buffer of `size` bytes. One over shared virtual memory of its context is a view of that.
+    fn buffer(
+        context: cl_context,
+        flags: cl_mem_flags,
+        size: usize,
+        host_ptr: *mut c_void,
+    ) -> Self {
+        let view = flags & CL_MEM_USE_HOST_PTR != 0
+            && own::get().svm.holds(context.addr(), host_ptr.addr(), size);
+        Self::new(if view { Cost::View } else { Cost::Bytes(size) }, flags, host_ptr)
+    }
 }
 
 /// Makes a memory object that the lease has room for.
 fn allocate(
     context: cl_context,
-    cost: Cost,
+    ask: Ask,
     errcode_ret: *mut cl_int,
     real: impl FnOnce(&'static Vendor, *mut cl_int) -> Option<cl_mem>,
 ) -> cl_mem {
@@ -53,41 +93,61 @@ fn allocate(
             error = CL_INVALID_CONTEXT;
             return null_mut();
         };
-        let call = || {
-            inside::accounted(|| real(vendor, &raw mut error)).unwrap_or_else(|| {
-                error = CL_INVALID_OPERATION;
+        match charged(vendor, context, ask, real) {
+            Ok(memory) => {
+                error = CL_SUCCESS;
+                memory
+            }
+            Err(why) => {
+                error = why;
                 null_mut()
-            })
-        };
-        let bytes = match cost {
-            // A size of nothing is an error, and the driver's to name.
-            Cost::View | Cost::Bytes(0) => return call(),
-            _ if inside::is_accounted() => return call(),
-            Cost::Bytes(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
-            Cost::About(bytes) => bytes,
-        };
-        let devices = devices_of(vendor, context);
-        let Some(mut charge) = Charge::reserve(state::get(), &devices, bytes) else {
-            error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-            return null_mut();
-        };
-        let memory = call();
-        if memory.is_null() {
-            return memory;
+            }
         }
-        if matches!(cost, Cost::About(_))
-            && real_size(vendor, memory).is_some_and(|real| !charge.settle(real))
-        {
-            release(vendor, memory);
-            error = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-            return null_mut();
-        }
-        hold(vendor, memory, charge);
-        memory
     });
     // SAFETY: the caller's pointer.
     unsafe { fail(errcode_ret, error) };
     made
+}
+
+/// Makes a memory object and ties its charge to it; the API's error when there is none.
+fn charged(
+    vendor: &'static Vendor,
+    context: cl_context,
+    ask: Ask,
+    real: impl FnOnce(&'static Vendor, *mut cl_int) -> Option<cl_mem>,
+) -> Result<cl_mem, cl_int> {
+    let call = || {
+        let mut error = CL_SUCCESS;
+        let made = inside::accounted(|| real(vendor, &raw mut error));
+        let memory = made.ok_or(CL_INVALID_OPERATION)?;
+        match error {
+            _ if !memory.is_null() => Ok(memory),
+            CL_SUCCESS => Err(CL_OUT_OF_RESOURCES),
+            error => Err(error),
+        }
+    };
+    let bytes = match ask.cost {
+        // A size of nothing is an error, and the driver's to name.
+        Cost::View | Cost::Bytes(0) => return call(),
+        _ if inside::is_accounted() => return call(),
+        Cost::Bytes(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
+        Cost::About(bytes) => bytes,
+    };
+    let devices = devices_of(vendor, context)?;
+    let charge = Charge::reserve(state::get(), &devices, bytes);
+    let mut charge = charge.ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE)?;
+    let memory = match devices.first() {
+        Some(device) if ask.filled => at_once(*device, filling(bytes), call)?,
+        _ => call()?,
+    };
+    if matches!(ask.cost, Cost::About(_))
+        && real_size(vendor, memory).is_some_and(|real| !charge.settle(real))
+    {
+        release(vendor, memory);
+        return Err(CL_MEM_OBJECT_ALLOCATION_FAILURE);
+    }
+    hold(vendor, memory, charge);
+    Ok(memory)
 }
 
 /// Bytes that the driver says an object has.
@@ -131,7 +191,8 @@ pub(crate) unsafe extern "C" fn clCreateBuffer(
     host_ptr: *mut c_void,
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
-    allocate(context, Cost::Bytes(size), errcode_ret, |vendor, error| {
+    let ask = Ask::buffer(context, flags, size, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateBuffer?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe { create(context, flags, size, host_ptr, error) })
@@ -146,7 +207,8 @@ pub(crate) unsafe extern "C" fn clCreateBufferWithProperties(
     host_ptr: *mut c_void,
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
-    allocate(context, Cost::Bytes(size), errcode_ret, |vendor, error| {
+    let ask = Ask::buffer(context, flags, size, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateBufferWithProperties?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe { create(context, properties, flags, size, host_ptr, error) })
@@ -164,7 +226,9 @@ unsafe fn image_cost(format: *const cl_image_format, description: *const cl_imag
     }
     // SAFETY: the caller's promise.
     let (format, description) = unsafe { (format.read(), description.read()) };
-    if !description.mem_object.is_null() {
+    // Of other kinds no image is a view: there a driver refuses the object, or overlooks it.
+    let may_view = [CL_MEM_OBJECT_IMAGE1D_BUFFER, CL_MEM_OBJECT_IMAGE2D];
+    if !description.mem_object.is_null() && may_view.contains(&description.image_type) {
         return Cost::View;
     }
     Cost::About(image::bytes(format, &description))
@@ -180,7 +244,8 @@ pub(crate) unsafe extern "C" fn clCreateImage(
 ) -> cl_mem {
     // SAFETY: the caller's pointers.
     let cost = unsafe { image_cost(image_format, image_desc) };
-    allocate(context, cost, errcode_ret, |vendor, error| {
+    let ask = Ask::new(cost, flags, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImage?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe { create(context, flags, image_format, image_desc, host_ptr, error) })
@@ -198,7 +263,8 @@ pub(crate) unsafe extern "C" fn clCreateImageWithProperties(
 ) -> cl_mem {
     // SAFETY: the caller's pointers.
     let cost = unsafe { image_cost(image_format, image_desc) };
-    allocate(context, cost, errcode_ret, |vendor, error| {
+    let ask = Ask::new(cost, flags, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImageWithProperties?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
@@ -236,7 +302,8 @@ pub(crate) unsafe extern "C" fn clCreateImage2D(
     let description = old_image(CL_MEM_OBJECT_IMAGE2D, image_width, image_height, 1);
     // SAFETY: the caller's format and our description.
     let cost = unsafe { image_cost(image_format, &raw const description) };
-    allocate(context, cost, errcode_ret, |vendor, error| {
+    let ask = Ask::new(cost, flags, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImage2D?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
@@ -269,7 +336,8 @@ pub(crate) unsafe extern "C" fn clCreateImage3D(
     let description = old_image(CL_MEM_OBJECT_IMAGE3D, image_width, image_height, image_depth);
     // SAFETY: the caller's format and our description.
     let cost = unsafe { image_cost(image_format, &raw const description) };
-    allocate(context, cost, errcode_ret, |vendor, error| {
+    let ask = Ask::new(cost, flags, host_ptr);
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImage3D?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
@@ -298,7 +366,8 @@ pub(crate) unsafe extern "C" fn clCreatePipe(
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
     let bytes = u64::from(pipe_packet_size) * u64::from(pipe_max_packets);
-    allocate(context, Cost::About(bytes), errcode_ret, |vendor, error| {
+    let ask = Ask::new(Cost::About(bytes), flags, null_mut());
+    allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreatePipe?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
@@ -323,11 +392,11 @@ pub(crate) unsafe extern "C" fn clSVMAlloc(
         }
         let state = state::get();
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
-        let devices = devices_of(vendor, context);
+        let Ok(devices) = devices_of(vendor, context) else { return null_mut() };
         let Some(charge) = Charge::reserve(state, &devices, bytes) else { return null_mut() };
         let memory = call();
         if !memory.is_null() {
-            own::get().svm.keep(memory.addr(), charge);
+            own::get().svm.keep(context.addr(), memory.addr(), size, charge);
         }
         memory
     })

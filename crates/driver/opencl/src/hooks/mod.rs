@@ -47,7 +47,7 @@ hooks! {
         clEnqueueSVMMigrateMem
         clEnqueueMarker clEnqueueMarkerWithWaitList clEnqueueWaitForEvents
         clEnqueueBarrier clEnqueueBarrierWithWaitList;
-    events: clCreateUserEvent clSetUserEventStatus clSetEventCallback
+    events: clCreateUserEvent clRetainEvent clReleaseEvent clSetUserEventStatus clSetEventCallback
         clSetMemObjectDestructorCallback clBuildProgram clCompileProgram clLinkProgram
         clSetProgramReleaseCallback clSetContextDestructorCallback;
 }

@@ -159,6 +159,12 @@ impl Lease {
         limits.device[0].compute.store(permille, Ordering::Release);
     }
 
+    /// Changes the memory of the lease's device.
+    pub(crate) fn set_memory(&self, bytes: u64) {
+        let limits = self.shared.limits.lock().unwrap();
+        limits.device[0].memory_max.store(bytes, Ordering::Release);
+    }
+
     /// From now on every program is turned away.
     pub(crate) fn refuse(&self) {
         self.shared.refuse.store(true, Ordering::Release);
