@@ -12,6 +12,7 @@ use polder_gpuapi::cuda::pfn;
 use polder_gpuapi::cuda::types::*;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// A function of the library under its own name and type.
@@ -103,6 +104,32 @@ fn events(library: &Library) {
     call!(library, cuStreamDestroy_v2(stream));
 }
 
+static CALLED: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" fn called(_data: *mut c_void) {
+    CALLED.fetch_add(1, Ordering::Release);
+}
+
+/// One stream waits for another's event; a function is called when it has come so far.
+fn streams(library: &Library) {
+    let function = kernel(library, "work_30ms");
+    let (mut first, mut second, mut event) = (null_mut(), null_mut(), null_mut());
+    call!(library, cuStreamCreate(&raw mut first, 1));
+    call!(library, cuStreamCreate(&raw mut second, 1));
+    call!(library, cuEventCreate(&raw mut event, 2));
+    launch(library, function, first);
+    call!(library, cuEventRecord(event, first));
+    let from = Instant::now();
+    call!(library, cuStreamWaitEvent(second, event, 0));
+    call!(library, cuLaunchHostFunc(second, Some(called), null_mut()));
+    let early = CALLED.load(Ordering::Acquire);
+    call!(library, cuStreamSynchronize(second));
+    println!("streams: early {early}, waited {}", from.elapsed().as_millis() >= 25);
+    while CALLED.load(Ordering::Acquire) == 0 {
+        std::thread::yield_now();
+    }
+}
+
 fn names(library: &Library) {
     let resolve = function!(library, cuGetProcAddress_v2);
     for (name, version) in [(c"cuMemAlloc", 12_000), (c"cuMemAllocAsync", 9_000), (c"cuNo", 13_000)]
@@ -123,6 +150,7 @@ fn check(library: &Library) {
     names(library);
     memory(library);
     events(library);
+    streams(library);
 }
 
 fn saturate(library: &Library, length_us: u64, seconds: u64) {

@@ -1,5 +1,5 @@
-//! Streams, events and launches. A stream that waits for another's event makes its caller wait for
-//! it, and a host function is called by a thread that has waited: what follows it does not.
+//! Streams, events and launches. Host functions are called by one thread, as in the driver; what
+//! follows one in its stream does not wait for it.
 
 use crate::api::{put, put_if};
 use crate::contexts::current;
@@ -165,6 +165,36 @@ impl Call {
     }
 }
 
+/// Calls that wait for their marks, in the order in which they came; none while no thread sees to
+/// them. The number is the process whose thread it is: a child has to start its own.
+static CALLS: Mutex<(u32, Vec<(Mark, Call)>)> = Mutex::new((0, Vec::new()));
+
+fn call_later(client: &'static Client, mark: Mark, call: Call) -> Result<(), CUresult> {
+    let mut calls = lock(&CALLS);
+    calls.1.push((mark, call));
+    if calls.0 == std::process::id() {
+        // The mark may have been over before the thread could know of it.
+        client.nudge();
+        return Ok(());
+    }
+    calls.0 = std::process::id();
+    let thread = std::thread::Builder::new().name("standin-calls".into());
+    let started = thread.spawn(move || {
+        let mut seen = 0;
+        loop {
+            make_calls(client);
+            seen = client.changed(seen);
+        }
+    });
+    started.map(|_| ()).map_err(|_| CUDA_ERROR_OUT_OF_MEMORY)
+}
+
+fn make_calls(client: &Client) {
+    let due: Vec<(Mark, Call)> =
+        lock(&CALLS).1.extract_if(.., |(mark, _)| client.over(*mark)).collect();
+    due.into_iter().for_each(|(_, call)| call.make());
+}
+
 api! { |own|
     fn cuStreamCreate(out: *mut CUstream, _flags: c_uint) {
         created(out)
@@ -194,7 +224,7 @@ api! { |own|
         let number = number(stream, own)?;
         let mark = mark_of(event)?;
         if let (Some(mark), false) = (mark, graphs::capturing(number)) {
-            device()?.wait(mark);
+            device()?.after(number, mark).map_err(|_| CUDA_ERROR_UNKNOWN)?;
         }
         Ok(())
     }
@@ -276,12 +306,7 @@ api! { |own|
         let function = function.ok_or(CUDA_ERROR_INVALID_VALUE)?;
         let client = device()?;
         let mark = client.mark(number(stream, own)?).map_err(|_| CUDA_ERROR_UNKNOWN)?;
-        let call = Call { function, data };
-        let thread = std::thread::Builder::new().spawn(move || {
-            client.wait(mark);
-            call.make();
-        });
-        thread.map(|_| ()).map_err(|_| CUDA_ERROR_OUT_OF_MEMORY)
+        call_later(client, mark, Call { function, data })
     }
 
     fn cuThreadExchangeStreamCaptureMode(mode: *mut c_uint) {

@@ -6,7 +6,7 @@ use crate::memory::{Memory, MemoryError};
 use crate::model::Model;
 use crate::sample::Samples;
 use crate::work::Work;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Most contexts at once.
 pub(crate) const CONTEXTS_MAX: usize = 1024;
@@ -122,6 +122,8 @@ pub struct Device {
     gone: bool,
     xids: Vec<(u64, Fault, Option<u32>)>,
     done: Vec<Done>,
+    /// Fences that were opened before their streams came to them.
+    opened: BTreeSet<u64>,
 }
 
 impl Device {
@@ -144,6 +146,7 @@ impl Device {
             gone: false,
             xids: Vec::new(),
             done: Vec::new(),
+            opened: BTreeSet::new(),
         }
     }
 
@@ -375,9 +378,30 @@ impl Device {
         (context.generation == id.generation && context.process.is_some()).then_some(context)
     }
 
+    /// Lets the stream that has the fence of this number go on, now or when it comes to it.
+    pub fn open_fence(&mut self, number: u64) {
+        self.opened.insert(number);
+        for index in 0..self.contexts.len() {
+            for stream in 0..self.contexts[index].streams.len() {
+                let front = self.contexts[index].streams[stream].front();
+                if front.is_some_and(|item| item.work == Work::Fence(number)) {
+                    self.opened.remove(&number);
+                    self.pop(index, stream);
+                }
+            }
+        }
+        self.schedule();
+    }
+
     /// A stream's first item has changed: it goes where it has to wait.
     fn head(&mut self, index: usize, stream: usize) {
         let Some(item) = self.contexts[index].streams[stream].front() else { return };
+        if let Work::Fence(number) = item.work {
+            if self.opened.remove(&number) {
+                self.pop(index, stream);
+            }
+            return;
+        }
         let Some(engine) = item.work.copy_engine() else {
             self.contexts[index].ready.push_back(stream);
             return;

@@ -138,6 +138,22 @@ fn a_fault_takes_its_context_and_a_lost_device_takes_all() {
 }
 
 #[test]
+fn a_fence_holds_its_stream_and_no_other_until_it_is_opened() {
+    let mut device = Device::new(H100);
+    let context = device.open(1).unwrap();
+    for work in [Work::Fence(1), kernel(MS), Work::Fence(2), kernel(MS)] {
+        device.submit(context, 0, work).unwrap();
+    }
+    device.submit(context, 1, kernel(MS)).unwrap();
+    assert_eq!(device.advance(10 * MS).len(), 1);
+    // The second before the stream has come to it.
+    device.open_fence(2);
+    device.open_fence(1);
+    let ends: Vec<_> = device.advance(20 * MS).iter().map(|done| done.at_ns).collect();
+    assert_eq!(ends, [10 * MS, 11 * MS, 11 * MS, 12 * MS]);
+}
+
+#[test]
 fn a_throttled_device_takes_longer() {
     let mut device = Device::new(H100);
     device.set_throttle(Throttle { reasons: 4, speed: 500 });

@@ -102,6 +102,8 @@ pub enum Work {
     },
     /// A copy or a fill.
     Copy(Copy),
+    /// Nothing, until [`Device::open_fence`](crate::Device::open_fence) is called with this number.
+    Fence(u64),
 }
 
 impl Work {
@@ -114,6 +116,7 @@ impl Work {
                 node.length_ns(model).saturating_mul(u64::from(*nodes).max(1))
             }
             Self::Copy(copy) => copy.length_ns(model),
+            Self::Fence(_) => 0,
         }
     }
 
@@ -123,7 +126,7 @@ impl Work {
         match self {
             Self::Kernel(kernel) => kernel.fits(model),
             Self::Graph { node, .. } => node.fits(model),
-            Self::Copy(_) => true,
+            Self::Copy(_) | Self::Fence(_) => true,
         }
     }
 
@@ -133,7 +136,7 @@ impl Work {
             Self::Kernel(kernel) | Self::Graph { node: kernel, .. } => {
                 (u64::from(kernel.blocks) * u64::from(kernel.threads)).clamp(1, model.threads())
             }
-            Self::Copy(_) => 1,
+            Self::Copy(_) | Self::Fence(_) => 1,
         }
     }
 

@@ -121,6 +121,27 @@ impl Client {
         Ok(Mark { stream, number })
     }
 
+    /// What comes next in `stream` waits for the mark.
+    ///
+    /// # Errors
+    /// [`ClientError::System`] when the host is gone.
+    pub fn after(&self, stream: u32, mark: Mark) -> Result<(), ClientError> {
+        self.tell(Ask::After { stream, mark: mark.number })
+    }
+
+    /// Waits until something has changed since `seen`, or a tenth of a second has passed; what it
+    /// returns is seen then.
+    #[must_use]
+    pub fn changed(&self, seen: u32) -> u32 {
+        self.page.wait(seen);
+        self.page.layout().turn.load(Ordering::Acquire)
+    }
+
+    /// Ends every wait of this client, as a change would.
+    pub fn nudge(&self) {
+        self.page.told();
+    }
+
     /// Whether it is over; for ever after a fault.
     #[must_use]
     pub fn over(&self, mark: Mark) -> bool {

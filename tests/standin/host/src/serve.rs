@@ -4,7 +4,8 @@ use crate::now_ns;
 use crate::page::{MARKS_MAX, Page, STREAMS_MAX};
 use crate::wire::{Ask, BYTES, Words, bytes_of, words_of};
 use polder_standin::{
-    ContextId, Copy, Device, Direction, Fault, Kernel, Length, MODELS, SubmitError, Ticket, Work,
+    ContextId, Copy, Device, Direction, Done, Fault, Kernel, Length, MODELS, SubmitError, Ticket,
+    Work,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -45,6 +46,8 @@ struct Peer {
     process: u32,
     context: Option<ContextId>,
     streams: BTreeMap<u32, Stream>,
+    /// Fences by the mark that opens them.
+    fences: BTreeMap<u64, Vec<u64>>,
     /// A message that the device could not take yet: nothing more is read before it is.
     held: Option<Ask>,
     gone: bool,
@@ -55,6 +58,8 @@ struct Host {
     model: usize,
     began_ns: u64,
     peers: Vec<Peer>,
+    /// Numbers of fences given out.
+    fences: u64,
 }
 
 /// Serves a device at `path` until `stop` says so, which is looked at ten times a second.
@@ -68,8 +73,13 @@ pub fn serve(path: &Path, script: Script, stop: impl Fn() -> bool) -> Result<(),
     rustix::net::bind(&listener, &SocketAddrUnix::new(path)?)?;
     rustix::net::listen(&listener, 64)?;
     let model = script.model.min(MODELS.len() - 1);
-    let mut host =
-        Host { device: Device::new(*MODELS[model]), model, began_ns: now_ns(), peers: Vec::new() };
+    let mut host = Host {
+        device: Device::new(*MODELS[model]),
+        model,
+        began_ns: now_ns(),
+        peers: Vec::new(),
+        fences: 0,
+    };
     while !stop() {
         host.wait(&listener)?;
         host.move_on();
@@ -111,19 +121,40 @@ impl Host {
 
     /// Moves the device to the present and tells of what is over.
     fn catch_up(&mut self) {
-        let began_ns = self.began_ns;
-        for done in self.device.advance(now_ns() - began_ns) {
-            let peer = self.peers.iter_mut().find(|peer| peer.context == Some(done.context));
-            let Some(peer) = peer else { continue };
-            let number = u32::try_from(done.stream).unwrap_or_default();
-            let Some(stream) = peer.streams.get_mut(&number) else { continue };
-            if stream.last == Some(done.ticket) {
-                stream.last = None;
+        loop {
+            let all = self.device.advance(now_ns() - self.began_ns);
+            if all.is_empty() {
+                return;
             }
-            while stream.marks.front().is_some_and(|mark| mark.0 <= done.ticket) {
-                let (_, mark) = stream.marks.pop_front().expect("it was just seen");
-                peer.page.mark(number, mark, began_ns + done.at_ns);
+            for done in all {
+                self.over(done);
             }
+        }
+    }
+
+    fn over(&mut self, done: Done) {
+        let at_ns = self.began_ns + done.at_ns;
+        let index = self.peers.iter().position(|peer| peer.context == Some(done.context));
+        let Some(index) = index else { return };
+        let number = u32::try_from(done.stream).unwrap_or_default();
+        let Some(stream) = self.peers[index].streams.get_mut(&number) else { return };
+        if stream.last == Some(done.ticket) {
+            stream.last = None;
+        }
+        let behind = |mark: &(Ticket, u64)| mark.0 <= done.ticket;
+        let count = stream.marks.iter().take_while(|mark| behind(mark)).count();
+        let marks: Vec<u64> = stream.marks.drain(..count).map(|(_, mark)| mark).collect();
+        for mark in marks {
+            self.marked(index, number, mark, at_ns);
+        }
+    }
+
+    /// A mark is over: the client is told, and who waits for it goes on.
+    fn marked(&mut self, index: usize, stream: u32, mark: u64, at_ns: u64) {
+        let peer = &mut self.peers[index];
+        peer.page.mark(stream, mark, at_ns);
+        for fence in peer.fences.remove(&mark).unwrap_or_default() {
+            self.device.open_fence(fence);
         }
     }
 
@@ -150,6 +181,7 @@ impl Host {
                 process: 0,
                 context: None,
                 streams: BTreeMap::new(),
+                fences: BTreeMap::new(),
                 held: None,
                 gone: false,
             });
@@ -203,6 +235,7 @@ impl Host {
                 self.submit(index, stream, Work::Copy(Copy { bytes, direction }), ask);
             }
             Ask::Mark { stream, mark } => self.mark(index, stream, mark),
+            Ask::After { stream, mark } => self.after(index, stream, mark),
             Ask::Allocate { bytes } => {
                 let process = self.peers[index].process;
                 let free = match self.device.allocate(process, bytes) {
@@ -251,6 +284,7 @@ impl Host {
             self.device.close(context);
         }
         self.peers[index].streams.clear();
+        self.peers[index].fences.clear();
     }
 
     fn submit(&mut self, index: usize, stream: u32, work: Work, ask: Ask) {
@@ -273,7 +307,21 @@ impl Host {
         let entry = peer.streams.entry(stream).or_default();
         match entry.last {
             Some(ticket) => entry.marks.push_back((ticket, mark)),
-            None => peer.page.mark(stream, mark, at_ns),
+            None => self.marked(index, stream, mark, at_ns),
+        }
+    }
+
+    /// The stream goes on when the mark is over; one that is not known any more is over.
+    fn after(&mut self, index: usize, stream: u32, mark: u64) {
+        let waits = self.peers[index].streams.values().flat_map(|stream| &stream.marks);
+        if !waits.map(|(_, number)| *number).any(|number| number == mark) {
+            return;
+        }
+        self.fences += 1;
+        let fence = self.fences;
+        self.submit(index, stream, Work::Fence(fence), Ask::After { stream, mark });
+        if self.peers[index].held.is_none() {
+            self.peers[index].fences.entry(mark).or_default().push(fence);
         }
     }
 

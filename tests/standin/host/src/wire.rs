@@ -51,6 +51,13 @@ pub enum Ask {
         /// The client's number for it, counted up from one.
         mark: u64,
     },
+    /// What comes next in this stream waits until a mark is over.
+    After {
+        /// Which stream.
+        stream: u32,
+        /// The client's number of the mark.
+        mark: u64,
+    },
     /// Takes memory. Answered with zero, or the free bytes plus one when there is too little.
     Allocate {
         /// Bytes.
@@ -112,6 +119,7 @@ impl Ask {
                 put(&[5, stream.into(), bytes, direction.into()]);
             }
             Self::Mark { stream, mark } => put(&[6, stream.into(), mark]),
+            Self::After { stream, mark } => put(&[13, stream.into(), mark]),
             Self::Allocate { bytes } => put(&[7, bytes]),
             Self::Free { bytes } => put(&[8, bytes]),
             Self::State => put(&[9]),
@@ -138,6 +146,7 @@ impl Ask {
             },
             5 => Self::Copy { stream: small(1)?, bytes: words[2], direction: small(3)? },
             6 => Self::Mark { stream: small(1)?, mark: words[2] },
+            13 => Self::After { stream: small(1)?, mark: words[2] },
             7 => Self::Allocate { bytes: words[1] },
             8 => Self::Free { bytes: words[1] },
             9 => Self::State,
