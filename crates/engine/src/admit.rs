@@ -5,7 +5,7 @@ use crate::home;
 use crate::index::Index;
 use crate::need::Need;
 use crate::shape::{Class, Hosts, Shape};
-use crate::{Held, Refusal, quota};
+use crate::{Held, Refusal, quota, resize};
 use polder_model::{
     Ask, Bytes, Event, GANG_MAX, GangKind, Inventory, JobId, LeaseId, LeaseState, Mechanism,
     NodeId, Reservation, Tenant, TenantPath, User, UserName,
@@ -53,6 +53,7 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         Event::JobSubmitted { job, ask, .. } => job_submitted(facts, *job, ask),
         Event::JobCancelled { job, .. } => job_cancelled(facts, *job),
         Event::JobScaled { job, min, max, .. } => job_scaled(facts, *job, (*min, *max)),
+        Event::JobResized { job, to, .. } => resize::possible(facts, index, *job, to),
         Event::NodeReported { node, incarnation, inventory } => {
             node_reported(facts, node, *incarnation, inventory)
         }

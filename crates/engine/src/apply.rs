@@ -6,6 +6,7 @@
 mod decisions;
 mod leases;
 mod nodes;
+mod resize;
 
 use crate::facts::{Hold, JobFacts, NodeState, TenantFacts};
 use crate::index::Index;
@@ -135,6 +136,7 @@ impl Engine {
                     index: 0,
                     served_before: 0,
                     claim: None,
+                    resizes: Vec::new(),
                     hold: None,
                 };
                 facts.index = self.index.alike.index(&self.facts, &facts, 0);
@@ -154,6 +156,7 @@ impl Engine {
                 self.bump_job(*job);
             }
             Event::JobScaled { job, min, max, .. } => self.scaled(*job, *min, *max),
+            Event::JobResized { job, to, by } => self.resized(*job, to, by),
             Event::NodeReported { node, incarnation, inventory } => {
                 self.node_reported(node, *incarnation, inventory);
             }

@@ -2,10 +2,11 @@
 
 use crate::facts::{Facts, Hold, JobFacts, NodeState};
 use crate::index::Index;
+use crate::resize::member_ids;
 use crate::{Held, Policy, Refusal, admit, predict};
 use polder_model::{
     Ask, DeviceId, Event, Inventory, Job, JobId, JobState, Lease, LeaseId, NodeId, Reservation,
-    Tenant, TenantPath, Timestamp, User,
+    Resized, Tenant, TenantPath, Timestamp, User,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub struct JobView<'a> {
     pub leases: &'a [LeaseId],
     /// Those of them, or beside them, that leave while the others go on.
     pub leaving: Vec<LeaseId>,
+    /// How its size was changed, oldest first; the last of many.
+    pub resizes: &'a [Resized],
 }
 
 /// A node as last reported.
@@ -94,10 +97,11 @@ impl Engine {
     ///
     /// # Errors
     /// Names what stands against it and says what to do.
-    pub fn admit(&self, _at: Timestamp, event: &Event) -> Result<(), Refusal> {
+    pub fn admit(&self, at: Timestamp, event: &Event) -> Result<(), Refusal> {
         admit::possible(&self.facts, &self.index, event)?;
         match event {
             Event::JobSubmitted { ask, .. } => admit::servable(&self.facts, &self.index, ask),
+            Event::JobResized { job, to, .. } => self.may_resize(at, *job, to),
             _ => Ok(()),
         }
     }
@@ -128,6 +132,20 @@ impl Engine {
     /// Leases that have not ended, by number.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.facts.leases.values().map(|facts| &facts.lease)
+    }
+
+    /// Since when a lease that runs has the slices that it has: the moment its present term began.
+    #[must_use]
+    pub fn term_since(&self, lease: LeaseId) -> Option<Timestamp> {
+        let facts = self.facts.leases.get(&lease)?;
+        facts.lease.started_at.map(|started| facts.sized_at.map_or(started, |at| at.max(started)))
+    }
+
+    /// Leases that changing the size of a job's tasks is about: those that have not ended and do
+    /// not leave.
+    #[must_use]
+    pub fn resizable(&self, job: JobId) -> Vec<LeaseId> {
+        self.facts.jobs.get(&job).map_or_else(Vec::new, |job| member_ids(&self.facts, job))
     }
 
     /// Leases of one node that have not ended, by number.
@@ -210,6 +228,7 @@ fn view(id: JobId, facts: &JobFacts) -> JobView<'_> {
         running: hold.map_or(0, Hold::running),
         leases: hold.map_or(&[], |hold: &Hold| &hold.leases),
         leaving: hold.map_or_else(Vec::new, |hold| hold.leaving.keys().copied().collect()),
+        resizes: &facts.resizes,
     }
 }
 
@@ -231,6 +250,7 @@ impl JobView<'_> {
                 let beside = self.leaving.iter().filter(beside);
                 self.leases.iter().chain(beside).copied().collect()
             },
+            resizes: self.resizes.to_vec(),
         }
     }
 }

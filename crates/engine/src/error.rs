@@ -1,8 +1,9 @@
 //! Why an event is refused, or a journal makes no sense.
 
+use crate::resize::shown;
 use polder_model::{
-    AskError, DeviceId, GANG_MAX, JobId, LeaseId, NodeId, PolicyError, ReservationError, Resource,
-    TenantPath, Timestamp, UserName,
+    AskError, DeviceId, GANG_MAX, JobId, LeaseId, Mechanism, NodeId, PolicyError, ReservationError,
+    Resource, TenantPath, Timestamp, UserName,
 };
 use thiserror::Error;
 
@@ -185,6 +186,91 @@ pub enum Refusal {
         min: u32,
         /// Most.
         max: u32,
+    },
+    /// A job that is being ended has no size to change.
+    #[error("job {job} is being ended: nothing of it can be changed any more")]
+    ResizeEnding {
+        /// Which.
+        job: JobId,
+    },
+    /// A job whose part of its devices is fixed.
+    #[error(
+        "job {job} has {}, whose size is fixed: its priority and class can be changed; to have \
+         another size, cancel it and submit it again",
+        match mechanism {
+            None => "no device".to_owned(),
+            Some(Mechanism::Whole) => "whole devices".to_owned(),
+            Some(mechanism) => format!("slices of mechanism {mechanism}"),
+        }
+    )]
+    ResizeFixed {
+        /// Which.
+        job: JobId,
+        /// How its devices are cut, if it has any.
+        mechanism: Option<Mechanism>,
+    },
+    /// A node that could not hear of a resize, or lost the device that it is about.
+    #[error(
+        "node {node}, where job {job} has tasks, does not answer or has lost a device of theirs: \
+         nothing was changed; try again when it is back"
+    )]
+    ResizeAway {
+        /// Which job.
+        job: JobId,
+        /// Which node.
+        node: NodeId,
+    },
+    /// A job cannot grow by more than is free beside it.
+    #[error(
+        "job {job} cannot have {} of {resource} on {device} of node {node}: with what is free \
+         there it can have {} at most; nothing was changed, and nothing waits: ask for that, or \
+         again when others have ended",
+        shown(*resource, *wanted), shown(*resource, *most)
+    )]
+    GrowPastRoom {
+        /// Which job.
+        job: JobId,
+        /// Where.
+        node: NodeId,
+        /// The device with the least room.
+        device: DeviceId,
+        /// Which resource.
+        resource: Resource,
+        /// What was wanted of each device.
+        wanted: u64,
+        /// What it could have.
+        most: u64,
+    },
+    /// A job cannot grow past its quota.
+    #[error(
+        "job {job} cannot have {} of {resource}: tenant {tenant} may hold {} at once, which leaves \
+         it {} of each device; nothing was changed: ask for that, or have the quota raised",
+        shown(*resource, *wanted), resource.show(*limit), shown(*resource, *most)
+    )]
+    GrowPastQuota {
+        /// Which job.
+        job: JobId,
+        /// Whose quota.
+        tenant: TenantPath,
+        /// Which resource.
+        resource: Resource,
+        /// The most allowed at once.
+        limit: u64,
+        /// What was wanted of each device.
+        wanted: u64,
+        /// What it could have.
+        most: u64,
+    },
+    /// A job does not grow into what another waits for.
+    #[error(
+        "job {waiting} waits for such devices, and job {job} would pass it by growing: nothing was \
+         changed; ask again when nobody waits, or submit another job"
+    )]
+    GrowPastWaiting {
+        /// Which job.
+        job: JobId,
+        /// The first that waits and could use what it would grow into.
+        waiting: JobId,
     },
     /// Could not be served even if the tenant held nothing.
     #[error(

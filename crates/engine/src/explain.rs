@@ -48,6 +48,7 @@ impl Engine {
         let mut explanation = Explanation {
             expected: history::expected(&self.facts.history, facts, ran),
             estimate: facts.ask.when.estimate,
+            resized: facts.resizes.last().cloned(),
             ..Explanation::bare(job, facts.state())
         };
         explanation.late = late(facts, at, began, explanation.expected);

@@ -10,8 +10,8 @@ use crate::policies::Policies;
 use crate::predict::Outlook;
 use polder_model::{
     Ask, Ground, Inventory, JobId, JobState, Lease, LeaseId, NodeId, Outcome, PoolId, Quota,
-    Reservation, ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp, User,
-    UserName,
+    Reservation, Resized, ReturnReason, Spot, StopReason, TaskIndex, Tenant, TenantPath, Timestamp,
+    User, UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,6 +105,9 @@ pub(crate) struct JobFacts {
     /// Room that others are leaving for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) claim: Option<Claim>,
+    /// How its size was changed, oldest first; the last of many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) resizes: Vec<Resized>,
     /// The leases it was granted; absent while it waits.
     pub(crate) hold: Option<Hold>,
 }
@@ -191,6 +194,9 @@ pub(crate) struct LeaseFacts {
     /// Its compute in thousandths of a device, weighted by the device's model.
     #[serde(default)]
     pub(crate) weighted: u64,
+    /// Since when it has the slices that it has, if it was resized.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sized_at: Option<Timestamp>,
 }
 
 impl Facts {

@@ -45,6 +45,7 @@ pub mod predict;
 mod quota;
 mod reclaim;
 mod report;
+mod resize;
 mod scratch;
 mod shape;
 mod sieve;

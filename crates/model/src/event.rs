@@ -3,13 +3,13 @@
 use crate::device::Inventory;
 use crate::{
     Ask, DeviceId, Instance, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId,
-    NotEnforced, Outcome, Policy, PoolId, Reservation, Tenant, TenantPath, Timestamp, User,
+    NotEnforced, Outcome, Policy, PoolId, Reservation, Size, Tenant, TenantPath, Timestamp, User,
     UserName,
 };
 use serde::{Deserialize, Serialize};
 
 /// The version this program writes.
-pub const EVENT_VERSION: u32 = 2;
+pub const EVENT_VERSION: u32 = 3;
 
 /// One row of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,16 @@ pub enum Event {
         min: u32,
         /// Most from now on.
         max: u32,
+        /// Who.
+        by: UserName,
+    },
+    /// Somebody changed what each task of a job has of its devices, or how urgent it is: all its
+    /// members alike, from now on.
+    JobResized {
+        /// Which.
+        job: JobId,
+        /// What it has from now on, what stays the same too.
+        to: Size,
         /// Who.
         by: UserName,
     },

@@ -3,7 +3,7 @@
 mod words;
 
 use crate::{
-    BitRate, Bytes, DeviceId, Ground, JobId, JobState, Micros, MilliCpu, NodeId, Permille,
+    BitRate, Bytes, DeviceId, Ground, JobId, JobState, Micros, MilliCpu, NodeId, Permille, Resized,
     TenantPath, Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
@@ -346,6 +346,9 @@ pub struct Explanation {
     /// Its deadline, where it will not be over by then, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Late>,
+    /// How its size was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resized: Option<Resized>,
 }
 
 /// A deadline that will not be met.
@@ -374,6 +377,7 @@ impl Explanation {
             expected: None,
             estimate: None,
             late: None,
+            resized: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A job's life as the pool sees it.
 
-use crate::{Ask, JobId, LeaseId, Timestamp};
+use crate::{Ask, JobId, LeaseId, Resized, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -133,4 +133,7 @@ pub struct Job {
     pub running: u32,
     /// Leases of this try, by rank.
     pub leases: Vec<LeaseId>,
+    /// How its size was changed since it was accepted, oldest first; only the last of many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resizes: Vec<Resized>,
 }

@@ -14,6 +14,7 @@ mod job;
 mod lease;
 mod policy;
 mod reservation;
+mod size;
 mod sync;
 mod tenant;
 mod units;
@@ -42,6 +43,7 @@ pub use policy::{
     TIME_RULES_MAX, Term, TimeRule, WEIGHT_MAX, Weekday,
 };
 pub use reservation::{RESERVATION_NODES_MAX, Reservation, ReservationError};
+pub use size::{RESIZES_KEPT, Resized, Size};
 pub use sync::{
     DeviceSample, GangPlace, LeaseEnd, LeaseOrder, LeaseReport, LeaseSample, Phase, SYNC_PROTOCOL,
     SyncRefusal, SyncRequest, SyncResponse, Tombstone, Version,

@@ -132,6 +132,7 @@ impl Engine {
                 local_size: on_node.get(&lease.node).copied().unwrap_or(1),
                 master_port: None,
                 weighted: self.weighted(lease),
+                sized_at: None,
             };
             *rank += 1;
             self.index.link_lease(&self.facts, lease.id, &facts);
@@ -159,6 +160,7 @@ impl Engine {
                 local_size: u32::try_from(ranks.len()).unwrap_or(u32::MAX).saturating_add(1),
                 master_port: None,
                 weighted: self.weighted(lease),
+                sized_at: None,
             };
             self.index.link_lease(&self.facts, lease.id, &facts);
             self.facts.leases.insert(lease.id, facts);

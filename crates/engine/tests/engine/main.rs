@@ -17,6 +17,7 @@ mod placement;
 mod places;
 mod policies;
 mod properties;
+mod resizes;
 mod rules;
 mod scale;
 mod shares;

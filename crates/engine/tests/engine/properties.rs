@@ -6,8 +6,8 @@ use crate::world::{With, World, ask, gib};
 use polder_engine::{Engine, Report};
 use polder_model::{
     Ask, ClassPool, Decision, Event, GangKind, Health, Isolation, JobId, JobState, LeaseEnd,
-    LeaseId, LeaseSample, Market, Micros, Order, Outcome, Policy, Quota, Reclaim, Share,
-    StopReason, TenantPath, Term, Timestamp, WorkClass,
+    LeaseId, LeaseSample, Market, Micros, Order, Outcome, Permille, Policy, Quota, Reclaim, Share,
+    Size, StopReason, TenantPath, Term, Timestamp, WorkClass,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,8 @@ enum Op {
     },
     Cancel(u64),
     Scale(u64, u32, u32),
+    /// Another share, memory and priority.
+    Resize(usize, u32, u64, i32),
     /// Plans and applies at most so many decisions.
     Decide(usize),
     Prepare(usize),
@@ -69,6 +71,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0u64..40).prop_map(Op::Cancel),
         1 => (0u64..20, 0u32..4, 0u32..4).prop_map(|(job, min, more)| {
             Op::Scale(job, min, min + more)
+        }),
+        2 => (0usize..20, 0u32..=10, 0u64..=8, -2i32..3).prop_map(|(job, compute, memory, priority)| {
+            Op::Resize(job, compute, memory, priority)
         }),
         6 => (1usize..9).prop_map(Op::Decide),
         4 => (0usize..9).prop_map(Op::Prepare),
@@ -146,6 +151,25 @@ fn report(world: &mut World, node: &str, how: u32) {
     *world.inventory(node) = whole;
 }
 
+/// Changes the size of a job as the server does: what is admitted can be applied.
+fn resize(world: &mut World, place: usize, (compute, memory, priority): (u32, u64, i32)) {
+    let jobs: Vec<JobId> = world.engine.jobs().map(|job| job.id).collect();
+    let Some(job) = jobs.get(place % jobs.len().max(1)).copied() else { return };
+    let ask = world.engine.job(job).unwrap().ask;
+    let compute = Permille(compute * 100);
+    let to = Size { compute, memory: gib(memory), priority, ..Size::of(&ask) };
+    let event = Event::JobResized { job, to, by: "ada".parse().unwrap() };
+    if world.engine.admit(world.now(), &event).is_ok() {
+        world.apply(event);
+        let resized = world.engine.job(job).unwrap();
+        assert_eq!(Size::of(&resized.ask), to);
+        for lease in world.engine.resizable(job) {
+            let lease = world.engine.lease(lease).unwrap();
+            assert!(lease.slices.iter().all(|slice| slice.compute == to.compute));
+        }
+    }
+}
+
 fn do_op(world: &mut World, op: &Op) {
     match op {
         Op::Submit { tenant, compute, memory, count, gang, kind, more } => {
@@ -171,6 +195,9 @@ fn do_op(world: &mut World, op: &Op) {
         Op::Scale(job, min, max) => {
             let (job, min, max) = (JobId(*job), *min, *max);
             let _ = world.try_apply(Event::JobScaled { job, min, max, by: "ada".parse().unwrap() });
+        }
+        Op::Resize(place, compute, memory, priority) => {
+            resize(world, *place, (*compute, *memory, *priority));
         }
         Op::Decide(most) => decide(world, *most),
         Op::Prepare(place) => {

@@ -7,8 +7,8 @@ use polder_engine::Policy;
 use polder_model::{
     Ask, Backfill, Believe, BitRate, BlendTerm, Bytes, ClassPool, Device, Elastic, Gang, GangKind,
     Inventory, Isolation, Market, Mechanism, Micros, MilliCpu, NodeId, Order, Outcome, Permille,
-    PlaceRule, Placement, Quota, Reclaim, Reservation, Share, Tenant, TenantPath, Term, TimeRule,
-    Timestamp, UserName, Wish, WorkClass,
+    PlaceRule, Placement, Quota, Reclaim, Reservation, Share, Size, Tenant, TenantPath, Term,
+    TimeRule, Timestamp, UserName, Wish, WorkClass,
 };
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -41,6 +41,22 @@ pub(super) fn pick<T: Clone>(random: &mut Random, list: &[T]) -> Option<T> {
 pub(super) fn span(random: &mut Random) -> (u32, u32) {
     let min = between(random, 1, 4);
     (min, min + between(random, 0, 2))
+}
+
+/// Another size of a job that has this one; one in some makes no sense.
+pub(super) fn size(random: &mut Random, from: Size) -> Size {
+    let mut to = from;
+    match random.below(6) {
+        0 => to.priority = i32::try_from(random.below(20)).unwrap_or(0) - 10,
+        1 => to.class = pick(random, &[WorkClass::Training, WorkClass::Batch]).unwrap_or_default(),
+        2 => to.compute_max = Permille(50 * between(random, 1, 20)),
+        3 => to.memory = Bytes(GIB * random.below(17)),
+        _ => {
+            to.compute = Permille(50 * between(random, 0, 21));
+            to.compute_max = to.compute_max.max(to.compute);
+        }
+    }
+    to
 }
 
 fn one_in(random: &mut Random, number: u64) -> bool {

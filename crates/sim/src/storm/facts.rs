@@ -3,7 +3,7 @@
 use super::{Step, Storm, draw};
 use polder_model::{
     Event, GangKind, Health, Inventory, Isolation, JobId, LeaseId, LeaseSample, Micros, Quota,
-    Role, Timestamp, User,
+    Role, Size, Timestamp, User,
 };
 
 /// Nodes that may join.
@@ -34,6 +34,20 @@ impl Storm {
         }
         let Some(job) = self.any_job() else { return Ok(()) };
         self.try_apply(&Event::JobCancelled { job, by }).map(drop)
+    }
+
+    /// Somebody changes the size of a job, as the server does: admission first.
+    pub(super) fn resize(&mut self) -> Step {
+        let by = draw::user(&mut self.random);
+        let Some(job) = self.any_job() else { return Ok(()) };
+        let Some(ask) = self.engine.job(job).map(|job| job.ask) else { return Ok(()) };
+        let to = draw::size(&mut self.random, Size::of(&ask));
+        let event = Event::JobResized { job, to, by };
+        if self.engine.admit(self.at, &event).is_err() {
+            self.told.refused += 1;
+            return Ok(());
+        }
+        self.apply(event)
     }
 
     pub(super) fn prepare(&mut self, lease: LeaseId) -> Step {

@@ -2,7 +2,7 @@
 //! it breaks.
 //!
 //! A storm draws asks of every kind, nodes that join, fall silent, lose devices and come back,
-//! leases that are prepared, start, end and fail, people who cancel and change quotas, policies and
+//! leases that are prepared, start, end and fail, people who cancel, resize and change quotas, policies and
 //! reservations, clocks that jump, and facts that make no sense. What the engine decides is applied
 //! as the server would. Every so many events it holds the engine against three things:
 //! * its own independent checker;
@@ -151,7 +151,8 @@ impl Storm {
             22..44 => self.decide(),
             44..78 => self.advance_one(),
             78..83 => self.end_one(),
-            83..86 => self.cancel(),
+            83..85 => self.cancel(),
+            85 => self.resize(),
             86..91 => self.node(),
             91..94 => self.time(),
             94 => self.tenant(),

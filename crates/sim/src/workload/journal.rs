@@ -10,7 +10,7 @@ use crate::pool::Pool;
 use polder_engine::PAST_POLICIES_MAX;
 use polder_model::{
     Ask, Bytes, Decision, Envelope, Event, GangKind, Inventory, JobId, LeaseEnd, LeaseId, Micros,
-    NodeId, Outcome, Permille, Policy, Tenant, TenantPath, Timestamp,
+    NodeId, Outcome, Permille, Policy, Size, Tenant, TenantPath, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -62,6 +62,8 @@ struct Past {
     outcome: Option<Outcome>,
     /// Its user changed how many replicas it has.
     scaled: bool,
+    /// Its user changed its part of its devices.
+    resized: bool,
 }
 
 impl Reader {
@@ -117,6 +119,7 @@ impl Reader {
                     memory_peak: None,
                     outcome: None,
                     scaled: false,
+                    resized: false,
                 };
                 self.jobs.insert(*job, past);
             }
@@ -135,6 +138,15 @@ impl Reader {
             Event::JobScaled { job, .. } => {
                 if let Some(past) = self.jobs.get_mut(job) {
                     past.scaled = true;
+                }
+            }
+            Event::JobResized { job, to, .. } => {
+                if let Some(past) = self.jobs.get_mut(job) {
+                    // One that has not run is what it became.
+                    match past.first_started {
+                        None => to.give(&mut past.ask),
+                        Some(_) => past.resized |= to.is_other_part(&Size::of(&past.ask)),
+                    }
                 }
             }
             Event::JobCancelled { job, .. } => {
@@ -171,7 +183,7 @@ impl Reader {
     pub fn finish(self) -> History {
         let end = self.at;
         let begin = self.jobs.values().map(|past| past.at).min().unwrap_or(end);
-        let (mut never, mut running, mut scaled) = (0u64, 0u64, 0u64);
+        let (mut never, mut running, mut scaled, mut resized) = (0u64, 0u64, 0u64, 0u64);
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
         for past in self.jobs.into_values() {
             if let Some(started) = past.first_started {
@@ -183,6 +195,7 @@ impl Reader {
             };
             running += u64::from(past.runs_on());
             scaled += u64::from(past.scaled);
+            resized += u64::from(past.resized);
             let is_service = past.is_service();
             let mut job = WorkJob::new(past.at.since(begin), past.ask, runs);
             job.leaves = is_service.then_some(runs);
@@ -205,6 +218,12 @@ impl Reader {
             let services = counted(scaled, "service");
             notes.push(format!(
                 "{services} had replicas added or taken: here those asked for at first"
+            ));
+        }
+        if resized > 0 {
+            let jobs = counted(resized, "job");
+            notes.push(format!(
+                "{jobs} had another share or memory while they ran: here what they began with"
             ));
         }
         let mut workload = Workload { name: "journal".into(), jobs, notes };

@@ -27,7 +27,7 @@ impl World {
                 self.touch(*job);
                 self.dequeue(*job);
             }
-            Event::JobScaled { job, .. } => self.touch(*job),
+            Event::JobScaled { job, .. } | Event::JobResized { job, .. } => self.touch(*job),
             Event::Decided { decision } => self.decided(decision),
             _ => {}
         }

@@ -7,7 +7,7 @@ use super::{World, WorldError};
 use crate::workload::WorkJob;
 use polder_engine::{Policy, Refusal};
 use polder_model::{
-    DeviceId, Event, JobId, Micros, Reservation, Tenant, TenantPath, Timestamp, UserName,
+    DeviceId, Event, JobId, Micros, Reservation, Size, Tenant, TenantPath, Timestamp, UserName,
 };
 
 impl World {
@@ -81,6 +81,19 @@ impl World {
         self.queued.insert(id);
         self.levels.queued += 1.0;
         Ok(Ok(id))
+    }
+
+    /// Changes the size of a job, as the server does.
+    ///
+    /// # Errors
+    /// The engine broke a promise.
+    pub fn resize(
+        &mut self,
+        job: JobId,
+        to: Size,
+        by: UserName,
+    ) -> Result<Result<(), Refusal>, WorldError> {
+        self.record(Event::JobResized { job, to, by })
     }
 
     /// Changes how many replicas a service has.

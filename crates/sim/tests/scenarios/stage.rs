@@ -4,7 +4,7 @@ use crate::script::{self, Command};
 use polder_engine::Policy;
 use polder_model::{
     Bytes, Decision, Event, Gang, GangKind, Ground, JobId, JobState, Lease, LeaseId, Mechanism,
-    Micros, MilliCpu, Outcome, Permille, Quota, Reservation, Shrink, Slice, Spot, Tenant,
+    Micros, MilliCpu, Outcome, Permille, Quota, Reservation, Shrink, Size, Slice, Spot, Tenant,
     Timestamp,
 };
 use polder_sim::pool;
@@ -112,6 +112,7 @@ impl Stage {
             "member" => self.member(command)?,
             "cancel" => self.cancel(command)?,
             "scale" => self.scale(command)?,
+            "resize" => self.resize(command)?,
             "expect" => return self.expect(command),
             "explain" => return self.explain(command),
             "queue" => return self.queue(),
@@ -346,6 +347,22 @@ impl Stage {
         Ok(())
     }
 
+    fn resize(&mut self, command: &Command) -> Played {
+        let job = self.label(command)?;
+        let by = "ada".parse().map_err(text)?;
+        let world = self.world()?;
+        let now = world.engine().job(job).ok_or("it is over")?;
+        let mut to = Size::of(&now.ask);
+        to.compute = value(command, "share")?.unwrap_or(to.compute);
+        to.compute_max = value(command, "most")?.unwrap_or(to.compute_max);
+        to.memory = value(command, "memory")?.unwrap_or(to.memory);
+        to.priority = value(command, "priority")?.unwrap_or(to.priority);
+        if let Err(refusal) = world.resize(job, to, by).map_err(text)? {
+            let _ = writeln!(self.told, "  refused: {refusal}");
+        }
+        Ok(())
+    }
+
     fn fault(&mut self, command: &Command) -> Played {
         let target = word(command, 0)?.to_owned();
         let (node, device) = target.split_once('/').unwrap_or((target.as_str(), ""));
@@ -409,6 +426,9 @@ impl Stage {
         for help in &said.help {
             let _ = writeln!(self.told, "  help: {help}");
         }
+        if let Some(resized) = &said.resized {
+            let _ = writeln!(self.told, "  resized: {resized}");
+        }
         Ok(())
     }
 
@@ -464,6 +484,7 @@ impl Stage {
             Event::JobScaled { job, min, max, .. } => {
                 format!("{} is scaled to {min}..{max}", self.name(*job))
             }
+            Event::JobResized { job, .. } => format!("{} is resized", self.name(*job)),
             Event::JobCancelled { job, .. } => format!("{} is cancelled", self.name(*job)),
             Event::ClockStepped { behind, .. } => format!("the clock is {behind} behind"),
             Event::PolicySet { .. } => "the policy is set".to_owned(),

@@ -1,0 +1,67 @@
+//! A job has another size from now on.
+
+use crate::Engine;
+use crate::facts::LeaseFacts;
+use crate::resize::member_ids;
+use polder_model::{JobId, LeaseId, RESIZES_KEPT, Resized, Size, UserName};
+
+impl Engine {
+    /// All that is known of the job follows at once: its leases are taken out of everything that is
+    /// derived from them, changed, and put back.
+    pub(super) fn resized(&mut self, id: JobId, to: &Size, by: &UserName) {
+        let Some(job) = self.facts.jobs.get(&id) else { return };
+        let from = Size::of(&job.ask);
+        let (at, tenant) = (self.facts.now, job.ask.tenant.clone());
+        let other_part = to.is_other_part(&from);
+        let members = if other_part { member_ids(&self.facts, job) } else { Vec::new() };
+        // What is known of members that yield is known of all at once.
+        self.index.live.remove_job(id);
+        self.note_use(at, &tenant);
+        let mut taken: Vec<(LeaseId, LeaseFacts)> = Vec::with_capacity(members.len());
+        for lease in members {
+            if let Some(facts) = self.facts.leases.remove(&lease) {
+                self.index.unlink_lease(&self.facts, lease, &facts);
+                taken.push((lease, facts));
+            }
+        }
+        self.change_job(id, |job| {
+            to.give(&mut job.ask);
+            if other_part {
+                // What was kept for it is of another size.
+                job.claim = None;
+            }
+            if job.resizes.len() >= RESIZES_KEPT {
+                job.resizes.remove(0);
+            }
+            job.resizes.push(Resized { at, by: by.clone(), from, to: *to });
+        });
+        self.stands_with_others(id);
+        for (lease, mut facts) in taken {
+            for slice in &mut facts.lease.slices {
+                slice.compute = to.compute;
+                slice.compute_max = to.compute_max;
+                slice.memory = to.memory;
+            }
+            facts.weighted = self.weighted(&facts.lease);
+            facts.sized_at = Some(at);
+            self.index.link_lease(&self.facts, lease, &facts);
+            self.facts.leases.insert(lease, facts);
+        }
+        self.relink_live(id);
+        self.bump_job(id);
+    }
+
+    /// A job that is like others than before has their index of service.
+    fn stands_with_others(&mut self, id: JobId) {
+        let Some(job) = self.facts.jobs.get(&id) else { return };
+        // Not that of itself, which it had among those that it was like before.
+        self.index.unlink_job(&self.facts, id, job);
+        let index = self.index.alike.index(&self.facts, job, job.served_before);
+        if let Some(job) = self.facts.jobs.get_mut(&id) {
+            job.index = index;
+        }
+        if let Some(job) = self.facts.jobs.get(&id) {
+            self.index.link_job(&self.facts, id, job);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Jobs whose size is changed while they wait or run.
+
+use crate::world::{With, World, ask, device, gib};
+use polder_engine::Engine;
+use polder_model::{
+    Event, GangKind, JobId, JobState, Lease, Permille, Quota, RESIZES_KEPT, Resource, Size,
+};
+
+fn resize(
+    world: &mut World,
+    job: JobId,
+    change: impl FnOnce(&mut Size),
+) -> Result<(), polder_engine::Refusal> {
+    let mut to = Size::of(&world.engine.job(job).unwrap().ask);
+    change(&mut to);
+    let event = Event::JobResized { job, to, by: "bob".parse().unwrap() };
+    world.engine.admit(world.now(), &event)?;
+    world.apply(event);
+    Ok(())
+}
+
+fn refused(world: &mut World, job: JobId, change: impl FnOnce(&mut Size)) -> String {
+    let before = world.engine.clone();
+    let refusal = resize(world, job, change).unwrap_err().to_string();
+    assert_eq!(world.engine, before, "a refusal changes nothing");
+    refusal
+}
+
+fn sizes(leases: &[Lease]) -> Vec<(u32, u32, u64)> {
+    let slices = leases.iter().flat_map(|lease| &lease.slices);
+    slices.map(|slice| (slice.compute.0, slice.compute_max.0, slice.memory.0 >> 30)).collect()
+}
+
+#[test]
+fn a_job_that_runs_has_its_new_size_at_once() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().share(300, gib(1)));
+    let other = world.submit(ask().share(400, gib(1)));
+    world.run();
+    let node = "n0".parse().unwrap();
+    let version = world.engine.desired_version(&node);
+    let began = world.engine.term_since(world.leases(job)[0].id);
+    world.pass_seconds(10);
+    resize(&mut world, job, |size| {
+        (size.compute, size.compute_max, size.memory) = (Permille(600), Permille(800), gib(5));
+    })
+    .unwrap();
+    assert_eq!(sizes(&world.leases(job)), [(600, 800, 5)]);
+    assert_eq!(world.engine.held_by(&"lab".parse().unwrap()).compute, 1000);
+    assert!(world.engine.desired_version(&node) > version, "its node is told");
+    let orders = world.engine.desired(&node).0;
+    assert_eq!(orders[0].lease.slices[0].compute, Permille(600));
+    assert!(world.engine.term_since(world.leases(job)[0].id) > began, "another term began");
+    assert!(
+        world.engine.term_since(world.leases(other)[0].id)
+            == began.map(|at| at.after(polder_model::Micros(1)))
+    );
+    let resized = world.engine.explain(world.now(), job).unwrap().resized.unwrap();
+    assert_eq!(resized.to_string(), "compute 30% to 60%, cap none to 80%, memory 1 GiB to 5 GiB");
+    assert_eq!((resized.by.as_str(), resized.at), ("bob", world.now()));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_would() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().share(300, gib(2)));
+    world.submit(ask().share(400, gib(3)));
+    world.run();
+    let said = refused(&mut world, job, |size| size.compute = Permille(700));
+    assert!(said.contains("cannot have 70% of compute on d0 of node n0"), "{said}");
+    assert!(said.contains("60% at most"), "{said}");
+    let said = refused(&mut world, job, |size| size.memory = gib(6));
+    assert!(said.contains("5 GiB at most"), "{said}");
+    let said = refused(&mut world, job, |size| size.compute = Permille(0));
+    assert!(said.contains("devices.compute"), "{said}");
+    let said = refused(&mut world, job, |size| size.compute_max = Permille(200));
+    assert!(said.contains("20%"), "{said}");
+    resize(&mut world, job, |size| (size.compute, size.memory) = (Permille(600), gib(5))).unwrap();
+}
+
+#[test]
+fn growth_keeps_within_every_quota() {
+    let quota = Quota { compute: Some(700), ..Quota::default() };
+    let mut world = World::new().device("n0", "d0").device("n0", "d1");
+    world.set_tenant("lab", quota);
+    let job = world.submit(ask().share(200, gib(1)).gang(2, 2));
+    world.run();
+    let said = refused(&mut world, job, |size| size.compute = Permille(400));
+    assert!(said.contains("tenant lab may hold 0.700 devices"), "{said}");
+    assert!(said.contains("35% of each device"), "{said}");
+    let refusal = resize(&mut world, job, |size| size.compute = Permille(351)).unwrap_err();
+    let polder_engine::Refusal::GrowPastQuota { resource, most, .. } = refusal else { panic!() };
+    assert_eq!((resource, most), (Resource::Compute, 350));
+    resize(&mut world, job, |size| size.compute = Permille(350)).unwrap();
+}
+
+#[test]
+fn all_members_are_alike_and_share_what_is_free_between_them() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().share(200, gib(1)).gang(3, 3));
+    world.run();
+    let said = refused(&mut world, job, |size| size.compute = Permille(400));
+    assert!(said.contains("33.3% at most"), "{said}");
+    resize(&mut world, job, |size| size.compute = Permille(333)).unwrap();
+    assert_eq!(sizes(&world.leases(job)), [(333, 1000, 1); 3]);
+}
+
+#[test]
+fn what_a_job_gives_back_is_anothers_at_once() {
+    let mut world = World::new().device("n0", "d0");
+    let large = world.submit(ask().share(900, gib(7)));
+    let waits = world.submit(ask().share(500, gib(4)));
+    world.run();
+    assert_eq!(world.states(&[large, waits]), "running queued");
+    resize(&mut world, large, |size| (size.compute, size.memory) = (Permille(500), gib(4)))
+        .unwrap();
+    world.run();
+    assert_eq!(world.states(&[large, waits]), "running running");
+}
+
+#[test]
+fn growth_passes_nobody_who_waits() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().share(300, gib(1)));
+    let waits = world.submit(ask().share(800, gib(1)));
+    world.run();
+    assert_eq!(world.state(waits), "queued");
+    let said = refused(&mut world, job, |size| size.compute = Permille(400));
+    assert!(said.contains(&format!("job {waits} waits for such devices")), "{said}");
+    // What gives nothing away and takes nothing is its own affair.
+    resize(&mut world, job, |size| size.compute_max = Permille(500)).unwrap();
+    world.cancel(waits);
+    world.settle();
+    resize(&mut world, job, |size| size.compute = Permille(400)).unwrap();
+}
+
+#[test]
+fn a_job_that_waits_may_ask_for_what_there_could_be() {
+    let mut world = World::new().device("n0", "d0");
+    let whole = world.submit(ask().whole());
+    world.run();
+    let job = world.submit(ask().share(300, gib(1)));
+    let said = refused(&mut world, job, |size| size.memory = gib(9));
+    assert!(said.contains("could ever serve"), "{said}");
+    resize(&mut world, job, |size| size.priority = 7).unwrap();
+    resize(&mut world, job, |size| size.memory = gib(6)).unwrap();
+    assert_eq!(world.engine.job(job).unwrap().ask.when.priority, 7);
+    world.end(whole, polder_model::Outcome::Succeeded);
+    world.run();
+    assert_eq!(sizes(&world.leases(job)), [(300, 1000, 6)]);
+}
+
+#[test]
+fn another_priority_changes_who_is_next_and_loses_its_end() {
+    let mut world = World::new().device("n0", "d0");
+    world.submit(ask().whole());
+    world.run();
+    let first = world.submit(ask().share(800, gib(1)).priority(1, Some(1000)));
+    let second = world.submit(ask().share(800, gib(1)));
+    let queue = |engine: &Engine, at| engine.queue(at).collect::<Vec<_>>();
+    assert_eq!(queue(&world.engine, world.now()), [first, second]);
+    resize(&mut world, second, |size| size.priority = 2).unwrap();
+    assert_eq!(queue(&world.engine, world.now()), [second, first]);
+    resize(&mut world, first, |size| size.priority = 3).unwrap();
+    assert_eq!(world.engine.job(first).unwrap().ask.when.priority_expiry, None);
+    world.pass_seconds(2000);
+    assert_eq!(queue(&world.engine, world.now()), [first, second]);
+}
+
+#[test]
+fn what_cannot_be_resized_says_so() {
+    let mut world = World::new().device("n0", "d0").device("n1", "d0");
+    world = world.card("n2", device("m", "Tide 8", gib(8)));
+    let whole = world.submit(ask().whole());
+    let none = world.submit(ask().devices(0).share(0, gib(0)));
+    let job = world.submit(ask());
+    world.run();
+    let said = refused(&mut world, whole, |size| size.compute = Permille(500));
+    assert!(said.contains("whole devices, whose size is fixed"), "{said}");
+    let said = refused(&mut world, none, |size| size.memory = gib(1));
+    assert!(said.contains("has no device"), "{said}");
+    resize(&mut world, whole, |size| size.priority = 3).unwrap();
+    let node = world.leases(job)[0].node.clone();
+    world.silent(node.as_str());
+    let said = refused(&mut world, job, |size| size.compute = Permille(100));
+    assert!(said.contains("does not answer"), "{said}");
+    world.apply(Event::NodeBack { node });
+    world.cancel(job);
+    let said = refused(&mut world, job, |size| size.compute = Permille(100));
+    assert!(said.contains("is being ended"), "{said}");
+    let never =
+        Event::JobResized { job: JobId(99), to: Size::of(&ask()), by: "bob".parse().unwrap() };
+    let said = world.engine.admit(world.now(), &never).unwrap_err().to_string();
+    assert!(said.contains("job 99 is over or never was"), "{said}");
+}
+
+#[test]
+fn replicas_that_come_later_have_the_new_size() {
+    let mut world = World::new().device("n0", "d0").device("n0", "d1");
+    let service = world.submit(ask().share(300, gib(1)).gang(2, 2).kind(GangKind::Service));
+    world.run();
+    resize(&mut world, service, |size| size.compute = Permille(400)).unwrap();
+    let gone = world.leases(service)[0].id;
+    world.end_lease(gone, polder_model::Outcome::Failed { code: 1 });
+    world.pass_seconds(5);
+    world.run();
+    assert_eq!(sizes(&world.leases(service)), [(400, 1000, 1); 2]);
+    assert_eq!(world.engine.job(service).unwrap().state, JobState::Running);
+}
+
+#[test]
+fn the_last_changes_are_remembered() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask());
+    world.run();
+    for priority in 1..=20 {
+        resize(&mut world, job, |size| size.priority = priority).unwrap();
+    }
+    let resizes = world.engine.job(job).unwrap().resizes;
+    assert_eq!(resizes.len(), RESIZES_KEPT);
+    assert_eq!(resizes.last().unwrap().to.priority, 20);
+}
