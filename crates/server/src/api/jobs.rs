@@ -1,10 +1,11 @@
 //! Jobs, their leases and the queue.
 
 use polder_model::{
-    Bytes, DeviceAsk, Gang, Job, JobId, JobState, Lease, LeaseEnd, LeaseId, LeaseSample, Reason,
-    TenantPath, Timestamp, UserName,
+    Bytes, DeviceAsk, Gang, Job, JobId, JobState, Lease, LeaseEnd, LeaseId, LeaseSample, Permille,
+    Reason, Size, TenantPath, Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use utoipa::{IntoParams, ToSchema};
 
 /// How many replicas a service is to have.
@@ -15,6 +16,57 @@ pub struct ScaleRequest {
     pub min: u32,
     /// Most.
     pub max: u32,
+}
+
+/// What to change of a job that waits or runs. What is absent stays as it is; all values are what
+/// holds from then on, so sending the same again changes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeRequest {
+    /// Guaranteed share of each device's compute, thousandths.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute: Option<Permille>,
+    /// Most it may reach when others are idle, thousandths; 1000 for no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compute_max: Option<Permille>,
+    /// Memory on each device, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+    /// Higher goes first; holds without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// What kind of work it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<WorkClass>,
+}
+
+impl ResizeRequest {
+    /// What a job of this size has then.
+    #[must_use]
+    pub fn of(&self, size: Size) -> Size {
+        Size {
+            compute: self.compute.unwrap_or(size.compute),
+            compute_max: self.compute_max.unwrap_or(size.compute_max),
+            memory: self.memory.unwrap_or(size.memory),
+            priority: self.priority.unwrap_or(size.priority),
+            class: self.class.unwrap_or(size.class),
+        }
+    }
+}
+
+/// What it changes, for the audit log.
+impl fmt::Display for ResizeRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("compute", self.compute.map(|compute| compute.to_string())),
+            ("cap", self.compute_max.map(|max| max.to_string())),
+            ("memory", self.memory.map(|memory| memory.to_string())),
+            ("priority", self.priority.map(|priority| priority.to_string())),
+            ("class", self.class.map(|class| class.to_string())),
+        ];
+        let said = parts.iter().filter_map(|(what, to)| Some(format!("{what} {}", to.as_ref()?)));
+        f.write_str(&said.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Which jobs a list shows, by where they stand.

@@ -16,8 +16,8 @@ pub use admin::{
 };
 pub use jobs::{
     Change, JobDetail, JobList, JobQuery, LOG_DROPPED_HEADER, LOG_LOST_HEADER, LOG_OFFSET_HEADER,
-    LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView, ScaleRequest, StateFilter, Stream,
-    WaitAnswer, WaitQuery, WaitUntil,
+    LeaseEnding, LeaseView, LogsQuery, QueueEntry, QueueView, ResizeRequest, ScaleRequest,
+    StateFilter, Stream, WaitAnswer, WaitQuery, WaitUntil,
 };
 pub use policy::{
     PolicyShadow, ReservationChange, ReservationList, WhatIf, WhatIfAnswer, WouldCutOff,

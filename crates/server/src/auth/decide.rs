@@ -19,6 +19,8 @@ pub(crate) enum Action<'a> {
     Submit(&'a TenantPath),
     /// End a job.
     Cancel { owner: &'a UserName, tenant: &'a TenantPath },
+    /// Change a job's size or priority.
+    Resize { owner: &'a UserName, tenant: &'a TenantPath },
     /// Add, change or remove a tenant.
     ChangeTenant(&'a TenantPath),
     /// Add or change a user: as it was, if it was, and as it is to be.
@@ -87,7 +89,7 @@ pub(crate) fn decide(who: &Principal, what: Action<'_>) -> Result<(), Denied> {
             let member = role >= Role::User && who.belongs(tenant);
             (role == Role::Admin || member, "users of the tenant")
         }
-        Action::Cancel { owner, tenant } => {
+        Action::Cancel { owner, tenant } | Action::Resize { owner, tenant } => {
             let own = role >= Role::User && *owner == who.user;
             let admin = role == Role::TenantAdmin && who.belongs(tenant);
             (role >= Role::Operator || own || admin, "its owner, tenant admins and operators")
@@ -135,6 +137,7 @@ impl fmt::Display for Action<'_> {
             Self::SeeUser(user) => write!(f, "see user {}", user.name),
             Self::Submit(tenant) => write!(f, "ask for tenant {tenant}"),
             Self::Cancel { owner, tenant } => write!(f, "end a job of {owner} in {tenant}"),
+            Self::Resize { owner, tenant } => write!(f, "resize a job of {owner} in {tenant}"),
             Self::ChangeTenant(tenant) => write!(f, "change tenant {tenant}"),
             Self::SetUser { .. } => f.write_str("give a user this role and these tenants"),
             Self::RemoveUser(user) => write!(f, "remove user {}", user.name),
@@ -172,7 +175,7 @@ mod tests {
         let stranger = user("eve", Role::User, "lab");
         let set = |before, role, tenants| Action::SetUser { before, role, tenants };
         let (ours, theirs) = (std::slice::from_ref(&below), std::slice::from_ref(&other));
-        let actions: [(&str, Action<'_>); 26] = [
+        let actions: [(&str, Action<'_>); 29] = [
             ("see the pool", Action::SeePool),
             ("see own tenant", Action::SeeTenant(&own)),
             ("see tenant below", Action::SeeTenant(&below)),
@@ -187,6 +190,9 @@ mod tests {
             ("cancel own job", Action::Cancel { owner: &me, tenant: &other }),
             ("cancel peer's job below", Action::Cancel { owner: &peer, tenant: &below }),
             ("cancel peer's job above", Action::Cancel { owner: &peer, tenant: &other }),
+            ("resize own job", Action::Resize { owner: &me, tenant: &other }),
+            ("resize peer's job below", Action::Resize { owner: &peer, tenant: &below }),
+            ("resize peer's job above", Action::Resize { owner: &peer, tenant: &other }),
             ("change tenant below", Action::ChangeTenant(&below)),
             ("change own tenant", Action::ChangeTenant(&own)),
             ("add user below", set(None, Role::User, ours)),

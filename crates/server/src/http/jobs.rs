@@ -5,7 +5,7 @@ use super::pool::live_lease;
 use super::{ApiError, App, sees, visible};
 use crate::api::{
     IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_MAX, JobDetail, JobList, JobQuery, LIST_LIMIT_MAX,
-    LeaseEnding, LeaseView, QueueEntry, QueueView, ScaleRequest, StateFilter,
+    LeaseEnding, LeaseView, QueueEntry, QueueView, ResizeRequest, ScaleRequest, StateFilter,
 };
 use crate::auth::{Action, Caller, Principal, decide};
 use crate::journal::JobFilter;
@@ -269,6 +269,35 @@ pub(super) async fn scale(
     let job: JobId = parse(&id)?;
     let ScaleRequest { min, max } = request;
     change(&app, caller, job, Write::Scale { job, min, max }, "a change of size").await
+}
+
+/// Changes the share, cap, memory, priority or class of a job that waits or runs: every member of
+/// it alike, from now on. Growing beyond what is free is refused; nothing waits for it.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{id}/resize", tag = "jobs",
+    params(("id" = u64, Path, description = "The job's number")),
+    request_body = ResizeRequest,
+    responses(
+        (status = 200, description = "It has this size, durably", body = Job),
+        (status = 409, description = "It is over or being ended, its size is fixed, it holds more \
+            memory, or there is no room", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+        (status = 422, description = "No job can have this size", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn resize(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<ResizeRequest>,
+) -> Result<Json<Job>, ApiError> {
+    let job: JobId = parse(&id)?;
+    if request == ResizeRequest::default() {
+        return Err(ApiError::bad_request("in the body: it says nothing that is to change")
+            .help("name one of compute, compute_max, memory, priority and class"));
+    }
+    change(&app, caller, job, Write::Resize { job, request }, "a resize").await
 }
 
 /// Why a job is where it is.

@@ -102,6 +102,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/api/v1/jobs/{id}/wait", get(wait::wait))
         .route("/api/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/api/v1/jobs/{id}/scale", post(jobs::scale))
+        .route("/api/v1/jobs/{id}/resize", post(jobs::resize))
         .route("/api/v1/jobs/{id}/explain", get(jobs::explain))
         .route("/api/v1/jobs/{id}/logs", get(logs::logs))
         .route("/api/v1/queue", get(jobs::queue))

@@ -24,6 +24,7 @@ use utoipa::OpenApi;
         super::wait::wait,
         super::jobs::cancel,
         super::jobs::scale,
+        super::jobs::resize,
         super::jobs::explain,
         super::logs::logs,
         super::jobs::queue,

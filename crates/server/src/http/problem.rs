@@ -161,6 +161,7 @@ impl From<WriteError> for ApiError {
                 .help("send a new Idempotency-Key with a new job"),
             WriteError::Owner { .. } => Self::conflict("owner", detail)
                 .help("run the server as another user, if this one should not be its admin"),
+            WriteError::Holds { .. } => Self::conflict("memory", detail),
             WriteError::Stopping => Self::stopping(),
         }
     }
@@ -180,6 +181,11 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
         R::TenantHasJobs { .. } | R::TenantHasChildren { .. } | R::TenantHasUsers { .. } => {
             ApiError::conflict("in-use", detail)
         }
+        R::ResizeEnding { .. } => ApiError::conflict("ending", detail),
+        R::ResizeFixed { .. } => ApiError::conflict("fixed", detail),
+        R::ResizeAway { .. } => ApiError::conflict("away", detail),
+        R::GrowPastRoom { .. } | R::GrowPastWaiting { .. } => ApiError::conflict("room", detail),
+        R::GrowPastQuota { .. } => ApiError::conflict("quota", detail),
         R::Policy(_) => unprocessable("policy"),
         R::Reservation(_) | R::ReservedTwice { .. } => unprocessable("reservation"),
         R::NoPolicyBefore => ApiError::conflict("policy", detail),

@@ -7,12 +7,12 @@ use crate::api::{
     UsageRow,
 };
 use crate::auth::{Action, Caller, decide};
-use crate::journal::UsageSum;
+use crate::journal::{EndedTerms, UsageSum};
 use axum::Json;
 use axum::extract::State;
 use polder_engine::predict::HOURS_AHEAD_MAX;
 use polder_model::{
-    Device, Health, JobId, Lease, LeaseSample, Micros, TenantPath, Timestamp, UserName,
+    Device, Health, JobId, Lease, LeaseId, LeaseSample, Micros, TenantPath, Timestamp, UserName,
 };
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) async fn usage(
                     && wanted.as_ref().is_none_or(|tenant| lease.tenant.is_within(tenant))
             };
             let live = view.engine.leases().filter(within).filter_map(|lease| {
-                let ran = view.at.since(lease.started_at?);
+                let ran = view.at.since(view.engine.term_since(lease.id)?);
                 Some((lease.clone(), ran, view.nodes.sample(&lease.node, lease.id).cloned()))
             });
             Ok((who.clone(), view.at, live.collect::<Vec<_>>()))
@@ -51,7 +51,9 @@ pub(super) async fn usage(
         None => visible(&who),
     };
     let ended = app.archive.usage(tenants.as_deref(), query.since, by, LIST_LIMIT_MAX).await?;
-    Ok(Json(report(ended, &live, by, now)))
+    let ids: Vec<LeaseId> = live.iter().map(|(lease, ..)| lease.id).collect();
+    let terms = app.archive.ended_terms(&ids, query.since).await?;
+    Ok(Json(report(ended, &terms, &live, by, now)))
 }
 
 /// What jobs will probably ask for in each of the hours ahead, from the hours that were.
@@ -93,6 +95,7 @@ pub(super) async fn demand(
 
 fn report(
     ended: Vec<UsageSum>,
+    terms: &BTreeMap<LeaseId, EndedTerms>,
     live: &[(Lease, Micros, Option<LeaseSample>)],
     by: UsageBy,
     now: Timestamp,
@@ -109,7 +112,9 @@ fn report(
         let user = (by != UsageBy::Tenant).then(|| lease.user.clone());
         let job = (by == UsageBy::Job).then_some(lease.job);
         let row = row_of(&mut rows, (lease.tenant.clone(), user, job));
-        row.leases += 1;
+        let terms = terms.get(&lease.id);
+        // Its earlier terms are among what has ended.
+        row.leases += u64::from(!terms.is_some_and(|terms| terms.counted));
         row.running += 1;
         for slice in &lease.slices {
             row.leased.0 += u64::from(slice.compute.0).saturating_mul(ran.0) / 1000;
@@ -118,7 +123,8 @@ fn report(
             row.memory_mib_seconds += mib_seconds.unwrap_or(u64::MAX);
         }
         let used = sample.iter().flat_map(|sample| &sample.devices);
-        row.device_time.0 += used.map(|used| used.device_time.0).sum::<u64>();
+        let used = used.map(|used| used.device_time.0).sum::<u64>();
+        row.device_time.0 += used.saturating_sub(terms.map_or(0, |terms| terms.device_micros));
     }
     let rows_max = usize::try_from(LIST_LIMIT_MAX).unwrap_or(usize::MAX);
     UsageReport { rows: rows.into_values().take(rows_max).collect(), now }

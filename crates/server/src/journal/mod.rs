@@ -16,9 +16,9 @@ mod tests;
 pub(crate) use chain::{Digest, of as digest_of};
 pub use error::{AppendError, JournalError};
 pub use export::read_journal;
-pub(crate) use query::{Archive, JobFilter, UsageSum};
+pub(crate) use query::{Archive, EndedTerms, JobFilter, UsageSum};
 pub(crate) use read::{Head, Reader, unsigned};
-pub(crate) use rows::{EndRow, Row};
+pub(crate) use rows::{EndRow, Row, TermRow};
 
 use polder_model::{Envelope, Event, PoolId, Timestamp};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -29,7 +29,10 @@ use std::time::Duration;
 /// `PLDR`: marks the file as a journal of Polder.
 const APPLICATION_ID: i64 = 0x504c_4452;
 /// The numbered migrations; a file's `user_version` says how many it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_journal.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_journal.sql"),
+    include_str!("../../migrations/0002_terms.sql"),
+];
 /// The layout this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]
 const LAYOUT: i64 = MIGRATIONS.len() as i64;

@@ -6,12 +6,15 @@ use crate::api::{AuditRow, UsageBy};
 use polder_model::{Bytes, Job, JobId, Lease, LeaseEnd, LeaseId, TenantPath, Timestamp, UserName};
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{QueryBuilder, Row as _, Sqlite};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Connections for reading.
 const READERS: u32 = 2;
 /// Most ended leases shown of one job: every try of a full gang would be too many.
 const LEASES_OF_JOB_MAX: i64 = 5000;
+/// Leases named in one query; SQLite allows 32766 values.
+const LEASES_PER_QUERY: usize = 1000;
 
 /// Reads of what is over.
 #[derive(Debug, Clone)]
@@ -37,6 +40,15 @@ pub(crate) struct UsageSum {
     pub(crate) leased_micros: u64,
     pub(crate) device_micros: u64,
     pub(crate) memory_mib_seconds: u64,
+}
+
+/// What of a lease that goes on is among the sums over terms that are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndedTerms {
+    /// Device time of all of them, microseconds.
+    pub(crate) device_micros: u64,
+    /// Whether the lease was counted for one of them.
+    pub(crate) counted: bool,
 }
 
 /// Which finished jobs.
@@ -138,6 +150,30 @@ impl Archive {
         let group = group.replace(", NULL", "");
         query.push(format!(" GROUP BY {group} ORDER BY {group} LIMIT ")).push_bind(limit);
         query.build().fetch_all(&self.pool).await?.iter().map(sum).collect()
+    }
+
+    /// What of these leases, which go on, is among the sums over terms that ended since then.
+    pub(crate) async fn ended_terms(
+        &self,
+        leases: &[LeaseId],
+        since: Option<Timestamp>,
+    ) -> Result<BTreeMap<LeaseId, EndedTerms>, sqlx::Error> {
+        let mut found = BTreeMap::new();
+        for chunk in leases.chunks(LEASES_PER_QUERY) {
+            let mut query = QueryBuilder::<Sqlite>::new("SELECT lease, sum(device_time), ");
+            query.push("max(ended_at) >= ").push_bind(signed(since.unwrap_or_default().0));
+            query.push(" FROM usage WHERE lease IN (");
+            let mut list = query.separated(", ");
+            for lease in chunk {
+                list.push_bind(signed(lease.0));
+            }
+            query.push(") GROUP BY lease");
+            for row in query.build().fetch_all(&self.pool).await? {
+                let terms = EndedTerms { device_micros: unsigned(row.get(1)), counted: row.get(2) };
+                found.insert(LeaseId(unsigned(row.get(0))), terms);
+            }
+        }
+        Ok(found)
     }
 
     /// The audit log, newest first.

@@ -1,7 +1,8 @@
 //! What is derived from events, written in the same transactions.
 
 use super::{Digest, signed};
-use polder_model::{Job, JobId, Lease, LeaseEnd, Timestamp, UserName};
+use polder_model::{Job, JobId, Lease, LeaseEnd, LeaseSample, Micros, Timestamp, UserName};
+use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 /// One derived row.
@@ -11,6 +12,8 @@ pub(crate) enum Row {
     Job(Box<Job>),
     /// A lease is over.
     Lease(Box<EndRow>),
+    /// A lease goes on with other slices.
+    Term(Box<TermRow>),
     /// Somebody wrote, or was refused.
     Audit { at: Timestamp, user: UserName, action: &'static str, subject: String, result: String },
     /// A user's key stands for a job.
@@ -26,8 +29,37 @@ pub(crate) struct EndRow {
     pub(crate) end: LeaseEnd,
     /// When.
     pub(crate) at: Timestamp,
+    /// When its last term began, if it ran.
+    pub(crate) since: Option<Timestamp>,
     /// The model of each slice's device, in order.
     pub(crate) models: Vec<String>,
+}
+
+/// A term of a lease that is over: until a resize it had these slices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TermRow {
+    /// What it had.
+    pub(crate) lease: Lease,
+    /// When the term began.
+    pub(crate) since: Timestamp,
+    /// When it was over.
+    pub(crate) at: Timestamp,
+    /// What the lease had used by then, as far as its node had said.
+    pub(crate) sample: LeaseSample,
+    /// The model of each slice's device, in order.
+    pub(crate) models: Vec<String>,
+}
+
+/// One term of a lease, for its usage.
+struct Term<'a> {
+    lease: &'a Lease,
+    models: &'a [String],
+    since: Option<Timestamp>,
+    at: Timestamp,
+    /// All that the lease has used so far.
+    sample: &'a LeaseSample,
+    /// How long the lease has run so far, by its node; by the server's clock while it goes on.
+    ran: Option<Micros>,
 }
 
 /// Rows of the audit log in one INSERT; each binds five values and SQLite allows 32766.
@@ -38,6 +70,12 @@ pub(super) async fn insert(conn: &mut SqliteConnection, rows: &[Row]) -> Result<
         match row {
             Row::Job(job) => insert_job(conn, job).await?,
             Row::Lease(end) => insert_lease(conn, end).await?,
+            Row::Term(term) => {
+                let TermRow { lease, since, at, sample, models } = &**term;
+                let since = Some(*since);
+                let term = Term { lease, models, since, at: *at, sample, ran: None };
+                insert_usage(conn, &term).await?;
+            }
             Row::Key { user, key, job, digest } => {
                 let sql = "INSERT INTO keys (user, key, job, digest) VALUES (?, ?, ?, ?)";
                 let query = sqlx::query(sql).bind(user.as_str()).bind(key);
@@ -80,7 +118,7 @@ async fn insert_job(conn: &mut SqliteConnection, job: &Job) -> Result<(), sqlx::
 }
 
 async fn insert_lease(conn: &mut SqliteConnection, row: &EndRow) -> Result<(), sqlx::Error> {
-    let EndRow { lease, end, at, models } = row;
+    let EndRow { lease, end, at, since, models } = row;
     let body = serde_json::to_string(&(lease, end)).expect("leases have only string keys");
     sqlx::query("INSERT INTO leases (id, job, node, ended_at, body) VALUES (?, ?, ?, ?, ?)")
         .bind(signed(lease.id.0))
@@ -90,17 +128,63 @@ async fn insert_lease(conn: &mut SqliteConnection, row: &EndRow) -> Result<(), s
         .bind(body)
         .execute(&mut *conn)
         .await?;
+    let (sample, ran) = (&end.sample, Some(end.ran));
+    insert_usage(conn, &Term { lease, models, since: *since, at: *at, sample, ran }).await
+}
+
+/// What earlier terms of a slice have had of what its lease has had in all.
+#[derive(Default)]
+struct Before {
+    terms: i64,
+    ran: u64,
+    device_time: u64,
+    contended_time: u64,
+    refused: u64,
+}
+
+async fn before(
+    conn: &mut SqliteConnection,
+    lease: &Lease,
+    place: i64,
+) -> Result<Before, sqlx::Error> {
+    let sql = "SELECT count(*), coalesce(sum(ran), 0), coalesce(sum(device_time), 0), \
+               coalesce(sum(contended_time), 0), coalesce(sum(refused), 0) FROM usage \
+               WHERE lease = ? AND place = ?";
+    let query = sqlx::query(sql).bind(signed(lease.id.0)).bind(place);
+    let row = query.fetch_one(conn).await?;
+    let sum = |column: usize| u64::try_from(row.get::<i64, _>(column)).unwrap_or(0);
+    Ok(Before {
+        terms: row.get(0),
+        ran: sum(1),
+        device_time: sum(2),
+        contended_time: sum(3),
+        refused: sum(4),
+    })
+}
+
+/// The rows of one term: of what the lease has had in all, what earlier terms have not.
+async fn insert_usage(conn: &mut SqliteConnection, term: &Term<'_>) -> Result<(), sqlx::Error> {
+    let Term { lease, models, since, at, sample, ran } = *term;
     for (place, slice) in (0i64..).zip(&lease.slices) {
+        // Only of a lease that was resized there can be any.
+        let resized = since.is_some_and(|since| lease.started_at.is_some_and(|at| at < since));
+        let before = if resized { before(conn, lease, place).await? } else { Before::default() };
         let index = usize::try_from(place).unwrap_or_default();
-        let used = end.sample.devices.iter().find(|used| used.device == slice.device);
-        let used = |amount: fn(&polder_model::DeviceSample) -> u64| signed(used.map_or(0, amount));
+        let used = sample.devices.iter().find(|used| used.device == slice.device);
+        let used = |amount: fn(&polder_model::DeviceSample) -> u64, before: u64| {
+            signed(used.map_or(0, amount).saturating_sub(before))
+        };
+        let by_clock = since.map_or(0, |since| at.since(since).0);
+        let ran = ran.map_or(by_clock, |ran| ran.0.saturating_sub(before.ran));
         sqlx::query(
-            "INSERT INTO usage (lease, place, job, tenant, user, node, device, model, mechanism, \
-             compute, memory, started_at, ended_at, ran, device_time, contended_time, \
-             memory_peak, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO usage (lease, place, term, job, tenant, user, node, device, model, \
+             mechanism, compute, memory, started_at, ended_at, ran, device_time, contended_time, \
+             memory_peak, refused) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(signed(lease.id.0))
         .bind(place)
+        .bind(before.terms)
         .bind(signed(lease.job.0))
         .bind(lease.tenant.as_str())
         .bind(lease.user.as_str())
@@ -110,13 +194,13 @@ async fn insert_lease(conn: &mut SqliteConnection, row: &EndRow) -> Result<(), s
         .bind(slice.mechanism.to_string())
         .bind(slice.compute.0)
         .bind(signed(slice.memory.0))
-        .bind(lease.started_at.map(|at| signed(at.0)))
+        .bind(since.map(|at| signed(at.0)))
         .bind(signed(at.0))
-        .bind(signed(end.ran.0))
-        .bind(used(|used| used.device_time.0))
-        .bind(used(|used| used.contended_time.0))
-        .bind(used(|used| used.memory_peak.0))
-        .bind(used(|used| used.refused))
+        .bind(signed(ran))
+        .bind(used(|used| used.device_time.0, before.device_time))
+        .bind(used(|used| used.contended_time.0, before.contended_time))
+        .bind(used(|used| used.memory_peak.0, 0))
+        .bind(used(|used| used.refused, before.refused))
         .execute(&mut *conn)
         .await?;
     }

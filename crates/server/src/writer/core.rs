@@ -2,13 +2,14 @@
 //! durable only when the loop has appended it.
 
 use super::{Nodes, View, Write, WriteError, WriterError};
+use crate::api::ResizeRequest;
 use crate::auth::{Action, Caller, Denied, Principal, UnknownUser, decide, principal};
 use crate::clock::ServerTime;
-use crate::journal::{Batch, Digest, EndRow, Row, digest_of};
+use crate::journal::{Batch, Digest, EndRow, Row, TermRow, digest_of};
 use polder_engine::{Engine, Refusal};
 use polder_model::{
     Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, Policy, PoolId,
-    Role, TenantPath, Timestamp, User, UserName,
+    Role, Size, TenantPath, Timestamp, User, UserName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -127,6 +128,10 @@ impl Core {
             | Event::JobScaled { job, .. } => {
                 self.draft.jobs.insert(*job);
             }
+            Event::JobResized { job, to, .. } => {
+                self.draft.jobs.insert(*job);
+                self.derive_terms(at, *job, to);
+            }
             Event::LeasePrepared { lease, .. } => self.note_lease(*lease, LeaseState::Prepared),
             Event::LeaseStarted { lease } => self.note_lease(*lease, LeaseState::Started),
             Event::LeaseEnded { lease, end } => {
@@ -134,12 +139,30 @@ impl Core {
                 if let Some(granted) = self.engine.lease(*lease).cloned() {
                     self.draft.ended.insert(*lease, granted.node.clone());
                     let models = self.models(&granted);
-                    let row = EndRow { lease: granted, end: end.clone(), at, models };
+                    let since = self.engine.term_since(*lease);
+                    let row = EndRow { lease: granted, end: end.clone(), at, since, models };
                     self.draft.batch.rows.push(Row::Lease(Box::new(row)));
                 }
             }
             Event::Decided { decision } => self.derive_decision(at, decision),
             _ => {}
+        }
+    }
+
+    /// A resize ends one metered term of each member that runs and opens the next.
+    fn derive_terms(&mut self, at: Timestamp, id: JobId, to: &Size) {
+        let Some(job) = self.engine.job(id) else { return };
+        if !to.is_other_part(&Size::of(&job.ask)) {
+            return;
+        }
+        for id in self.engine.resizable(id) {
+            let Some(lease) = self.engine.lease(id).cloned() else { continue };
+            self.note_lease(id, lease.state);
+            let Some(since) = self.engine.term_since(id) else { continue };
+            let sample = self.nodes.sample(&lease.node, id).cloned().unwrap_or_default();
+            let models = self.models(&lease);
+            let term = TermRow { lease, since, at, sample, models };
+            self.draft.batch.rows.push(Row::Term(Box::new(term)));
         }
     }
 
@@ -250,6 +273,7 @@ impl Core {
             Write::Submit { ask, key } => return self.submit(who, *ask, key, known),
             Write::Cancel { job } => return self.cancel(who, job),
             Write::Scale { job, min, max } => return self.scale(who, job, min, max),
+            Write::Resize { job, request } => return self.resize(who, job, &request),
             Write::TenantSet { tenant } => {
                 let allowed = may(Action::ChangeTenant(&tenant.path));
                 self.change(allowed, Event::TenantSet { tenant }, Written::Tenant)
@@ -396,6 +420,16 @@ impl Core {
 
     /// Whether somebody may end a job, or decide how much of it there is.
     fn may_end(&self, who: &Principal, id: JobId) -> Result<(), WriteError> {
+        self.may(who, id, |ask| Action::Cancel { owner: &ask.user, tenant: &ask.tenant })
+    }
+
+    /// Whether somebody may do this to a job.
+    fn may(
+        &self,
+        who: &Principal,
+        id: JobId,
+        action: impl for<'a> FnOnce(&'a Ask) -> Action<'a>,
+    ) -> Result<(), WriteError> {
         // Over, perhaps in this very transaction; who asks will be shown how it ended.
         let unknown = || WriteError::Refused(Refusal::UnknownJob { job: id });
         let job = self.engine.job(id).ok_or_else(unknown)?;
@@ -403,7 +437,7 @@ impl Core {
         if decide(who, Action::SeeTenant(&job.ask.tenant)).is_err() && job.ask.user != who.user {
             return Err(unknown());
         }
-        let action = Action::Cancel { owner: &job.ask.user, tenant: &job.ask.tenant };
+        let action = action(&job.ask);
         decide(who, action).map_err(WriteError::Denied)
     }
 
@@ -420,6 +454,58 @@ impl Core {
         let event = Event::JobScaled { job: id, min, max, by: who.user.clone() };
         let done = Pending::Job { id, created: false };
         Ok(self.record(event)?.map(|()| done).map_err(WriteError::Refused))
+    }
+
+    fn resize(
+        &mut self,
+        who: &Principal,
+        id: JobId,
+        request: &ResizeRequest,
+    ) -> Result<Result<Pending, WriteError>, WriterError> {
+        let allowed =
+            self.may(who, id, |ask| Action::Resize { owner: &ask.user, tenant: &ask.tenant });
+        if let Err(error) = allowed {
+            return Ok(Err(error));
+        }
+        let done = Pending::Job { id, created: false };
+        let Some(job) = self.engine.job(id) else { return Ok(Ok(done)) };
+        let from = Size::of(&job.ask);
+        let to = request.of(from);
+        // What was wanted is so already, unless it is being ended.
+        if to == from && job.state != JobState::Stopping {
+            return Ok(Ok(done));
+        }
+        let event = Event::JobResized { job: id, to, by: who.user.clone() };
+        // What no job can have is told first, whatever this one holds.
+        if let Err(refusal) = self.engine.admit(self.time.peek(), &event) {
+            return Ok(Err(WriteError::Refused(refusal)));
+        }
+        if let Err(error) = self.holds_no_more(id, &from, &to) {
+            return Ok(Err(error));
+        }
+        Ok(self.record(event)?.map(|()| done).map_err(WriteError::Refused))
+    }
+
+    /// Whether no task of a job holds more memory than it would have, as far as its node last said.
+    fn holds_no_more(&self, job: JobId, from: &Size, to: &Size) -> Result<(), WriteError> {
+        if to.memory >= from.memory {
+            return Ok(());
+        }
+        for id in self.engine.resizable(job) {
+            let Some(lease) = self.engine.lease(id) else { continue };
+            let sample = self.nodes.sample(&lease.node, id);
+            let mut used = sample.into_iter().flat_map(|sample| &sample.devices);
+            if let Some(used) = used.find(|used| used.memory > to.memory) {
+                return Err(WriteError::Holds {
+                    job,
+                    node: lease.node.clone(),
+                    device: used.device.clone(),
+                    held: used.memory,
+                    wanted: to.memory,
+                });
+            }
+        }
+        Ok(())
     }
 
     fn stop_all(
@@ -445,6 +531,7 @@ fn describe(write: &Write) -> (&'static str, String) {
     match write {
         Write::Submit { ask, .. } => ("job.submit", format!("for tenant {}", ask.tenant)),
         Write::Cancel { job } => ("job.cancel", job.to_string()),
+        Write::Resize { job, request } => ("job.resize", format!("{job} to {request}")),
         Write::Scale { job, min, max } => ("job.scale", format!("{job} to {min}..{max}")),
         Write::TenantSet { tenant } => ("tenant.set", tenant.path.to_string()),
         Write::TenantRemove { path } => ("tenant.remove", path.to_string()),
@@ -485,6 +572,11 @@ impl std::fmt::Display for WriteError {
                 f,
                 "the server runs as {user}, who is its admin whatever this list says: {user} \
                  cannot be removed or given another role"
+            ),
+            Self::Holds { job, node, device, held, wanted } => write!(
+                f,
+                "job {job} holds {held} on {device} of {node} and cannot be left with {wanted}: \
+                 nothing was changed; ask for {held} or more, or again when it has freed some"
             ),
             Self::Stopping => f.write_str("the server is stopping"),
         }

@@ -16,13 +16,13 @@ pub(crate) use nodes::Nodes;
 pub(crate) use run::{Writer, WriterParts};
 pub(crate) use watch::Watchers;
 
-use crate::api::{Change, UserChange};
+use crate::api::{Change, ResizeRequest, UserChange};
 use crate::auth::{Caller, Denied, UnknownUser};
 use crate::journal::AppendError;
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, JobId, Policy, PoolId, Reservation, SyncRefusal, SyncRequest, SyncResponse, Tenant,
-    TenantPath, Timestamp, UserName,
+    Ask, Bytes, DeviceId, JobId, NodeId, Policy, PoolId, Reservation, SyncRefusal, SyncRequest,
+    SyncResponse, Tenant, TenantPath, Timestamp, UserName,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -61,6 +61,7 @@ pub(crate) enum Write {
     Submit { ask: Box<Ask>, key: Option<String> },
     Cancel { job: JobId },
     Scale { job: JobId, min: u32, max: u32 },
+    Resize { job: JobId, request: ResizeRequest },
     TenantSet { tenant: Tenant },
     TenantRemove { path: TenantPath },
     PolicySet { policy: Box<Policy> },
@@ -88,6 +89,14 @@ pub(crate) enum WriteError {
     /// It would hide that this user, as whom the server runs, is its admin in any case.
     Owner {
         user: UserName,
+    },
+    /// A task holds more memory than it would have.
+    Holds {
+        job: JobId,
+        node: NodeId,
+        device: DeviceId,
+        held: Bytes,
+        wanted: Bytes,
     },
     /// The server is ending every job and takes no new one, or has stopped.
     Stopping,
