@@ -5,7 +5,7 @@ use crate::leases::{Command, ran_since};
 use crate::reconcile::Held;
 use crate::sample::{sample, takes_turns};
 use polder_model::{
-    DeviceKind, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros, Outcome, Phase,
+    DeviceKind, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros, Outcome, Phase, Slice,
 };
 use tokio::sync::mpsc;
 
@@ -22,6 +22,8 @@ pub(crate) struct Known {
     pub(crate) sample: Option<LeaseSample>,
     /// What was granted; unknown for a lease of which only a tombstone is known.
     pub(crate) lease: Option<Lease>,
+    /// Slices that it has not been told of yet: it had too many commands to hear.
+    pub(crate) resize: Option<Vec<Slice>>,
     pub(crate) grace: Micros,
     /// The server has noted its end: it is not reported any more.
     pub(crate) noted: bool,
@@ -45,6 +47,23 @@ impl Known {
             return self.sample.clone();
         }
         Some(sample(lease, metered, ran_since(started)))
+    }
+
+    /// The slices that it was last told of, or is about to be.
+    pub(crate) fn slices(&self) -> Option<&[Slice]> {
+        let told = self.lease.as_ref().map(|lease| lease.slices.as_slice());
+        self.resize.as_deref().or(told)
+    }
+
+    /// Tells it of slices that it has not heard of yet.
+    pub(crate) fn resize(&mut self) {
+        let (Some(lease), Some(slices)) = (&mut self.lease, self.resize.take()) else { return };
+        match self.commands.try_send(Command::Resize { slices: slices.clone() }) {
+            Ok(()) => lease.slices = slices,
+            Err(mpsc::error::TrySendError::Full(_)) => self.resize = Some(slices),
+            // It has ended.
+            Err(mpsc::error::TrySendError::Closed(_)) => {}
+        }
     }
 
     /// Whether one of its devices can vanish at all: the host's own processor does not, and looking

@@ -13,7 +13,7 @@ use crate::sample::{sample, takes_turns};
 use crate::shim::{ShimClient, ShimError, ShimPhase, ShimState, boot_micros};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Inventory, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase, Stdio,
+    Inventory, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase, Slice, Stdio,
     StopReason,
 };
 use std::os::fd::AsFd;
@@ -24,7 +24,8 @@ use tokio::time::Instant;
 
 /// How often a shim that is there and does not answer is tried again.
 const REACH_PERIOD: Duration = Duration::from_secs(5);
-/// Commands a lease has not heard yet; the loop gives each at most twice.
+/// Commands a lease has not heard yet; the loop gives each at most twice, but for resizes, which it
+/// repeats when there is room again.
 pub(crate) const COMMANDS_MAX: usize = 8;
 
 /// What every lease of this node needs.
@@ -48,6 +49,11 @@ pub(crate) enum Command {
     Start {
         /// `address:port` of rank 0.
         master: Option<String>,
+    },
+    /// It has these slices of its devices from now on.
+    Resize {
+        /// In the order of those it had.
+        slices: Vec<Slice>,
     },
     /// End it.
     Stop {
@@ -172,7 +178,7 @@ pub(crate) async fn follow(
         match commands.recv().await {
             None => return,
             Some(Command::Forget) => break,
-            Some(Command::Start { .. } | Command::Stop { .. }) => {}
+            Some(Command::Start { .. } | Command::Resize { .. } | Command::Stop { .. }) => {}
         }
     }
     let folder = Folder::of(&room.paths, lease);
@@ -301,11 +307,23 @@ impl Running {
                 }
                 self.start(None).await
             }
+            Command::Resize { slices } => {
+                self.resize(slices).await;
+                None
+            }
             Command::Stop { outcome, grace } => {
                 self.wanted = None;
                 self.stop(outcome, grace).await
             }
         }
+    }
+
+    /// Gives the lease other slices: its pages say so at once, and the arbiter from its next grant on.
+    async fn resize(&mut self, slices: Vec<Slice>) {
+        self.live.plan.order.lease.slices = slices;
+        let (room, folder) = (Arc::clone(&self.room), self.live.folder.clone());
+        let (plan, metered) = (self.live.plan.clone(), self.live.metered);
+        blocking(move || prepare::resize(&room, &folder, &plan, metered)).await;
     }
 
     /// Starts the task, on a client's descriptors if it has one.

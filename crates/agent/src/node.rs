@@ -200,6 +200,7 @@ impl Node {
             started: None,
             sample: None,
             lease: order.map(|order| order.lease.clone()),
+            resize: None,
             grace: order.map_or(Micros(0), |order| order.grace),
             noted: false,
             commands,
@@ -357,7 +358,8 @@ impl Node {
         self.complaint.clear();
         self.contact = self.contact.max(sent);
         let held = self.known.iter().map(|(lease, known)| (*lease, known.held)).collect();
-        for action in reconcile(&held, answer) {
+        let slices = |lease| self.known.get(&lease).and_then(Known::slices);
+        for action in reconcile(&held, slices, answer) {
             self.act(action);
         }
         Went::Answered
@@ -377,6 +379,12 @@ impl Node {
                 self.command(lease, Command::Start { master: order.gang.master.clone() });
                 if let Some(known) = self.known.get_mut(&lease) {
                     known.held.start = true;
+                }
+            }
+            Action::Resize(order) => {
+                if let Some(known) = self.known.get_mut(&order.lease.id) {
+                    known.resize = Some(order.lease.slices.clone());
+                    known.resize();
                 }
             }
             Action::Stop(tombstone) => {
@@ -467,6 +475,7 @@ impl Node {
         let now = Micros(boot_micros());
         let mut changed = false;
         for (lease, known) in &mut self.known {
+            known.resize();
             let fresh = known.sample_now(*lease, &self.room.arbiter);
             changed |= fresh != known.sample;
             known.sample = fresh;

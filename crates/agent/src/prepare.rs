@@ -160,6 +160,24 @@ fn shares(plan: &Plan, mark: &Mark) -> Vec<Share> {
         .collect()
 }
 
+/// Makes the slices of a lease those of its plan, which a successor of this agent will read.
+pub(crate) fn resize(room: &Room, folder: &Folder, plan: &Plan, metered: bool) {
+    let lease = plan.order.lease.id;
+    if metered {
+        let mark = match folder.find() {
+            Found::Held(Some(mark)) => mark,
+            _ => Mark { boot: String::new(), granularity: Vec::new() },
+        };
+        if let Err(error) = room.arbiter.resize(lease, shares(plan, &mark)) {
+            tracing::error!(%lease, %error, "the lease keeps the slices that it had");
+        }
+    }
+    if let Err(error) = write_plan(folder.path(), plan) {
+        // The server tells a successor again what differs from the plan that it finds.
+        tracing::warn!(%lease, %error, "the lease's new slices are not written down");
+    }
+}
+
 /// A lease found in its folder at the start of the agent.
 pub(crate) enum Adopted {
     /// Not held: nothing was ordered, or the server knows its end.

@@ -1,9 +1,10 @@
 //! From the leases a node holds and an answer of the server to what must be done. Pure.
 //!
 //! **Invariants.** A lease is ended only by a tombstone. A lease is started at most once. An
-//! answer that repeats itself asks for nothing new.
+//! answer that repeats itself asks for nothing new. A lease that goes on has the slices of the newest
+//! answer, and only what differs is changed.
 
-use polder_model::{LeaseId, LeaseOrder, LeaseState, SyncResponse, Tombstone};
+use polder_model::{LeaseId, LeaseOrder, LeaseState, Slice, SyncResponse, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far the agent has taken a lease, as far as answers matter to it.
@@ -29,6 +30,8 @@ pub(crate) enum Action<'a> {
     Prepare(&'a LeaseOrder),
     /// All members are prepared: start it.
     Start(&'a LeaseOrder),
+    /// It has other slices of its devices from now on.
+    Resize(&'a LeaseOrder),
     /// End it.
     Stop(&'a Tombstone),
     /// It is to end and was never here: report its end.
@@ -45,16 +48,21 @@ impl Action<'_> {
     #[cfg(test)]
     fn lease(&self) -> LeaseId {
         match self {
-            Self::Prepare(order) | Self::Start(order) | Self::Missing(order) => order.lease.id,
+            Self::Prepare(order)
+            | Self::Start(order)
+            | Self::Resize(order)
+            | Self::Missing(order) => order.lease.id,
             Self::Stop(tombstone) | Self::Bury(tombstone) => tombstone.lease,
             Self::Forget(lease) => *lease,
         }
     }
 }
 
-/// What `answer` asks of a node that holds `held`. The answer has been judged new enough.
-pub(crate) fn reconcile<'a>(
+/// What `answer` asks of a node that holds `held`, each with the slices that `has` tells, where they
+/// are known. The answer has been judged new enough.
+pub(crate) fn reconcile<'a, 'h>(
     held: &BTreeMap<LeaseId, Held>,
+    has: impl Fn(LeaseId) -> Option<&'h [Slice]>,
     answer: &'a SyncResponse,
 ) -> Vec<Action<'a>> {
     let mut actions = Vec::new();
@@ -92,10 +100,15 @@ pub(crate) fn reconcile<'a>(
                     actions.push(Action::Start(order));
                 }
             }
-            Some(held) if order.start && !held.start && !held.stop && !held.ended => {
-                actions.push(Action::Start(order));
+            Some(held) if held.stop || held.ended => {}
+            Some(held) => {
+                if has(lease).is_some_and(|slices| slices != order.lease.slices) {
+                    actions.push(Action::Resize(order));
+                }
+                if order.start && !held.start {
+                    actions.push(Action::Start(order));
+                }
             }
-            Some(_) => {}
         }
     }
     actions

@@ -58,7 +58,7 @@ fn check(held: &[(u64, &str)], answer: &SyncResponse, expect: &str) {
             (LeaseId(*lease), held)
         })
         .collect();
-    let actions: Vec<String> = reconcile(&held, answer).iter().map(spell).collect();
+    let actions: Vec<String> = reconcile(&held, |_| None, answer).iter().map(spell).collect();
     assert_eq!(actions.join(", "), expect);
 }
 
@@ -66,6 +66,7 @@ fn spell(action: &Action<'_>) -> String {
     let word = match action {
         Action::Prepare(_) => "prepare",
         Action::Start(_) => "start",
+        Action::Resize(_) => "resize",
         Action::Stop(_) => "stop",
         Action::Bury(_) => "bury",
         Action::Missing(_) => "missing",
@@ -110,6 +111,38 @@ fn a_lease_that_was_prepared_here_and_is_gone_is_not_run_again() {
     check(&[], &answer(vec![order(1, Started, true)], vec![], vec![]), "missing L1");
 }
 
+fn slice(compute: u32) -> Slice {
+    Slice {
+        device: "d0".parse().unwrap(),
+        mechanism: polder_model::Mechanism::TimeSlice,
+        compute: polder_model::Permille(compute),
+        compute_max: polder_model::Permille::WHOLE,
+        memory: polder_model::Bytes(1),
+        instance: None,
+    }
+}
+
+#[test]
+fn other_slices_are_taken_over_once_and_never_by_what_ends() {
+    let has = [slice(300)];
+    let resized = |flags: &str, compute: u32, start: bool| {
+        let mut order = order(1, Started, start);
+        order.lease.slices = vec![slice(compute)];
+        let told = |letter: char| flags.contains(letter);
+        let held = Held { start: told('s'), stop: told('p'), ended: told('e') };
+        let answer = answer(vec![order], vec![], vec![]);
+        let held = [(LeaseId(1), held)].into();
+        let actions = reconcile(&held, |_| Some(&has[..]), &answer);
+        actions.iter().map(spell).collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(resized("s", 300, true), "");
+    assert_eq!(resized("s", 500, true), "resize L1");
+    assert_eq!(resized("", 500, true), "resize L1, start L1", "it starts with what it has by then");
+    assert_eq!(resized("", 500, false), "resize L1");
+    assert_eq!(resized("sp", 500, true), "");
+    assert_eq!(resized("se", 500, true), "");
+}
+
 fn any_answer() -> impl Strategy<Value = (SyncResponse, bool)> {
     let order = (0u64..5, prop_oneof![Just(Granted), Just(Prepared), Just(Started)], any::<bool>())
         .prop_map(|(lease, state, start)| order(lease, state, start));
@@ -135,7 +168,7 @@ proptest! {
         let mut starts = BTreeSet::new();
         let mut ends = ends.into_iter();
         for (answer, restart) in &answers {
-            for action in reconcile(&held, answer) {
+            for action in reconcile(&held, |_| None, answer) {
                 let lease = action.lease();
                 match action {
                     Action::Prepare(_) => {
@@ -150,6 +183,7 @@ proptest! {
                         held.start = true;
                         prop_assert!(starts.insert(lease), "{lease} started twice");
                     }
+                    Action::Resize(_) => prop_assert!(false, "no slices are known"),
                     Action::Stop(_) | Action::Bury(_) => {
                         prop_assert!(answer.tombstones.iter().any(|t| t.lease == lease));
                         let held = held.entry(lease).or_insert(Held { ended: true, ..Held::NEW });
