@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Cancel(commands::cancel::Cancel),
     /// Change how many replicas a service has
     Scale(commands::scale::Scale),
+    /// Change the share, cap, memory or priority of a job that waits or runs
+    Resize(commands::resize::Resize),
     /// List the machines of the pool
     Nodes(commands::nodes::Nodes),
     /// List devices, with what is held of them

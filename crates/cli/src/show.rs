@@ -2,7 +2,7 @@
 
 use polder_model::{
     Bytes, DeviceAsk, DeviceId, Gang, GangKind, HostAsk, Job, JobState, Late, Lease, Mechanism,
-    Slice, Timestamp,
+    Resized, Slice, Timestamp,
 };
 use polder_server::api::LeaseView;
 use std::collections::BTreeSet;
@@ -48,6 +48,11 @@ pub(crate) fn late(late: &Late) -> String {
     };
     let (late, deadline) = (over_at.since(*deadline), moment(*deadline));
     format!("its deadline is {deadline}; at the soonest it is over {late} later, {by}")
+}
+
+/// What was changed of a job's size, when and by whom.
+pub(crate) fn resized(resized: &Resized) -> String {
+    format!("{} at {} by {}", resized, moment(resized.at), resized.by)
 }
 
 /// A command as it would be typed, cut where it gets long.

@@ -55,6 +55,9 @@ fn text(explanation: &Explanation) -> String {
     if let Some(late) = &explanation.late {
         let _ = writeln!(text, "  late  {}", show::late(late));
     }
+    if let Some(resized) = &explanation.resized {
+        let _ = writeln!(text, "  size  {}", show::resized(resized));
+    }
     for help in &explanation.help {
         let _ = writeln!(text, "  help  {}", show::plain(&help.to_string()));
     }

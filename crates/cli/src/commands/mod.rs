@@ -9,6 +9,7 @@ pub(crate) mod explain;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod queue;
+pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod show;
@@ -89,6 +90,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Done {
         Command::Logs(logs) => logs.execute(context).await,
         Command::Cancel(cancel) => cancel.execute(context).await,
         Command::Scale(scale) => scale.execute(context).await,
+        Command::Resize(resize) => resize.execute(context).await,
         Command::Nodes(nodes) => nodes.execute(context).await,
         Command::Devices(devices) => devices.execute(context).await,
         Command::Top(top) => top.execute(context).await,

@@ -129,6 +129,9 @@ fn facts(detail: &JobDetail) -> String {
     line("started", job.started_at.map_or_else(String::new, show::moment));
     line("finished", job.finished_at.map_or_else(String::new, show::moment));
     line("ran", measured(detail).unwrap_or_else(|| ran(job)));
+    for resized in &job.resizes {
+        line("resized", show::resized(resized));
+    }
     for kills in show::memory_kills(&detail.leases) {
         line("note", kills);
     }

@@ -12,4 +12,4 @@ mod terms;
 pub(crate) use draft::{Caller, Draft};
 pub(crate) use file::read;
 pub(crate) use flags::{JobFlags, Tasks};
-pub(crate) use terms::Terms;
+pub(crate) use terms::{Class, Terms};

@@ -104,7 +104,7 @@ fn spelled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, 
 /// A kind of work, as a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Class {
+pub(crate) enum Class {
     /// Runs to its end with nobody waiting for it
     Batch,
     /// Trains a model
@@ -113,6 +113,17 @@ enum Class {
     Inference,
     /// Somebody sits before it
     Interactive,
+}
+
+impl From<Class> for WorkClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Batch => Self::Batch,
+            Class::Training => Self::Training,
+            Class::Inference => Self::Inference,
+            Class::Interactive => Self::Interactive,
+        }
+    }
 }
 
 /// How much a placement matters, as a word.
@@ -250,12 +261,7 @@ impl Terms {
         };
         let usual = if self.service { WorkClass::Inference } else { WorkClass::Batch };
         let when = &mut ask.when;
-        when.class = self.class.map_or(usual, |class| match class {
-            Class::Batch => WorkClass::Batch,
-            Class::Training => WorkClass::Training,
-            Class::Inference => WorkClass::Inference,
-            Class::Interactive => WorkClass::Interactive,
-        });
+        when.class = self.class.map_or(usual, WorkClass::from);
         when.market = if self.spot { Market::Spot } else { Market::OnDemand };
         when.estimate = self.estimate;
         when.deadline = self.deadline_in.map(|length| now.after(length));
