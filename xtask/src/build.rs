@@ -46,7 +46,8 @@ pub(crate) struct Products {
 /// Builds everything the demo and the benchmarks run, in release.
 pub(crate) fn release() -> Result<Products> {
     // One build, so that both share every dependency.
-    let packages = ["--package", "polder-cli", "--package", "polder-driver-opencl"];
+    let packages = ["polder-cli", "polder-driver-opencl", "polder-driver-cuda"];
+    let packages = packages.iter().flat_map(|name| ["--package", name]);
     let targets = ["--lib", "--bins", "--examples"];
     check(cargo().args(["build", "--release"]).args(packages).args(targets))?;
     let target = target().join("release");

@@ -5,7 +5,7 @@ use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
     read_simulated,
 };
-use polder_model::{Device, DeviceKind, Inventory, WordError};
+use polder_model::{Address, Api, Device, DeviceKind, Inventory, Mechanism, WordError};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -46,6 +46,9 @@ pub(crate) fn look(
             (found.devices, options.words.clone())
         }
     };
+    if options.cuda_libraries.is_some() {
+        devices.iter_mut().filter(|device| is_card(device)).for_each(share);
+    }
     devices.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(before) = before {
         keep_measured(&mut devices, &before.devices);
@@ -53,6 +56,18 @@ pub(crate) fn look(
     let mut node = node_facts(env!("CARGO_PKG_VERSION"));
     words.say(&mut node);
     Ok(Inventory { node, devices })
+}
+
+/// Whether the device is one that programs reach through CUDA alone.
+fn is_card(device: &Device) -> bool {
+    matches!(device.address, Address::Nvml { .. }) && device.api == Api::Nvml
+}
+
+/// Programs of a lease that has a part of the card are held by our library for CUDA.
+fn share(device: &mut Device) {
+    if !device.mechanisms.contains(&Mechanism::TimeSlice) {
+        device.mechanisms.insert(0, Mechanism::TimeSlice);
+    }
 }
 
 /// A figure that a later look does not measure again is the earlier one. So is the memory of a

@@ -5,6 +5,7 @@ use crate::inventory::InventoryError;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
+use crate::shim::CudaLibraries;
 use polder_devices::ProbeOptions;
 use polder_model::{NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -18,6 +19,18 @@ use thiserror::Error;
 
 /// Polder's OpenCL driver library.
 const DRIVER_LIBRARY: &str = "libpolder_opencl.so";
+/// Polder's library that stands in for the vendor's `libcuda.so.1`.
+const CUDA_LIBRARY: &str = "libpolder_cuda.so";
+/// Where the vendor's is, by the custom of distributions, containers and WSL.
+const CUDA_FOLDERS: [&str; 7] = [
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/nvidia/lib64",
+    "/usr/lib/wsl/lib",
+    "/run/opengl-driver/lib",
+];
 /// Usual [`AgentOptions::probe_rest`].
 const PROBE_REST: Duration = Duration::from_secs(30);
 /// Usual [`AgentOptions::client_wait`].
@@ -37,6 +50,9 @@ pub struct AgentOptions {
     /// Polder's OpenCL driver library; without it leases that share a device run without
     /// interception, and say so.
     pub driver_library: Option<PathBuf>,
+    /// Polder's library for CUDA and the vendor's own; without both, cards that only CUDA reaches
+    /// are granted whole.
+    pub cuda_libraries: Option<CudaLibraries>,
     /// A file of simulated devices, shown instead of what is there.
     pub simulate: Option<PathBuf>,
     /// The partitions the node belongs to and its labels, beside those of a file of simulated devices.
@@ -55,7 +71,8 @@ impl AgentOptions {
     #[must_use]
     pub fn new(state_dir: PathBuf, node: NodeId, exe: PathBuf) -> Self {
         Self {
-            driver_library: find_driver(&exe),
+            driver_library: find_library(&exe, DRIVER_LIBRARY),
+            cuda_libraries: find_cuda(&exe),
             state_dir,
             node,
             exe,
@@ -69,12 +86,22 @@ impl AgentOptions {
     }
 }
 
-/// Looks for the driver library where an installation or a build puts it: beside the binary, or
-/// in `../lib/polder`.
-fn find_driver(exe: &Path) -> Option<PathBuf> {
+/// Looks for a library of ours where an installation or a build puts it: beside the binary, or in
+/// `../lib/polder`.
+fn find_library(exe: &Path, name: &str) -> Option<PathBuf> {
     let folder = exe.canonicalize().ok()?.parent()?.to_owned();
-    let places = [folder.join(DRIVER_LIBRARY), folder.join("../lib/polder").join(DRIVER_LIBRARY)];
+    let places = [folder.join(name), folder.join("../lib/polder").join(name)];
     places.into_iter().find_map(|place| place.canonicalize().ok())
+}
+
+/// Looks for our library for CUDA and for the vendor's own. The environment is not asked: it is not
+/// the one that the lease's programs will have.
+fn find_cuda(exe: &Path) -> Option<CudaLibraries> {
+    let ours = find_library(exe, CUDA_LIBRARY)?;
+    let mut places = CUDA_FOLDERS.iter().map(|folder| Path::new(folder).join("libcuda.so.1"));
+    let vendor =
+        places.find_map(|place| place.canonicalize().ok().filter(|found| *found != ours))?;
+    Some(CudaLibraries { ours, vendor })
 }
 
 /// Why the agent could not start, or stopped.

@@ -42,7 +42,9 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
     let granularity = devices.iter().map(|device| device.granularity).collect();
     let mark = Mark { boot: room.boot.clone(), granularity };
     let addresses = devices.into_iter().map(|device| device.address).collect();
-    let plan = Plan { order, addresses, driver: room.options.driver_library.clone() };
+    let options = &room.options;
+    let (driver, cuda) = (options.driver_library.clone(), options.cuda_libraries.clone());
+    let plan = Plan { order, addresses, driver, cuda };
     let written = folder.create(&mark).and_then(|()| write_plan(folder.path(), &plan));
     written.map_err(|error| {
         not_started(format!("its folder {} cannot be written: {error}", folder.path().display()))

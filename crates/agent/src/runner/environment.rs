@@ -1,6 +1,7 @@
 //! The environment of a task: what the user gave, and what Polder adds. Pure.
 
-use crate::shim::{DRIVER_SOCKET, ICD_FOLDER, Plan};
+use super::cuda::{intercepts_cuda, shared};
+use crate::shim::{CUDA_FOLDER, DRIVER_SOCKET, ICD_FOLDER, Plan};
 use polder_model::{Address, Mechanism};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -46,9 +47,9 @@ pub(crate) fn has_no_device(plan: &Plan) -> bool {
 }
 
 /// Whether the vendors' OpenCL drivers are hidden from the lease's programs: Polder's stands in for
-/// them, or there is no device to be found.
+/// them or for CUDA, whose cards they would show too, or there is no device to be found.
 pub(crate) fn hides_opencl(plan: &Plan) -> bool {
-    intercepts_opencl(plan) || has_no_device(plan)
+    intercepts_opencl(plan) || intercepts_cuda(plan).is_some() || has_no_device(plan)
 }
 
 /// The whole environment of the task. `master` is rank 0's `address:port`; a gang of one meets on
@@ -82,6 +83,14 @@ pub(crate) fn environment(
     if !uuids.is_empty() {
         set("NVIDIA_VISIBLE_DEVICES", uuids.join(","));
         set("CUDA_VISIBLE_DEVICES", uuids.join(","));
+    }
+    if intercepts_cuda(plan).is_some() {
+        let uuids = shared(plan).join(",");
+        set("NVIDIA_VISIBLE_DEVICES", uuids.clone());
+        set("CUDA_VISIBLE_DEVICES", uuids);
+        let ours = dir.join(CUDA_FOLDER).display().to_string();
+        let before = order.work.environment.get("LD_LIBRARY_PATH").filter(|path| !path.is_empty());
+        set("LD_LIBRARY_PATH", before.map_or(ours.clone(), |path| format!("{ours}:{path}")));
     }
     if shares(plan) {
         set("POLDER_SOCKET", dir.join(DRIVER_SOCKET).display().to_string());
@@ -174,6 +183,29 @@ mod tests {
         for (name, value) in NO_DEVICES {
             check(none, name, Some(value));
         }
+    }
+
+    #[test]
+    fn a_shared_card_is_found_through_our_library_first() {
+        let card = |plan: &mut Plan| {
+            let uuid = "GPU-6f0c8a4e-1111-2222-3333-444455556666".to_owned();
+            plan.addresses = vec![Address::Nvml { index: 0, uuid }];
+            let (ours, vendor) = ("/ours.so".into(), "/v/libcuda.so.5".into());
+            plan.cuda = Some(crate::shim::CudaLibraries { ours, vendor });
+        };
+        check(card, "LD_LIBRARY_PATH", Some("/s/L7/cuda"));
+        let uuid = "GPU-6f0c8a4e-1111-2222-3333-444455556666";
+        check(card, "CUDA_VISIBLE_DEVICES", Some(uuid));
+        check(card, "OCL_ICD_VENDORS", Some("/s/L7/icd"));
+        let with = |plan: &mut Plan| {
+            card(plan);
+            let environment = &mut plan.order.work.environment;
+            environment.insert("LD_LIBRARY_PATH".into(), "/mine".into());
+            environment.insert("CUDA_VISIBLE_DEVICES".into(), "0,1,2".into());
+        };
+        check(with, "LD_LIBRARY_PATH", Some("/s/L7/cuda:/mine"));
+        check(with, "CUDA_VISIBLE_DEVICES", Some(uuid));
+        check(share, "LD_LIBRARY_PATH", None);
     }
 
     #[test]

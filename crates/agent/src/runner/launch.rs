@@ -6,11 +6,12 @@
 
 use super::account::Account;
 use super::cgroup::Cgroup;
+use super::cuda::intercepts_cuda;
 use super::environment::{PATH_DEFAULT, intercepts_opencl, shares};
 use super::fork::{Forked, default_signals, fork, fork_into};
-use super::mounts::Namespace;
+use super::mounts::{Binds, Namespace};
 use crate::inherited::Inherited;
-use crate::shim::{DRIVER_SOCKET, ICD_FOLDER, Plan};
+use crate::shim::{DRIVER_SOCKET, Plan};
 use rustix::fs::{Access, Mode};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal};
@@ -86,7 +87,7 @@ impl Launch<'_> {
         self.cgroup.join(born).map_err(|error| format!("joining the lease's cgroup: {error}"))?;
         if let Some(namespace) = self.namespace {
             namespace
-                .enter(self.account, &self.dir.join(ICD_FOLDER))
+                .enter(self.account, &Binds::of(self.plan, self.dir))
                 .map_err(|error| format!("making the task's mount namespace: {error}"))?;
         }
         self.become_user()?;
@@ -180,6 +181,9 @@ impl Launch<'_> {
         };
         if shares(self.plan) {
             reach(&self.dir.join(DRIVER_SOCKET), Access::WRITE_OK, "the lease's socket")?;
+        }
+        if let Some(libraries) = intercepts_cuda(self.plan) {
+            reach(&libraries.ours, Access::READ_OK, "Polder's library for CUDA")?;
         }
         match &self.plan.driver {
             Some(driver) if intercepts_opencl(self.plan) => {

@@ -6,6 +6,7 @@
 
 mod account;
 mod cgroup;
+pub(crate) mod cuda;
 mod environment;
 mod exec;
 mod fork;
@@ -21,6 +22,6 @@ pub(crate) use environment::{
 };
 pub(crate) use fork::{Forked, fork};
 pub(crate) use launch::{Launch, TaskStdio, WORDS_BYTES_MAX, launch, output_pipe};
-pub(crate) use mounts::Namespace;
+pub(crate) use mounts::{Binds, Namespace};
 pub(crate) use probe::{Probe, probe};
 pub(crate) use processes::{descendants, descends, kill_descendants, maps_usage, signal_all};

@@ -1,17 +1,37 @@
-//! A mount namespace of the task's own, in which Polder's ICD is the only one, or none is there.
+//! A mount namespace of the task's own, in which Polder's ICD is the only one, or none is there, and
+//! Polder's `libcuda.so.1` lies over the vendor's, whatever name a program opens that by.
 //!
 //! The mount lives and dies with the namespace: when the task's last process is gone the kernel
 //! has undone it, whoever else is dead by then.
 
 use super::account::Account;
+use super::cuda::{intercepts_cuda, kept};
+use crate::shim::{CudaLibraries, ICD_FOLDER, Plan};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where every loader of OpenCL looks when no variable says otherwise.
 const VENDORS: &str = "/etc/OpenCL/vendors";
+
+/// What a task's namespace shows in the place of what the machine has.
+#[derive(Debug, Clone)]
+pub(crate) struct Binds {
+    /// Over the vendors' folder.
+    icd: PathBuf,
+    /// Ours over the vendor's `libcuda`, and where the vendor's own is then.
+    cuda: Option<(CudaLibraries, PathBuf)>,
+}
+
+impl Binds {
+    /// What the lease in `dir` needs.
+    pub(crate) fn of(plan: &Plan, dir: &Path) -> Self {
+        let cuda = intercepts_cuda(plan).map(|libraries| (libraries.clone(), kept(dir)));
+        Self { icd: dir.join(ICD_FOLDER), cuda }
+    }
+}
 
 /// How the task gets its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,13 +44,13 @@ pub(crate) enum Namespace {
 }
 
 impl Namespace {
-    /// Moves the calling process, which has one thread, into a new namespace and puts `icd` over
-    /// the vendors' folder there.
+    /// Moves the calling process, which has one thread, into a new namespace and binds there what
+    /// `binds` says.
     ///
     /// # Errors
     /// What the system says, naming the step.
     #[expect(unsafe_code, reason = "rustix cannot know that the process has one thread")]
-    pub(crate) fn enter(self, account: &Account, icd: &Path) -> io::Result<()> {
+    pub(crate) fn enter(self, account: &Account, binds: &Binds) -> io::Result<()> {
         let step = |name: &'static str| {
             move |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"))
         };
@@ -48,11 +68,18 @@ impl Namespace {
         // later (an automounted home) still arrives.
         let downstream = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", downstream).map_err(|errno| step("own propagation")(errno.into()))?;
-        match mount_bind(icd, VENDORS) {
+        match mount_bind(&binds.icd, VENDORS) {
             // Without the folder no loader finds anything but what the variable names.
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(errno) => Err(step("binding over /etc/OpenCL/vendors")(errno.into())),
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(errno) => return Err(step("binding over /etc/OpenCL/vendors")(errno.into())),
         }
+        if let Some((libraries, kept)) = &binds.cuda {
+            mount_bind(&libraries.vendor, kept)
+                .map_err(|errno| step("keeping the vendor's libcuda")(errno.into()))?;
+            mount_bind(&libraries.ours, &libraries.vendor)
+                .map_err(|errno| step("binding over the vendor's libcuda")(errno.into()))?;
+        }
+        Ok(())
     }
 
     /// Which way works for this account, if any. Leaves the calling process in the namespace that
@@ -60,12 +87,12 @@ impl Namespace {
     ///
     /// # Errors
     /// Why none works.
-    pub(crate) fn find(account: &Account, icd: &Path) -> io::Result<Self> {
-        let Err(plain) = Self::Plain.enter(account, icd) else { return Ok(Self::Plain) };
+    pub(crate) fn find(account: &Account, binds: &Binds) -> io::Result<Self> {
+        let Err(plain) = Self::Plain.enter(account, binds) else { return Ok(Self::Plain) };
         if rustix::process::geteuid().as_raw() != account.uid {
             return Err(plain);
         }
-        Self::WithUser.enter(account, icd).map(|()| Self::WithUser)
+        Self::WithUser.enter(account, binds).map(|()| Self::WithUser)
     }
 }
 

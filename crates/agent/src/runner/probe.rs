@@ -4,13 +4,12 @@
 use super::account::Account;
 use super::fork::{Forked, fork};
 use super::launch::WORDS_BYTES_MAX;
-use super::mounts::Namespace;
+use super::mounts::{Binds, Namespace};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::Path;
 
 /// Longest a look-up of the user may take.
 const PROBE_SECONDS_MAX: i64 = 20;
@@ -24,15 +23,15 @@ pub(crate) struct Probe {
     pub(crate) namespace: Result<Namespace, String>,
 }
 
-/// Probes for a lease of `user`, whose ICD folder is `icd`.
+/// Probes for a lease of `user`, whose namespace is to have `binds`.
 ///
 /// # Errors
 /// What the system says, or that it took too long.
-pub(crate) fn probe(user: &str, icd: &Path) -> io::Result<Probe> {
+pub(crate) fn probe(user: &str, binds: &Binds) -> io::Result<Probe> {
     let child = fork(|words| {
         let account = Account::find(user);
         let namespace = match &account {
-            Ok(account) => Namespace::find(account, icd).map_err(|error| error.to_string()),
+            Ok(account) => Namespace::find(account, binds).map_err(|error| error.to_string()),
             Err(why) => Err(why.clone()),
         };
         if let Ok(bytes) = serde_json::to_vec(&Probe { account, namespace }) {

@@ -12,11 +12,11 @@ use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
 use crate::runner::{
-    Account, Cgroup, Namespace, Probe, has_no_device, hides_opencl, intercepts_opencl, probe,
-    shares_opencl,
+    Account, Binds, Cgroup, Namespace, Probe, cuda, has_no_device, hides_opencl, intercepts_opencl,
+    probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
-use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Stdio};
+use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Slice, Stdio};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
@@ -51,8 +51,11 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     }
     let open_files = raise_open_files();
     let signals = Signals::new()?;
-    let icd = make_icd_folder(dir, &plan).map_err(doing("making the ICD folder"))?;
-    let found = probe(plan.order.lease.user.as_str(), &icd)?;
+    make_icd_folder(dir, &plan).map_err(doing("making the ICD folder"))?;
+    if let Some(libraries) = cuda::intercepts_cuda(&plan) {
+        cuda::make_folder(dir, libraries).map_err(doing("making the folder for CUDA"))?;
+    }
+    let found = probe(plan.order.lease.user.as_str(), &Binds::of(&plan, dir))?;
     let poller = Poller::new()?;
     let timer = Timer::new()?;
     poller.add(signals.fd(), Token::Signals)?;
@@ -60,7 +63,9 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     let user = found.account.as_ref().ok().map(|account| account.uid);
     let control = Control::new(listen(&dir.join(CONTROL_SOCKET))?, user, &poller)?;
     let lease = plan.order.lease.id.0;
-    let door = Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan), &poller)?;
+    let bound = hides_opencl(&plan) && found.namespace.is_ok();
+    let door =
+        Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan, dir, bound), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
     let (phase, namespace, notes) = judge(&plan, &found, port.as_ref());
     let (cgroup, not_enforced) = match phase {
@@ -108,6 +113,13 @@ fn judge(
         notes.push(
             "its programs are not held on this node: Polder's OpenCL driver is not there: install \
              libpolder_opencl.so beside polder"
+                .to_owned(),
+        );
+    }
+    if plan.cuda.is_none() && cuda::shares_cuda(plan) {
+        notes.push(
+            "its CUDA programs are not held on this node: install libpolder_cuda.so beside polder, \
+             and the vendor's libcuda.so.1"
                 .to_owned(),
         );
     }
@@ -175,7 +187,7 @@ fn raise_open_files() -> Rlimit {
 
 /// The folder that `OCL_ICD_VENDORS` names: readable for the lease's user, and empty when nothing
 /// is to be found in it.
-fn make_icd_folder(dir: &Path, plan: &Plan) -> io::Result<std::path::PathBuf> {
+fn make_icd_folder(dir: &Path, plan: &Plan) -> io::Result<()> {
     let folder = dir.join(ICD_FOLDER);
     match std::fs::create_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -187,7 +199,7 @@ fn make_icd_folder(dir: &Path, plan: &Plan) -> io::Result<std::path::PathBuf> {
         std::fs::write(&file, format!("{}\n", driver.display()))?;
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644))?;
     }
-    Ok(folder)
+    Ok(())
 }
 
 /// Listens on a socket that everyone may connect to: who may stay is decided by who they are. One
@@ -218,17 +230,17 @@ fn reserve_port() -> io::Result<(OwnedFd, u16)> {
 }
 
 /// How the lease's programs reach its devices, for their driver library.
-fn routes(plan: &Plan) -> Vec<Route> {
-    let route = |address: &Address| match address {
-        Address::Opencl { library, platform, index } => Route {
-            library: library.clone(),
-            platform: platform.clone(),
-            index: *index,
-            cuda: None,
-        },
-        Address::Nvml { .. } | Address::Simulated => Route::default(),
+fn routes(plan: &Plan, dir: &Path, bound: bool) -> Vec<Route> {
+    let route = |(slice, address): (&Slice, &Address)| {
+        let cuda = cuda::route(plan, (slice, address), dir, bound);
+        match address {
+            Address::Opencl { library, platform, index } => {
+                Route { library: library.clone(), platform: platform.clone(), index: *index, cuda }
+            }
+            Address::Nvml { .. } | Address::Simulated => Route { cuda, ..Route::default() },
+        }
     };
-    plan.addresses.iter().map(route).collect()
+    plan.order.lease.slices.iter().zip(&plan.addresses).map(route).collect()
 }
 
 /// Whether the task's descriptors come from a client.

@@ -31,6 +31,8 @@ pub const CONTROL_SOCKET: &str = "shim.sock";
 pub const DRIVER_SOCKET: &str = "driver.sock";
 /// The folder that holds Polder's ICD file and nothing else.
 pub const ICD_FOLDER: &str = "icd";
+/// The folder in which programs find Polder's `libcuda.so.1`.
+pub const CUDA_FOLDER: &str = "cuda";
 
 /// All that a shim is told. Kept as [`PLAN_FILE`] in the lease's folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,19 @@ pub struct Plan {
     /// and says so.
     #[serde(default)]
     pub driver: Option<PathBuf>,
+    /// The libraries of leases that share a device through CUDA; absent means such a lease's CUDA
+    /// programs run without interception, and it says so.
+    #[serde(default)]
+    pub cuda: Option<CudaLibraries>,
+}
+
+/// Two libraries that are called `libcuda.so.1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CudaLibraries {
+    /// Polder's, at a path that the lease's user can read.
+    pub ours: PathBuf,
+    /// The vendor's, by its own path without links: what is bound over it is found by every name.
+    pub vendor: PathBuf,
 }
 
 /// What a shim is asked.
@@ -220,5 +235,5 @@ pub(crate) fn test_plan(command: &[&str]) -> Plan {
         "start": false,
     });
     let order = serde_json::from_value(order).unwrap();
-    Plan { order, addresses: vec![Address::Simulated], driver: None }
+    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None }
 }

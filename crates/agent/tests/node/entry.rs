@@ -26,6 +26,7 @@ fn agent_entry() {
         shim_arguments: arguments.map(str::to_owned).to_vec(),
         simulate: Some(state.join("devices.toml")),
         driver_library: None,
+        cuda_libraries: None,
         probe_rest: Duration::from_millis(100),
         client_wait: Duration::from_secs(2),
         ..AgentOptions::new(state, "here".parse().unwrap(), exe)

@@ -72,6 +72,44 @@ fn clearing_the_environment_changes_no_icd_where_mounts_are_permitted() {
     assert!(!mounts().contains(&ours), "the mount was left behind");
 }
 
+/// A lease whose card programs reach through CUDA. Any files do for libraries: nothing loads them.
+fn cuda(text: &str, folder: &std::path::Path) -> Plan {
+    let mut plan = script(text);
+    let uuid = "GPU-6f0c8a4e-1111-2222-3333-444455556666".to_owned();
+    plan.addresses = vec![Address::Nvml { index: 0, uuid }];
+    let (ours, vendor) = (folder.join("ours.so"), folder.join("libcuda.so.999.1"));
+    std::fs::write(&ours, "ours\n").unwrap();
+    std::fs::write(&vendor, "the vendor's\n").unwrap();
+    plan.cuda = Some(polder_agent::shim::CudaLibraries { ours, vendor });
+    plan
+}
+
+#[test]
+fn the_vendors_libcuda_is_ours_under_every_name_and_ours_finds_it_where_mounts_are_permitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let at = folder.path().display();
+    let text = format!(
+        "cat $LD_LIBRARY_PATH/libcuda.so.1; env -i /bin/cat {at}/libcuda.so.999.1; \
+         cat $LD_LIBRARY_PATH/vendor/libcuda.so.1; echo $CUDA_VISIBLE_DEVICES; sleep 600"
+    );
+    let lease = Lease::prepared(&cuda(&text, folder.path()));
+    let state = lease.state();
+    let polder_agent::shim::ShimPhase::Prepared { isolation, .. } = state.phase else {
+        panic!("{state:?}");
+    };
+    if isolation == Isolation::None {
+        return skip(&state.notes.join("; "));
+    }
+    lease.client().start(None, false, None).unwrap();
+    lease.line("GPU-6f0c8a4e-1111-2222-3333-444455556666");
+    let lines: Vec<String> = lease.output().lines().map(str::to_owned).collect();
+    assert_eq!(lines[..3], ["ours", "ours", "the vendor's"]);
+    let here = std::fs::read_to_string(folder.path().join("libcuda.so.999.1")).unwrap();
+    assert_eq!(here, "the vendor's\n", "nothing has changed outside");
+}
+
 #[test]
 fn a_job_without_devices_finds_no_driver_of_any() {
     let text = "for name in CUDA NVIDIA ROCR; do printenv ${name}_VISIBLE_DEVICES; done; \
