@@ -12,7 +12,7 @@ use support::{Lease, Talk, example};
 const MIB: u64 = 1 << 20;
 
 fn stub() -> PathBuf {
-    example("libstub.so")
+    example("libcuda_stub.so")
 }
 
 /// A lease with the stand-in's second card, of so many bytes.
@@ -23,7 +23,7 @@ fn lease(bytes: u64) -> Lease {
 }
 
 fn program(lease: &Lease, arguments: &[&str]) -> Talk {
-    let built = example("client");
+    let built = example("cuda_tenant");
     let library = built.ancestors().nth(2).unwrap().join("deps/libpolder_cuda.so");
     let mut command = lease.command(&built);
     Talk::start(command.args(arguments).env("CUDA_LIBRARY", library).env("STUB", stub()))
