@@ -1,6 +1,6 @@
 //! Makes a lease ready under a shim, or finds it again after a restart. Blocking.
 
-use crate::arbiter::Share;
+use crate::arbiter::{Share, Terms};
 use crate::earlier::limits_before;
 use crate::folder::{Folder, Found, Mark};
 use crate::leases::{Room, never_ran};
@@ -11,7 +11,9 @@ use crate::shim::{
 };
 use crate::watched::Watched;
 use polder_ledger::map_usage;
-use polder_model::{Bytes, Device, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase};
+use polder_model::{
+    Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, Slice,
+};
 use std::os::fd::AsFd;
 
 /// The subcommand of the product's binary that is a shim.
@@ -54,7 +56,7 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
 
 fn devices_of(room: &Room, order: &LeaseOrder) -> Result<Vec<Device>, LeaseEnd> {
     let inventory = room.inventory.borrow();
-    let find = |slice: &polder_model::Slice| {
+    let find = |slice: &Slice| {
         let found = inventory.devices.iter().find(|device| device.id == slice.device);
         found.cloned().ok_or_else(|| {
             let why = format!("device {} is not on this node any more", slice.device);
@@ -109,8 +111,8 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
         if let (None, Some(epoch)) = (&before, state.limits_epoch) {
             before = Some(crate::arbiter::Before { epoch, devices: Vec::new() });
         }
-        let shares = shares(&plan, mark);
-        let (limits, epoch) = room.arbiter.add(lease.id, shares, usage, pages.doorbell, before)?;
+        let terms = terms(lease, &mark.granularity);
+        let (limits, epoch) = room.arbiter.add(lease.id, terms, usage, pages.doorbell, before)?;
         match shim.send_limits(limits.as_fd(), epoch) {
             Ok(now) => state = now,
             Err(error) => {
@@ -144,22 +146,21 @@ enum ConnectError {
     Watch(#[source] std::io::Error),
 }
 
-fn shares(plan: &Plan, mark: &Mark) -> Vec<Share> {
-    let granularity =
-        mark.granularity.iter().copied().chain(std::iter::repeat(GRANULARITY_UNKNOWN));
-    plan.order
-        .lease
-        .slices
-        .iter()
-        .zip(granularity)
-        .map(|(slice, granularity)| Share {
-            device: slice.device.clone(),
-            compute: slice.compute,
-            compute_max: slice.compute_max,
-            memory: slice.memory,
-            granularity,
-        })
-        .collect()
+/// What the arbiter is to give a lease; `granularity` is of its devices, in the lease's order.
+pub(crate) fn terms(lease: &Lease, granularity: &[Bytes]) -> Terms {
+    let granularity = granularity.iter().copied().chain(std::iter::repeat(GRANULARITY_UNKNOWN));
+    let share = |(slice, granularity): (&Slice, Bytes)| Share {
+        device: slice.device.clone(),
+        compute: slice.compute,
+        compute_max: slice.compute_max,
+        memory: slice.memory,
+        granularity,
+    };
+    Terms {
+        devices: lease.slices.iter().zip(granularity).map(share).collect(),
+        class: lease.class,
+        priority: lease.priority,
+    }
 }
 
 /// Makes the slices of a lease those of its plan, which a successor of this agent will read.
@@ -170,7 +171,8 @@ pub(crate) fn resize(room: &Room, folder: &Folder, plan: &Plan, metered: bool) {
             Found::Held(Some(mark)) => mark,
             _ => Mark { boot: String::new(), granularity: Vec::new() },
         };
-        if let Err(error) = room.arbiter.resize(lease, shares(plan, &mark)) {
+        if let Err(error) = room.arbiter.resize(lease, terms(&plan.order.lease, &mark.granularity))
+        {
             tracing::error!(%lease, %error, "the lease keeps the slices that it had");
         }
     }

@@ -1,5 +1,7 @@
 use super::*;
-use polder_model::{GangPlace, HostAsk, Lease, Micros, Stdio, StopReason, Version, Work};
+use polder_model::{
+    GangPlace, HostAsk, Lease, Micros, Stdio, StopReason, Version, Work, WorkClass,
+};
 use proptest::prelude::*;
 
 pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
@@ -18,6 +20,8 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             not_enforced: Vec::new(),
             granted_at: polder_model::Timestamp(1),
             started_at: None,
+            class: WorkClass::default(),
+            priority: 0,
             contact_limit: Micros::from_secs(60),
         },
         work: Work {

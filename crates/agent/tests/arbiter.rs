@@ -3,7 +3,7 @@
 //! do it at all, on a machine that may be busy.
 #![allow(clippy::unwrap_used)] // what fails in a helper fails the test
 
-use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share};
+use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share, Terms};
 use polder_ledger::{Limits, Mapped, Usage, create_usage, gate, map_limits, map_usage};
 use polder_model::{Bytes, LeaseId, Micros, Permille};
 use rustix::event::EventfdFlags;
@@ -41,7 +41,8 @@ impl Tenant {
         let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         let ours = doorbell.try_clone().unwrap();
         page.claim_slot(0, std::process::id());
-        let (limits, _) = arbiter.add(LeaseId(lease), shares, page, ours, None).unwrap();
+        let (limits, _) =
+            arbiter.add(LeaseId(lease), Terms::batch(shares), page, ours, None).unwrap();
         Arc::new(Self {
             limits: map_limits(limits).unwrap(),
             usage: map_usage(fd).unwrap(),
@@ -213,7 +214,8 @@ fn a_new_agent_goes_on_from_the_page_of_the_old() {
     let (_fd, page) = create_usage(1).unwrap();
     let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     let shares = vec![share("d0", 300, 400)];
-    let (fd, epoch) = arbiter.add(LeaseId(1), shares, page, doorbell, Some(old.clone())).unwrap();
+    let (fd, epoch) =
+        arbiter.add(LeaseId(1), Terms::batch(shares), page, doorbell, Some(old.clone())).unwrap();
     let limits = map_limits(fd).unwrap();
     assert_eq!((epoch, limits.epoch(), limits.lease()), (5, 5, 1));
     assert_eq!(Before::of(&limits), Before { epoch: 5, ..old });
@@ -231,17 +233,18 @@ fn what_makes_no_sense_is_refused() {
     let add = |lease, shares| {
         let (_fd, page) = create_usage(lease).unwrap();
         let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        arbiter.add(LeaseId(lease), shares, page, doorbell, None).map(|_| ())
+        arbiter.add(LeaseId(lease), Terms::batch(shares), page, doorbell, None).map(|_| ())
     };
     let one = || share("d0", 500, 1000);
     assert!(matches!(add(1, vec![]), Err(ArbiterError::Devices { count: 0, .. })));
     assert!(matches!(add(1, vec![one(), one()]), Err(ArbiterError::Devices { distinct: 1, .. })));
     add(1, vec![one()]).unwrap();
     assert!(matches!(add(1, vec![one()]), Err(ArbiterError::Twice(LeaseId(1)))));
-    let resized = arbiter.resize(LeaseId(1), vec![share("d1", 500, 1000)]);
+    let resize = |lease, devices| arbiter.resize(LeaseId(lease), Terms::batch(devices));
+    let resized = resize(1, vec![share("d1", 500, 1000)]);
     assert!(matches!(resized, Err(ArbiterError::OtherDevices(_))));
-    assert!(matches!(arbiter.resize(LeaseId(2), vec![one()]), Err(ArbiterError::Unknown(_))));
-    arbiter.resize(LeaseId(1), vec![share("d0", 200, 250)]).unwrap();
+    assert!(matches!(resize(2, vec![one()]), Err(ArbiterError::Unknown(_))));
+    resize(1, vec![share("d0", 200, 250)]).unwrap();
     arbiter.shutdown();
     assert!(matches!(
         add(3, vec![one()]),

@@ -6,7 +6,7 @@ use crate::attach::Attachment;
 use crate::inside;
 use crate::meter::{Kind, Member, Moment, Verdict};
 use crate::state::State;
-use polder_ledger::gate::{self, Bell, CONTENDED, Gate, UNGATED};
+use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -103,13 +103,14 @@ impl Passage {
         loop {
             let now_ns = monotonic_ns();
             let limits = attachment.limits();
+            let seen = gate::look(limits);
             let moment = Moment {
                 now_ns,
                 deadline_ns: None,
                 quantum_ns: quantum(limits),
+                one: seen.has(ONE),
                 impatient: wait.room_ns >= ROOM_WAIT_NS,
             };
-            let seen = gate::look(limits);
             if seen.has(UNGATED) {
                 return self.enter_late();
             }

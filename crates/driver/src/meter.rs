@@ -55,6 +55,9 @@ pub struct Moment {
     pub deadline_ns: Option<u64>,
     /// Estimated work that may be in flight.
     pub quantum_ns: u64,
+    /// Somebody waits for the work of another lease: one command at a time, or as many short ones
+    /// as fit into `quantum_ns` from their beginning to their end.
+    pub one: bool,
     /// Whether the command has waited so long for room that it goes anyway: two kernels may be
     /// waiting for each other.
     pub impatient: bool,
@@ -158,8 +161,11 @@ impl Flight {
         }
         if self.commands > 0 && !moment.impatient {
             let crowd = self.commands_max();
-            if left >= moment.quantum_ns {
-                let over = left - low_ns(moment);
+            // A command that is overdue is still there, whatever the estimates say is left of it.
+            let crowded =
+                moment.one && self.estimate_ns.saturating_add(estimate_ns) > moment.quantum_ns;
+            if left >= moment.quantum_ns || crowded {
+                let over = left.saturating_sub(low_ns(moment));
                 return Verdict::Room(over.max(WAIT_NS_MIN));
             } else if self.commands >= crowd {
                 return Verdict::Room(CROWD_WAIT_NS);
@@ -377,7 +383,7 @@ mod tests {
     const KERNEL: Kind = Kind { what: 1, size: 10, guess_ns: 0 };
 
     fn alone(now_ns: u64) -> Moment {
-        Moment { now_ns, deadline_ns: None, quantum_ns: 4 * MS, impatient: false }
+        Moment { now_ns, deadline_ns: None, quantum_ns: 4 * MS, one: false, impatient: false }
     }
 
     fn turn(now_ns: u64, deadline_ns: u64) -> Moment {
@@ -403,6 +409,18 @@ mod tests {
         assert_eq!(launched(&mut taught(MS / 10), alone(MS)), 40);
         assert_eq!(launched(&mut taught(30 * MS), alone(100 * MS)), 1);
         assert_eq!(launched(&mut taught(1), alone(MS)), INFLIGHT_MAX as usize);
+    }
+
+    #[test]
+    fn beside_a_lease_that_is_waited_for_one_command_is_in_flight_or_a_few_short_ones() {
+        let beside = |now_ns| Moment { quantum_ns: MS / 5, one: true, ..alone(now_ns) };
+        let mut long = taught(10 * MS);
+        assert_eq!(launched(&mut long, beside(20 * MS)), 1);
+        assert_eq!(launched(&mut long, beside(40 * MS)), 0, "it is overdue and not over");
+        long.complete(41 * MS, 20 * MS, 10 * MS, KERNEL);
+        assert_eq!(launched(&mut long, beside(41 * MS)), 1);
+        assert_eq!(launched(&mut taught(MS / 20), beside(MS)), 4);
+        assert_eq!(launched(&mut Flight::default(), beside(MS)), 4, "of an unknown kernel a few");
     }
 
     #[test]

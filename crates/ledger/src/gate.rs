@@ -21,6 +21,9 @@ pub const CONTENDED: u32 = 2;
 pub const WATCH: u32 = 4;
 /// Enforcement is off: nothing waits.
 pub const UNGATED: u32 = 8;
+/// Somebody waits for the work of a lease that shares a device: one command in flight, or as many
+/// short ones as fit into [`Limits::quantum_ns`].
+pub const ONE: u32 = 16;
 const FLAGS: u32 = 0xff;
 
 /// A look at the gate.

@@ -2,7 +2,7 @@
 
 use crate::{
     Bytes, DeviceId, Isolation, JobId, LeaseId, Mechanism, Micros, NodeId, Permille, TaskIndex,
-    TenantPath, Timestamp, UserName,
+    TenantPath, Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -126,6 +126,13 @@ pub struct Lease {
     pub node: NodeId,
     /// What, all on `node`.
     pub slices: Vec<Slice>,
+    /// What kind of work it does: on a shared device, who waits for it and how urgently.
+    #[serde(default, skip_serializing_if = "WorkClass::is_default")]
+    pub class: WorkClass,
+    /// On a shared device, within its own share: goes before leases of the same kind with less. As
+    /// asked, unless that had expired when it was granted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
     /// How far it has come.
     pub state: LeaseState,
     /// What is guaranteed, once the node has prepared it.
@@ -141,6 +148,11 @@ pub struct Lease {
     pub started_at: Option<Timestamp>,
     /// How long its node keeps it running without contact.
     pub contact_limit: Micros,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
 }
 
 #[cfg(test)]

@@ -11,30 +11,50 @@
 //! for all of them together, and keeps them from later leases once it is first among all that hold
 //! or want them: so nobody holds one device while waiting for another, and nobody starves.
 //!
+//! **Rank.** A lease whose work somebody waits for, and one with a higher priority, goes before
+//! others with time that its own share has earned, and no further: see [`rank`]. Beside a lease
+//! that somebody waits for, others have one command in flight, so that its turn is one away.
+//!
 //! **Invariants.** A device has at most one lease that holds it. Every nanosecond from a grant to
 //! its release is charged, and every nanosecond with commands in flight without a grant.
 //! Exclusivity is never needed for progress: a holder that does not drain by its limit loses the
 //! devices all the same, and is charged on.
 
 mod account;
+mod quantum;
+mod rank;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;
 mod turn;
 
-use super::page::{Carried, Share};
+use super::page::{Carried, Terms};
 use account::Standing;
-use polder_ledger::gate::Census;
-use polder_model::{DeviceId, LeaseId};
+use polder_ledger::gate::{self, Census};
+use polder_model::{DeviceId, LeaseId, WorkClass};
+use rank::Rank;
 use std::collections::BTreeMap;
 use turn::Turn;
 
-/// The quantum: how long a grant lasts before it is weighed against those who wait.
+/// The usual quantum: how long a grant lasts before it is weighed against those who wait. See
+/// [`quantum`] for when it is shorter or longer.
 pub const QUANTUM_NS: u64 = 20_000_000;
+/// The shortest...
+pub const QUANTUM_MIN_NS: u64 = 1_000_000;
+/// ...and the longest.
+pub const QUANTUM_MAX_NS: u64 = 50_000_000;
 /// How much estimated work a lease may have in flight: enough to hide the host behind the device,
 /// little enough that one which comes back need not wait long for another to drain.
 pub const IN_FLIGHT_NS: u64 = QUANTUM_NS / 4;
+/// The same beside a lease for whose work somebody waits, unless it is a single command.
+pub const IN_FLIGHT_BESIDE_NS: u64 = 200_000;
+/// So long after it last had work, a lease counts as one that others stand beside.
+pub const LATENCY_RECENT_NS: u64 = 1_000_000_000;
+/// The most device time that a lease may save up to go before lower ranks with...
+pub const URGENT_NS: u64 = 50_000_000;
+/// ...and how much it must have earned again once it had none.
+pub const URGENT_AGAIN_NS: u64 = 5_000_000;
 /// How long before the end of a quantum it is decided whether another follows, so that programs
 /// with many commands under way need not run dry at each end.
 pub const LEAD_NS: u64 = 2_000_000;
@@ -79,6 +99,8 @@ pub struct GateOrder {
     pub flags: u32,
     /// As in [`polder_ledger::Limits::deadline_ns`].
     pub deadline_ns: u64,
+    /// As in [`polder_ledger::Limits::quantum_ns`].
+    pub in_flight_ns: u64,
 }
 
 /// One lease as the arbiter sees it.
@@ -86,6 +108,14 @@ pub struct GateOrder {
 struct Lease {
     /// By device, in the lease's order.
     standing: Vec<Standing>,
+    class: WorkClass,
+    rank: Rank,
+    /// The lowest rank among those that share a device with it.
+    least_rank: Rank,
+    /// It has earned time to go before lower ranks with.
+    urgent: bool,
+    /// When it was last seen to have work.
+    worked_ns: Option<u64>,
     census: Census,
     looked_ns: u64,
     turn: Turn,
@@ -99,7 +129,7 @@ struct Lease {
     absent_until_ns: u64,
     absent_wait_ns: u64,
     rest_ns: u64,
-    gate: (u32, u64),
+    gate: GateOrder,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +138,8 @@ struct Device {
     vtime: u128,
     /// Leases that want or use it; only valid while time is settled.
     demand: u32,
+    /// Leases on it for whose work somebody waits; only valid while orders are written.
+    served: u32,
 }
 
 /// The arbiter of one node.
@@ -121,9 +153,9 @@ pub struct Arbiter {
 
 impl Arbiter {
     /// Begins to arbitrate a lease. One that is there already is replaced.
-    pub fn add(&mut self, now_ns: u64, lease: LeaseId, shares: &[Share]) {
+    pub fn add(&mut self, now_ns: u64, lease: LeaseId, terms: &Terms) {
         self.settle(now_ns);
-        let standing = shares.iter().map(|share| {
+        let standing = terms.devices.iter().map(|share| {
             let next = self.names.len();
             let device = *self.names.entry(share.device.clone()).or_insert(next);
             if device == self.devices.len() {
@@ -131,8 +163,14 @@ impl Arbiter {
             }
             Standing::new(device, share, self.devices[device].vtime)
         });
+        let rank = Rank::of(terms.class, terms.priority);
         let lease_state = Lease {
             standing: standing.collect(),
+            class: terms.class,
+            rank,
+            least_rank: rank,
+            urgent: true,
+            worked_ns: None,
             census: Census::default(),
             looked_ns: now_ns,
             turn: Turn::Out,
@@ -142,25 +180,31 @@ impl Arbiter {
             absent_until_ns: 0,
             absent_wait_ns: 0,
             rest_ns: REST_MIN_NS,
-            gate: (0, 0),
+            gate: GateOrder { lease, flags: 0, deadline_ns: 0, in_flight_ns: IN_FLIGHT_NS },
         };
         self.leases.insert(lease, lease_state);
+        self.compare_ranks();
     }
 
-    /// Changes what a lease may have of the devices it has.
-    pub fn resize(&mut self, now_ns: u64, lease: LeaseId, shares: &[Share]) {
+    /// Changes what a lease may have of the devices it has, and how urgently; what it did until now
+    /// must have been observed. A turn that goes on is
+    /// weighed anew at the next [`Arbiter::advance`], and ends no later than a quantum after it.
+    pub fn resize(&mut self, now_ns: u64, lease: LeaseId, terms: &Terms) {
         self.settle(now_ns);
-        if let Some(lease) = self.leases.get_mut(&lease) {
-            for (standing, share) in lease.standing.iter_mut().zip(shares) {
-                standing.resize(share);
-            }
+        let Some(lease) = self.leases.get_mut(&lease) else { return };
+        for (standing, share) in lease.standing.iter_mut().zip(&terms.devices) {
+            standing.resize(share, self.devices[standing.device].vtime);
         }
+        lease.class = terms.class;
+        lease.rank = Rank::of(terms.class, terms.priority);
+        self.compare_ranks();
     }
 
     /// Stops arbitrating a lease. Its charges must have been taken.
     pub fn remove(&mut self, now_ns: u64, lease: LeaseId) {
         self.settle(now_ns);
         self.leases.remove(&lease);
+        self.compare_ranks();
     }
 
     /// What a lease's processes say of themselves now.
@@ -173,6 +217,7 @@ impl Arbiter {
         this.late &= census.inflight > 0;
         if census.inflight > 0 || census.completed != this.census.completed {
             (this.absent_until_ns, this.absent_wait_ns) = (0, 0);
+            this.worked_ns = Some(now_ns);
         }
         this.census = census;
         this.looked_ns = now_ns;
@@ -192,16 +237,37 @@ impl Arbiter {
         self.settle(now_ns);
         self.take_turns();
         self.grant();
+        self.count_served();
         let mut orders = Vec::new();
         for (&lease, this) in &mut self.leases {
             this.woke = false;
-            let gate = this.turn.gate();
-            if gate != this.gate {
-                this.gate = gate;
-                orders.push(GateOrder { lease, flags: gate.0, deadline_ns: gate.1 });
+            let own = u32::from(this.serves(now_ns));
+            let mut devices = this.standing.iter().map(|standing| &self.devices[standing.device]);
+            let beside = devices.any(|device| device.served > own);
+            let (mut flags, deadline_ns) = this.turn.gate();
+            let in_flight_ns = if beside { IN_FLIGHT_BESIDE_NS } else { IN_FLIGHT_NS };
+            if beside && flags & gate::OPEN != 0 {
+                flags |= gate::ONE;
+            }
+            let order = GateOrder { lease, flags, deadline_ns, in_flight_ns };
+            if order != this.gate {
+                this.gate = order;
+                orders.push(order);
             }
         }
         orders
+    }
+
+    /// Counts the leases on each device for whose work somebody waits.
+    fn count_served(&mut self) {
+        for device in &mut self.devices {
+            device.served = 0;
+        }
+        for lease in self.leases.values().filter(|lease| lease.serves(self.now_ns)) {
+            for standing in &lease.standing {
+                self.devices[standing.device].served += 1;
+            }
+        }
     }
 
     /// When to look again, if nothing is heard before; `None` when there is nothing to wait for.

@@ -1,7 +1,7 @@
 //! How the rest of the agent speaks with the arbiter's thread.
 
 use super::core::IN_FLIGHT_NS;
-use super::page::{Before, LeasePages, Share};
+use super::page::{Before, LeasePages, Share, Terms};
 use super::thread::{self, Command};
 use polder_ledger::{DEVICES_MAX, Mapped, PageError, Usage};
 use polder_model::{DeviceId, LeaseId, LeaseSample};
@@ -111,42 +111,49 @@ impl ArbiterHandle {
     pub fn add(
         &self,
         lease: LeaseId,
-        devices: Vec<Share>,
+        terms: Terms,
         usage: Mapped<Usage>,
         doorbell: OwnedFd,
         before: Option<Before>,
     ) -> Result<(OwnedFd, u64), ArbiterError> {
-        check_devices(lease, &devices)?;
+        check_devices(lease, &terms.devices)?;
         let mut leases = lock(&self.shared.leases);
         if leases.contains_key(&lease) {
             return Err(ArbiterError::Twice(lease));
         }
-        let pages =
-            LeasePages::create(lease, &devices, usage, doorbell, before.as_ref(), IN_FLIGHT_NS)
-                .map_err(|source| ArbiterError::Page { lease, source })?;
+        let pages = LeasePages::create(
+            lease,
+            &terms.devices,
+            usage,
+            doorbell,
+            before.as_ref(),
+            IN_FLIGHT_NS,
+        )
+        .map_err(|source| ArbiterError::Page { lease, source })?;
         let fd = rustix::io::fcntl_dupfd_cloexec(pages.limits.fd(), 0)
             .map_err(kernel("duplicating a page's descriptor"))?;
         let epoch = pages.limits.epoch();
         let pages = Arc::new(pages);
         let handed = Arc::clone(&pages);
-        self.tell(|reply| Command::Add { lease, shares: devices, pages: handed, reply })??;
+        self.tell(|reply| Command::Add { lease, terms, pages: handed, reply })??;
         leases.insert(lease, pages);
         Ok((fd, epoch))
     }
 
-    /// Changes what a lease may have of its devices; takes effect at its next grant.
+    /// Changes what a lease may have of its devices, and how urgently. It holds from one quantum
+    /// after the call: a turn that has begun keeps its end unless the new terms end it earlier.
     ///
     /// # Errors
     /// [`ArbiterError`]; nothing has changed then.
-    pub fn resize(&self, lease: LeaseId, devices: Vec<Share>) -> Result<(), ArbiterError> {
-        check_devices(lease, &devices)?;
+    pub fn resize(&self, lease: LeaseId, terms: Terms) -> Result<(), ArbiterError> {
+        check_devices(lease, &terms.devices)?;
         let leases = lock(&self.shared.leases);
         let pages = leases.get(&lease).ok_or(ArbiterError::Unknown(lease))?;
-        if !pages.devices().iter().eq(devices.iter().map(|share| &share.device)) {
+        if !pages.devices().iter().eq(terms.devices.iter().map(|share| &share.device)) {
             return Err(ArbiterError::OtherDevices(lease));
         }
-        pages.fill(&devices);
-        self.tell(|reply| Command::Resize { lease, shares: devices, reply })
+        pages.fill(&terms.devices);
+        self.tell(|reply| Command::Resize { lease, terms, reply })
     }
 
     /// Stops arbitrating a lease; its gate stays closed. Returns what it has used.

@@ -16,4 +16,4 @@ mod priority;
 mod thread;
 
 pub use handle::{ArbiterError, ArbiterHandle};
-pub use page::{Before, Carried, Share};
+pub use page::{Before, Carried, Share, Terms};

@@ -1,7 +1,9 @@
 //! One lease's pages as the arbiter holds them: filled, sampled, carried over.
 
 use polder_ledger::{DEVICES_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns};
-use polder_model::{Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille};
+use polder_model::{
+    Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, WorkClass,
+};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +20,25 @@ pub struct Share {
     pub memory: Bytes,
     /// The driver's allocation granularity.
     pub granularity: Bytes,
+}
+
+/// What a lease may have of the node's devices, and how urgently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// By device, in the lease's order.
+    pub devices: Vec<Share>,
+    /// Whether somebody waits for its work.
+    pub class: WorkClass,
+    /// Within its share it goes before leases of the same urgency with less.
+    pub priority: i32,
+}
+
+impl Terms {
+    /// Those of a batch job without a priority.
+    #[must_use]
+    pub const fn batch(devices: Vec<Share>) -> Self {
+        Self { devices, class: WorkClass::Batch, priority: 0 }
+    }
 }
 
 /// What an earlier agent had charged on one device, nanoseconds.

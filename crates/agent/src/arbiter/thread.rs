@@ -6,7 +6,7 @@
 
 use super::core::{Arbiter, GateOrder};
 use super::handle::{ArbiterError, kernel};
-use super::page::{LeasePages, Share};
+use super::page::{LeasePages, Terms};
 use polder_ledger::{gate, monotonic_ns};
 use polder_model::LeaseId;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -41,13 +41,13 @@ const TIMER: u64 = u64::MAX - 1;
 pub(super) enum Command {
     Add {
         lease: LeaseId,
-        shares: Vec<Share>,
+        terms: Terms,
         pages: Arc<LeasePages>,
         reply: SyncSender<Result<(), ArbiterError>>,
     },
     Resize {
         lease: LeaseId,
-        shares: Vec<Share>,
+        terms: Terms,
         reply: SyncSender<()>,
     },
     Remove {
@@ -145,11 +145,12 @@ impl Loop {
             let now_ns = monotonic_ns();
             // Who no longer waits for an answer needs none.
             match command {
-                Command::Add { lease, shares, pages, reply } => {
-                    let _ = reply.send(self.add(now_ns, lease, &shares, pages));
+                Command::Add { lease, terms, pages, reply } => {
+                    let _ = reply.send(self.add(now_ns, lease, &terms, pages));
                 }
-                Command::Resize { lease, shares, reply } => {
-                    self.core.resize(now_ns, lease, &shares);
+                Command::Resize { lease, terms, reply } => {
+                    self.look(now_ns, lease);
+                    self.core.resize(now_ns, lease, &terms);
                     let _ = reply.send(());
                 }
                 Command::Remove { lease, reply } => {
@@ -166,13 +167,13 @@ impl Loop {
         &mut self,
         now_ns: u64,
         lease: LeaseId,
-        shares: &[Share],
+        terms: &Terms,
         pages: Arc<LeasePages>,
     ) -> Result<(), ArbiterError> {
         let data = EventData::new_u64(lease.0);
         epoll::add(&self.epoll, &pages.doorbell, data, EventFlags::IN | EventFlags::ET)
             .map_err(kernel("listening to a lease's doorbell"))?;
-        self.core.add(now_ns, lease, shares);
+        self.core.add(now_ns, lease, terms);
         self.members.insert(lease, Member { pages, rings: 0, deadline_ns: 0 });
         self.look(now_ns, lease);
         Ok(())
@@ -276,6 +277,7 @@ impl Loop {
         let longer = member.deadline_ns != order.deadline_ns;
         member.deadline_ns = order.deadline_ns;
         limits.deadline_ns.store(order.deadline_ns, Ordering::Release);
+        limits.quantum_ns.store(order.in_flight_ns, Ordering::Release);
         limits.heartbeat_ns.store(monotonic_ns(), Ordering::Release);
         let now = gate::set(limits, order.flags);
         // Those who wait at a closed gate, and those for whom an open one closed too soon.

@@ -309,6 +309,8 @@ mod tests {
                 not_enforced: Vec::new(),
                 granted_at: Timestamp(0),
                 started_at: Some(Timestamp(1_000_000)),
+                class: polder_model::WorkClass::default(),
+                priority: 0,
                 contact_limit: Micros(0),
             },
             sample: Some(LeaseSample { devices: vec![used], ..LeaseSample::default() }),

@@ -1,7 +1,7 @@
 //! Who is next: priority while it holds, then who came first, and nobody overtaken for ever.
 
 use crate::world::{With, World, ask, device, gib};
-use polder_model::{Ask, JobId, Outcome, Quota};
+use polder_model::{Ask, JobId, Outcome, Quota, WorkClass};
 
 fn one() -> World {
     World::new().device("n1", "d0")
@@ -27,6 +27,27 @@ fn priority_goes_first_until_it_expires() {
         || [ask().priority(-5, None), ask(), ask().priority(9, Some(60)), ask().priority(5, None)];
     check(one(), &asks(), 0, &[2, 3, 1, 0]);
     check(one(), &asks(), 61, &[3, 1, 2, 0]);
+}
+
+#[test]
+fn a_lease_says_how_urgent_its_work_is_and_an_expired_priority_counts_as_none() {
+    let mut world = one();
+    let mut served = ask().priority(7, None);
+    served.when.class = WorkClass::Inference;
+    let expires = || ask().priority(9, Some(60));
+    let first = [world.submit(served), world.submit(expires())];
+    world.run();
+    let of = |world: &World, job| {
+        let (orders, _) = world.engine.desired(&"n1".parse().unwrap());
+        let lease = orders.into_iter().find(|order| order.lease.job == job).unwrap().lease;
+        (lease.class, lease.priority)
+    };
+    assert_eq!(of(&world, first[0]), (WorkClass::Inference, 7));
+    assert_eq!(of(&world, first[1]), (WorkClass::Batch, 9));
+    world.pass_seconds(61);
+    let late = world.submit(expires());
+    world.settle();
+    assert_eq!(of(&world, late), (WorkClass::Batch, 0));
 }
 
 #[test]

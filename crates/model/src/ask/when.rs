@@ -51,7 +51,14 @@ pub enum WorkClass {
 }
 
 impl WorkClass {
-    fn is_default(&self) -> bool {
+    /// Whether somebody waits for each piece of such work: its turns come at once, for as long as it
+    /// keeps to its share.
+    #[must_use]
+    pub const fn is_latency(self) -> bool {
+        matches!(self, Self::Inference | Self::Interactive)
+    }
+
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -3,10 +3,10 @@
 
 use crate::MS;
 use crate::limiter::{Answer, Limiter};
-use polder_agent::arbiter::Share;
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
+use polder_agent::arbiter::{Share, Terms};
 use polder_driver::meter::{Kind, Meter, Moment, Verdict};
-use polder_ledger::gate::{CONTENDED, Census, OPEN, WATCH};
+use polder_ledger::gate::{CONTENDED, Census, ONE, OPEN, WATCH};
 use polder_model::{Bytes, LeaseId, Permille};
 use polder_standin::{Device, Work};
 use std::collections::VecDeque;
@@ -63,7 +63,7 @@ impl Polder {
             granularity: Bytes(1),
         };
         let mut core = Arbiter::default();
-        core.add(0, LEASE, &[share]);
+        core.add(0, LEASE, &Terms::batch(vec![share]));
         Self {
             core,
             slots: (0..processes).map(|_| Slot::default()).collect(),
@@ -145,6 +145,7 @@ impl Limiter for Polder {
             now_ns,
             deadline_ns,
             quantum_ns: IN_FLIGHT_NS,
+            one: self.flags & ONE != 0,
             impatient: slot.room_since_ns.is_some_and(|since| now_ns - since >= ROOM_WAIT_NS),
         };
         let kind = kind(work);

@@ -1,5 +1,6 @@
 //! Time into charges: virtual times, caps, credit and debt.
 
+use super::rank::Earned;
 use super::{
     Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_NS, Turn,
 };
@@ -8,7 +9,8 @@ use polder_ledger::gate::Census;
 
 /// Virtual nanoseconds that a nanosecond of device time is at weight 1.
 const SCALE: u128 = 1 << 20;
-const WHOLE: u64 = 1000;
+/// A whole device, in thousandths.
+pub(super) const WHOLE: u64 = 1000;
 /// A capped lease that has used up its time starts again with this much.
 const REFILL_NS: i64 = (QUANTUM_NS / 2).cast_signed();
 
@@ -23,22 +25,42 @@ pub(super) struct Standing {
     /// Device time in thousandths of nanoseconds that a cap still allows; below zero after an
     /// overrun.
     tokens: i64,
+    /// What its rank may still give it before others.
+    pub(super) earned: Earned,
     /// Charged, and not yet taken.
     pub(super) untold: Carried,
 }
 
 impl Standing {
     pub(super) fn new(device: usize, share: &Share, vtime: u128) -> Self {
-        let mut standing =
-            Self { device, weight: 1, cap: 1, vtime, tokens: 0, untold: Carried::default() };
-        standing.resize(share);
+        let (earned, untold) = (Earned::FULL, Carried::default());
+        let mut standing = Self { device, weight: 1, cap: 1, vtime, tokens: 0, earned, untold };
+        standing.resize(share, vtime);
         standing.tokens = BURST_NS.cast_signed() * WHOLE.cast_signed();
         standing
     }
 
-    pub(super) fn resize(&mut self, share: &Share) {
-        self.weight = u64::from(share.compute.0).clamp(1, WHOLE);
-        self.cap = u64::from(share.compute_max.0).clamp(1, WHOLE);
+    /// Takes another share. What it owes and is owed stays the same device time, and what it used
+    /// under another cap is not held against it under this one.
+    pub(super) fn resize(&mut self, share: &Share, device_vtime: u128) {
+        let weight = u64::from(share.compute.0).clamp(1, WHOLE);
+        let scale = |distance: u128| distance * u128::from(self.weight) / u128::from(weight);
+        self.vtime = if self.vtime >= device_vtime {
+            device_vtime + scale(self.vtime - device_vtime)
+        } else {
+            device_vtime.saturating_sub(scale(device_vtime - self.vtime))
+        };
+        self.weight = weight;
+        let cap = u64::from(share.compute_max.0).clamp(1, WHOLE);
+        if cap != self.cap {
+            self.tokens = self.tokens.max(0);
+        }
+        self.cap = cap;
+    }
+
+    /// What is guaranteed to it, thousandths.
+    pub(super) const fn share(&self) -> u64 {
+        self.weight
     }
 
     /// `device_ns` of this lease in virtual time.
@@ -55,6 +77,7 @@ impl Standing {
         let full = BURST_NS.cast_signed() * WHOLE.cast_signed();
         let more = i64::try_from(wall_ns.saturating_mul(self.cap)).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(more).min(full);
+        self.earned.earn(wall_ns, self.weight);
     }
 
     fn charge(&mut self, device_ns: u64, contended: bool) {
@@ -62,7 +85,10 @@ impl Standing {
         let used = i64::try_from(device_ns.saturating_mul(WHOLE)).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_sub(used);
         self.untold.charged_ns += device_ns;
-        self.untold.contended_ns += if contended { device_ns } else { 0 };
+        if contended {
+            self.untold.contended_ns += device_ns;
+            self.earned.pay(device_ns);
+        }
     }
 
     /// Charges time in flight without a grant: all of it, but the lease falls behind only so far.
@@ -167,6 +193,7 @@ impl Arbiter {
                 // After the charge: what is earned while a full bucket is used is not lost.
                 standing.refill(passed_ns);
             }
+            lease.judge_urgency();
         }
         self.now_ns = now_ns;
         self.move_devices();

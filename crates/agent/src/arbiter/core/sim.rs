@@ -1,9 +1,9 @@
 //! Programs, devices and latencies in virtual time, around the core as its thread drives it.
 
-use super::{Arbiter, GateOrder, IN_FLIGHT_NS};
-use crate::arbiter::page::{Carried, Share};
-use polder_ledger::gate::{CONTENDED, Census, OPEN, WATCH};
-use polder_model::{Bytes, LeaseId, Permille};
+use super::{Arbiter, GateOrder};
+use crate::arbiter::page::{Carried, Share, Terms};
+use polder_ledger::gate::{CONTENDED, Census, ONE, OPEN, WATCH};
+use polder_model::{Bytes, LeaseId, Permille, WorkClass};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 
@@ -23,6 +23,10 @@ const ROUNDS_MAX: u32 = 16;
 #[derive(Debug, Clone)]
 pub(super) struct Program {
     pub(super) shares: Vec<Share>,
+    pub(super) class: WorkClass,
+    pub(super) priority: i32,
+    /// Works on requests, and sleeps between them.
+    pub(super) requests: Option<Requests>,
     pub(super) kernel_ns: u64,
     /// On the host, after each kernel.
     pub(super) gap_ns: u64,
@@ -36,10 +40,22 @@ pub(super) struct Program {
     pub(super) lies: bool,
 }
 
+/// Requests that come to a program, whether it is done with the last or not.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Requests {
+    /// One in each such time, at any moment of the first half of it.
+    pub(super) every_ns: u64,
+    /// Kernels it takes.
+    pub(super) kernels: u64,
+}
+
 impl Program {
     pub(super) fn new(compute: u32, kernel_ns: u64) -> Self {
         Self {
             shares: vec![share("d0", compute, 1000)],
+            class: WorkClass::Batch,
+            priority: 0,
+            requests: None,
             kernel_ns,
             gap_ns: 20 * US,
             depth: 1,
@@ -53,6 +69,22 @@ impl Program {
         let compute = self.shares[0].compute.0;
         self.shares = devices.iter().map(|device| share(device, compute, 1000)).collect();
         self
+    }
+
+    pub(super) fn class(self, class: WorkClass) -> Self {
+        Self { class, ..self }
+    }
+
+    pub(super) fn priority(self, priority: i32) -> Self {
+        Self { priority, ..self }
+    }
+
+    pub(super) fn requests(self, every_ns: u64, kernels: u64) -> Self {
+        Self { requests: Some(Requests { every_ns, kernels }), ..self }
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        Terms { devices: self.shares.clone(), class: self.class, priority: self.priority }
     }
 
     pub(super) fn gap(self, gap_ns: u64) -> Self {
@@ -107,6 +139,7 @@ struct State {
     census: Census,
     gate: u32,
     deadline_ns: u64,
+    in_flight_ns: u64,
     turn: u64,
     launched_in: Option<u64>,
     /// Ends of the kernels in flight.
@@ -119,6 +152,18 @@ struct State {
     charged: Vec<Carried>,
     /// Time during which a kernel of its ran.
     ran_ns: u64,
+    /// When the requests came that it is not done with, and when the next comes.
+    asked_ns: VecDeque<u64>,
+    next_request: u64,
+    next_request_ns: u64,
+    /// Kernels of the first of them that were launched, and that are over.
+    begun: u64,
+    done: u64,
+    /// From a request's coming to the end of its last kernel.
+    latencies_ns: Vec<u64>,
+    /// The longest time between two kernels' ends.
+    longest_wait_ns: u64,
+    last_end_ns: u64,
 }
 
 /// The node.
@@ -155,7 +200,7 @@ impl Sim {
         };
         for program in programs {
             let index = sim.states.len();
-            sim.core.add(0, lease(index), &program.shares);
+            sim.core.add(0, lease(index), &program.terms());
             let start_ns = program.runs.start;
             let charged = vec![Carried::default(); program.shares.len()];
             sim.states.push(State {
@@ -163,6 +208,7 @@ impl Sim {
                 census: Census { processes: 1, ..Census::default() },
                 gate: 0,
                 deadline_ns: 0,
+                in_flight_ns: 0,
                 turn: 0,
                 launched_in: None,
                 ends: VecDeque::new(),
@@ -171,6 +217,14 @@ impl Sim {
                 finished: 0,
                 charged,
                 ran_ns: 0,
+                asked_ns: VecDeque::new(),
+                next_request: 0,
+                next_request_ns: start_ns,
+                begun: 0,
+                done: 0,
+                latencies_ns: Vec::new(),
+                longest_wait_ns: 0,
+                last_end_ns: start_ns,
             });
             sim.launch_at(start_ns, index);
         }
@@ -213,6 +267,29 @@ impl Sim {
     /// Time during which a kernel of the program ran, up to its last completion.
     pub(super) fn ran_ns(&self, index: usize) -> u64 {
         self.states[index].ran_ns
+    }
+
+    /// The time within which so many thousandths of the requests were answered, of how many.
+    pub(super) fn latency_ns(&self, index: usize, thousandths: usize) -> (u64, usize) {
+        let latencies = &self.states[index].latencies_ns;
+        (percentile(latencies, thousandths), latencies.len())
+    }
+
+    /// The time within which 99 of 100 requests were answered, after the first so many.
+    pub(super) fn latency_since_ns(&self, index: usize, first: usize) -> u64 {
+        percentile(&self.states[index].latencies_ns[first..], 990)
+    }
+
+    /// The longest that a program went without a kernel's end.
+    pub(super) fn longest_wait_ns(&self, index: usize) -> u64 {
+        self.states[index].longest_wait_ns
+    }
+
+    /// Gives a lease other terms while it runs.
+    pub(super) fn resize(&mut self, index: usize, terms: &Terms) {
+        self.look(index);
+        self.core.resize(self.now_ns, lease(index), terms);
+        self.arbiter();
     }
 
     pub(super) fn charged(&self, index: usize) -> Carried {
@@ -303,6 +380,7 @@ impl Sim {
         let index = index_of(order.lease);
         let state = &mut self.states[index];
         (state.gate, state.deadline_ns) = (order.flags, order.deadline_ns);
+        state.in_flight_ns = order.in_flight_ns;
         state.turn += 1;
         if order.flags & OPEN != 0 && state.census.waiting > 0 {
             let at_ns = self.now_ns + self.about(WAKE_NS);
@@ -333,6 +411,11 @@ impl Sim {
         if !program.runs.contains(&now_ns) || state.ends.len() >= program.depth {
             return;
         }
+        if !self.has_work(index) {
+            return;
+        }
+        let state = &mut self.states[index];
+        let program = &state.program;
         if state.gate & OPEN == 0 {
             return self.wait(index, was_waiting);
         }
@@ -347,10 +430,37 @@ impl Sim {
             }
             state.launched_in = Some(state.turn);
         }
-        if left_ns < IN_FLIGHT_NS || state.ends.is_empty() {
+        let kernels = state.ends.len() as u64 + 1;
+        let room = if state.gate & ONE == 0 {
+            left_ns < state.in_flight_ns
+        } else {
+            kernels * program.kernel_ns <= state.in_flight_ns
+        };
+        if room || state.ends.is_empty() {
+            state.begun += 1;
             self.start(index);
             self.launch_at(now_ns + US, index);
         }
+    }
+
+    /// Whether a program has a kernel to launch; if not, it comes again with its next request.
+    fn has_work(&mut self, index: usize) -> bool {
+        let Some(requests) = self.states[index].program.requests else { return true };
+        while self.states[index].next_request_ns <= self.now_ns {
+            let at_ns = self.about(requests.every_ns / 2).saturating_sub(requests.every_ns / 4);
+            let state = &mut self.states[index];
+            state.asked_ns.push_back(state.next_request_ns);
+            state.next_request += 1;
+            let from_ns = state.program.runs.start + state.next_request * requests.every_ns;
+            state.next_request_ns = from_ns + at_ns;
+        }
+        let state = &self.states[index];
+        if state.asked_ns.is_empty() {
+            let at_ns = state.next_request_ns;
+            self.launch_at(at_ns, index);
+            return false;
+        }
+        state.begun < requests.kernels
     }
 
     fn wait(&mut self, index: usize, announced: bool) {
@@ -394,6 +504,14 @@ impl Sim {
         state.census.longest_ns = state.program.kernel_ns;
         state.finished += 1;
         state.ran_ns += state.program.kernel_ns;
+        state.longest_wait_ns = state.longest_wait_ns.max(now_ns - state.last_end_ns);
+        state.last_end_ns = now_ns;
+        state.done += 1;
+        if state.program.requests.is_some_and(|requests| requests.kernels == state.done) {
+            let asked_ns = state.asked_ns.pop_front().expect("its kernels were launched");
+            state.latencies_ns.push(now_ns - asked_ns);
+            (state.begun, state.done) = (0, 0);
+        }
         let gap_ns = state.program.gap_ns;
         state.host_until_ns = now_ns + if state.program.depth == 1 { gap_ns } else { 0 };
         let host_until_ns = state.host_until_ns;
@@ -403,6 +521,13 @@ impl Sim {
         }
         self.launch_at(host_until_ns, index);
     }
+}
+
+fn percentile(latencies: &[u64], thousandths: usize) -> u64 {
+    let mut latencies = latencies.to_vec();
+    latencies.sort_unstable();
+    let at = (latencies.len() * thousandths).div_ceil(1000).max(1) - 1;
+    latencies.get(at).copied().unwrap_or(u64::MAX)
 }
 
 fn lease(index: usize) -> LeaseId {

@@ -1,5 +1,8 @@
 //! Scenarios in virtual time.
 
+mod live;
+mod urgent;
+
 use super::sim::{MS, Program, SEC, Sim, US};
 use super::*;
 use proptest::prelude::*;
@@ -276,7 +279,7 @@ proptest! {
         for (lease, program) in [&["d0"][..], &["d0"], &["d0", "d1"], &["d1"]].iter().enumerate() {
             let capped = if lease == 1 { 400 } else { 1000 };
             let program = Program::new(250, MS).on(program).capped(capped);
-            core.add(0, LeaseId(lease as u64), &program.shares);
+            core.add(0, LeaseId(lease as u64), &program.terms());
         }
         let mut now_ns = 0;
         for (lease, passed_us, (inflight, waiting, completed, longest_ns), zero) in steps {

@@ -1,5 +1,6 @@
 //! Turns: granted, held, watched for idling, drained, given to the next.
 
+use super::rank::Place;
 use super::{
     Arbiter, DRAIN_MAX_NS, HOLD_BACK_GRACE_NS, IDLE_GRACE_NS, LEAD_NS, Lease, NO_SHOW_MAX_NS,
     NO_SHOW_MIN_NS, PREEMPT_NS, QUANTUM_NS, REST_MAX_NS, REST_MIN_NS, RUN_MIN_NS, START_GRACE_NS,
@@ -103,7 +104,7 @@ impl Lease {
         self.close(now_ns);
     }
 
-    fn shares_device(&self, other: &Self) -> bool {
+    pub(super) fn shares_device(&self, other: &Self) -> bool {
         self.standing.iter().any(|mine| other.uses(mine.device))
     }
 
@@ -163,7 +164,7 @@ impl Lease {
 
 impl Lease {
     /// Takes the devices from a holder that does not use them.
-    fn watch_holder(&mut self, now_ns: u64, held: Held, goes_on: bool) {
+    fn watch_holder(&mut self, now_ns: u64, held: Held, goes_on: bool, quantum_ns: u64) {
         if held.watch == (Watch::Start { started: false }) {
             if now_ns >= held.since_ns + START_GRACE_NS {
                 self.launched_nothing(now_ns);
@@ -175,7 +176,7 @@ impl Lease {
         if idle && goes_on && self.holds_back() {
             let completed = self.census.completed;
             let watch = Watch::Rest { until_ns: now_ns + self.rest_ns, completed };
-            let (until_ns, overrun_ns) = (now_ns + QUANTUM_NS, self.overrun_ns());
+            let (until_ns, overrun_ns) = (now_ns + quantum_ns, self.overrun_ns());
             self.turn = Turn::Held(Held { until_ns, overrun_ns, watch, ..held });
         } else if idle {
             self.close(now_ns);
@@ -218,7 +219,7 @@ impl Arbiter {
             return;
         }
         let now_ns = self.now_ns;
-        let until_ns = now_ns.max(since_ns + QUANTUM_NS);
+        let until_ns = now_ns.max(since_ns + self.quantum_ns(lease));
         let overrun_ns = lease.overrun_ns();
         let held = Held { since_ns, until_ns, overrun_ns, watch: Watch::Armed };
         let lease = self.leases.get_mut(&id).expect("it was just seen");
@@ -235,30 +236,33 @@ impl Arbiter {
         let now_ns = self.now_ns;
         let lease = &self.leases[&id];
         let wanted = self.is_wanted(lease);
-        let allowance_ns = lease.allowance_ns();
+        let (allowance_ns, quantum_ns) = (lease.allowance_ns(), self.quantum_ns(lease));
         if self.is_preempted(lease) {
             held.until_ns = held.until_ns.min(now_ns.max(held.since_ns + RUN_MIN_NS));
         }
         let left_ns = held.until_ns.saturating_sub(now_ns);
         let uncontested = !wanted && allowance_ns.is_none();
         let goes_on = allowance_ns != Some(0) && !self.is_outranked(lease, left_ns.min(LEAD_NS));
+        // Where the fair queue says the same, nothing ends when its rank no longer counts.
+        let presses_for_ns = lease.presses_for_ns().filter(|ns| self.is_outranked(lease, *ns));
         let lease = self.leases.get_mut(&id).expect("it was just seen");
         if uncontested && left_ns == 0 {
             lease.turn = Turn::Free { since_ns: held.since_ns, idle: false };
             return;
         }
         if !uncontested && left_ns <= LEAD_NS && goes_on {
-            held.until_ns = held.until_ns.max(now_ns) + QUANTUM_NS;
+            held.until_ns = held.until_ns.max(now_ns) + quantum_ns;
             held.overrun_ns = lease.overrun_ns();
         }
-        if let Some(allowance_ns) = allowance_ns {
-            held.until_ns = held.until_ns.min(now_ns + allowance_ns);
+        let presses_for_ns = presses_for_ns.map(|ns| ns.max(RUN_MIN_NS));
+        for most_ns in allowance_ns.into_iter().chain(presses_for_ns) {
+            held.until_ns = held.until_ns.min(now_ns + most_ns);
         }
         lease.turn = Turn::Held(held);
         if now_ns >= held.until_ns {
             lease.close(now_ns);
         } else if !uncontested {
-            lease.watch_holder(now_ns, held, goes_on);
+            lease.watch_holder(now_ns, held, goes_on, quantum_ns);
         }
     }
 
@@ -269,45 +273,51 @@ impl Arbiter {
 
     /// Whether one that waits goes before this holder when that one has held for `more_ns` more.
     fn is_outranked(&self, lease: &Lease, more_ns: u64) -> bool {
-        let ahead = self.ahead_after(lease, more_ns);
+        let place = self.place_after(lease, more_ns);
         self.leases.values().any(|other| {
             other.is_ready(self.now_ns)
                 && other.shares_device(lease)
-                && self.ahead(other) <= ahead
+                && self.place(other) <= place
                 && self.goes_before_holders(other, Some(lease))
         })
     }
 
-    /// Whether one that has just come back is behind this holder by enough to end its quantum.
+    /// Whether one of higher rank waits, or one has just come back and is behind this holder by
+    /// enough to end its quantum.
     fn is_preempted(&self, lease: &Lease) -> bool {
         let ahead = self.ahead(lease);
         self.leases.values().any(|other| {
-            other.woke
-                && other.is_ready(self.now_ns)
+            other.is_ready(self.now_ns)
                 && other.shares_device(lease)
-                && self.ahead_after(other, PREEMPT_NS) < ahead
+                && if self.presses_on(other, lease) {
+                    self.goes_before_holders(other, Some(lease))
+                } else {
+                    other.woke
+                        && !self.presses_on(lease, other)
+                        && self.ahead_after(other, PREEMPT_NS) < ahead
+                }
         })
     }
 
     /// Whether a waiting lease goes before all that hold its devices, `but` one.
     fn goes_before_holders(&self, waiting: &Lease, but: Option<&Lease>) -> bool {
-        let ahead = self.ahead(waiting);
+        let place = self.place(waiting);
         self.leases.values().all(|holder| {
             holder.turn == Turn::Out
                 || !holder.shares_device(waiting)
                 || but.is_some_and(|but| std::ptr::eq(but, holder))
-                || ahead <= self.ahead(holder)
+                || place <= self.place(holder)
         })
     }
 
     /// Gives free devices to those that wait, least ahead first.
     pub(super) fn grant(&mut self) {
         let now_ns = self.now_ns;
-        let mut waiting: Vec<(i128, LeaseId)> = self
+        let mut waiting: Vec<(Place, LeaseId)> = self
             .leases
             .iter()
             .filter(|(_, lease)| lease.is_ready(now_ns))
-            .map(|(&id, lease)| (self.ahead(lease), id))
+            .map(|(&id, lease)| (self.place(lease), id))
             .collect();
         waiting.sort_unstable();
         let mut kept = vec![false; self.devices.len()];
@@ -335,12 +345,12 @@ impl Arbiter {
             .leases
             .iter()
             .any(|(&other_id, other)| other_id != id && other.shares_device(lease));
+        let quantum_ns = self.quantum_ns(lease);
         let lease = self.leases.get_mut(&id).expect("it was just seen");
         lease.turn = if alone && !lease.capped() {
             Turn::Free { since_ns: now_ns, idle: false }
         } else {
-            let allowance_ns = lease.allowance_ns().unwrap_or(QUANTUM_NS);
-            let until_ns = now_ns + allowance_ns.min(QUANTUM_NS);
+            let until_ns = now_ns + lease.allowance_ns().unwrap_or(quantum_ns).min(quantum_ns);
             let watch = Watch::Start { started: false };
             let overrun_ns = lease.overrun_ns();
             Turn::Held(Held { since_ns: now_ns, until_ns, overrun_ns, watch })
@@ -367,7 +377,11 @@ impl Arbiter {
             Turn::Free { .. } => None,
             Turn::Out => {
                 let refilled_ns = self.now_ns + lease.refill_ns();
-                let at_ns = refilled_ns.max(lease.absent_until_ns);
+                let mut at_ns = refilled_ns.max(lease.absent_until_ns);
+                if at_ns <= self.now_ns {
+                    let presses_in_ns = lease.presses_in_ns().unwrap_or(0);
+                    at_ns = self.now_ns.saturating_add(presses_in_ns);
+                }
                 (lease.census.waiting > 0 && at_ns > self.now_ns).then_some(at_ns)
             }
             Turn::Draining { limit_ns, .. } => {
