@@ -10,7 +10,7 @@ use crate::shim::{
     recover, spawn_shim, write_plan,
 };
 use crate::watched::Watched;
-use polder_ledger::map_usage;
+use polder_ledger::adopt_usage;
 use polder_model::{
     Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, Slice,
 };
@@ -106,7 +106,7 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
     let mut state = greeting.state;
     if metered {
         let pages = greeting.pages.ok_or(ConnectError::NoPages)?;
-        let usage = map_usage(pages.usage)?;
+        let usage = adopt_usage(pages.usage, state.layout)?;
         let mut before = limits_before(state.shim, lease.id);
         if let (None, Some(epoch)) = (&before, state.limits_epoch) {
             before = Some(crate::arbiter::Before { epoch, devices: Vec::new() });

@@ -3,11 +3,16 @@
 //! do it at all, on a machine that may be busy.
 #![allow(clippy::unwrap_used)] // what fails in a helper fails the test
 
+#[path = "../../ledger/tests/old/mod.rs"]
+#[allow(dead_code, reason = "the ledger's own tests use the rest")]
+mod old;
+
 use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share, Terms};
 use polder_ledger::{Limits, Mapped, Usage, create_usage, gate, map_limits, map_usage};
-use polder_model::{Bytes, LeaseId, Micros, Permille};
+use polder_model::{Bytes, LeaseId, Micros, Permille, WorkClass};
 use rustix::event::EventfdFlags;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -143,6 +148,95 @@ fn two_saturating_tenants_get_what_was_asked() {
     stop(&[&a, &b], threads);
     let share = of_a * 1000 / (of_a + of_b);
     assert!((650..=750).contains(&share), "{share} thousandths instead of 700");
+}
+
+fn number(name: &str) -> Option<i32> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Not a test of its own: a process with an old driver, which launches until it is killed.
+#[test]
+fn old_process() {
+    let fds = ["OLD_LIMITS", "OLD_USAGE", "OLD_BELL"].map(number);
+    let [Some(limits), Some(usage), Some(bell)] = fds else { return };
+    // SAFETY: the parent left exactly these open for us, and nobody else here knows them.
+    #[allow(unsafe_code)]
+    let [limits, usage, bell] = [limits, usage, bell].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let ring = || rustix::io::write(&bell, &1u64.to_ne_bytes()).unwrap();
+    let limits = old::Page::map(limits, false).unwrap();
+    let usage = old::Page::map(usage, true).unwrap();
+    let process = old::Process { limits, usage, slot: 0 };
+    loop {
+        let mut waits = false;
+        while let Err((seen, bell)) = process.enter() {
+            if bell || !waits {
+                ring();
+            }
+            if !waits {
+                process.wait_begin();
+                ring();
+                waits = true;
+            }
+            process.wait_for_gate(seen);
+        }
+        if waits {
+            process.wait_end();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+        if process.leave(2_000_000) {
+            ring();
+        }
+    }
+}
+
+/// The process above, on the pages of a lease.
+fn start_old(limits: &OwnedFd, usage: &OwnedFd, bell: &OwnedFd) -> std::process::Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "old_process"]).stdout(Stdio::null());
+    for (name, fd) in [("OLD_LIMITS", limits), ("OLD_USAGE", usage), ("OLD_BELL", bell)] {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).unwrap();
+        command.env(name, fd.as_raw_fd().to_string());
+    }
+    command.spawn().unwrap()
+}
+
+#[test]
+fn a_process_with_an_old_driver_has_its_share_under_a_new_agent() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let (usage, page) = create_usage(1).unwrap();
+    let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    page.claim_slot(0, 4711);
+    let mut terms = Terms::batch(vec![share("d0", 700, 1000)]);
+    let ours = bell.try_clone().unwrap();
+    let (limits, _) = arbiter.add(LeaseId(1), terms.clone(), page, ours, None).unwrap();
+    let mut process = start_old(&limits, &usage, &bell);
+    let b = Tenant::join(&arbiter, 2, vec![share("d0", 300, 1000)]);
+    let threads = vec![b.saturate(Duration::from_millis(2))];
+    let measure = |arbiter: &ArbiterHandle| {
+        let of = || [1, 2].map(|lease| contended(arbiter, lease));
+        let before = of();
+        eventually("a second and a half of contention", || {
+            of().iter().sum::<u64>() > before.iter().sum::<u64>() + 1_500_000
+        });
+        let after = of();
+        (after[0] - before[0]) * 1000 / (after[0] - before[0] + after[1] - before[1])
+    };
+    let first = measure(&arbiter);
+    // Its share changes, and it comes to stand beside one that somebody waits for.
+    terms.devices[0].compute = Permille(300);
+    arbiter.resize(LeaseId(1), terms).unwrap();
+    let urgent = vec![share("d0", 700, 1000)];
+    let urgent = Terms { class: WorkClass::Inference, ..Terms::batch(urgent) };
+    arbiter.resize(LeaseId(2), urgent).unwrap();
+    eventually("a word about the latency class", || {
+        gate::look(&map_limits(&limits).unwrap()).has(gate::ONE)
+    });
+    let second = measure(&arbiter);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    stop(&[&b], threads);
+    assert!((640..=760).contains(&first), "{first} thousandths instead of 700");
+    assert!((240..=360).contains(&second), "{second} thousandths instead of 300");
 }
 
 #[test]

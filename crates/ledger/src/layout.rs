@@ -1,5 +1,8 @@
 //! What lies where in the two pages. Both sides map the same bytes, perhaps from two versions of
-//! Polder: a change of layout is a new [`LAYOUT`], and an agent serves the previous one too.
+//! Polder: a change of layout is a new [`LAYOUT`], and an agent serves the previous one too. What
+//! stands here is layout 1; `tests/layout1.rs` keeps a copy of it that no change here reaches, and a
+//! process that knows only that copy. A flag of the gate or a value that an old driver does not know
+//! must be one that it may ignore; then the layout stays.
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use thiserror::Error;
@@ -26,7 +29,9 @@ pub enum PageError {
         magic: u64,
     },
     /// Another layout.
-    #[error("{page} page has layout {found}, this program speaks {LAYOUT}: restart the task")]
+    #[error(
+        "{page} page has layout {found}, this program speaks {LAYOUT}: restart the task with one version of Polder"
+    )]
     Layout {
         /// Which page.
         page: &'static str,
@@ -77,16 +82,21 @@ impl Header {
         }
     }
 
-    fn check(&self, page: &'static str, magic: u64) -> Result<(), PageError> {
+    fn check(&self, page: &'static str, magic: u64, bytes: u32) -> Result<(), PageError> {
         let found = self.magic.load(Ordering::Relaxed);
         if found != magic {
             return Err(PageError::NotAPage { page, magic: found });
         }
         match self.layout.load(Ordering::Relaxed) {
-            LAYOUT => Ok(()),
+            LAYOUT if self.bytes.load(Ordering::Relaxed) == bytes => Ok(()),
+            LAYOUT => Err(PageError::Unsafe { page, why: "its header tells another length" }),
             found => Err(PageError::Layout { page, found }),
         }
     }
+}
+
+fn bytes_of<T>() -> u32 {
+    u32::try_from(size_of::<T>()).expect("a page is under a MiB")
 }
 
 /// What one device of the lease may give. Written by the agent.
@@ -183,9 +193,8 @@ impl Limits {
     /// A page for `lease` with every gate closed and no devices.
     #[must_use]
     pub fn new(lease: u64, epoch: u64) -> Self {
-        let bytes = u32::try_from(size_of::<Self>()).expect("a page is a few KiB");
         Self {
-            header: Header::new(MAGIC_LIMITS, bytes, lease, epoch),
+            header: Header::new(MAGIC_LIMITS, bytes_of::<Self>(), lease, epoch),
             devices: AtomicU32::new(0),
             gate: AtomicU32::new(0),
             deadline_ns: AtomicU64::new(0),
@@ -205,9 +214,9 @@ impl Limits {
     /// Refuses bytes that are not this page in this layout.
     ///
     /// # Errors
-    /// [`PageError::NotAPage`] or [`PageError::Layout`].
+    /// [`PageError::NotAPage`], [`PageError::Layout`], or [`PageError::Unsafe`].
     pub fn check(&self) -> Result<(), PageError> {
-        self.header.check("limits", MAGIC_LIMITS)
+        self.header.check("limits", MAGIC_LIMITS, bytes_of::<Self>())
     }
 
     /// Whose page it is.
@@ -250,9 +259,8 @@ impl Usage {
     /// A page for `lease` with every slot free.
     #[must_use]
     pub fn new(lease: u64) -> Self {
-        let bytes = u32::try_from(size_of::<Self>()).expect("a page is under a MiB");
         Self {
-            header: Header::new(MAGIC_USAGE, bytes, lease, 1),
+            header: Header::new(MAGIC_USAGE, bytes_of::<Self>(), lease, 1),
             high_water: AtomicU32::new(0),
             peak: std::array::from_fn(|_| AtomicU64::new(0)),
             retired: std::array::from_fn(|_| AtomicU64::new(0)),
@@ -263,9 +271,9 @@ impl Usage {
     /// Refuses bytes that are not this page in this layout.
     ///
     /// # Errors
-    /// [`PageError::NotAPage`] or [`PageError::Layout`].
+    /// [`PageError::NotAPage`], [`PageError::Layout`], or [`PageError::Unsafe`].
     pub fn check(&self) -> Result<(), PageError> {
-        self.header.check("usage", MAGIC_USAGE)
+        self.header.check("usage", MAGIC_USAGE, bytes_of::<Self>())
     }
 
     /// Whose page it is.

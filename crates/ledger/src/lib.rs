@@ -27,7 +27,8 @@ pub use layout::{
 };
 #[cfg(not(loom))]
 pub use page::{
-    LimitsWriter, Mapped, create_usage, map_limits, map_usage, monotonic_ns, wait_for_gate,
+    LimitsWriter, Mapped, adopt_usage, create_usage, map_limits, map_usage, monotonic_ns,
+    wait_for_gate,
 };
 #[cfg(loom)]
 pub use sync::die_after;

@@ -1,7 +1,7 @@
 //! The pages as memory: created and sealed by the agent's side, mapped by both.
 #![allow(unsafe_code)] // mapping shared memory is what this module is for
 
-use crate::layout::{Limits, PageError, Usage};
+use crate::layout::{LAYOUT, Limits, PageError, Usage};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use std::ops::Deref;
@@ -138,6 +138,18 @@ pub fn map_usage(fd: impl AsFd) -> Result<Mapped<Usage>, PageError> {
     let page = map::<Usage>(fd.as_fd(), ProtFlags::READ | ProtFlags::WRITE, "usage")?;
     page.check()?;
     Ok(page)
+}
+
+/// Maps a `Usage` page that a shim hands to the agent. Its header is the tenant's to overwrite, so
+/// it is not asked: whose page it is, and in which layout, the shim says.
+///
+/// # Errors
+/// [`PageError`] when no such page can lie there, or the layout is none that this program speaks.
+pub fn adopt_usage(fd: impl AsFd, layout: u32) -> Result<Mapped<Usage>, PageError> {
+    if layout != LAYOUT {
+        return Err(PageError::Layout { page: "usage", found: layout });
+    }
+    map::<Usage>(fd.as_fd(), ProtFlags::READ | ProtFlags::WRITE, "usage")
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of deadlines and heartbeats in the pages.

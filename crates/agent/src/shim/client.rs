@@ -52,7 +52,7 @@ pub enum ShimError {
 /// The descriptors that an agent gets from a shim.
 #[derive(Debug)]
 pub struct Pages {
-    /// The usage page, for [`polder_ledger::map_usage`].
+    /// The usage page, for [`polder_ledger::adopt_usage`].
     pub usage: OwnedFd,
     /// An eventfd that is rung when something changed in the usage page.
     pub doorbell: OwnedFd,

@@ -74,6 +74,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     };
     let state = ShimState {
         protocol: SHIM_PROTOCOL,
+        layout: polder_ledger::LAYOUT,
         lease: plan.order.lease.id,
         boot: boot_id()?,
         shim: std::process::id(),

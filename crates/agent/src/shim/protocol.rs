@@ -133,6 +133,9 @@ pub enum Reply {
 pub struct ShimState {
     /// [`SHIM_PROTOCOL`] of the shim.
     pub protocol: u32,
+    /// [`polder_ledger::LAYOUT`] of its usage page, and of the limits page that it can hand out.
+    #[serde(default = "first_layout")]
+    pub layout: u32,
     /// Whose shim it is.
     pub lease: LeaseId,
     /// The kernel's boot id: under another one, nothing of the lease can be alive.
@@ -154,6 +157,11 @@ pub struct ShimState {
     pub notes: Vec<String>,
     /// The lease's cgroups, for whoever cleans up after a shim that was killed.
     pub cgroups: Vec<PathBuf>,
+}
+
+/// What a shim speaks that does not say.
+const fn first_layout() -> u32 {
+    1
 }
 
 impl ShimState {

@@ -84,6 +84,7 @@ fn unprepared(dir: &Path, boot: &str) -> Result<ShimState, RecoverError> {
         .ok_or_else(|| RecoverError::NoLease { dir: dir.to_owned() })?;
     Ok(ShimState {
         protocol: SHIM_PROTOCOL,
+        layout: polder_ledger::LAYOUT,
         lease: plan.order.lease.id,
         boot: boot.to_owned(),
         shim: 0,

@@ -1,0 +1,102 @@
+//! The pages of this version are, byte for byte, those that an old driver knows as layout 1.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used)] // what fails in a helper fails the test
+
+#[allow(dead_code, reason = "the agent's tests use the rest")]
+mod old;
+
+use old::{DEVICE, LIMITS, Page, Process, SLOT, SLOT_DEVICE, USAGE};
+use polder_ledger::{LAYOUT, Limits, LimitsWriter, Usage, create_usage, gate, memory};
+use std::sync::atomic::Ordering;
+
+/// How far `field` lies from the start of `page`.
+fn offset<P, F>(page: &P, field: &F) -> usize {
+    std::ptr::from_ref(field).addr() - std::ptr::from_ref(page).addr()
+}
+
+#[test]
+fn every_word_lies_where_it_lay() {
+    assert_eq!(LAYOUT, old::LAYOUT, "a new layout keeps the old one beside it, and this test");
+    assert_eq!((size_of::<Limits>(), size_of::<Usage>()), (old::LIMITS_BYTES, old::USAGE_BYTES));
+    let limits = Limits::new(1, 1);
+    let l = &limits;
+    assert_eq!(
+        [
+            offset(l, &l.devices),
+            offset(l, &l.gate),
+            offset(l, &l.deadline_ns),
+            offset(l, &l.quantum_ns),
+            offset(l, &l.heartbeat_ns),
+        ],
+        LIMITS
+    );
+    let first = &l.device[0];
+    let fields = [
+        offset(first, &first.memory_max),
+        offset(first, &first.granularity),
+        offset(first, &first.compute),
+        offset(first, &first.compute_max),
+        offset(first, &first.charged_ns),
+        offset(first, &first.contended_ns),
+    ];
+    assert_eq!((offset(l, first), offset(first, &l.device[1]), fields), DEVICE);
+    let usage = Box::new(Usage::new(1));
+    let u = &*usage;
+    let fields = [offset(u, &u.high_water), offset(u, &u.peak), offset(u, &u.retired)];
+    assert_eq!((fields, offset(u, &u.slot[0]), offset(&u.slot[0], &u.slot[1])), USAGE);
+    let slot = &u.slot[0];
+    assert_eq!(
+        [
+            offset(slot, &slot.pid),
+            offset(slot, &slot.generation),
+            offset(slot, &slot.inflight),
+            offset(slot, &slot.waiting),
+            offset(slot, &slot.completed),
+            offset(slot, &slot.launched),
+            offset(slot, &slot.waited_ns),
+            offset(slot, &slot.refused),
+            offset(slot, &slot.longest_ns),
+        ],
+        SLOT
+    );
+    let device = &slot.device[0];
+    let fields = [offset(device, &device.claim), offset(device, &device.held)];
+    assert_eq!((offset(slot, device), offset(device, &slot.device[1]), fields), SLOT_DEVICE);
+}
+
+#[test]
+fn an_old_process_and_a_new_one_keep_one_account_and_one_gate() {
+    let limits = LimitsWriter::create(7, 1).unwrap();
+    limits.devices.store(1, Ordering::Release);
+    limits.device[0].memory_max.store(1000, Ordering::Relaxed);
+    let (fd, usage) = create_usage(7).unwrap();
+    for slot in 0..2 {
+        usage.claim_slot(slot, 100);
+    }
+    let old = Process {
+        limits: Page::map(limits.fd(), false).unwrap(),
+        usage: Page::map(&fd, true).unwrap(),
+        slot: 1,
+    };
+    assert!(old.reserve(600) && !old.reserve(401));
+    assert_eq!(memory::held(&usage, 0), 600);
+    memory::reserve(&usage, 0, 0, 401, 1000, || ()).unwrap_err();
+    memory::reserve(&usage, 0, 0, 400, 1000, || ()).unwrap();
+
+    // Flags that it does not know are none of its business.
+    for flags in [gate::OPEN, gate::OPEN | gate::ONE, gate::OPEN | gate::CONTENDED | gate::WATCH] {
+        gate::set(&limits, flags);
+        old.enter().unwrap();
+        assert_eq!(gate::census(&usage).inflight, 1);
+        assert_eq!(old.leave(5_000), flags & gate::WATCH != 0);
+    }
+    gate::set(&limits, gate::ONE);
+    assert!(matches!(old.enter(), Err((_, true))), "closed, and the arbiter waits for it");
+    old.wait_begin();
+    let census = gate::census(&usage);
+    assert_eq!((census.inflight, census.waiting, census.completed), (0, 1, 3));
+    assert_eq!(census.longest_ns, 5_000);
+    old.wait_end();
+    usage.retire_slot(1);
+    assert_eq!(memory::held(&usage, 0), 400);
+}
