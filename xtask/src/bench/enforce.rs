@@ -1,15 +1,33 @@
 //! The figures of enforcement: the `enforce` example of `polder-standin-limiter` replays limiters on
-//! a stand-in device in virtual time. Nothing in it depends on the machine, so it is built as tests
-//! are.
+//! a stand-in device in virtual time; nothing in it depends on the machine, so it is built as tests
+//! are. The `storm` example of `polder-ledger` is a million steps of processes that are killed.
 
-use super::engine::parts;
+use super::engine::{names, parts};
 use super::figures::Figures;
 use crate::build;
-use anyhow::Result;
+use anyhow::{Result, bail};
+
+/// Package and example of each program that measures.
+const PROGRAMS: [(&str, &str); 2] =
+    [("polder-standin-limiter", "enforce"), ("polder-ledger", "storm")];
 
 /// Every part whose name contains `only`.
 pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    let what = ["--package", "polder-standin-limiter", "--example", "enforce"];
-    build::check(build::cargo().arg("build").args(what))?;
-    parts(&build::target().join("debug/examples/enforce"), quick, only, figures)
+    let mut all = String::new();
+    let mut found = false;
+    for (package, example) in PROGRAMS {
+        let what = ["--package", package, "--example", example];
+        build::check(build::cargo().arg("build").args(what))?;
+        let program = build::target().join("debug/examples").join(example);
+        let names = names(&program)?;
+        if only.is_none_or(|text| names.lines().any(|part| part.contains(text))) {
+            found = true;
+            parts(&program, quick, only, figures)?;
+        }
+        all += &names;
+    }
+    if !found {
+        bail!("no part matches: the parts are {}", all.trim().replace('\n', ", "));
+    }
+    Ok(())
 }

@@ -31,6 +31,13 @@ pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Res
     parts(&build()?, quick, only, figures)
 }
 
+/// The names of the parts of `program`, one a line.
+pub(super) fn names(program: &Path) -> Result<String> {
+    let list = Command::new(program).arg("--list").output();
+    let list = list.with_context(|| format!("cannot run {}", program.display()))?;
+    String::from_utf8(list.stdout).context("names of parts")
+}
+
 /// Every part of `program` whose name contains `only`, one after the other. A part that fails is
 /// named at the end; the others are measured all the same.
 pub(super) fn parts(
@@ -39,9 +46,7 @@ pub(super) fn parts(
     only: Option<&str>,
     figures: &mut Figures,
 ) -> Result<()> {
-    let list = Command::new(program).arg("--list").output();
-    let list = list.with_context(|| format!("cannot run {}", program.display()))?;
-    let names = String::from_utf8(list.stdout).context("names of parts")?;
+    let names = names(program)?;
     let wanted = |part: &&str| only.is_none_or(|text| part.contains(text));
     let mut failed = Vec::new();
     let mut parts = 0;
