@@ -4,6 +4,7 @@ mod alone;
 mod enforce;
 mod engine;
 mod figures;
+mod latency;
 mod lending;
 mod memory;
 mod path;
@@ -25,7 +26,8 @@ pub(crate) enum Name {
     Share,
     /// Decisions of the engine on public traces: packing, completion, waiting, speed, correctness.
     Engine,
-    /// Limiters of compute on a stand-in device in virtual time: Polder's own and peers'.
+    /// Limiters of compute on a stand-in device in virtual time: Polder's own and peers'. And what a
+    /// server of short requests waits beside a batch job on a real OpenCL device.
     Enforce,
 }
 
@@ -40,6 +42,9 @@ const SHARE: &[Part] = &[
     ("path", path::run),
 ];
 
+/// Parts of `enforce` that need a device.
+const ENFORCE: &[Part] = &[("latency", latency::run)];
+
 /// Runs the benchmark `name`.
 pub(crate) fn run(
     name: Name,
@@ -49,9 +54,9 @@ pub(crate) fn run(
 ) -> Result<()> {
     let mut figures = Figures::new(quick);
     let measured = match name {
-        Name::Share => share(quick, only.as_deref(), &mut figures),
+        Name::Share => on_device(SHARE, quick, only.as_deref(), &mut figures),
         Name::Engine => engine::run(quick, only.as_deref(), &mut figures),
-        Name::Enforce => enforce::run(quick, only.as_deref(), &mut figures),
+        Name::Enforce => enforced(quick, only.as_deref(), &mut figures),
     };
     figures.print();
     if let Some(path) = json {
@@ -60,10 +65,20 @@ pub(crate) fn run(
     measured
 }
 
-fn share(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
+/// The replayed limiters and the parts that need a device, or of both what `only` names.
+fn enforced(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
+    let named = |text: &str| ENFORCE.iter().any(|(part, _)| part.contains(text));
+    if !only.is_some_and(named) {
+        enforce::run(quick, only, figures)?;
+    }
+    if only.is_none_or(named) { on_device(ENFORCE, quick, only, figures) } else { Ok(()) }
+}
+
+/// Each part with a pool of its own, on the machine's OpenCL device.
+fn on_device(parts: &[Part], quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
     packages::install(packages::ALL)?;
     let products = build::release()?;
-    for (part, run) in SHARE {
+    for (part, run) in parts {
         if only.is_some_and(|text| !part.contains(text)) {
             continue;
         }

@@ -36,6 +36,8 @@ pub(crate) struct Load {
     pub(crate) seconds: f64,
     /// Works and sleeps by turns, milliseconds each.
     pub(crate) phase_ms: Option<(u64, u64)>,
+    /// Works on requests: one in each so many milliseconds, of so many kernels.
+    pub(crate) requests: Option<(u64, u64)>,
     /// Launches nothing before this `CLOCK_MONOTONIC` nanosecond.
     pub(crate) start_at: Option<u64>,
 }
@@ -52,7 +54,15 @@ impl Load {
     pub(crate) fn saturating(kernel_us: u64, seconds: f64) -> Self {
         // Enough to hide the host behind the device, whatever the length.
         let depth = u32::try_from((2_000 / kernel_us).clamp(2, 32)).expect("at most 32");
-        Self { kernel_us, gap_us: 0, depth, seconds, phase_ms: None, start_at: None }
+        Self {
+            kernel_us,
+            gap_us: 0,
+            depth,
+            seconds,
+            phase_ms: None,
+            requests: None,
+            start_at: None,
+        }
     }
 }
 
@@ -156,6 +166,9 @@ impl Bench {
         }
         if let Some((work, sleep)) = load.phase_ms {
             words.extend(["--phase-ms".to_owned(), format!("{work},{sleep}")]);
+        }
+        if let Some((every_ms, kernels)) = load.requests {
+            words.extend(["--requests".to_owned(), format!("{every_ms},{kernels}")]);
         }
         Ok((words, stamps))
     }

@@ -4,12 +4,14 @@
 //! ```text
 //! workload --kernel-us 1000 --seconds 5 [--async 4] [--gap-us 0] [--memory BYTES]
 //!          [--iterations N | --calibrate-only] [--start-at MONOTONIC_NS] [--stamps FILE]
-//!          [--commands N] [--phase-ms WORK,SLEEP]
+//!          [--commands N] [--phase-ms WORK,SLEEP] [--requests EVERY_MS,KERNELS]
 //! ```
 //!
 //! `--async N` keeps N commands in the queue (1: launch and wait). With a gap the program waits for
 //! all of them, sleeps, and launches the next N. With a phase it works and sleeps by turns, and says
-//! when it came back (`returns_ns`). `--commands` ends it after so many. A line of the stamps file is `QUEUED START END` of
+//! when it came back (`returns_ns`). With requests it sleeps until the next comes, at any moment of the
+//! first half of each such time, launches its kernels, waits for all of them, and says how long each
+//! request took from its coming (`latencies_ns`). `--commands` ends it after so many. A line of the stamps file is `QUEUED START END` of
 //! one command in nanoseconds of `CLOCK_MONOTONIC`, so that files of several processes share one
 //! time axis. The last line on standard output is a JSON object.
 
@@ -49,6 +51,7 @@ struct Options {
     stamps: Option<String>,
     commands: Option<usize>,
     phase_ms: Option<(u64, u64)>,
+    requests: Option<(u64, u64)>,
 }
 
 impl Options {
@@ -73,14 +76,16 @@ impl Options {
                 "--start-at" => options.start_at = Some(value.parse().map_err(|_| bad(()))?),
                 "--stamps" => options.stamps = Some(value),
                 "--commands" => options.commands = Some(value.parse().map_err(|_| bad(()))?),
-                "--phase-ms" => {
-                    let (work, sleep) = value
-                        .split_once(',')
-                        .ok_or_else(|| format!("{word} {value:?} is not two numbers"))?;
-                    let parse = |text: &str| {
-                        text.parse().map_err(|_| format!("{word} {value:?} is not two numbers"))
-                    };
-                    options.phase_ms = Some((parse(work)?, parse(sleep)?));
+                "--phase-ms" | "--requests" => {
+                    let two = || format!("{word} {value:?} is not two numbers");
+                    let (first, second) = value.split_once(',').ok_or_else(two)?;
+                    let parse = |text: &str| text.parse().map_err(|_| two());
+                    let pair = Some((parse(first)?, parse(second)?));
+                    if word == "--requests" {
+                        options.requests = pair;
+                    } else {
+                        options.phase_ms = pair;
+                    }
                 }
                 _ => return Err(format!("{word} is unknown")),
             }
@@ -221,9 +226,36 @@ impl Program {
         }
     }
 
-    /// Launches until `until_ns` and returns every command's stamps, and when it came back from
-    /// each sleep of its phases.
-    fn run(&self, options: &Options, until_ns: u64) -> (Vec<[u64; 3]>, Vec<u64>) {
+    /// Serves requests until `until_ns`, one after the other; those that come meanwhile wait.
+    fn serve(&self, every_ms: u64, kernels: u64, until_ns: u64) -> Done {
+        let mut done = Done::default();
+        let every_ns = every_ms.max(1) * 1_000_000;
+        let begin = now(ClockId::Monotonic);
+        let mut random = 1_u64;
+        for request in 0.. {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let comes_ns = begin + request * every_ns + (random >> 33) % (every_ns / 2);
+            if comes_ns >= until_ns {
+                break;
+            }
+            let wait_ns = comes_ns.saturating_sub(now(ClockId::Monotonic));
+            std::thread::sleep(Duration::from_nanos(wait_ns));
+            let events: Vec<_> = (0..kernels).map(|_| self.launch()).collect();
+            for event in events {
+                self.cl.wait(event);
+                done.stamps.push(self.stamps(event));
+                self.cl.release(event);
+            }
+            done.latencies.push(now(ClockId::Monotonic) - comes_ns);
+        }
+        done
+    }
+
+    /// Launches until `until_ns`.
+    fn run(&self, options: &Options, until_ns: u64) -> Done {
+        if let Some((every_ms, kernels)) = options.requests {
+            return self.serve(every_ms, kernels, until_ns);
+        }
         let mut queued = VecDeque::with_capacity(options.in_queue);
         let mut all = Vec::new();
         let mut returns = Vec::new();
@@ -256,8 +288,19 @@ impl Program {
             }
         }
         queued.drain(..).for_each(&mut take);
-        (all, returns)
+        Done { stamps: all, returns, latencies: Vec::new() }
     }
+}
+
+/// What a program did.
+#[derive(Debug, Default)]
+struct Done {
+    /// Queued, start and end of each command.
+    stamps: Vec<[u64; 3]>,
+    /// When it came back from each sleep of its phases.
+    returns: Vec<u64>,
+    /// How long each request took.
+    latencies: Vec<u64>,
 }
 
 /// `stamp` on the host's axis, between two looks at the offset.
@@ -288,7 +331,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let begin = now(ClockId::Monotonic);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // seconds of a test
     let until = begin + (options.seconds.max(0.0) * 1e9) as u64;
-    let (mut stamps, returns) = program.run(&options, until);
+    let Done { mut stamps, returns, latencies } = program.run(&options, until);
     let end = now(ClockId::Monotonic);
     let last = program.offset(clock);
     for row in &mut stamps {
@@ -307,7 +350,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     writeln!(
         out,
         "{{\"kernels\":{},\"seconds\":{:.6},\"busy_seconds\":{:.6},\"iterations\":{iterations},\
-         \"returns_ns\":{returns:?},\"begin_ns\":{begin},\"end_ns\":{end},\"clock\":\"{clock:?}\",\"clock_offset_ns\":{}}}",
+         \"returns_ns\":{returns:?},\"latencies_ns\":{latencies:?},\"begin_ns\":{begin},\"end_ns\":{end},\"clock\":\"{clock:?}\",\"clock_offset_ns\":{}}}",
         stamps.len(),
         seconds(end - begin),
         seconds(busy),
