@@ -129,6 +129,7 @@ fn kind(work: &Work) -> Kind {
         Work::Kernel(kernel) => (1, u64::from(kernel.blocks) * u64::from(kernel.threads)),
         Work::Graph { nodes, .. } => (2, u64::from(*nodes)),
         Work::Copy(copy) => (3, copy.bytes),
+        Work::Fence(_) => (4, 0),
     };
     let size = u8::try_from(u64::BITS - items.leading_zeros()).expect("at most 64");
     Kind { what, size, guess_ns: 0 }

@@ -94,17 +94,20 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(out), String::from_utf8_lossy(error))
 }
 
-/// A stand-in H200 on which process 4321 has a context, 1 GiB and a kernel that fills a second.
+/// A stand-in H200 on which process 4321 has a context, 1 GiB and a kernel that outlasts `with`, and
+/// has been busy for more than half of the last second.
 fn used<T>(with: impl FnOnce(&Path) -> T) -> T {
     served(|socket| {
         let client = Client::connect(socket, 4321).expect("the host listens");
         assert_eq!(client.ask(Ask::Open).expect("an answer")[0], 0);
         assert_eq!(client.ask(Ask::Allocate { bytes: 1 << 30 }).expect("an answer")[0], 0);
-        let (blocks, threads, length_ns) = (1024, 256, 1_500_000_000);
+        let (blocks, threads, length_ns) = (1024, 256, 3_600_000_000_000);
         let kernel =
             Ask::Launch { stream: 0, blocks, threads, length_ns, nodes: 0, cooperative: false };
         client.tell(kernel).expect("the host listens");
-        client.wait(client.mark(0).expect("the host listens"));
+        while client.ask(Ask::State).expect("an answer")[2] <= 50 {
+            std::thread::yield_now();
+        }
         with(socket)
     })
 }

@@ -37,7 +37,7 @@ impl Limiter for Aimd {
         let blocks = match work {
             Work::Kernel(kernel) => i64::from(kernel.blocks),
             Work::Graph { node, nodes } => i64::from(node.blocks) * i64::from(*nodes),
-            Work::Copy(_) => 0,
+            Work::Copy(_) | Work::Fence(_) => 0,
         };
         if self.tokens < 0 {
             return Answer::Until(now_ns + POLL_NS);
