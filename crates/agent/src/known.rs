@@ -32,7 +32,8 @@ pub(crate) struct Known {
 
 impl Known {
     pub(crate) fn report(&self, lease: LeaseId) -> LeaseReport {
-        LeaseReport { lease, phase: self.phase.clone(), sample: self.sample.clone() }
+        let (phase, sample) = (self.phase.clone(), self.sample.clone());
+        LeaseReport { lease, phase, sample, findings: Vec::new() }
     }
 
     pub(crate) fn sample_now(&self, id: LeaseId, arbiter: &ArbiterHandle) -> Option<LeaseSample> {

@@ -18,6 +18,7 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             state,
             isolation: None,
             not_enforced: Vec::new(),
+            findings: Vec::new(),
             granted_at: polder_model::Timestamp(1),
             started_at: None,
             class: WorkClass::default(),

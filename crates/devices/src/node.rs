@@ -1,7 +1,7 @@
 //! The machine beside its devices.
 
 use crate::sysfs::Sysfs;
-use polder_model::{BitRate, Bytes, MilliCpu, NodeFacts};
+use polder_model::{BitRate, Bytes, Enforcement, MilliCpu, NodeFacts};
 use std::collections::BTreeSet;
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -30,6 +30,7 @@ pub fn node_facts(agent: &str) -> NodeFacts {
         agent: agent.to_owned(),
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
+        enforcement: Enforcement::default(),
     }
 }
 

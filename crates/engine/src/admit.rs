@@ -63,7 +63,9 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         }
         Event::LeasePrepared { lease, .. } => lease_prepared(facts, *lease),
         Event::LeaseStarted { lease } => lease_started(facts, *lease),
-        Event::LeaseEnded { lease, .. } => lease_of(facts, *lease).map(|_| ()),
+        Event::LeaseFound { lease, .. } | Event::LeaseEnded { lease, .. } => {
+            lease_of(facts, *lease).map(|_| ())
+        }
     }
 }
 

@@ -166,6 +166,7 @@ impl Engine {
                 self.lease_prepared(*lease, *isolation, *master_port, not_enforced);
             }
             Event::LeaseStarted { lease } => self.lease_started(at, *lease),
+            Event::LeaseFound { lease, finding } => self.lease_found(*lease, finding),
             Event::LeaseEnded { lease, end } => self.lease_ended(at, *lease, end),
             Event::Decided { decision } => self.decided(decision),
         }

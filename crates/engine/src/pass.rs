@@ -554,6 +554,7 @@ impl<'a> Pass<'a> {
             state: LeaseState::Granted,
             isolation: None,
             not_enforced: Vec::new(),
+            findings: Vec::new(),
             granted_at: self.at,
             started_at: None,
             contact_limit: self.facts.policy.contact_limit,

@@ -1,6 +1,6 @@
 //! What a node has: one catalogue that every vendor's module fills.
 
-use crate::{BitRate, Bytes, DeviceId, MilliCpu};
+use crate::{BitRate, Bytes, DeviceId, Enforcement, MilliCpu};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -235,6 +235,9 @@ pub struct NodeFacts {
     /// Words that asks may select it by, each `key=value`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub labels: BTreeSet<String>,
+    /// What happens there to a process that uses a shared device without a slot.
+    #[serde(default)]
+    pub enforcement: Enforcement,
 }
 
 /// What a node has, as of one probe.

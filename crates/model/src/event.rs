@@ -2,7 +2,7 @@
 
 use crate::device::Inventory;
 use crate::{
-    Ask, DeviceId, Instance, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId,
+    Ask, DeviceId, Finding, Instance, Isolation, JobId, Lease, LeaseEnd, LeaseId, Micros, NodeId,
     NotEnforced, Outcome, Policy, PoolId, Reservation, Size, Tenant, TenantPath, Timestamp, User,
     UserName,
 };
@@ -171,6 +171,13 @@ pub enum Event {
     LeaseStarted {
         /// Which.
         lease: LeaseId,
+    },
+    /// A node found that a lease breaks the rules. Decides nothing.
+    LeaseFound {
+        /// Which.
+        lease: LeaseId,
+        /// What was found.
+        finding: Finding,
     },
     /// A lease is over and its node holds nothing of it.
     LeaseEnded {

@@ -1,8 +1,8 @@
 //! Slices granted to one task: the unit of enforcement, metering and billing.
 
 use crate::{
-    Bytes, DeviceId, Isolation, JobId, LeaseId, Mechanism, Micros, NodeId, Permille, TaskIndex,
-    TenantPath, Timestamp, UserName, WorkClass,
+    Bytes, DeviceId, Finding, Isolation, JobId, LeaseId, Mechanism, Micros, NodeId, Permille,
+    TaskIndex, TenantPath, Timestamp, UserName, WorkClass,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -141,6 +141,9 @@ pub struct Lease {
     /// Limits on CPU, memory and processes that its node could not set; each at most once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_enforced: Vec<NotEnforced>,
+    /// What its node found that breaks the rules: the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
     /// When it was granted.
     pub granted_at: Timestamp,
     /// When its program started, by the server's clock.

@@ -7,6 +7,7 @@
 
 mod ask;
 mod device;
+mod enforcement;
 mod event;
 mod explain;
 mod ids;
@@ -27,6 +28,9 @@ pub use ask::{
 pub use device::{
     Address, Api, Device, DeviceKind, Health, Inventory, Isolation, Mechanism, NodeFacts,
     parse_pci_address, pci_address,
+};
+pub use enforcement::{
+    Enforcement, EnforcementError, FINDING_BYTES_MAX, FINDINGS_MAX, Finding, Rule,
 };
 pub use event::{
     Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Shrink, Spot, StopReason,

@@ -7,8 +7,8 @@
 
 use crate::device::Inventory;
 use crate::{
-    Bytes, DeviceId, HostAsk, Isolation, Lease, LeaseId, Micros, NodeId, NotEnforced, Outcome,
-    PoolId, StopReason, Work,
+    Bytes, DeviceId, Finding, HostAsk, Isolation, Lease, LeaseId, Micros, NodeId, NotEnforced,
+    Outcome, PoolId, StopReason, Work,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,10 @@ pub struct LeaseReport {
     /// What it uses now; present from `Started` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<LeaseSample>,
+    /// What was found of it that breaks the rules, oldest first, at most
+    /// [`crate::FINDINGS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// How far a lease has come on its node.

@@ -131,6 +131,39 @@ async fn limits_that_a_node_could_not_set_are_shown_and_bounded() {
 }
 
 #[tokio::test]
+async fn what_a_node_found_is_journaled_once_and_a_flood_of_it_is_bounded() {
+    let (mut fixture, mut agent) = running().await;
+    let finding = |pid: u64, evidence: &str| {
+        json!({
+            "rule": "no_slot", "pid": pid, "program": "sh", "evidence": evidence, "ended": true,
+        })
+    };
+    let mut report = started(1);
+    report["findings"] = (1..1000).map(|pid| finding(pid, "first")).collect();
+    fine(agent.sync(None, json!([report]), 0).await);
+    let engine = || fixture.server().handle();
+    let before = engine().inspect(|engine| format!("{engine:?}")).await.unwrap();
+    // The same processes again, with other words, and none of them.
+    for again in [json!([finding(1, "again"), finding(2000, "new")]), json!([])] {
+        report["findings"] = again;
+        fine(agent.sync(None, json!([report]), 0).await);
+    }
+    let after = engine().inspect(|engine| format!("{engine:?}")).await.unwrap();
+    assert_eq!(after, before, "nothing more is kept");
+    let kept: Value = (1..=16).map(|pid| finding(pid, "first")).collect();
+    let shown = async |fixture: &Fixture| {
+        let shown = fixture.client().get("/api/v1/jobs/1").await.1;
+        shown["leases"][0]["lease"]["findings"].clone()
+    };
+    assert_eq!(shown(&fixture).await, kept);
+    fixture.restart().await;
+    assert_eq!(shown(&fixture).await, kept, "they are in the journal");
+    let mut agent = FakeAgent { incarnation: 2, ..FakeAgent::new(fixture.client()) };
+    fine(agent.sync(None, json!([ended(1, 0)]), 0).await);
+    assert_eq!(shown(&fixture).await, kept, "an ended lease tells them too");
+}
+
+#[tokio::test]
 async fn a_task_that_was_over_before_it_was_seen_to_run_is_billed() {
     let fixture = Fixture::start().await;
     let mut agent = FakeAgent::new(fixture.client());

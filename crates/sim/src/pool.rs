@@ -236,6 +236,7 @@ pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
         agent,
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
+        enforcement: polder_model::Enforcement::Off,
     };
     Inventory { node: facts, devices }
 }

@@ -307,6 +307,7 @@ mod tests {
                 state: LeaseState::Started,
                 isolation: Some(Isolation::Soft),
                 not_enforced: Vec::new(),
+                findings: Vec::new(),
                 granted_at: Timestamp(0),
                 started_at: Some(Timestamp(1_000_000)),
                 class: polder_model::WorkClass::default(),

@@ -3,8 +3,8 @@
 use crate::Engine;
 use crate::facts::{Evicted, Hold};
 use polder_model::{
-    Isolation, Lease, LeaseEnd, LeaseId, LeaseState, Micros, NotEnforced, Outcome, Slice,
-    StopReason, TenantPath, Timestamp,
+    FINDINGS_MAX, Finding, Isolation, Lease, LeaseEnd, LeaseId, LeaseState, Micros, NotEnforced,
+    Outcome, Slice, StopReason, TenantPath, Timestamp,
 };
 
 impl Engine {
@@ -50,6 +50,15 @@ impl Engine {
             hold.joining.remove(&id);
             hold.started_at.get_or_insert(at);
         });
+    }
+
+    /// Kept for whoever looks: nothing is decided by it.
+    pub(super) fn lease_found(&mut self, id: LeaseId, finding: &Finding) {
+        let Some(facts) = self.facts.leases.get_mut(&id) else { return };
+        let known = &mut facts.lease.findings;
+        if known.len() < FINDINGS_MAX && !known.iter().any(|one| one.is_again(finding)) {
+            known.push(finding.clone());
+        }
     }
 
     pub(super) fn lease_ended(&mut self, at: Timestamp, id: LeaseId, end: &LeaseEnd) {

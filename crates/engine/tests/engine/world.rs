@@ -212,6 +212,7 @@ impl World {
                 agent: "1".into(),
                 partitions: BTreeSet::new(),
                 labels: BTreeSet::new(),
+                enforcement: polder_model::Enforcement::default(),
             },
             devices: vec![],
         })

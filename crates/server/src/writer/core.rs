@@ -134,6 +134,11 @@ impl Core {
             }
             Event::LeasePrepared { lease, .. } => self.note_lease(*lease, LeaseState::Prepared),
             Event::LeaseStarted { lease } => self.note_lease(*lease, LeaseState::Started),
+            Event::LeaseFound { lease, .. } => {
+                if let Some(known) = self.engine.lease(*lease) {
+                    self.draft.jobs.insert(known.job);
+                }
+            }
             Event::LeaseEnded { lease, end } => {
                 self.note_lease(*lease, LeaseState::Ended);
                 if let Some(granted) = self.engine.lease(*lease).cloned() {

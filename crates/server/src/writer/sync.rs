@@ -5,8 +5,8 @@ use super::{Core, Reply, SyncError, WriterError};
 use crate::api::SYNC_WAIT_MS_MAX;
 use crate::journal::Archive;
 use polder_model::{
-    Event, Inventory, LeaseEnd, LeaseId, LeaseReport, LeaseState, NodeId, NotEnforced, Outcome,
-    Phase, SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse, Version,
+    Event, FINDINGS_MAX, Finding, Inventory, LeaseEnd, LeaseId, LeaseReport, LeaseState, NodeId,
+    NotEnforced, Outcome, Phase, SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse, Version,
 };
 use std::time::Duration;
 use tokio::time::Instant;
@@ -44,10 +44,11 @@ impl Core {
         let mut acknowledged = Vec::new();
         let mut orphans = Vec::new();
         let mut samples = std::collections::BTreeMap::new();
-        for LeaseReport { lease, phase, sample } in leases {
+        for LeaseReport { lease, phase, sample, findings } in leases {
             let ended = matches!(phase, Phase::Ended { .. });
             if self.engine.lease(lease).is_some_and(|known| known.node == node) {
                 samples.extend(sample.map(|sample| (lease, sample)));
+                self.report_findings(lease, findings)?;
                 self.report_lease(lease, phase)?;
             }
             if ended && self.has_ended(lease, &node, archive).await? {
@@ -141,6 +142,25 @@ impl Core {
             _ => return Ok(()),
         };
         self.report_event(event)
+    }
+
+    /// Journals what is new among a node's findings. The same report again makes no event, and no
+    /// lease fills the journal.
+    fn report_findings(
+        &mut self,
+        lease: LeaseId,
+        findings: Vec<Finding>,
+    ) -> Result<(), WriterError> {
+        for finding in Finding::bounded(findings) {
+            let Some(known) = self.engine.lease(lease) else { return Ok(()) };
+            let full = known.findings.len() >= FINDINGS_MAX;
+            if full || known.findings.iter().any(|one| finding.is_again(one)) {
+                continue;
+            }
+            tracing::warn!("{}", finding.line(lease));
+            self.report_event(Event::LeaseFound { lease, finding })?;
+        }
+        Ok(())
     }
 
     fn report_event(&mut self, event: Event) -> Result<(), WriterError> {
