@@ -24,6 +24,8 @@ mod account;
 mod quantum;
 mod rank;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod sim;
 #[cfg(test)]
 mod tests;
