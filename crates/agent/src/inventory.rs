@@ -55,6 +55,7 @@ pub(crate) fn look(
     }
     let mut node = node_facts(env!("CARGO_PKG_VERSION"));
     words.say(&mut node);
+    node.enforcement = options.enforcement;
     Ok(Inventory { node, devices })
 }
 

@@ -5,7 +5,8 @@ use crate::leases::{Command, ran_since};
 use crate::reconcile::Held;
 use crate::sample::{sample, takes_turns};
 use polder_model::{
-    DeviceKind, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros, Outcome, Phase, Slice,
+    DeviceKind, FINDINGS_MAX, Finding, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros,
+    Outcome, Phase, Slice,
 };
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ pub(crate) struct Known {
     /// When its program started, on the boot clock.
     pub(crate) started: Option<Micros>,
     pub(crate) sample: Option<LeaseSample>,
+    /// What was found of it that breaks the rules.
+    pub(crate) findings: Vec<Finding>,
     /// What was granted; unknown for a lease of which only a tombstone is known.
     pub(crate) lease: Option<Lease>,
     /// Slices that it has not been told of yet: it had too many commands to hear.
@@ -33,7 +36,17 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) fn report(&self, lease: LeaseId) -> LeaseReport {
         let (phase, sample) = (self.phase.clone(), self.sample.clone());
-        LeaseReport { lease, phase, sample, findings: Vec::new() }
+        LeaseReport { lease, phase, sample, findings: self.findings.clone() }
+    }
+
+    /// Keeps what was found. True when it is new.
+    pub(crate) fn found(&mut self, finding: Finding) -> bool {
+        let room = self.findings.len() < FINDINGS_MAX;
+        let new = room && !self.findings.iter().any(|one| one.is_again(&finding));
+        if new {
+            self.findings.push(finding);
+        }
+        new
     }
 
     pub(crate) fn sample_now(&self, id: LeaseId, arbiter: &ArbiterHandle) -> Option<LeaseSample> {

@@ -11,10 +11,11 @@ use crate::prepare::{self, Live, Stands, Unreached};
 use crate::runner::Account;
 use crate::sample::{sample, takes_turns};
 use crate::shim::{ShimClient, ShimError, ShimPhase, ShimState, boot_micros};
+use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Inventory, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase, Slice, Stdio,
-    StopReason,
+    Finding, Inventory, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase, Slice,
+    Stdio, StopReason,
 };
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub(crate) struct Room {
     pub(crate) options: Arc<AgentOptions>,
     pub(crate) paths: StatePaths,
     pub(crate) arbiter: ArbiterHandle,
+    pub(crate) watchman: Watchman,
     pub(crate) clients: Arc<Clients>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
     /// The kernel's boot id.
@@ -82,6 +84,8 @@ pub(crate) enum What {
         /// When its program started, on the boot clock.
         started: Option<Micros>,
     },
+    /// It breaks a rule.
+    Found(Finding),
     /// Its shim is out of reach: what it was told may not have been heard.
     Unreached,
     /// Nothing of it is left but logs.
@@ -243,6 +247,7 @@ impl Running {
 
     /// To the end, or until its shim is out of reach; `None` when the loop is gone first.
     async fn run(mut self, commands: &mut mpsc::Receiver<Command>) -> Option<Stands> {
+        self.be_watched();
         let mut state = Some(self.live.state.clone());
         loop {
             if let Some(state) = state
@@ -261,6 +266,14 @@ impl Running {
                 return Some(self.recover().await);
             }
         }
+    }
+
+    fn be_watched(&self) {
+        let Live { plan, folder, state, evidence, .. } = &self.live;
+        let inventory = self.room.inventory.borrow().clone();
+        let folder = folder.path().to_owned();
+        let ward = Ward::new(plan, folder, evidence.clone(), &inventory, state);
+        self.room.watchman.watch(self.lease(), ward);
     }
 
     fn runs(&self) -> bool {
@@ -406,6 +419,7 @@ impl Running {
 
     /// Takes a state in. Returns the end when it is one.
     async fn take(&mut self, state: ShimState) -> Option<LeaseEnd> {
+        self.room.watchman.hear(self.lease(), &state);
         let phase = state.node_phase();
         let started = match state.phase {
             ShimPhase::Ended { end } => return Some(self.close(end).await),
@@ -424,6 +438,7 @@ impl Running {
 
     /// The shim is gone without a word, or does not answer any more.
     async fn recover(self) -> Stands {
+        self.room.watchman.forget(self.lease());
         let folder = self.live.folder.clone();
         match blocking(move || prepare::end_without_shim(&folder)).await.flatten() {
             Some(end) => Stands::Over(self.close(end).await),
@@ -440,6 +455,7 @@ impl Running {
 
     /// The end with the last figures: the arbiter's where it counted.
     async fn close(&self, mut end: LeaseEnd) -> LeaseEnd {
+        self.room.watchman.forget(self.lease());
         let lease = &self.live.plan.order.lease;
         if self.live.metered {
             let (arbiter, id) = (self.room.arbiter.clone(), lease.id);

@@ -31,6 +31,7 @@ mod sample;
 pub mod shim;
 mod sync;
 mod watched;
+mod watchman;
 
 pub use inherited::{
     DESCRIPTOR_NUMBER_MAX, DESCRIPTORS_MAX, Inherited, check_numbers, ignored_signals,

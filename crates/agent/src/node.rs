@@ -13,6 +13,7 @@ use crate::prepare::{self, Adopted, Stands};
 use crate::reconcile::{Action, Held, reconcile};
 use crate::shim::{boot_id, boot_micros};
 use crate::sync::{self, SyncError};
+use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
     Inventory, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL, SyncRefusal,
@@ -100,11 +101,14 @@ impl Node {
         helpers.spawn(Arc::clone(&clients).serve(listener));
         helpers.spawn(inventory::keep_looking(Arc::clone(&options), found, Arc::clone(&doubt)));
         let arbiter = ArbiterHandle::start()?;
+        let watchman = Watchman::new();
+        helpers.spawn(watchman.clone().keep_looking(options.enforcement, news.clone()));
         let inventory_of_room = inventory.clone();
         let room = Room {
             options,
             paths,
             arbiter,
+            watchman,
             clients,
             inventory: inventory_of_room,
             boot,
@@ -199,6 +203,7 @@ impl Node {
             phase,
             started: None,
             sample: None,
+            findings: Vec::new(),
             lease: order.map(|order| order.lease.clone()),
             resize: None,
             grace: order.map_or(Micros(0), |order| order.grace),
@@ -446,6 +451,13 @@ impl Node {
                     if let Some(known) = self.known.get_mut(&lease) {
                         // The next answer tells it again; a start that was heard is not repeated.
                         known.held = Held { ended: known.held.ended, ..Held::NEW };
+                    }
+                }
+                What::Found(finding) => {
+                    let known = self.known.get_mut(&lease);
+                    if known.is_some_and(|known| known.found(finding.clone())) {
+                        tracing::warn!("{}", finding.line(lease));
+                        self.pace.news();
                     }
                 }
                 What::Phase { phase, started } => self.came_to(lease, phase, started),

@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
 use crate::shim::CudaLibraries;
 use polder_devices::ProbeOptions;
-use polder_model::{NodeId, NodeWords, SyncRefusal};
+use polder_model::{Enforcement, NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::DirBuilder;
 use std::io;
@@ -57,6 +57,8 @@ pub struct AgentOptions {
     pub simulate: Option<PathBuf>,
     /// The partitions the node belongs to and its labels, beside those of a file of simulated devices.
     pub words: NodeWords,
+    /// What happens to a process that uses a shared device without a slot.
+    pub enforcement: Enforcement,
     /// How devices are probed.
     pub probe: ProbeOptions,
     /// Least time between two looks at the devices, whatever fails meanwhile.
@@ -79,6 +81,7 @@ impl AgentOptions {
             shim_arguments: Vec::new(),
             simulate: None,
             words: NodeWords::default(),
+            enforcement: Enforcement::default(),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,
             client_wait: CLIENT_WAIT,

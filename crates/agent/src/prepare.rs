@@ -10,11 +10,12 @@ use crate::shim::{
     recover, spawn_shim, write_plan,
 };
 use crate::watched::Watched;
-use polder_ledger::adopt_usage;
+use polder_ledger::{Limits, Mapped, Usage, adopt_usage, map_limits};
 use polder_model::{
     Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, Slice,
 };
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// The subcommand of the product's binary that is a shim.
 const SHIM_SUBCOMMAND: &str = "shim";
@@ -31,6 +32,15 @@ pub(crate) struct Live {
     pub(crate) watched: Watched,
     /// Whether the arbiter counts for it.
     pub(crate) metered: bool,
+    /// Its pages, for whoever looks for contradictions in them.
+    pub(crate) evidence: Option<Arc<EvidencePages>>,
+}
+
+/// A lease's pages, to be compared with what the kernel says.
+#[derive(Debug)]
+pub(crate) struct EvidencePages {
+    pub(crate) usage: Mapped<Usage>,
+    pub(crate) limits: Mapped<Limits>,
 }
 
 /// Prepares a lease ordered now. An end when it cannot be, or had ended here before.
@@ -104,9 +114,10 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
     let over = matches!(greeting.state.phase, ShimPhase::Ended { .. });
     let metered = takes_turns(lease) && !over;
     let mut state = greeting.state;
+    let mut evidence = None;
     if metered {
         let pages = greeting.pages.ok_or(ConnectError::NoPages)?;
-        let usage = adopt_usage(pages.usage, state.layout)?;
+        let usage = adopt_usage(&pages.usage, state.layout)?;
         let mut before = limits_before(state.shim, lease.id);
         if let (None, Some(epoch)) = (&before, state.limits_epoch) {
             before = Some(crate::arbiter::Before { epoch, devices: Vec::new() });
@@ -114,7 +125,14 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
         let terms = terms(lease, &mark.granularity);
         let (limits, epoch) = room.arbiter.add(lease.id, terms, usage, pages.doorbell, before)?;
         match shim.send_limits(limits.as_fd(), epoch) {
-            Ok(now) => state = now,
+            Ok(now) => {
+                state = now;
+                // Without them nothing is compared; the lease itself works.
+                let mapped = adopt_usage(&pages.usage, state.layout)
+                    .and_then(|usage| Ok((usage, map_limits(&limits)?)));
+                evidence =
+                    mapped.ok().map(|(usage, limits)| Arc::new(EvidencePages { usage, limits }));
+            }
             Err(error) => {
                 room.arbiter.remove(lease.id);
                 return Err(error.into());
@@ -128,7 +146,7 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
     if watched.is_err() && metered {
         room.arbiter.remove(lease.id);
     }
-    Ok(Live { watched: watched?, plan, folder: folder.clone(), state, metered })
+    Ok(Live { watched: watched?, plan, folder: folder.clone(), state, metered, evidence })
 }
 
 /// Why a shim that is there cannot be used.

@@ -149,6 +149,15 @@ pub(crate) fn not_enforced<'a>(leases: impl Iterator<Item = &'a Lease>) -> Vec<S
     unlike.into_iter().map(line).collect()
 }
 
+/// What nodes found that breaks the rules.
+pub(crate) fn findings(leases: &[LeaseView]) -> Vec<String> {
+    let of = |view: &LeaseView| {
+        let id = view.lease.id;
+        view.lease.findings.iter().map(move |one| plain(&one.line(id))).collect::<Vec<_>>()
+    };
+    leases.iter().flat_map(of).collect()
+}
+
 /// What a task asks for beside its devices.
 pub(crate) fn beside(host: &HostAsk) -> String {
     let cpu = host.cpu.map(|cpu| format!("{cpu} CPUs"));

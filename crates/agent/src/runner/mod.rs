@@ -24,4 +24,7 @@ pub(crate) use fork::{Forked, fork};
 pub(crate) use launch::{Launch, TaskStdio, WORDS_BYTES_MAX, launch, output_pipe};
 pub(crate) use mounts::{Binds, Namespace};
 pub(crate) use probe::{Probe, probe};
-pub(crate) use processes::{descendants, descends, kill_descendants, maps_usage, signal_all};
+pub(crate) use processes::{
+    Stat, all_processes, below, descendants, descends, kill_descendants, maps_usage, signal_all,
+    stat,
+};

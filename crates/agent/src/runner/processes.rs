@@ -19,23 +19,46 @@ const USAGE_IN_MAPS: &[u8] = b"/memfd:polder-usage";
 /// How often all descendants are stopped again because new ones had appeared.
 const FREEZE_ROUNDS_MAX: usize = 64;
 
+/// The kernel's mark of a process that was forked and has not become another program since.
+const FORKED_NOT_EXECUTED: u64 = 0x40;
+
 /// What `/proc/PID/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stat {
-    parent: u32,
+pub(crate) struct Stat {
+    /// `T` or `t` while it is stopped.
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    /// It is a fork of its parent and still the same program.
+    pub(crate) is_fork: bool,
+    /// Pages it has touched for the first time, in all its threads: it grows whenever something that
+    /// was mapped is used.
+    pub(crate) faults: u64,
+    /// Clock ticks of CPU time of all its threads.
+    pub(crate) ticks: u64,
+    pub(crate) threads: u64,
     /// Clock ticks after boot.
-    started: u64,
+    pub(crate) started: u64,
+    /// Bytes of its address space.
+    pub(crate) address_space: u64,
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name is in parentheses and may hold anything, parentheses too.
-    let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    let started = fields.nth(17)?.parse().ok()?;
-    Some(Stat { parent, started })
+    let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Stat {
+        state: fields.first()?.chars().next()?,
+        parent: fields.get(1)?.parse().ok()?,
+        is_fork: number(6)? & FORKED_NOT_EXECUTED != 0,
+        faults: number(7)?.wrapping_add(number(9)?),
+        ticks: number(11)?.saturating_add(number(12)?),
+        threads: number(17)?,
+        started: number(19)?,
+        address_space: number(20)?,
+    })
 }
 
-fn stat(pid: u32) -> Option<Stat> {
+pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))
 }
 
@@ -64,18 +87,25 @@ fn walk(pid: u32, ancestor: u32) -> Option<bool> {
     Some(false)
 }
 
+/// Every process of the machine that this one can see.
+pub(crate) fn all_processes() -> Vec<u32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// Every descendant of `root`, parents first.
 pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    for entry in entries.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    for pid in all_processes() {
         if let Some(stat) = stat(pid) {
             children.entry(stat.parent).or_default().push(pid);
         }
     }
+    below(root, &mut children)
+}
+
+/// Those of `children`, by parent, that descend from `root`, parents first; they are taken out.
+pub(crate) fn below(root: u32, children: &mut BTreeMap<u32, Vec<u32>>) -> Vec<u32> {
     let mut found = children.remove(&root).unwrap_or_default();
     let mut next = 0;
     while let Some(pid) = found.get(next) {
@@ -140,10 +170,21 @@ mod tests {
 
     #[test]
     fn a_name_cannot_forge_a_parent() {
-        let line =
-            |name: &str| format!("42 ({name}) S 7 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 5000 1 1 1");
+        let line = |name: &str| {
+            format!("42 ({name}) S 7 1 1 0 -1 64 3 0 2 0 5 6 0 0 20 0 9 0 5000 77 1 1")
+        };
+        let expect = Stat {
+            state: 'S',
+            parent: 7,
+            is_fork: true,
+            faults: 5,
+            ticks: 11,
+            threads: 9,
+            started: 5000,
+            address_space: 77,
+        };
         for name in ["sh", "a) S 1 1", "((", ""] {
-            assert_eq!(parse_stat(&line(name)), Some(Stat { parent: 7, started: 5000 }), "{name}");
+            assert_eq!(parse_stat(&line(name)), Some(expect), "{name}");
         }
         assert_eq!(parse_stat("42 (sh"), None);
         assert_eq!(parse_stat("42 (sh) S 7"), None);

@@ -135,6 +135,9 @@ fn facts(detail: &JobDetail) -> String {
     for kills in show::memory_kills(&detail.leases) {
         line("note", kills);
     }
+    for found in show::findings(&detail.leases) {
+        line("found", found);
+    }
     for limit in show::not_enforced(detail.leases.iter().map(|view| &view.lease)) {
         line("warning", limit);
     }

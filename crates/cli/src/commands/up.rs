@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::place;
 use clap::Args;
-use polder_model::NodeWords;
+use polder_model::{Enforcement, NodeWords};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +38,10 @@ pub(crate) struct Up {
     /// A label that jobs may select this node by; may be given again. It is not kept either.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = polder_model::label)]
     labels: Vec<String>,
+    /// What happens to a process that uses a shared device without a slot of its lease: `strict` ends
+    /// it, `permissive` reports it, `off` looks for nobody. It is not kept: the next `up` says it again.
+    #[arg(long, value_name = "MODE", default_value_t)]
+    enforcement: Enforcement,
     /// Return once the daemon is ready; it goes on in the background.
     #[arg(long)]
     detach: bool,
@@ -72,7 +76,13 @@ impl Up {
         }
         output::log_to_stderr();
         let listen = (!self.no_listen).then_some(self.listen);
-        let daemon = Daemon { folder: folder.clone(), listen, simulate: self.simulate, words };
+        let daemon = Daemon {
+            folder: folder.clone(),
+            listen,
+            simulate: self.simulate,
+            words,
+            enforcement: self.enforcement,
+        };
         let detached = self.detached;
         let ready = move || if detached { leave_terminal(&folder) } else { Ok(()) };
         Box::pin(daemon::run(daemon, context.out, ready)).await?;
@@ -93,6 +103,7 @@ impl Up {
         if let Some(file) = &self.simulate {
             command.arg("--simulate").arg(file);
         }
+        command.arg("--enforcement").arg(self.enforcement.to_string());
         for (flag, words) in [("--partition", &self.partitions), ("--label", &self.labels)] {
             for word in words {
                 command.arg(flag).arg(word);

@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
-use polder_model::{Device, NodeId, NodeWords};
+use polder_model::{Device, Enforcement, NodeId, NodeWords};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub(crate) struct Daemon {
     pub(crate) simulate: Option<PathBuf>,
     /// Partitions this node belongs to, and its labels.
     pub(crate) words: NodeWords,
+    /// What happens to a process that uses a shared device without a slot.
+    pub(crate) enforcement: Enforcement,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once it serves and knows its devices.
@@ -289,7 +291,7 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
         .map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
     let options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
-    Ok(AgentOptions { simulate, words, ..options })
+    Ok(AgentOptions { simulate, words, enforcement: daemon.enforcement, ..options })
 }
 
 /// The host's name, as far as it can name a node.

@@ -1,0 +1,324 @@
+//! Who breaks the rules is found, with a real daemon and real programs on PoCL: whoever uses the
+//! vendor's library without a slot is reported or ended, in whichever way it came; whoever only looks
+//! so is left alone; and a page of nonsense harms only its own lease.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; skips must be heard")]
+
+mod common;
+
+use common::{Pool, program, soon};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A third of the device.
+const SHARE: [&str; 4] = ["--compute", "30%", "--memory", "64MiB"];
+/// What is promised is two seconds; the rest is for a busy machine and for what the test itself takes.
+const FOUND_WITHIN: Duration = Duration::from_secs(10);
+/// Long enough for several looks.
+const LOOKS: Duration = Duration::from_secs(3);
+
+/// One test at a time: each fills the device.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pool(enforcement: &str) -> Option<Pool> {
+    Pool::start_with(&["--no-listen", "--enforcement", enforcement])
+}
+
+/// The vendor's library, as its ICD file names it.
+fn library() -> String {
+    let files = fs::read_dir("/etc/OpenCL/vendors").unwrap().flatten();
+    let mut names = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    names.next().expect("there is a device, so there is an ICD").trim().to_owned()
+}
+
+/// A folder of the test's own that names the vendor's ICD: Polder hides the system's.
+fn vendors(pool: &Pool) -> PathBuf {
+    let folder = pool.file("vendors");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("vendor.icd"), library()).unwrap();
+    folder
+}
+
+/// What was found of a job's leases.
+fn findings(pool: &Pool, job: &str) -> Vec<Value> {
+    let shown = pool.json(&["show", job]);
+    let leases = shown["leases"].as_array().unwrap().iter();
+    let of = |view: &Value| view["lease"]["findings"].as_array().cloned().unwrap_or_default();
+    leases.flat_map(of).collect()
+}
+
+/// Waits until a rule is found broken in a job, and says how long that took.
+fn found(pool: &Pool, job: &str, rule: &str) -> Value {
+    let begun = Instant::now();
+    let one = soon(&format!("{rule} in job {job}"), || {
+        findings(pool, job).into_iter().find(|one| one["rule"] == rule)
+    });
+    eprintln!(
+        "job {job}: {rule} found after {} ms: {}",
+        begun.elapsed().as_millis(),
+        one["evidence"]
+    );
+    assert!(begun.elapsed() < FOUND_WITHIN, "{rule}: {:?}", begun.elapsed());
+    one
+}
+
+/// Waits until a job says that it is ready, and returns the process id it names.
+fn ready(pool: &Pool, job: &str) -> u32 {
+    soon(&format!("job {job} is ready"), || {
+        let log = pool.say(&["logs", job]).stdout;
+        log.lines().find_map(|line| line.strip_prefix("ready ")?.parse().ok())
+    })
+}
+
+fn alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits for what must not happen.
+fn for_some_looks() {
+    std::thread::sleep(LOOKS);
+}
+
+/// Programs that a lease may start, each with a script that ends with the exit code of what used the
+/// device without a slot; and a folder that they need.
+fn ways_around(pool: &Pool) -> (Vec<(&'static str, String)>, Option<tempfile::TempDir>) {
+    let (rogue, library) = (program("rogue"), library());
+    let vendors = vendors(pool);
+    let beats = pool.file("around.beats");
+    let cleared = format!(
+        "env -i OCL_ICD_VENDORS={} {} --beats {} --iterations 2000000 --commands 100000",
+        vendors.display(),
+        program("steady"),
+        beats.display(),
+    );
+    let mut ways = vec![
+        ("a cleared environment", cleared),
+        ("a loader of its own", format!("{rogue} hold {library}")),
+        ("a slot that is given up", format!("{rogue} quit")),
+    ];
+    let place = other_place(&rogue);
+    if let Some((_, path)) = &place {
+        let other =
+            format!("setpriv --reuid=65534 --clear-groups {} hold {library}", path.display());
+        ways.push(("another user", other));
+    }
+    if let Some(path) = static_loader(pool) {
+        ways.push(("a static loader", path.display().to_string()));
+    }
+    (ways, place.map(|(folder, _)| folder))
+}
+
+/// A copy of a program where every user finds it; `None` when this may not become another user.
+fn other_place(rogue: &str) -> Option<(tempfile::TempDir, PathBuf)> {
+    let tried = Command::new("setpriv").args(["--reuid=65534", "--clear-groups", "true"]).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: another user's process: this needs root and setpriv");
+        return None;
+    }
+    let folder = tempfile::Builder::new().prefix("rogue").tempdir_in("/tmp").unwrap();
+    let path = folder.path().join("rogue");
+    fs::copy(rogue, &path).unwrap();
+    for path in [folder.path(), &path] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    Some((folder, path))
+}
+
+/// A program that is linked statically and maps the vendor's code with a loader of its own, as cheap
+/// as one can be.
+fn static_loader(pool: &Pool) -> Option<PathBuf> {
+    let (source, program) = (pool.file("static.c"), pool.file("static"));
+    let place = Command::new("cc").arg(format!("-print-file-name={}", library())).output();
+    let place = place.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
+    let text = format!(
+        "#include <fcntl.h>\n#include <sys/mman.h>\n#include <unistd.h>\n\
+         int main(void) {{ int f = open(\"{}\", O_RDONLY);\n\
+         char *code = mmap(0, 1 << 20, PROT_READ | PROT_EXEC, MAP_PRIVATE, f, 0);\n\
+         if (code == MAP_FAILED || code[1] != 'E') return 3;\n\
+         sleep(120); return 0; }}\n",
+        place.unwrap_or_default()
+    );
+    fs::write(&source, text).unwrap();
+    let built = Command::new("cc").arg("-static").arg("-o").arg(&program).arg(&source).output();
+    let works = built.is_ok_and(|output| output.status.success());
+    if !works {
+        eprintln!("SKIPPED: a static loader: cc -static does not work here");
+    }
+    works.then_some(program)
+}
+
+#[test]
+fn strict_ends_whoever_uses_the_device_without_a_slot_and_nobody_else() {
+    let _alone = alone();
+    let Some(pool) = pool("strict") else { return };
+    let shown = pool.json(&["nodes"]);
+    assert_eq!(shown["nodes"][0]["facts"]["enforcement"], "strict");
+    let (ways, _folder) = ways_around(&pool);
+    for (way, command) in ways {
+        // Beside it, in the same lease, a program that keeps to the rules.
+        let script = format!(
+            "{} fork & honest=$!; {command}; code=$?; sleep 1; kill $honest || exit 77; exit $code",
+            program("rogue")
+        );
+        let job = pool.submit(&SHARE, &script);
+        pool.wait_state(&job, "running");
+        let one = found(&pool, &job, "no_slot");
+        assert_eq!(one["ended"], true, "{way}: {one}");
+        let evidence = one["evidence"].as_str().unwrap().to_owned();
+        assert!(evidence.contains("libpocl") || evidence.contains(".so"), "{way}: {evidence}");
+        let said = pool.say(&["wait", &job, "--timeout", "60s"]);
+        assert_eq!(
+            said.code,
+            128 + 9,
+            "{way}: {said:?} {}",
+            pool.say(&["logs", "--stderr", &job]).stdout
+        );
+        let all = findings(&pool, &job);
+        assert_eq!(all.len(), 1, "{way}: only who broke the rule: {all:?}");
+        let text = pool.ok(&["show", &job]);
+        assert!(text.contains("used a device without a slot"), "{text}");
+    }
+}
+
+#[test]
+fn whoever_enters_a_lease_from_outside_is_found() {
+    let _alone = alone();
+    if !common::may_mount() {
+        return;
+    }
+    let Some(pool) = pool("strict") else { return };
+    let job = pool.submit(&SHARE, &format!("exec {} fork", program("rogue")));
+    let inside = ready(&pool, &job);
+    let mut entered = Command::new("nsenter")
+        .args(["--mount", "--target", &inside.to_string(), "--"])
+        .args([&program("rogue"), "hold", &library()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let one = found(&pool, &job, "no_slot");
+    assert_eq!((&one["ended"], &one["pid"]), (&Value::from(true), &Value::from(entered.id())));
+    let ended = common::ended(&mut entered);
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9));
+    assert!(alive(inside), "who was in the lease by right goes on");
+    pool.ok(&["cancel", &job]);
+}
+
+#[test]
+fn permissive_tells_and_ends_nobody_and_off_does_not_look() {
+    let _alone = alone();
+    let Some(pool) = pool("permissive") else { return };
+    let hold = format!("exec {} hold {}", program("rogue"), library());
+    let job = pool.submit(&SHARE, &hold);
+    let pid = ready(&pool, &job);
+    let one = found(&pool, &job, "no_slot");
+    assert_eq!((&one["ended"], &one["pid"]), (&Value::from(false), &Value::from(pid)));
+    for_some_looks();
+    assert!(alive(pid));
+    assert_eq!(findings(&pool, &job).len(), 1, "it is told once");
+    // A lease without devices must not have one either.
+    let without = pool.submit(&["--devices", "0"], &hold);
+    ready(&pool, &without);
+    found(&pool, &without, "no_slot");
+    // What was found is in the journal, and the setting is the next daemon's to make.
+    pool.terminate();
+    pool.wait_down();
+    pool.restart_with(&["--no-listen", "--enforcement", "off"]);
+    assert_eq!(findings(&pool, &job).len(), 1);
+    soon("the node's new setting", || {
+        (pool.json(&["nodes"])["nodes"][0]["facts"]["enforcement"] == "off").then_some(())
+    });
+    let other = pool.submit(&SHARE, &hold);
+    ready(&pool, &other);
+    for_some_looks();
+    assert_eq!(findings(&pool, &other), Vec::<Value>::new());
+    for job in [&job, &without, &other] {
+        pool.ok(&["cancel", job]);
+    }
+}
+
+#[test]
+fn programs_that_attach_fork_and_end_are_never_blamed() {
+    let _alone = alone();
+    let Some(pool) = pool("strict") else { return };
+    let rogue = program("rogue");
+    let storm = format!("{rogue} storm 30 & a=$!; {rogue} storm 30 || exit 3; wait $a");
+    let jobs = [
+        pool.submit(&SHARE, &storm),
+        // Forks of a program that has a slot, and scripts that run nothing.
+        pool.submit(&SHARE, &format!("timeout 6 {rogue} fork; [ $? = 124 ]")),
+        pool.submit(&SHARE, "for i in $(seq 200); do (sleep 0.02 & wait); done"),
+    ];
+    for job in &jobs {
+        let said = pool.say(&["wait", job, "--timeout", "120s"]);
+        assert_eq!(said.code, 0, "job {job}: {said:?}");
+        assert_eq!(findings(&pool, job), Vec::<Value>::new(), "job {job}");
+    }
+}
+
+#[test]
+fn each_lie_in_a_page_is_reported_and_ends_nobody() {
+    let _alone = alone();
+    let Some(pool) = pool("strict") else { return };
+    let lies = [
+        ("header", "page_header"),
+        ("pid", "page_slots"),
+        ("waiting", "page_counts"),
+        ("inflight", "page_counts"),
+        ("stuck", "page_stuck"),
+        ("completed", "page_completed"),
+        ("longest", "page_longest"),
+        ("held", "page_memory"),
+    ];
+    for (field, rule) in lies {
+        let job = pool.submit(&SHARE, &format!("exec {} lie {field}", program("rogue")));
+        let pid = ready(&pool, &job);
+        let one = found(&pool, &job, rule);
+        assert_eq!(one["ended"], false, "{field}: {one}");
+        assert!(alive(pid), "{field}: a lie harms its own lease already");
+        pool.ok(&["cancel", &job]);
+    }
+}
+
+#[test]
+fn noise_all_over_a_page_harms_nobody_else() {
+    let _alone = alone();
+    let Some(pool) = pool("strict") else { return };
+    let beats = pool.file("honest.beats");
+    let until = pool.file("honest.until");
+    let honest = pool.submit(
+        &SHARE,
+        &format!(
+            "exec {} --beats {} --until {} --iterations 200000",
+            program("steady"),
+            beats.display(),
+            until.display()
+        ),
+    );
+    let count = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().count();
+    soon("its honest neighbour works", || (count(&beats) > 20).then_some(()));
+    let noise = pool.submit(&SHARE, &format!("exec {} scribble 4", program("rogue")));
+    ready(&pool, &noise);
+    for _ in 0..6 {
+        let before = count(&beats);
+        soon("its honest neighbour goes on", || (count(&beats) > before + 5).then_some(()));
+    }
+    let said = pool.say(&["wait", &noise, "--timeout", "60s"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(!findings(&pool, &noise).is_empty(), "noise contradicts the kernel");
+    // It checks its own results.
+    fs::write(&until, "").unwrap();
+    let said = pool.say(&["wait", &honest, "--timeout", "60s"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(findings(&pool, &honest), Vec::<Value>::new());
+    // The daemon is as it was.
+    let job = pool.submit(&SHARE, &format!("{} storm 2", program("rogue")));
+    assert_eq!(pool.say(&["wait", &job, "--timeout", "60s"]).code, 0);
+}
