@@ -17,7 +17,15 @@ pub(crate) fn test() -> Result<()> {
 fn every_test(run: Command) -> Result<()> {
     packages::install(packages::ALL)?;
     // Tests load the driver library and run the binary from the same folder.
-    check(cargo().args(["build", "--package", "polder-driver-opencl", "--package", "polder-driver-cuda", "--package", "polder-cli"]))?;
+    check(cargo().args([
+        "build",
+        "--package",
+        "polder-driver-opencl",
+        "--package",
+        "polder-driver-cuda",
+        "--package",
+        "polder-cli",
+    ]))?;
     loom()?;
     // Programs under test inherit which signals are ignored, and some of them are about just that:
     // whoever started this (nohup, a shell's background) must not matter.

@@ -1,6 +1,7 @@
 //! The figures of enforcement: the `enforce` example of `polder-standin-limiter` replays limiters on
 //! a stand-in device in virtual time; nothing in it depends on the machine, so it is built as tests
-//! are. The `storm` example of `polder-ledger` is a million steps of processes that are killed.
+//! are. Its `wall` example has a few of the same cells in wall time, with real processes and the arbiter's
+//! thread. The `storm` example of `polder-ledger` is a million steps of processes that are killed.
 
 use super::engine::{names, parts};
 use super::figures::Figures;
@@ -8,8 +9,16 @@ use crate::build;
 use anyhow::{Result, bail};
 
 /// Package and example of each program that measures.
-const PROGRAMS: [(&str, &str); 2] =
-    [("polder-standin-limiter", "enforce"), ("polder-ledger", "storm")];
+const PROGRAMS: [(&str, &str); 3] = [
+    ("polder-standin-limiter", "enforce"),
+    ("polder-standin-limiter", "wall"),
+    ("polder-ledger", "storm"),
+];
+/// What the processes of `wall` load and are.
+const WALL: [&[&str]; 2] = [
+    &["build", "--package", "polder-driver-cuda", "--package", "polder-standin-cuda"],
+    &["build", "--package", "polder-standin-cuda", "--example", "client"],
+];
 
 /// Every part whose name contains `only`.
 pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
@@ -22,6 +31,11 @@ pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Res
         let names = names(&program)?;
         if only.is_none_or(|text| names.lines().any(|part| part.contains(text))) {
             found = true;
+            if example == "wall" {
+                for words in WALL {
+                    build::check(build::cargo().args(words))?;
+                }
+            }
             parts(&program, quick, only, figures)?;
         }
         all += &names;

@@ -1,7 +1,8 @@
 //! A program that uses a CUDA driver: `client LIBRARY WHAT`, where the library is any `libcuda.so.1`.
 //!
 //! * `check`: goes once through what most programs use, and says what it found.
-//! * `saturate MICROSECONDS SECONDS`: launches kernels of that length as fast as they are taken.
+//! * `saturate KIND MICROSECONDS SECONDS`: launches work of that length as fast as it is taken; the
+//!   kind is `kernel`, `graph` (of 200 nodes) or `cooperative`.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 #![allow(unsafe_code)] // it calls a C library
@@ -153,14 +154,42 @@ fn check(library: &Library) {
     streams(library);
 }
 
-fn saturate(library: &Library, length_us: u64, seconds: u64) {
+/// Nodes of the graph that saturates.
+const NODES: u64 = 200;
+
+/// A graph of equal nodes that takes so long.
+fn graph(library: &Library, length_us: u64) -> CUgraphExec {
+    let node = kernel(library, &format!("node_{}ns", length_us * 1000 / NODES));
+    let (mut stream, mut graph, mut exec) = (null_mut(), null_mut(), null_mut());
+    call!(library, cuStreamCreate(&raw mut stream, 1));
+    call!(library, cuStreamBeginCapture_v2(stream, 0));
+    (0..NODES).for_each(|_| launch(library, node, stream));
+    call!(library, cuStreamEndCapture(stream, &raw mut graph));
+    call!(library, cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
+    exec
+}
+
+fn saturate(library: &Library, kind: &str, length_us: u64, seconds: u64) {
     open(library);
     let function = kernel(library, &format!("work_{length_us}us"));
+    let exec = if kind == "graph" { graph(library, length_us) } else { null_mut() };
+    // Twenty milliseconds of work between two looks at the result.
+    let batch = (20_000 / length_us).clamp(1, 400);
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut launched = 0;
     while Instant::now() < until {
-        (0..20).for_each(|_| launch(library, function, null_mut()));
-        launched += 20;
+        for _ in 0..batch {
+            let (stream, params) = (null_mut(), null_mut());
+            match kind {
+                "graph" => call!(library, cuGraphLaunch(exec, stream)),
+                "cooperative" => call!(
+                    library,
+                    cuLaunchCooperativeKernel(function, 40, 1, 1, 512, 1, 1, 0, stream, params)
+                ),
+                _ => launch(library, function, stream),
+            }
+        }
+        launched += batch;
         call!(library, cuCtxSynchronize());
     }
     println!("launched {launched}");
@@ -173,7 +202,7 @@ fn main() {
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
     match words.get(1).map(String::as_str) {
         Some("check") => check(&library),
-        Some("saturate") => saturate(&library, number(2), number(3)),
+        Some("saturate") => saturate(&library, &words[2], number(3), number(4)),
         other => println!("nothing to do for {other:?}"),
     }
 }

@@ -92,7 +92,8 @@ fn without_a_device_there_is_none() {
 #[test]
 fn processes_share_the_device_and_its_log_tells_whose_it_was() {
     served(|socket| {
-        let start = || client(socket, &["saturate", "1000", "1"]).spawn().expect("it starts");
+        let start =
+            || client(socket, &["saturate", "kernel", "1000", "1"]).spawn().expect("it starts");
         let children = [start(), start()];
         let watch = Client::connect(socket, std::process::id()).expect("the host listens");
         let pids: Vec<u32> = children.iter().map(std::process::Child::id).collect();

@@ -319,9 +319,13 @@ impl Host {
         }
         self.fences += 1;
         let fence = self.fences;
+        // First, because the mark may come to be over while the fence is put in.
+        self.peers[index].fences.entry(mark).or_default().push(fence);
         self.submit(index, stream, Work::Fence(fence), Ask::After { stream, mark });
-        if self.peers[index].held.is_none() {
-            self.peers[index].fences.entry(mark).or_default().push(fence);
+        if self.peers[index].held.is_some()
+            && let Some(fences) = self.peers[index].fences.get_mut(&mark)
+        {
+            fences.retain(|it| *it != fence);
         }
     }
 

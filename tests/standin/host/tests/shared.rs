@@ -108,3 +108,25 @@ fn too_much_memory_and_faults_are_told() {
     assert_eq!((one.fault(), two.fault()), (31, 0));
     assert_eq!(two.ask(Ask::State).unwrap()[3], 1);
 }
+
+/// However close the end of the one is to the word that the other waits for it.
+#[test]
+fn a_stream_that_waits_for_another_always_goes_on() {
+    let host = Host::start();
+    let client = host.client(1);
+    assert_eq!(client.ask(Ask::Open).unwrap()[0], 0);
+    for length_ns in (0..300).map(|step| 1 + step * 300) {
+        client.tell(kernel(length_ns)).unwrap();
+        let first = client.mark(0).unwrap();
+        client.after(1, first).unwrap();
+        let second = client.mark(1).unwrap();
+        let mut seen = 0;
+        // Each look waits at most a tenth of a second.
+        let over = (0..200).any(|_| {
+            seen = client.changed(seen);
+            client.over(second)
+        });
+        assert!(over, "it waits for ever behind a kernel of {length_ns} ns");
+        assert!(client.over(first), "the second was over before the first");
+    }
+}
