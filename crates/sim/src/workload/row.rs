@@ -102,7 +102,7 @@ pub enum Wrong {
         /// Where it was first.
         first: u64,
     },
-    /// The row has more columns than the heading.
+    /// The row has not as many columns as the heading.
     #[error("has {has} columns where the heading has {expected}")]
     Columns {
         /// How many.
@@ -206,6 +206,7 @@ impl Sieve {
                     Wrong::Negative { .. } => "negative",
                     Wrong::Absurd { .. } => "absurd",
                     Wrong::Duplicate { .. } => "there before",
+                    Wrong::Columns { has, expected } if has < expected => "too short",
                     Wrong::Columns { .. } => "too long",
                     Wrong::Backwards { .. } => "backwards",
                 };
@@ -240,6 +241,12 @@ impl Columns {
     pub(crate) fn hold(&self, has: usize) -> Result<(), (&'static str, Wrong)> {
         let expected = self.1;
         if has > expected { Err(("the row", Wrong::Columns { has, expected })) } else { Ok(()) }
+    }
+
+    /// Refuses a row that has not as many columns as the heading.
+    pub(crate) fn fill(&self, has: usize) -> Result<(), (&'static str, Wrong)> {
+        let expected = self.1;
+        if has == expected { Ok(()) } else { Err(("the row", Wrong::Columns { has, expected })) }
     }
 
     /// The place of a column that must be there.

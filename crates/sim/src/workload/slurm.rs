@@ -14,6 +14,12 @@ use std::collections::BTreeMap;
 
 /// Most devices of one task; a job with more on a node becomes a gang of single devices.
 const TASK_DEVICES_MAX: u64 = 16;
+/// What sacct prints of a job without a time limit of its own.
+const NO_LIMIT: [&str; 4] = ["", "UNLIMITED", "Partition_Limit", "INVALID"];
+/// The year before which no job was submitted to Slurm: it prints 1970 for a time that it lacks.
+const YEAR_MIN: i64 = 2000;
+/// Most CPUs of one task: as many as an ask can hold.
+const TASK_CPUS_MAX: u64 = 10_000;
 const HELP: &str = "run sacct --parsable2 --allusers --format \
                     JobID,JobName,User,Account,Submit,ElapsedRaw,TimelimitRaw,State,AllocTRES";
 
@@ -58,12 +64,12 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         }
         let job = match seen.get(id) {
             Some(first) => Err(("JobID", Wrong::Duplicate { value: shown(id), first: *first })),
-            None => columns.hold(cells.len()).and_then(|()| job(&places, cell)),
+            None => columns.fill(cells.len()).and_then(|()| job(&places, cell)),
         };
         match sieve.keep(line, job)? {
             Some(Some(job)) => {
-                let limit = places.limit(|at| at.map_or("", cell));
-                past += u64::from(limit.is_some() && job.ask.when.time_limit.is_none());
+                let limit = places.limit(|at| at.map_or("", cell)).is_ok_and(|l| l.is_some());
+                past += u64::from(limit && job.ask.when.time_limit.is_none());
                 running += u64::from(cell(places.state).starts_with("RUNNING"));
                 seen.insert(id.to_owned(), line);
                 jobs.push(job);
@@ -118,7 +124,7 @@ fn job<'a>(
     if cell(places.id).is_empty() {
         return Err(("JobID", Wrong::Missing));
     }
-    let submit = moment(cell(places.submit)).map_err(|wrong| ("Submit", wrong))?;
+    let submit = submitted(cell(places.submit)).map_err(|wrong| ("Submit", wrong))?;
     let runs = match (places.raw, places.elapsed) {
         (Some(at), _) => number(cell(at), 0, span).map_err(|wrong| ("ElapsedRaw", wrong))?,
         (None, at) => length(may(at)).map_err(|wrong| (places.elapsed_named(), wrong))?,
@@ -129,7 +135,7 @@ fn job<'a>(
     let tres = [("AllocTRES", places.allocated), ("ReqTRES", places.requested)];
     let tres = tres.map(|(named, at)| (named, may(at)));
     let tres = tres.into_iter().find(|(_, text)| !text.is_empty());
-    let (named, tres) = tres.unwrap_or(("AllocTRES", ""));
+    let (named, tres) = tres.ok_or((places.resources_named(), Wrong::Missing))?;
     let wanted = wanted(tres).map_err(|wrong| (named, wrong))?;
     let bad_name = |_| ("Account", Wrong::Not { value: String::new(), what: "a name" });
     let tenant = name_from(may(places.account), "slurm").parse().map_err(bad_name)?;
@@ -138,7 +144,7 @@ fn job<'a>(
     let name = may(places.name);
     ask.name = (!name.is_empty()).then(|| shown(name));
     // A limit that it ran past was raised meanwhile, or was never meant.
-    let limit = places.limit(may).filter(|limit| *limit >= runs);
+    let limit = places.limit(may)?.filter(|limit| *limit >= runs);
     ask.when.time_limit = limit.map(Micros::from_secs);
     let mut job = WorkJob::new(Micros::from_secs(submit), ask, Micros::from_secs(runs));
     job.ask.yields.preemptible = cell(places.state).starts_with("PREEMPTED");
@@ -148,12 +154,26 @@ fn job<'a>(
 
 impl Places {
     /// How long a job might run, in seconds, where it says so.
-    fn limit<'a>(&self, may: impl Fn(Option<usize>) -> &'a str) -> Option<u64> {
-        let limit = match may(self.limit_raw).parse::<u64>() {
-            Ok(minutes) if minutes <= SPAN_MAX.0 / 60_000_000 => Some(minutes * 60),
-            _ => length(may(self.limit)).ok(),
+    fn limit<'a>(
+        &self,
+        may: impl Fn(Option<usize>) -> &'a str,
+    ) -> Result<Option<u64>, (&'static str, Wrong)> {
+        let says = |text: &str| !NO_LIMIT.iter().any(|none| none.eq_ignore_ascii_case(text));
+        let (raw, limit) = (may(self.limit_raw), may(self.limit));
+        let seconds = if says(raw) {
+            let minutes = number(raw, 0, SPAN_MAX.0 / 60_000_000);
+            minutes.map_err(|wrong| ("TimelimitRaw", wrong))? * 60
+        } else if says(limit) {
+            length(limit).map_err(|wrong| ("Timelimit", wrong))?
+        } else {
+            0
         };
-        limit.filter(|limit| *limit > 0)
+        Ok(Some(seconds).filter(|seconds| *seconds > 0))
+    }
+
+    /// The column that says what a job had.
+    fn resources_named(&self) -> &'static str {
+        if self.allocated.is_some() { "AllocTRES" } else { "ReqTRES" }
     }
 
     /// The column that says how long a job ran.
@@ -187,16 +207,34 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn ask(&self, mut ask: Ask) -> Ask {
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    /// How many tasks it becomes, and how many devices each has.
+    fn tasks(&self) -> (u64, u64) {
         let nodes = self.nodes.max(1);
         let even = self.gpus.is_multiple_of(nodes) && self.gpus / nodes <= TASK_DEVICES_MAX;
-        let (tasks, devices) = match self.gpus {
+        match self.gpus {
             0 => (nodes, 0),
             gpus if even => (nodes, gpus / nodes),
             gpus => (gpus, 1),
-        };
-        let tasks = tasks.clamp(1, polder_model::GANG_MAX.into());
+        }
+    }
+
+    /// Refuses what no job can have: nothing to run on, or more than an ask can say.
+    fn check(self, tres: &str) -> Result<Self, Wrong> {
+        if self.gpus == 0 && self.cpus == 0 {
+            return Err(Wrong::Not { value: shown(tres), what: WITH_CPUS });
+        }
+        let absurd = |value: u64, max: u64| Wrong::Absurd { value: value.to_string(), min: 0, max };
+        let ((tasks, _), gang) = (self.tasks(), u64::from(polder_model::GANG_MAX));
+        if tasks > gang {
+            return Err(absurd(tasks, gang));
+        }
+        let cpus = TASK_CPUS_MAX * tasks;
+        if self.cpus > cpus { Err(absurd(self.cpus, cpus)) } else { Ok(self) }
+    }
+
+    fn ask(&self, mut ask: Ask) -> Ask {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let (tasks, devices) = self.tasks();
         ask.gang = Gang { min: small(tasks), max: small(tasks), ..Gang::default() };
         ask.devices.count = small(devices);
         if devices == 0 {
@@ -210,12 +248,17 @@ impl Wanted {
     }
 }
 
+const RESOURCES: &str = "a list such as cpu=8,gres/gpu=4,node=2";
+const WITH_CPUS: &str = "a list that gives the job CPUs or GPUs";
+
 /// What `billing=8,cpu=8,gres/gpu=4,mem=64G,node=2` says.
 fn wanted(tres: &str) -> Result<Wanted, Wrong> {
     let mut wanted = Wanted::default();
     let mut typed = 0;
     for entry in tres.split(',') {
-        let Some((key, value)) = entry.split_once('=') else { continue };
+        let Some((key, value)) = entry.split_once('=') else {
+            return Err(Wrong::Not { value: shown(tres), what: RESOURCES });
+        };
         match key {
             "cpu" => wanted.cpus = number(value, 0, 10_000_000)?,
             "node" => wanted.nodes = number(value, 0, 100_000)?,
@@ -226,7 +269,7 @@ fn wanted(tres: &str) -> Result<Wanted, Wrong> {
         }
     }
     wanted.gpus = wanted.gpus.max(typed);
-    Ok(wanted)
+    wanted.check(tres)
 }
 
 /// `64G`, `512000M`, `1.5T`: Slurm's sizes, powers of 1024.
@@ -258,6 +301,27 @@ fn unit_letters(c: char) -> bool {
     c.is_ascii_alphabetic()
 }
 
+/// When a job was submitted, in seconds since 1970.
+fn submitted(text: &str) -> Result<u64, Wrong> {
+    let seconds = moment(text)?;
+    let year = text.split('-').next().and_then(|year| year.parse::<i64>().ok());
+    if year.is_none_or(|year| year < YEAR_MIN) {
+        return Err(Wrong::Not { value: shown(text), what: "a time at which Slurm was there" });
+    }
+    Ok(seconds)
+}
+
+/// Days of a month, of which 1 is January.
+fn days(year: i64, month: i64) -> i64 {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 /// Seconds since 1970 of `2024-05-01T12:00:00`.
 fn moment(text: &str) -> Result<u64, Wrong> {
     let wrong = || Wrong::Not { value: shown(text), what: "a time such as 2024-05-01T12:00:00" };
@@ -274,7 +338,7 @@ fn moment(text: &str) -> Result<u64, Wrong> {
     let [hour, minute, second] = three(time, ':').ok_or_else(wrong)?;
     let plain = (1970..=2200).contains(&year)
         && (1..=12).contains(&month)
-        && (1..=31).contains(&day)
+        && (1..=days(year, month)).contains(&day)
         && hour < 24
         && minute < 60
         && second < 61;
@@ -347,6 +411,7 @@ mod tests {
             "line 3, AllocTRES: \"2.5\" is not a whole number",
         );
         check("2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED|cpu=1|7", "line 3, the row: has 10 col");
+        check("2|x|a|l|2024-05-01T12:00:00|6|60|COMPLETED", "line 3, the row: has 8 columns where");
         let plain =
             "JobID|Submit|Elapsed|State|AllocTRES\n1|2024-05-01T12:00:00|00:00:00|CANCELLED|\n";
         let more = format!("{plain}2|2024-05-01T12:00:00|00:00:06|COMPLETED|cpu=1\n");
@@ -354,6 +419,44 @@ mod tests {
         assert_eq!(notes, ["left out 1 row: Elapsed is zero: it never ran (first at line 2)"]);
         let error = read("JobID|Submit|State\n", BadRows::Refuse).unwrap_err().to_string();
         assert!(error.contains("no column ElapsedRaw: run sacct"), "{error}");
+    }
+
+    #[test]
+    fn what_no_job_can_have_had_is_named() {
+        let ran = |submit: &str, limit: &str, tres: &str, expect: &str| {
+            check(&format!("2|x|a|l|{submit}|6|{limit}|COMPLETED|{tres}"), expect);
+        };
+        let submit = |at: &str, expect: &str| ran(at, "60", "cpu=1", expect);
+        submit("2024-02-31T09:00:00", "line 3, Submit: \"2024-02-31T09:00:00\" is not a time");
+        submit("2023-02-29T09:00:00", "line 3, Submit: \"2023-02-29T09:00:00\" is not a time");
+        submit("2024-04-31T09:00:00", "line 3, Submit: \"2024-04-31T09:00:00\" is not a time");
+        submit("1970-01-01T00:00:00", "line 3, Submit: \"1970-01-01T00:00:00\" is not a time");
+        let at = "2024-05-01T12:00:00";
+        let tres = |tres: &str, expect: &str| ran(at, "60", tres, expect);
+        tres("gibberish", "line 3, AllocTRES: \"gibberish\" is not a list");
+        tres("cpu=1,gibberish", "line 3, AllocTRES: \"cpu=1,gibberish\" is not a list");
+        tres("", "line 3, AllocTRES: is missing");
+        tres("billing=8,node=1", "line 3, AllocTRES: \"billing=8,node=1\" is not a list that");
+        tres("cpu=8,gres/gpu=5000", "line 3, AllocTRES: \"5000\" is absurd: it lies between 0");
+        tres("cpu=5000,node=5000", "line 3, AllocTRES: \"5000\" is absurd: it lies between 0");
+        tres("cpu=20001,node=2", "line 3, AllocTRES: \"20001\" is absurd: it lies between 0");
+        ran(at, "-1", "cpu=1", "line 3, TimelimitRaw: \"-1\" is negative");
+        ran(at, "soon", "cpu=1", "line 3, TimelimitRaw: \"soon\" is not a number");
+    }
+
+    #[test]
+    fn what_sacct_leaves_out_is_no_fault() {
+        let text = format!(
+            "{HEAD}\n{GOOD}\n2|x|a|l|2024-05-01T12:00:00|0|60|CANCELLED|\n\
+             3|x|a|l|2024-02-29T12:00:00|6|Partition_Limit|COMPLETED|cpu=1\n\
+             4|x|a|l|2024-05-01T12:00:00|6|UNLIMITED|COMPLETED|cpu=1,gres/gpu=4096\n\
+             5|x|a|l|2024-05-01T12:00:00|6||COMPLETED|gres/gpu:a100=1,mem=1G,energy=12\n"
+        );
+        let jobs = read(&text, BadRows::Refuse).unwrap().workload.jobs;
+        assert_eq!(jobs.len(), 4);
+        let limits: Vec<_> = jobs.iter().filter_map(|job| job.ask.when.time_limit).collect();
+        assert_eq!(limits, [Micros::from_secs(3600)]);
+        assert!(jobs.iter().all(|job| job.ask.check().is_ok()), "{jobs:?}");
     }
 
     #[test]
