@@ -101,6 +101,9 @@ pub enum RowFault {
     /// A value that is not what its column holds.
     #[error("{0}")]
     Unread(String),
+    /// A column that the heading has is empty.
+    #[error("{0} is missing")]
+    Missing(&'static str),
     /// No model is named.
     #[error("job {0} names no model")]
     Nameless(u64),
@@ -129,11 +132,17 @@ struct Row {
     iterations: f64,
     model_name: String,
     batch_size: u32,
+    /// What it says is known already: see [`Kept::contradicts`]. A log may do without.
+    #[serde(default)]
+    duration: Option<f64>,
     iteration_time: f64,
     resource_time_0: f64,
     resource_time_1: f64,
     resource_time_2: f64,
 }
+
+/// A column that a trace may have.
+const DURATION: &str = "duration";
 
 /// Columns that a trace must have.
 const COLUMNS: [&str; 10] = [
@@ -166,24 +175,36 @@ pub fn read(path: &Path) -> Result<Vec<Job>, TraceError> {
 /// # Errors
 /// Names the trace, the line and what is wrong with it.
 pub fn parse(name: &str, from: impl Read) -> Result<Vec<Job>, TraceError> {
-    let (jobs, bad) = sift(name, from)?;
+    let (kept, bad) = sift(name, from)?;
     match bad.into_iter().next() {
         Some((line, fault)) => Err(TraceError::Row { name: name.into(), line, fault }),
-        None if jobs.is_empty() => {
+        None if kept.is_empty() => {
             Err(TraceError::Whole { name: name.into(), fault: WholeFault::Empty })
         }
-        None => Ok(jobs),
+        None => Ok(kept.into_iter().map(|kept| kept.job).collect()),
     }
+}
+
+/// A row that makes sense.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Its line, from 1.
+    pub line: u64,
+    /// What it says.
+    pub job: Job,
+    /// Its `duration` is an iteration or more away from what `iterations` and `iteration_time` give,
+    /// which are what counts.
+    pub contradicts: bool,
 }
 
 /// Rows that make no sense: the line of each, from 1, and what is wrong with it.
 pub type BadRows = Vec<(u64, RowFault)>;
 
-/// Reads the rows that make sense, and gives the others beside them.
+/// Reads the rows that make sense, by the time of their jobs, and gives the others beside them.
 ///
 /// # Errors
 /// Names the trace, and what is wrong with it as a whole.
-pub fn sift(name: &str, mut from: impl Read) -> Result<(Vec<Job>, BadRows), TraceError> {
+pub fn sift(name: &str, mut from: impl Read) -> Result<(Vec<Kept>, BadRows), TraceError> {
     let whole = |fault| TraceError::Whole { name: name.into(), fault };
     let broken = |source| TraceError::Csv { name: name.into(), source };
     let mut text = String::new();
@@ -195,23 +216,28 @@ pub fn sift(name: &str, mut from: impl Read) -> Result<(Vec<Job>, BadRows), Trac
     if let Some(column) = COLUMNS.into_iter().find(|column| !head.iter().any(|c| c == *column)) {
         return Err(whole(WholeFault::NoColumn(column)));
     }
-    let (mut jobs, mut bad): (Vec<Job>, BadRows) = (Vec::new(), Vec::new());
+    let has_duration = head.iter().any(|column| column == DURATION);
+    let (mut kept, mut bad): (Vec<Kept>, BadRows) = (Vec::new(), Vec::new());
     let mut ids = BTreeSet::new();
     for (line, text) in lines {
-        let job = row(&head, text).and_then(check).and_then(|job| {
+        let checked = row(&head, text).and_then(|row| {
+            let duration = duration(&row, has_duration)?;
+            let job = check(row)?;
             let twice = RowFault::Twice(job.seen.id);
-            if ids.insert(job.seen.id) { Ok(job) } else { Err(twice) }
+            let contradicts = duration.is_some_and(|duration| contradicts(duration, &job));
+            let kept = Kept { line, job, contradicts };
+            if ids.insert(kept.job.seen.id) { Ok(kept) } else { Err(twice) }
         });
-        match job {
-            Ok(job) => jobs.push(job),
+        match checked {
+            Ok(row) => kept.push(row),
             Err(fault) => bad.push((line, fault)),
         }
-        if jobs.len() + bad.len() > JOBS_MAX {
+        if kept.len() + bad.len() > JOBS_MAX {
             return Err(whole(WholeFault::TooLong));
         }
     }
-    jobs.sort_by(|a, b| a.seen.submitted.total_cmp(&b.seen.submitted));
-    Ok((jobs, bad))
+    kept.sort_by(|a, b| a.job.seen.submitted.total_cmp(&b.job.seen.submitted));
+    Ok((kept, bad))
 }
 
 /// One line as a row.
@@ -226,6 +252,24 @@ fn row(head: &csv::StringRecord, line: &str) -> Result<Row, RowFault> {
     // Where it is in the file is said by who asks.
     record.set_position(None);
     record.deserialize(Some(head)).map_err(unread)
+}
+
+/// What a row says of how long its job ran, in seconds.
+fn duration(row: &Row, has: bool) -> Result<Option<f64>, RowFault> {
+    let holds = |value: f64| value >= 0.0 && value / 1000.0 <= SECONDS_MAX;
+    match row.duration {
+        None if has => Err(RowFault::Missing(DURATION)),
+        Some(value) if !holds(value) => {
+            let range = "from 0 to a century of milliseconds";
+            Err(RowFault::Range { column: DURATION, value, range })
+        }
+        duration => Ok(duration.map(|milliseconds| milliseconds / 1000.0)),
+    }
+}
+
+/// Whether a length, in seconds, is not that of whole iterations: logs are cut off to these.
+fn contradicts(duration: f64, job: &Job) -> bool {
+    (duration - job.iterations * job.seen.iteration).abs() >= job.seen.iteration
 }
 
 /// One row as a job, or what is wrong with it.

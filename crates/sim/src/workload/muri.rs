@@ -29,6 +29,13 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
     if rows.is_empty() {
         return Err(ReadError::Empty { help: "check that it has rows" });
     }
+    let unlike = crate::num::len(rows.iter().filter(|row| row.contradicts).count());
+    if unlike > 0 {
+        let rows = counted(unlike, "row");
+        notes.push(format!(
+            "{rows}: duration is not iterations x iteration_time, which is what counts"
+        ));
+    }
     let tenant: TenantPath = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let user: UserName = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let micros = |seconds: f64| Micros(count(seconds * 1e6));
@@ -47,7 +54,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         let runs = micros(row.iterations * row.seen.iteration);
         WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))
     };
-    let jobs = rows.iter().map(job).collect();
+    let jobs = rows.iter().map(|row| job(&row.job)).collect();
     let mut workload = Workload { name: "muri".into(), jobs, notes };
     workload.sort();
     workload.start_at_zero();
@@ -58,12 +65,45 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
 mod tests {
     use super::*;
 
+    const HEAD: &str = "job_id,num_gpu,submit_time,iterations,model_name,batch_size,duration,\
+                        interval,iteration_time,resource_time_0,resource_time_1,\
+                        resource_time_2,priority\n";
+
+    #[test]
+    fn the_duration_is_looked_at() {
+        let log = |duration: &str| {
+            format!(
+                "{HEAD}0,1,0,1000,dqn,128,490000,1,490,446,8,0,1\n\
+                 1,1,0,1000,dqn,128,{duration},1,490,446,8,0,1\n"
+            )
+        };
+        let bad = |duration: &str, expect: &str| {
+            let error = read(&log(duration), BadRows::Refuse).unwrap_err().to_string();
+            assert!(error.starts_with("line 3: ") && error.contains(expect), "{error}");
+            assert_eq!(read(&log(duration), BadRows::LeaveOut).unwrap().jobs.len(), 1);
+        };
+        bad("-5", "duration is -5, and must be from 0");
+        bad("NaN", "duration is NaN, and must be");
+        bad("1e300", "and must be from 0 to a century");
+        bad("", "duration is missing");
+        bad("long", "invalid float");
+        // Cut off to whole iterations, as the logs are, or not.
+        let notes = |duration: &str| read(&log(duration), BadRows::Refuse).unwrap().notes;
+        assert_eq!(notes("490489"), [""; 0]);
+        let expect = "1 row: duration is not iterations x iteration_time, which is what counts";
+        assert_eq!((notes("490500"), notes("5")), (vec![expect.into()], vec![expect.into()]));
+        let without = log("7").replace(",duration", "").replace(",490000,1,", ",1,");
+        let without = read(&without.replace(",7,1,", ",1,"), BadRows::Refuse).unwrap();
+        assert_eq!((without.jobs.len(), without.notes.len()), (2, 0), "a log may do without");
+    }
+
     #[test]
     fn rows_become_gangs_of_nodes() {
-        let text = "job_id,num_gpu,submit_time,iterations,model_name,batch_size,duration,interval,\
-                    iteration_time,resource_time_0,resource_time_1,resource_time_2,priority\n\
-                    0,1,0,1000,dqn,128,1,1,490,446,8,0,1\n1,16,2000,500,bert,4,1,1,1000,435,8,1,0\n";
-        let workload = read(text, BadRows::Refuse).unwrap();
+        let text = format!(
+            "{HEAD}0,1,0,1000,dqn,128,490000,1,490,446,8,0,1\n\
+             1,16,2000,500,bert,4,500000,1,1000,435,8,1,0\n"
+        );
+        let workload = read(&text, BadRows::Refuse).unwrap();
         let [one, wide] = workload.jobs.as_slice() else { panic!("{workload:?}") };
         assert_eq!((one.runs, one.ask.devices.count), (Micros::from_secs(490), 1));
         assert_eq!((wide.ask.gang.min, wide.ask.devices.count), (2, 8));
