@@ -6,7 +6,7 @@ use crate::reconcile::Held;
 use crate::sample::{sample, takes_turns};
 use polder_model::{
     DeviceKind, FINDINGS_MAX, Finding, Inventory, Lease, LeaseId, LeaseReport, LeaseSample, Micros,
-    Outcome, Phase, Slice,
+    Outcome, Phase,
 };
 use tokio::sync::mpsc;
 
@@ -25,8 +25,8 @@ pub(crate) struct Known {
     pub(crate) findings: Vec<Finding>,
     /// What was granted; unknown for a lease of which only a tombstone is known.
     pub(crate) lease: Option<Lease>,
-    /// Slices that it has not been told of yet: it had too many commands to hear.
-    pub(crate) resize: Option<Vec<Slice>>,
+    /// Other terms that it has not been told of yet: it had too many commands to hear.
+    pub(crate) resize: Option<Box<Lease>>,
     pub(crate) grace: Micros,
     /// The server has noted its end: it is not reported any more.
     pub(crate) noted: bool,
@@ -63,18 +63,18 @@ impl Known {
         Some(sample(lease, metered, ran_since(started)))
     }
 
-    /// The slices that it was last told of, or is about to be.
-    pub(crate) fn slices(&self) -> Option<&[Slice]> {
-        let told = self.lease.as_ref().map(|lease| lease.slices.as_slice());
-        self.resize.as_deref().or(told)
+    /// Whether the server wants other terms for it than those it was last told of, or is about to be.
+    pub(crate) fn differs(&self, wanted: &Lease) -> bool {
+        let told = self.resize.as_deref().or(self.lease.as_ref());
+        told.is_some_and(|told| !same_terms(told, wanted))
     }
 
-    /// Tells it of slices that it has not heard of yet.
+    /// Tells it of terms that it has not heard of yet.
     pub(crate) fn resize(&mut self) {
-        let (Some(lease), Some(slices)) = (&mut self.lease, self.resize.take()) else { return };
-        match self.commands.try_send(Command::Resize { slices: slices.clone() }) {
-            Ok(()) => lease.slices = slices,
-            Err(mpsc::error::TrySendError::Full(_)) => self.resize = Some(slices),
+        let (Some(lease), Some(wanted)) = (&mut self.lease, self.resize.take()) else { return };
+        match self.commands.try_send(Command::Resize { to: wanted.clone() }) {
+            Ok(()) => take_terms(lease, &wanted),
+            Err(mpsc::error::TrySendError::Full(_)) => self.resize = Some(wanted),
             // It has ended.
             Err(mpsc::error::TrySendError::Closed(_)) => {}
         }
@@ -107,6 +107,18 @@ fn contact_end(limit: Micros, grace: Micros) -> (Micros, Micros) {
     let slack = CONTACT_SLACK.min(Micros(limit.0 / 4));
     let grace = grace.min(Micros(half.0 - slack.0));
     (Micros(limit.0 - grace.0 - slack.0), grace)
+}
+
+/// Whether two accounts of a lease agree on what its devices give it, and how urgently.
+pub(crate) fn same_terms(one: &Lease, other: &Lease) -> bool {
+    let urgency = |lease: &Lease| (lease.class, lease.priority);
+    one.slices == other.slices && urgency(one) == urgency(other)
+}
+
+/// Gives a lease the terms of a newer account of it; the rest is as it was.
+pub(crate) fn take_terms(lease: &mut Lease, newer: &Lease) {
+    lease.slices.clone_from(&newer.slices);
+    (lease.class, lease.priority) = (newer.class, newer.priority);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use crate::clients::{Client, Clients};
 use crate::folder::Folder;
+use crate::known::take_terms;
 use crate::paths::StatePaths;
 use crate::prepare::{self, Live, Stands, Unreached};
 use crate::runner::Account;
@@ -14,7 +15,7 @@ use crate::shim::{ShimClient, ShimError, ShimPhase, ShimState, boot_micros};
 use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Finding, Inventory, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase, Slice,
+    Finding, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase,
     Stdio, StopReason,
 };
 use std::os::fd::AsFd;
@@ -52,10 +53,10 @@ pub(crate) enum Command {
         /// `address:port` of rank 0.
         master: Option<String>,
     },
-    /// It has these slices of its devices from now on.
+    /// It has other slices of its devices from now on, or is more or less urgent.
     Resize {
-        /// In the order of those it had.
-        slices: Vec<Slice>,
+        /// As the server has it; the slices in the order of those it had.
+        to: Box<Lease>,
     },
     /// End it.
     Stop {
@@ -320,8 +321,8 @@ impl Running {
                 }
                 self.start(None).await
             }
-            Command::Resize { slices } => {
-                self.resize(slices).await;
+            Command::Resize { to } => {
+                self.resize(&to).await;
                 None
             }
             Command::Stop { outcome, grace } => {
@@ -331,9 +332,9 @@ impl Running {
         }
     }
 
-    /// Gives the lease other slices: its pages say so at once, and the arbiter from its next grant on.
-    async fn resize(&mut self, slices: Vec<Slice>) {
-        self.live.plan.order.lease.slices = slices;
+    /// Gives the lease other terms: its pages say so at once, and its turns from the next on.
+    async fn resize(&mut self, to: &Lease) {
+        take_terms(&mut self.live.plan.order.lease, to);
         let (room, folder) = (Arc::clone(&self.room), self.live.folder.clone());
         let (plan, metered) = (self.live.plan.clone(), self.live.metered);
         blocking(move || prepare::resize(&room, &folder, &plan, metered)).await;

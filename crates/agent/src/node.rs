@@ -16,8 +16,8 @@ use crate::sync::{self, SyncError};
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Inventory, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL, SyncRefusal,
-    SyncRequest, SyncResponse,
+    Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL,
+    SyncRefusal, SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
@@ -363,8 +363,9 @@ impl Node {
         self.complaint.clear();
         self.contact = self.contact.max(sent);
         let held = self.known.iter().map(|(lease, known)| (*lease, known.held)).collect();
-        let slices = |lease| self.known.get(&lease).and_then(Known::slices);
-        for action in reconcile(&held, slices, answer) {
+        let known = &self.known;
+        let differs = |to: &Lease| known.get(&to.id).is_some_and(|known| known.differs(to));
+        for action in reconcile(&held, differs, answer) {
             self.act(action);
         }
         Went::Answered
@@ -388,7 +389,7 @@ impl Node {
             }
             Action::Resize(order) => {
                 if let Some(known) = self.known.get_mut(&order.lease.id) {
-                    known.resize = Some(order.lease.slices.clone());
+                    known.resize = Some(Box::new(order.lease.clone()));
                     known.resize();
                 }
             }

@@ -1,10 +1,10 @@
 //! From the leases a node holds and an answer of the server to what must be done. Pure.
 //!
 //! **Invariants.** A lease is ended only by a tombstone. A lease is started at most once. An
-//! answer that repeats itself asks for nothing new. A lease that goes on has the slices of the newest
+//! answer that repeats itself asks for nothing new. A lease that goes on has the terms of the newest
 //! answer, and only what differs is changed.
 
-use polder_model::{LeaseId, LeaseOrder, LeaseState, Slice, SyncResponse, Tombstone};
+use polder_model::{Lease, LeaseId, LeaseOrder, LeaseState, SyncResponse, Tombstone};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far the agent has taken a lease, as far as answers matter to it.
@@ -30,7 +30,7 @@ pub(crate) enum Action<'a> {
     Prepare(&'a LeaseOrder),
     /// All members are prepared: start it.
     Start(&'a LeaseOrder),
-    /// It has other slices of its devices from now on.
+    /// It has other slices of its devices from now on, or is more or less urgent.
     Resize(&'a LeaseOrder),
     /// End it.
     Stop(&'a Tombstone),
@@ -58,11 +58,11 @@ impl Action<'_> {
     }
 }
 
-/// What `answer` asks of a node that holds `held`, each with the slices that `has` tells, where they
-/// are known. The answer has been judged new enough.
-pub(crate) fn reconcile<'a, 'h>(
+/// What `answer` asks of a node that holds `held`; `differs` says whether what is held has other
+/// terms than the answer's. The answer has been judged new enough.
+pub(crate) fn reconcile<'a>(
     held: &BTreeMap<LeaseId, Held>,
-    has: impl Fn(LeaseId) -> Option<&'h [Slice]>,
+    differs: impl Fn(&Lease) -> bool,
     answer: &'a SyncResponse,
 ) -> Vec<Action<'a>> {
     let mut actions = Vec::new();
@@ -102,7 +102,7 @@ pub(crate) fn reconcile<'a, 'h>(
             }
             Some(held) if held.stop || held.ended => {}
             Some(held) => {
-                if has(lease).is_some_and(|slices| slices != order.lease.slices) {
+                if differs(&order.lease) {
                     actions.push(Action::Resize(order));
                 }
                 if order.start && !held.start {

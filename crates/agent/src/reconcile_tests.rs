@@ -1,6 +1,6 @@
 use super::*;
 use polder_model::{
-    GangPlace, HostAsk, Lease, Micros, Stdio, StopReason, Version, Work, WorkClass,
+    GangPlace, HostAsk, Lease, Micros, Slice, Stdio, StopReason, Version, Work, WorkClass,
 };
 use proptest::prelude::*;
 
@@ -63,7 +63,7 @@ fn check(held: &[(u64, &str)], answer: &SyncResponse, expect: &str) {
             (LeaseId(*lease), held)
         })
         .collect();
-    let actions: Vec<String> = reconcile(&held, |_| None, answer).iter().map(spell).collect();
+    let actions: Vec<String> = reconcile(&held, |_| false, answer).iter().map(spell).collect();
     assert_eq!(actions.join(", "), expect);
 }
 
@@ -129,7 +129,8 @@ fn slice(compute: u32) -> Slice {
 
 #[test]
 fn other_slices_are_taken_over_once_and_never_by_what_ends() {
-    let has = [slice(300)];
+    let mut has = order(1, Started, true).lease;
+    has.slices = vec![slice(300)];
     let resized = |flags: &str, compute: u32, start: bool| {
         let mut order = order(1, Started, start);
         order.lease.slices = vec![slice(compute)];
@@ -137,7 +138,8 @@ fn other_slices_are_taken_over_once_and_never_by_what_ends() {
         let held = Held { start: told('s'), stop: told('p'), ended: told('e') };
         let answer = answer(vec![order], vec![], vec![]);
         let held = [(LeaseId(1), held)].into();
-        let actions = reconcile(&held, |_| Some(&has[..]), &answer);
+        let differs = |to: &Lease| !crate::known::same_terms(&has, to);
+        let actions = reconcile(&held, differs, &answer);
         actions.iter().map(spell).collect::<Vec<_>>().join(", ")
     };
     assert_eq!(resized("s", 300, true), "");
@@ -146,6 +148,25 @@ fn other_slices_are_taken_over_once_and_never_by_what_ends() {
     assert_eq!(resized("", 500, false), "resize L1");
     assert_eq!(resized("sp", 500, true), "");
     assert_eq!(resized("se", 500, true), "");
+}
+
+#[test]
+fn terms_are_slices_and_urgency_and_nothing_else() {
+    use crate::known::{same_terms, take_terms};
+    let has = order(1, Started, true).lease;
+    let changed = |change: fn(&mut Lease)| {
+        let mut wanted = has.clone();
+        change(&mut wanted);
+        let mut taken = has.clone();
+        take_terms(&mut taken, &wanted);
+        assert!(same_terms(&taken, &wanted));
+        (same_terms(&has, &wanted), taken == has)
+    };
+    assert_eq!(changed(|_| ()), (true, true));
+    assert_eq!(changed(|lease| lease.state = LeaseState::Prepared), (true, true));
+    assert_eq!(changed(|lease| lease.slices = vec![slice(1)]), (false, false));
+    assert_eq!(changed(|lease| lease.class = WorkClass::Inference), (false, false));
+    assert_eq!(changed(|lease| lease.priority = 3), (false, false));
 }
 
 fn any_answer() -> impl Strategy<Value = (SyncResponse, bool)> {
@@ -173,7 +194,7 @@ proptest! {
         let mut starts = BTreeSet::new();
         let mut ends = ends.into_iter();
         for (answer, restart) in &answers {
-            for action in reconcile(&held, |_| None, answer) {
+            for action in reconcile(&held, |_| false, answer) {
                 let lease = action.lease();
                 match action {
                     Action::Prepare(_) => {

@@ -301,3 +301,99 @@ fn a_lease_drains_when_a_process_dies_with_work_in_flight() {
         });
     }
 }
+
+#[test]
+fn a_process_that_dies_at_a_closed_gate_is_counted_no_more() {
+    // In and out again, waiting and not: four writes.
+    for writes in 0..5 {
+        model(move || {
+            let lease = Lease::new(2);
+            let (dying, reaping) = (Arc::clone(&lease), Arc::clone(&lease));
+            let victim = thread::spawn(move || {
+                die_after(writes);
+                let slot = &dying.usage.slot[0];
+                if gate::enter(&dying.limits, slot).is_err() {
+                    gate::wait_begin(slot);
+                    gate::wait_end(slot);
+                }
+            });
+            let reaper = thread::spawn(move || {
+                victim.join().unwrap();
+                reaping.usage.retire_slot(0);
+                reaping.bell.notify();
+            });
+            lease.wait_for_zero(0);
+            reaper.join().unwrap();
+            let census = gate::census(&lease.usage);
+            assert_eq!((census.inflight, census.waiting, census.processes), (0, 0, 1));
+        });
+    }
+}
+
+#[test]
+fn a_launch_that_must_not_wait_is_cleared_when_its_process_dies() {
+    for writes in 0..5 {
+        model(move || {
+            let lease = Lease::new(1);
+            let (dying, reaping) = (Arc::clone(&lease), Arc::clone(&lease));
+            let victim = thread::spawn(move || {
+                die_after(writes);
+                let slot = &dying.usage.slot[0];
+                gate::enter_late(slot);
+                let _ = gate::leave(&dying.limits, slot);
+            });
+            let reaper = thread::spawn(move || {
+                victim.join().unwrap();
+                reaping.usage.retire_slot(0);
+                reaping.bell.notify();
+            });
+            lease.wait_for_zero(0);
+            reaper.join().unwrap();
+            assert_eq!(gate::census(&lease.usage).inflight, 0);
+        });
+    }
+}
+
+#[test]
+fn bytes_that_a_dying_process_gives_back_are_given_back_once() {
+    for writes in 0..2 {
+        model(move || {
+            let lease = Lease::new(2);
+            memory::reserve(&lease.usage, 0, 0, 6, LIMIT, thread::yield_now).unwrap();
+            let (dying, reaping) = (Arc::clone(&lease), Arc::clone(&lease));
+            let victim = thread::spawn(move || {
+                die_after(writes);
+                memory::free(&dying.usage, 0, 0, 6);
+            });
+            let reaper = thread::spawn(move || {
+                victim.join().unwrap();
+                reaping.usage.retire_slot(0);
+            });
+            let mine = lease.reserve(1, 6);
+            reaper.join().unwrap();
+            assert_eq!(memory::held(&lease.usage, 0), if mine { 6 } else { 0 });
+            assert!(mine || lease.reserve(1, LIMIT), "the dead hold nothing");
+        });
+    }
+}
+
+#[test]
+fn who_comes_into_the_slot_of_a_dead_process_has_nothing_of_it() {
+    for writes in 0..WRITES_MAX {
+        model(move || {
+            let lease = Lease::new(1);
+            let dying = Arc::clone(&lease);
+            let victim = thread::spawn(move || {
+                die_after(writes);
+                let _ = memory::reserve(&dying.usage, 0, 0, 5, LIMIT, thread::yield_now);
+                let _ = gate::enter(&dying.limits, &dying.usage.slot[0]);
+            });
+            victim.join().unwrap();
+            lease.usage.retire_slot(0);
+            lease.usage.claim_slot(0, 9);
+            let census = gate::census(&lease.usage);
+            assert_eq!((census.inflight, census.waiting, census.processes), (0, 0, 1));
+            assert!(lease.reserve(0, LIMIT), "all of it is there");
+        });
+    }
+}

@@ -21,10 +21,10 @@
 //! devices all the same, and is charged on.
 
 mod account;
-mod quantum;
-mod rank;
 #[cfg(test)]
 mod hostile;
+mod quantum;
+mod rank;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

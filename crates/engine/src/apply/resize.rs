@@ -47,8 +47,21 @@ impl Engine {
             self.index.link_lease(&self.facts, lease, &facts);
             self.facts.leases.insert(lease, facts);
         }
+        self.urge_members(id);
         self.relink_live(id);
         self.bump_job(id);
+    }
+
+    /// Its leases are as urgent as it is from now on. Nothing is derived from how urgent they are.
+    fn urge_members(&mut self, id: JobId) {
+        let Some(job) = self.facts.jobs.get(&id) else { return };
+        let priority = crate::order::priority(job, self.facts.now);
+        let class = job.ask.when.class;
+        for lease in member_ids(&self.facts, job) {
+            if let Some(facts) = self.facts.leases.get_mut(&lease) {
+                (facts.lease.class, facts.lease.priority) = (class, priority);
+            }
+        }
     }
 
     /// A job that is like others than before has their index of service.

@@ -4,6 +4,7 @@ use crate::world::{With, World, ask, device, gib};
 use polder_engine::Engine;
 use polder_model::{
     Event, GangKind, JobId, JobState, Lease, Permille, Quota, RESIZES_KEPT, Resource, Size,
+    WorkClass,
 };
 
 fn resize(
@@ -165,6 +166,27 @@ fn another_priority_changes_who_is_next_and_loses_its_end() {
     assert_eq!(world.engine.job(first).unwrap().ask.when.priority_expiry, None);
     world.pass_seconds(2000);
     assert_eq!(queue(&world.engine, world.now()), [first, second]);
+}
+
+#[test]
+fn another_class_or_priority_reaches_the_leases_and_their_node() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().priority(1, Some(30)));
+    world.run();
+    let node = world.leases(job)[0].node.clone();
+    let urgency = |world: &World| {
+        let lease = world.engine.desired(&node).0.remove(0).lease;
+        assert_eq!(lease, world.leases(job)[0]);
+        (lease.class, lease.priority)
+    };
+    assert_eq!(urgency(&world), (WorkClass::Batch, 1));
+    let (version, term) =
+        (world.engine.desired_version(&node), world.engine.term_since(world.leases(job)[0].id));
+    let to = |size: &mut Size| (size.class, size.priority) = (WorkClass::Interactive, 4);
+    resize(&mut world, job, to).unwrap();
+    assert_eq!(urgency(&world), (WorkClass::Interactive, 4));
+    assert!(world.engine.desired_version(&node) > version, "its node is told");
+    assert_eq!(world.engine.term_since(world.leases(job)[0].id), term, "it is no other term");
 }
 
 #[test]
