@@ -45,11 +45,20 @@ pub(crate) struct Products {
 
 /// Builds everything the demo and the benchmarks run, in release.
 pub(crate) fn release() -> Result<Products> {
+    products(&["--release"], "release")
+}
+
+/// Builds the same as tests are built: for what is counted or compared, and not timed.
+pub(crate) fn as_tests() -> Result<Products> {
+    products(&[], "debug")
+}
+
+fn products(profile: &[&str], folder: &str) -> Result<Products> {
     // One build, so that both share every dependency.
     let packages = ["polder-cli", "polder-driver-opencl", "polder-driver-cuda"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let targets = ["--lib", "--bins", "--examples"];
-    check(cargo().args(["build", "--release"]).args(packages).args(targets))?;
-    let target = target().join("release");
+    check(cargo().arg("build").args(profile).args(packages).args(targets))?;
+    let target = target().join(folder);
     Ok(Products { polder: target.join("polder"), workload: target.join("examples/workload") })
 }

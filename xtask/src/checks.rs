@@ -1,7 +1,7 @@
 //! Tests and the checks around them.
 
 use crate::build::{cargo, check, root};
-use crate::packages;
+use crate::{packages, python, say};
 use anyhow::Result;
 use std::process::{Command, Stdio};
 
@@ -16,6 +16,9 @@ pub(crate) fn test() -> Result<()> {
 
 fn every_test(run: Command) -> Result<()> {
     packages::install(packages::ALL)?;
+    if let Err(why) = python::install() {
+        say::note(format!("SKIPPED: pyopencl's own tests will be: {why:#}"));
+    }
     // Tests load the driver library and run the binary from the same folder.
     check(cargo().args([
         "build",

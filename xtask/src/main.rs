@@ -9,6 +9,7 @@ mod checks;
 mod demo;
 mod packages;
 mod polder;
+mod python;
 mod say;
 mod tidy;
 

@@ -1,6 +1,7 @@
 //! Benchmarks: every figure is a ratio against a baseline measured in the same run.
 
 mod alone;
+mod conformance;
 mod enforce;
 mod engine;
 mod figures;
@@ -8,6 +9,7 @@ mod latency;
 mod lending;
 mod memory;
 mod path;
+mod programs;
 mod shares;
 mod stamps;
 mod stats;
@@ -27,7 +29,8 @@ pub(crate) enum Name {
     /// Decisions of the engine on public traces: packing, completion, waiting, speed, correctness.
     Engine,
     /// Limiters of compute on a stand-in device in virtual time: Polder's own and peers'. And what a
-    /// server of short requests waits beside a batch job on a real OpenCL device.
+    /// server of short requests waits beside a batch job on a real OpenCL device, and how other
+    /// people's tests and programs fare there.
     Enforce,
 }
 
@@ -44,6 +47,9 @@ const SHARE: &[Part] = &[
 
 /// Parts of `enforce` that need a device.
 const ENFORCE: &[Part] = &[("latency", latency::run)];
+/// Parts of it whose figures are no speeds but comparisons and shares, which a build without
+/// optimisation can only make worse: they run what tests run.
+const COMPARED: &[Part] = &[("conformance", conformance::run), ("programs", programs::run)];
 
 /// Runs the benchmark `name`.
 pub(crate) fn run(
@@ -54,7 +60,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let mut figures = Figures::new(quick);
     let measured = match name {
-        Name::Share => on_device(SHARE, quick, only.as_deref(), &mut figures),
+        Name::Share => share(quick, only.as_deref(), &mut figures),
         Name::Engine => engine::run(quick, only.as_deref(), &mut figures),
         Name::Enforce => enforced(quick, only.as_deref(), &mut figures),
     };
@@ -65,25 +71,45 @@ pub(crate) fn run(
     measured
 }
 
+fn share(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
+    packages::install(packages::ALL)?;
+    on_device(SHARE, &build::release()?, quick, only, figures)
+}
+
 /// The replayed limiters and the parts that need a device, or of both what `only` names.
 fn enforced(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    let named = |text: &str| ENFORCE.iter().any(|(part, _)| part.contains(text));
-    if !only.is_some_and(named) {
+    let named =
+        |parts: &[Part]| only.is_some_and(|text| parts.iter().any(|(part, _)| part.contains(text)));
+    let (timed, compared) = (named(ENFORCE), named(COMPARED));
+    if !timed && !compared {
         enforce::run(quick, only, figures)?;
     }
-    if only.is_none_or(named) { on_device(ENFORCE, quick, only, figures) } else { Ok(()) }
+    if timed || compared || only.is_none() {
+        packages::install(packages::ALL)?;
+    }
+    if timed || only.is_none() {
+        on_device(ENFORCE, &build::release()?, quick, only, figures)?;
+    }
+    if compared || only.is_none() {
+        on_device(COMPARED, &build::as_tests()?, quick, only, figures)?;
+    }
+    Ok(())
 }
 
 /// Each part with a pool of its own, on the machine's OpenCL device.
-fn on_device(parts: &[Part], quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    packages::install(packages::ALL)?;
-    let products = build::release()?;
+fn on_device(
+    parts: &[Part],
+    products: &build::Products,
+    quick: bool,
+    only: Option<&str>,
+    figures: &mut Figures,
+) -> Result<()> {
     for (part, run) in parts {
         if only.is_some_and(|text| !part.contains(text)) {
             continue;
         }
         say::heading(part);
-        let mut bench = tenants::Bench::start(&products, quick)?;
+        let mut bench = tenants::Bench::start(products, quick)?;
         run(&mut bench, figures)?;
         bench.stop()?;
     }

@@ -42,11 +42,16 @@ pub(crate) struct Load {
     pub(crate) start_at: Option<u64>,
 }
 
+/// `CLOCK_MONOTONIC` now, nanoseconds.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let whole = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000;
+    whole + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
 /// A moment by which programs started now are ready: `CLOCK_MONOTONIC` nanoseconds.
 pub(crate) fn soon() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0) + 2;
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+    monotonic_ns() + 2_000_000_000
 }
 
 impl Load {
