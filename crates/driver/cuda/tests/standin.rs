@@ -1,0 +1,179 @@
+//! Programs that nobody here wrote, and the stand-in's own, through the library on the stand-in CUDA
+//! driver of `tests/standin`: its memory and copies are real, its kernels only take their time.
+#![allow(clippy::unwrap_used)] // all of this is test code
+
+#[path = "../../opencl/tests/support/mod.rs"]
+mod support;
+
+use polder_ledger::attach::{Cuda, Route};
+use polder_standin_host::{Script, serve};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use support::{Lease, example, skipped};
+
+const GIB: u64 = 1 << 30;
+/// Place of the H200 among the stand-in's models.
+const H200: usize = 3;
+/// What the stand-in's device is called.
+const UUID: [u8; 16] = *b"stand-in device0";
+
+/// A stand-in device and a lease that has a part of it.
+struct Scene {
+    folder: tempfile::TempDir,
+    lease: Lease,
+    over: Arc<AtomicBool>,
+    host: Option<std::thread::JoinHandle<()>>,
+}
+
+fn built() -> PathBuf {
+    example("any").ancestors().nth(2).unwrap().to_owned()
+}
+
+fn scene(bytes: u64) -> Scene {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("device");
+    let over = Arc::new(AtomicBool::new(false));
+    let (at, told) = (socket.clone(), Arc::clone(&over));
+    let host = std::thread::spawn(move || {
+        serve(&at, Script { model: H200 }, || told.load(Ordering::Acquire)).unwrap();
+    });
+    while !socket.exists() {
+        std::thread::yield_now();
+    }
+    let ours = built().join("deps/libpolder_cuda.so");
+    for name in ["libcuda.so.1", "libcuda.so"] {
+        std::os::unix::fs::symlink(&ours, folder.path().join(name)).unwrap();
+    }
+    let library = built().join("deps/libstandin_cuda.so").to_str().unwrap().to_owned();
+    let cuda = Cuda { library, nvml: String::new(), uuid: UUID };
+    let lease = Lease::of(vec![Route { cuda: Some(cuda), ..Route::default() }], &[bytes]);
+    Scene { folder, lease, over, host: Some(host) }
+}
+
+impl Scene {
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// A program of the lease.
+    fn program(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = self.lease.command(program.as_ref());
+        command
+            .env("LD_LIBRARY_PATH", self.folder.path())
+            .env("STANDIN_SOCKET", self.folder.path().join("device"))
+            .env("STANDIN_LOG", self.log());
+        command
+    }
+
+    /// How often the stand-in was called by this name.
+    fn calls(&self, name: &str) -> usize {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines().filter(|line| line.split(' ').any(|word| word == name)).count()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(host) = self.host.take() {
+            // It has said what went wrong, if anything did.
+            let _ = host.join();
+        }
+    }
+}
+
+/// The stand-in's own client program.
+fn client() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let client = BUILT.get_or_init(|| {
+        let folder = built();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "polder-standin-cuda", "--examples"]);
+        cargo.arg("--target-dir").arg(folder.parent().unwrap());
+        assert!(cargo.status().unwrap().success(), "the stand-in's client builds");
+        folder.join("examples/client")
+    });
+    client.clone()
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn a_program_finds_through_the_library_what_it_finds_without() {
+    let scene = scene(200 * GIB);
+    let run = |library: PathBuf| {
+        let mut command = scene.program(client());
+        command.arg(library).arg("check").output().unwrap()
+    };
+    let native = run(built().join("deps/libstandin_cuda.so"));
+    let through = run(scene.folder.path().join("libcuda.so.1"));
+    assert!(native.status.success() && through.status.success(), "{}", said(&through));
+    // A busy machine may let a kernel's time pass before the program begins to wait for it.
+    let lines = |output| said(output).replace("waited false", "waited true");
+    assert_eq!(lines(&through), lines(&native));
+    let launches = scene.lease.usage().slots()[0].launched.load(Ordering::Relaxed);
+    // Five kernels and one, a graph, two copies and a fill: what was captured is no launch.
+    assert_eq!(launches, 10);
+    scene.lease.until("drained", |census| census.inflight == 0);
+}
+
+#[test]
+fn calls_that_the_driver_fails_fail_as_it_says_and_leave_nothing_charged() {
+    let scene = scene(GIB);
+    for (failure, code) in [("cuMemAlloc_v2:2", "2"), ("cuLaunchKernel:719", "719")] {
+        let mut command = scene.program(client());
+        command.arg(scene.folder.path().join("libcuda.so.1")).arg("check");
+        let output = command.env("STANDIN_FAIL", failure).output().unwrap();
+        assert!(!output.status.success());
+        assert!(said(&output).contains(code), "{}", said(&output));
+    }
+    scene.lease.until("drained", |census| census.inflight == 0);
+}
+
+/// A Python that has `module`; says so when none has.
+fn python(module: &str) -> Option<PathBuf> {
+    let mut found = std::env::var_os("PATH").into_iter().flat_map(|path| {
+        std::env::split_paths(&path).map(|folder| folder.join("python3")).collect::<Vec<_>>()
+    });
+    let has = |python: &PathBuf| {
+        let tried = Command::new(python).args(["-c", &format!("import {module}")]).output();
+        tried.is_ok_and(|output| output.status.success())
+    };
+    let python = found.find(has);
+    if python.is_none() {
+        skipped(&format!(
+            "no python3 on PATH has {module} (pip install tinygrad 'numba-cuda[cu12]')"
+        ));
+    }
+    python
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name)
+}
+
+#[test]
+fn tinygrad_runs_and_is_counted() {
+    let Some(python) = python("tinygrad") else { return };
+    let scene = scene(GIB);
+    let output = scene.program(python).arg(script("through_tinygrad.py")).output().unwrap();
+    assert!(said(&output).contains("tinygrad is done"), "{}", said(&output));
+    let counted = scene.lease.usage().slots()[0].launched.load(Ordering::Relaxed);
+    assert!(counted >= 20 && scene.calls("cuLaunchKernel") >= 20, "{counted}");
+}
+
+#[test]
+fn numba_cuda_runs_and_is_held() {
+    let Some(python) = python("numba.cuda") else { return };
+    let scene = scene(GIB);
+    let output = scene.program(python).arg(script("through_numba.py")).output().unwrap();
+    assert!(said(&output).contains("numba-cuda is done on 1024 MiB"), "{}", said(&output));
+    assert!(said(&output).contains("CUDA_ERROR_OUT_OF_MEMORY"), "{}", said(&output));
+    let counted = scene.lease.usage().slots()[0].launched.load(Ordering::Relaxed);
+    assert!(counted >= 50, "{counted}");
+}
