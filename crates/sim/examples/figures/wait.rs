@@ -18,7 +18,7 @@ const HISTORICAL_WAIT_SECONDS: f64 = 885.0;
 pub(crate) fn run(quick: bool) -> Result<Vec<Figure>, String> {
     let path = polder_sim::traces::file("gaia/UniLu-Gaia-2014-2.swf.gz")?;
     let whole = read_file(&path).map_err(|error| error.to_string())?;
-    eprintln!("{} jobs, {} rows left out", whole.jobs.len(), whole.refused_rows);
+    eprintln!("{} jobs, {} rows left out", whole.jobs.len(), whole.refused_lines.len());
     let trace = if quick { whole.first(3 * 7 * 86_400) } else { whole };
     let mut figures = predictions(&trace);
     figures.extend(by_weeks(&trace, if quick { 3 } else { WEEKS }));

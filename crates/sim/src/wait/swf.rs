@@ -26,6 +26,8 @@ const COLUMNS: usize = 18;
 /// A job of a trace. Times are in seconds from the start of the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwfJob {
+    /// Which line of the trace it is, from 1.
+    pub line: u64,
     /// Its number in the trace.
     pub id: i64,
     /// When it was submitted.
@@ -62,9 +64,9 @@ pub struct Trace {
     /// By time of submission.
     pub jobs: Vec<SwfJob>,
     /// Rows left out, the first [`REFUSED_MAX`] by name.
-    pub refused: Vec<(usize, RowError)>,
-    /// How many rows were left out.
-    pub refused_rows: usize,
+    pub refused: Vec<(u64, RowError)>,
+    /// The lines of all rows left out.
+    pub refused_lines: Vec<u64>,
 }
 
 /// Why a row was left out.
@@ -164,7 +166,7 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
     let mut source = BufReader::new(source);
     let mut trace = Trace::default();
     let (mut ids, mut line) = (BTreeSet::new(), Vec::new());
-    for number in 1.. {
+    for number in 1u64.. {
         line.clear();
         let read = (&mut source).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
         let read = read.map_err(|source| SwfError::Unreadable { path: PathBuf::new(), source })?;
@@ -176,10 +178,10 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
         if let Some(comment) = text.strip_prefix(';') {
             trace.header(comment);
         } else if !text.is_empty() {
-            if trace.jobs.len() + trace.refused_rows >= ROWS_MAX {
+            if trace.jobs.len() + trace.refused_lines.len() >= ROWS_MAX {
                 return Err(SwfError::TooLong);
             }
-            match trace.row(text, &mut ids) {
+            match trace.row(number, text, &mut ids) {
                 Ok(job) => trace.jobs.push(job),
                 Err(error) => trace.refuse(number, error),
             }
@@ -226,14 +228,14 @@ impl Trace {
         }
     }
 
-    fn refuse(&mut self, line: usize, error: RowError) {
-        self.refused_rows += 1;
+    fn refuse(&mut self, line: u64, error: RowError) {
+        self.refused_lines.push(line);
         if self.refused.len() < REFUSED_MAX {
             self.refused.push((line, error));
         }
     }
 
-    fn row(&self, text: &str, ids: &mut BTreeSet<i64>) -> Result<SwfJob, RowError> {
+    fn row(&self, line: u64, text: &str, ids: &mut BTreeSet<i64>) -> Result<SwfJob, RowError> {
         let columns: Vec<&str> = text.split_ascii_whitespace().collect();
         if columns.len() != COLUMNS {
             return Err(RowError::Columns(columns.len()));
@@ -246,6 +248,7 @@ impl Trace {
             None => row.known("requested processors", 7, PROCESSORS_MAX)?,
         };
         let job = SwfJob {
+            line,
             id,
             submitted,
             waited: row.seconds("wait time", 2)?,

@@ -33,7 +33,7 @@ fn starts(trace: &Trace, name: &str) -> Vec<Option<u64>> {
 #[test]
 fn a_trace_is_read_and_its_rows_are_judged() {
     let small = trace(SMALL);
-    assert_eq!((small.processors, small.zone_seconds, small.refused_rows), (64, 7200, 0));
+    assert_eq!((small.processors, small.zone_seconds, small.refused_lines.len()), (64, 7200, 0));
     assert_eq!(small.jobs.len(), 240);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut packed, SMALL.as_bytes()).unwrap();
@@ -67,7 +67,7 @@ fn rows_that_make_no_sense_are_left_out_and_named() {
     assert_eq!(read.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [1, 4, 3]);
     assert_eq!(read.jobs[2].estimate, None);
     let expected: Vec<_> = rows.iter().map(|(_, why)| *why).filter(|why| !why.is_empty()).collect();
-    assert_eq!(read.refused_rows, expected.len());
+    assert_eq!(read.refused_lines.len(), expected.len());
     for ((line, error), expected) in read.refused.iter().zip(expected) {
         assert!(error.to_string().contains(expected), "line {line}: {error}, not {expected}");
     }

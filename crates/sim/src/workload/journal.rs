@@ -178,14 +178,19 @@ impl Reader {
         self.jobs.get_mut(self.job_of.get(&lease)?)
     }
 
-    /// What was told.
+    /// What was told of the first jobs that ran, or of all where there are no more than are wanted.
     #[must_use]
-    pub fn finish(self) -> History {
+    pub fn finish(self, wanted: usize) -> History {
         let end = self.at;
         let begin = self.jobs.values().map(|past| past.at).min().unwrap_or(end);
         let (mut never, mut running, mut scaled, mut resized) = (0u64, 0u64, 0u64, 0u64);
         let (mut jobs, mut waits) = (Vec::new(), Vec::new());
-        for past in self.jobs.into_values() {
+        let mut all: Vec<Past> = self.jobs.into_values().collect();
+        all.sort_by_key(|past| past.at);
+        for past in all {
+            if jobs.len() >= wanted {
+                break;
+            }
             if let Some(started) = past.first_started {
                 waits.push((past.at.since(begin), started.since(past.at)));
             }
@@ -226,8 +231,7 @@ impl Reader {
                 "{jobs} had another share or memory while they ran: here what they began with"
             ));
         }
-        let mut workload = Workload { name: "journal".into(), jobs, notes };
-        workload.sort();
+        let workload = Workload { name: "journal".into(), jobs, notes };
         History {
             workload,
             pool: self.nodes.into_iter().collect(),
@@ -279,6 +283,11 @@ impl Past {
 /// # Errors
 /// Names the line.
 pub fn read(text: &str) -> Result<History, ReadError> {
+    read_first(text, usize::MAX)
+}
+
+/// Reads the first jobs of an exported journal.
+pub(crate) fn read_first(text: &str, wanted: usize) -> Result<History, ReadError> {
     let mut reader = Reader::default();
     for (line, row) in (1u64..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty()) {
         let wrong = |what| {
@@ -292,7 +301,7 @@ pub fn read(text: &str) -> Result<History, ReadError> {
             serde_json::from_str(row).map_err(|_| wrong("an envelope of the journal"))?;
         reader.take(&envelope)?;
     }
-    Ok(reader.finish())
+    Ok(reader.finish(wanted))
 }
 
 #[cfg(test)]
@@ -352,11 +361,20 @@ mod tests {
         let first = world.records().jobs[0].job.unwrap();
         world.scale(first, (1, 1), "ada".parse().unwrap()).unwrap().unwrap();
         world.run_until(world.begin().after(Micros::from_secs(3600))).unwrap();
-        let mut reader = Reader::default();
-        for (seq, (at, event)) in (1u64..).zip(world.take_journal()) {
-            reader.take(&Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event }).unwrap();
-        }
-        let history = reader.finish();
+        let events = world.take_journal();
+        let told = |wanted| {
+            let mut reader = Reader::default();
+            for (seq, (at, event)) in (1u64..).zip(events.clone()) {
+                let envelope = Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event };
+                reader.take(&envelope).unwrap();
+            }
+            reader.finish(wanted)
+        };
+        let one = told(1);
+        assert_eq!((one.workload.jobs.len(), one.waits.len()), (1, 1));
+        let [scaled] = one.workload.notes.as_slice() else { panic!("of the first alone: {one:?}") };
+        assert!(scaled.starts_with("1 service had replicas added or taken"), "{scaled}");
+        let history = told(usize::MAX);
         let [first, second] = history.workload.jobs.as_slice() else { panic!("{history:?}") };
         assert!(first.leaves.is_some_and(|leaves| leaves.0.abs_diff(500_000_000) < 1000));
         assert!(second.leaves.is_some_and(|leaves| leaves < Micros::from_secs(3600)));

@@ -2,6 +2,7 @@
 //! really runs. Every reader ends here.
 
 pub mod any;
+mod first;
 pub mod journal;
 pub mod muri;
 pub mod openb;
@@ -9,6 +10,7 @@ mod row;
 pub mod slurm;
 pub mod swf;
 
+pub(crate) use first::first;
 pub(crate) use row::counted;
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
 

@@ -15,26 +15,19 @@ const TASK_DEVICES: u32 = 8;
 /// # Errors
 /// Names the line and what is wrong with it.
 pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
+    read_first(text, bad, usize::MAX)
+}
+
+/// Reads the first jobs of a log.
+pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Workload, ReadError> {
     let other = |why: String| ReadError::Other { why };
     let (rows, left_out) =
         trace::sift("the log", text.as_bytes()).map_err(|error| other(error.to_string()))?;
-    let mut notes = Vec::new();
-    if let Some((line, fault)) = left_out.first() {
-        if bad == BadRows::Refuse {
-            return Err(ReadError::Line { line: *line, why: fault.to_string() });
-        }
-        let rows = counted(crate::num::len(left_out.len()), "row");
-        notes.push(format!("left out {rows} (first, line {line}: {fault})"));
+    if let (Some((line, fault)), BadRows::Refuse) = (left_out.first(), bad) {
+        return Err(ReadError::Line { line: *line, why: fault.to_string() });
     }
     if rows.is_empty() {
         return Err(ReadError::Empty { help: "check that it has rows" });
-    }
-    let unlike = crate::num::len(rows.iter().filter(|row| row.contradicts).count());
-    if unlike > 0 {
-        let rows = counted(unlike, "row");
-        notes.push(format!(
-            "{rows}: duration is not iterations x iteration_time, which is what counts"
-        ));
     }
     let tenant: TenantPath = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let user: UserName = "muri".parse().map_err(|error| other(format!("{error}")))?;
@@ -54,9 +47,22 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         let runs = micros(row.iterations * row.seen.iteration);
         WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))
     };
-    let jobs = rows.iter().map(|row| job(&row.job)).collect();
+    let jobs = rows.iter().map(|row| (row.line, job(&row.job))).collect();
+    let (jobs, counts) = super::first(jobs, wanted);
+    let mut notes = Vec::new();
+    let lines: Vec<u64> = left_out.iter().map(|(line, _)| *line).collect();
+    if let (Some((line, fault)), 1..) = (left_out.first(), counts.rows(&lines)) {
+        let rows = counted(counts.rows(&lines), "row");
+        notes.push(format!("left out {rows} (first, line {line}: {fault})"));
+    }
+    let unlike: Vec<u64> = rows.iter().filter(|row| row.contradicts).map(|row| row.line).collect();
+    if counts.jobs(&unlike) > 0 {
+        let rows = counted(counts.jobs(&unlike), "row");
+        notes.push(format!(
+            "{rows}: duration is not iterations x iteration_time, which is what counts"
+        ));
+    }
     let mut workload = Workload { name: "muri".into(), jobs, notes };
-    workload.sort();
     workload.start_at_zero();
     Ok(workload)
 }

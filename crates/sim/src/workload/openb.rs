@@ -18,6 +18,11 @@ const MEMORY_PER_MILLI: u64 = (16 << 30) / 1000;
 /// # Errors
 /// Names the line and the field.
 pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
+    read_first(text, bad, usize::MAX)
+}
+
+/// Reads the first jobs of a pod list.
+pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Workload, ReadError> {
     let mut lines = (1u64..).zip(text.lines());
     let (_, heading) = lines.next().ok_or(ReadError::UnknownFormat)?;
     let columns = Columns::new(heading.split(','));
@@ -36,7 +41,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         scheduled: need("scheduled_time")?,
     };
     let mut sieve = Sieve::new(bad);
-    let mut jobs: Vec<WorkJob> = Vec::new();
+    let mut jobs: Vec<(u64, WorkJob)> = Vec::new();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for (line, row) in lines.filter(|(_, row)| !row.trim().is_empty()) {
         let cells: Vec<&str> = row.split(',').collect();
@@ -52,7 +57,7 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
         };
         if let Some(job) = sieve.keep(line, job)? {
             seen.insert(name, line);
-            jobs.push(job);
+            jobs.push((line, job));
         }
         if jobs.len() > JOBS_MAX {
             return Err(ReadError::TooMany { max: JOBS_MAX });
@@ -61,8 +66,8 @@ pub fn read(text: &str, bad: BadRows) -> Result<Workload, ReadError> {
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: "check that it has times" });
     }
-    let mut workload = Workload { name: "openb".into(), jobs, notes: sieve.notes() };
-    workload.sort();
+    let (jobs, counts) = super::first(jobs, wanted);
+    let mut workload = Workload { name: "openb".into(), jobs, notes: sieve.notes(&counts) };
     workload.start_at_zero();
     Ok(workload)
 }

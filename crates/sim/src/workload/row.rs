@@ -1,5 +1,6 @@
 //! What can be wrong with one row of a trace, and what becomes of it.
 
+use super::first::Counted;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
@@ -175,8 +176,8 @@ pub enum BadRows {
 #[derive(Debug)]
 pub(crate) struct Sieve {
     bad: BadRows,
-    /// By field and reason: how many, and the first line.
-    left_out: BTreeMap<(&'static str, &'static str), (u64, u64)>,
+    /// By field and reason: the lines.
+    left_out: BTreeMap<(&'static str, &'static str), Vec<u64>>,
 }
 
 impl Sieve {
@@ -186,8 +187,7 @@ impl Sieve {
 
     /// A row that is no job to replay, for a reason that is no fault.
     pub(crate) fn pass_over(&mut self, line: u64, field: &'static str, why: &'static str) {
-        let entry = self.left_out.entry((field, why)).or_insert((0, line));
-        entry.0 += 1;
+        self.left_out.entry((field, why)).or_default().push(line);
     }
 
     /// A row, or nothing when it is bad and is left out.
@@ -216,13 +216,14 @@ impl Sieve {
         }
     }
 
-    /// What was left out, in words.
-    pub(crate) fn notes(&self) -> Vec<String> {
-        let note = |((field, why), (rows, first)): (&(&str, &str), &(u64, u64))| {
-            let rows = counted(*rows, "row");
-            format!("left out {rows}: {field} is {why} (first at line {first})")
+    /// What was left out of what counts, in words.
+    pub(crate) fn notes(&self, counts: &Counted) -> Vec<String> {
+        let note = |((field, why), lines): (&(&str, &str), &Vec<u64>)| {
+            let (rows, first) = (counts.rows(lines), lines.first()?);
+            let rows = (rows > 0).then(|| counted(rows, "row"))?;
+            Some(format!("left out {rows}: {field} is {why} (first at line {first})"))
         };
-        self.left_out.iter().map(note).collect()
+        self.left_out.iter().filter_map(note).collect()
     }
 }
 

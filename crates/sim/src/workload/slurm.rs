@@ -28,6 +28,11 @@ const HELP: &str = "run sacct --parsable2 --allusers --format \
 /// # Errors
 /// Names the line and the field.
 pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
+    read_first(text, bad, usize::MAX)
+}
+
+/// Reads the first jobs of what sacct printed.
+pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<History, ReadError> {
     let mut lines = (1u64..).zip(text.lines());
     let (_, heading) = lines.next().ok_or(ReadError::UnknownFormat)?;
     let columns = Columns::new(heading.split('|'));
@@ -52,8 +57,8 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         return Err(ReadError::NoColumn { field: "AllocTRES", help: HELP });
     }
     let mut sieve = Sieve::new(bad);
-    let (mut past, mut running) = (0u64, 0u64);
-    let mut jobs: Vec<WorkJob> = Vec::new();
+    let (mut past, mut running): (Vec<u64>, Vec<u64>) = (Vec::new(), Vec::new());
+    let mut jobs: Vec<(u64, WorkJob)> = Vec::new();
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();
     for (line, row) in lines.filter(|(_, row)| !row.trim().is_empty()) {
         let cells: Vec<&str> = row.split('|').collect();
@@ -69,10 +74,10 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         match sieve.keep(line, job)? {
             Some(Some(job)) => {
                 let limit = places.limit(|at| at.map_or("", cell)).is_ok_and(|l| l.is_some());
-                past += u64::from(limit && job.ask.when.time_limit.is_none());
-                running += u64::from(cell(places.state).starts_with("RUNNING"));
+                past.extend((limit && job.ask.when.time_limit.is_none()).then_some(line));
+                running.extend(cell(places.state).starts_with("RUNNING").then_some(line));
                 seen.insert(id.to_owned(), line);
-                jobs.push(job);
+                jobs.push((line, job));
             }
             Some(None) => sieve.pass_over(line, places.elapsed_named(), "zero: it never ran"),
             None => {}
@@ -84,7 +89,9 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
     if jobs.is_empty() {
         return Err(ReadError::Empty { help: HELP });
     }
-    let mut notes = sieve.notes();
+    let (jobs, counts) = super::first(jobs, wanted);
+    let mut notes = sieve.notes(&counts);
+    let (past, running) = (counts.jobs(&past), counts.jobs(&running));
     if past > 0 {
         let jobs = counted(past, "job");
         notes.push(format!("{jobs} ran past the time limit, which does not limit them here"));
@@ -94,7 +101,6 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         notes.push(format!("{jobs} still ran: how long until then is taken for all of it"));
     }
     let mut workload = Workload { name: "slurm".into(), jobs, notes };
-    workload.sort();
     let begin = Some(Timestamp(workload.start_at_zero().0));
     Ok(History { workload, begin, ..History::default() })
 }

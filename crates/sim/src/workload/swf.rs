@@ -21,25 +21,25 @@ const CPUS_MAX: u32 = 10_000;
 /// # Errors
 /// The header lacks the machine's size, or a row is wrong and bad rows are not to be left out.
 pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
+    read_first(text, bad, usize::MAX)
+}
+
+/// Reads the first jobs of a trace.
+pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<History, ReadError> {
     let other = |why: String| ReadError::Other { why };
     let trace = wait::read(text.as_bytes()).map_err(|error| other(error.to_string()))?;
-    let mut notes = Vec::new();
-    if let Some((line, error)) = trace.refused.first() {
-        if bad == BadRows::Refuse {
-            return Err(ReadError::Line { line: crate::num::len(*line), why: error.to_string() });
-        }
-        let rows = counted(crate::num::len(trace.refused_rows), "row");
-        notes.push(format!("left out {rows} (first, line {line}: {error})"));
+    if let (Some((line, error)), BadRows::Refuse) = (trace.refused.first(), bad) {
+        return Err(ReadError::Line { line: *line, why: error.to_string() });
     }
-    let (mut jobs, mut never, mut wide) = (Vec::new(), 0u64, 0u64);
-    let mut short = 0u64;
+    let (mut jobs, mut never, mut wide) = (Vec::new(), Vec::new(), Vec::new());
+    let mut short = Vec::new();
     for row in &trace.jobs {
         if row.run == 0 {
-            never += 1;
+            never.push(row.line);
             continue;
         }
         if row.processors > CPUS_MAX {
-            wide += 1;
+            wide.push(row.line);
             continue;
         }
         let user = row.user.map_or("nobody".to_owned(), |user| format!("user{user}"));
@@ -56,11 +56,23 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         }
         ask.host.cpu = Some(MilliCpu(row.processors * 1000));
         let limit = row.estimate.filter(|limit| *limit >= row.run);
-        short += u64::from(limit.is_none() && row.estimate.is_some());
+        short.extend((limit.is_none() && row.estimate.is_some()).then_some(row.line));
         ask.when.time_limit = limit.map(Micros::from_secs);
         let (arrives, runs) = (Micros::from_secs(row.submitted), Micros::from_secs(row.run));
-        jobs.push(WorkJob::new(arrives, ask, runs));
+        jobs.push((row.line, WorkJob::new(arrives, ask, runs)));
     }
+    if jobs.is_empty() {
+        return Err(ReadError::Empty { help: "check that it has run times" });
+    }
+    let (jobs, counts) = super::first(jobs, wanted);
+    let mut notes = Vec::new();
+    let refused = counts.rows(&trace.refused_lines);
+    if let (Some((line, error)), 1..) = (trace.refused.first(), refused) {
+        let rows = counted(refused, "row");
+        notes.push(format!("left out {rows} (first, line {line}: {error})"));
+    }
+    let (never, wide) = (counts.rows(&never), counts.rows(&wide));
+    let short = counts.jobs(&short);
     if never > 0 {
         notes.push(format!("left out {} that never ran", counted(never, "job")));
     }
@@ -72,15 +84,11 @@ pub fn read(text: &str, bad: BadRows) -> Result<History, ReadError> {
         let jobs = counted(short, "job");
         notes.push(format!("{jobs} ran past the user's estimate, which does not limit them here"));
     }
-    if jobs.is_empty() {
-        return Err(ReadError::Empty { help: "check that it has run times" });
-    }
     notes.push("each job is one task, with all its CPUs on one node".to_owned());
     for queue in &trace.yielding {
         notes.push(format!("queue{queue} yields to all others, as the trace's header says"));
     }
     let mut workload = Workload { name: "swf".into(), jobs, notes };
-    workload.sort();
     let first = workload.start_at_zero();
     let begin =
         trace.unix_start.checked_mul(1_000_000).filter(|start| (1..BEGIN_MAX.0).contains(start));

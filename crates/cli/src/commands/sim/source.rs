@@ -74,11 +74,8 @@ impl Source {
         }
         let path = self.trace.as_deref().ok_or_else(|| Failure::usage("which trace?"))?;
         let mut history = read(path, self.skip_bad, self.jobs).await?;
-        let jobs = &mut history.workload.jobs;
-        jobs.truncate(
-            self.jobs.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX)),
-        );
         if self.stretch.to_bits() != 1.0f64.to_bits() {
+            let jobs = &mut history.workload.jobs;
             jobs.iter_mut().for_each(|job| job.arrives = scaled(job.arrives, self.stretch));
             history.waits.clear();
         }
@@ -138,18 +135,15 @@ pub(crate) async fn read(
     skip_bad: bool,
     first: Option<u64>,
 ) -> Result<History, Failure> {
+    let first = first.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
     let folder = path.is_dir();
     let path = &if folder { path.join(JOURNAL) } else { path.to_owned() };
     let named =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
     if !folder && !begins_as_sqlite(path)? {
         let bytes = bytes_of(path, any::TRACE_BYTES_MAX)?;
-        let read = match first {
-            _ if skip_bad => any::read(&bytes, BadRows::LeaveOut),
-            Some(jobs) => any::read_first(&bytes, usize::try_from(jobs).unwrap_or(usize::MAX)),
-            None => any::read(&bytes, BadRows::Refuse),
-        };
-        return read.map_err(|error| named(&error));
+        let bad = if skip_bad { BadRows::LeaveOut } else { BadRows::Refuse };
+        return any::read_first(&bytes, bad, first).map_err(|error| named(&error));
     }
     let (mut reader, mut wrong) = (Reader::default(), None);
     let read = polder_server::read_journal(path, |envelope| {
@@ -163,7 +157,7 @@ pub(crate) async fn read(
         return Err(named(&"it holds no journal yet: start the daemon once"));
     }
     wrong.map_or(Ok(()), |error| Err(named(&error)))?;
-    Ok(reader.finish())
+    Ok(reader.finish(first))
 }
 
 fn begins_as_sqlite(path: &Path) -> Result<bool, Failure> {
