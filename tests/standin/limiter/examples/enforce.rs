@@ -5,7 +5,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 use polder_standin_limiter::{
-    Held, Make, PEERS, Program, SHAPES, World, cells, polder, published, run,
+    Held, Make, PEERS, Program, SHAPES, World, cells, polder, polder_batches, polder_batches_late,
+    published, run,
 };
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use std::process::ExitCode;
 /// A part's name and what measures it. `quick` asks for a smoke run.
 type Part = (&'static str, fn(quick: bool));
 
-const PARTS: &[Part] = &[("reproduce", reproduce), ("limiter", limiter), ("peers", peers)];
+const PARTS: &[Part] =
+    &[("reproduce", reproduce), ("limiter", limiter), ("batches", batches), ("peers", peers)];
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -125,6 +127,22 @@ fn both(name: &str, ours: &Sum, theirs: &Sum, windows: bool) {
         let target = json!({ "at_least": 95.0 });
         let name = format!("{name}: seconds within 8 points");
         figure(&name, ours.near, "%", Some(theirs.near), &target);
+    }
+}
+
+/// Polder as its CUDA driver hears of ends: in batches, and late. Beside it what it does when it
+/// hears of each at once.
+fn batches(quick: bool) {
+    let each = matrix(quick, polder());
+    let hearings = [("batches", polder_batches()), ("batches, busy host", polder_batches_late())];
+    for (name, make) in hearings {
+        let ours = matrix(quick, make);
+        for shape in &SHAPES {
+            let of = |all: &[Held]| sum(all.iter().filter(|it| it.cell.shape.name == shape.name));
+            let name = format!("{name}, {}", shape.name);
+            both(&name, &of(&ours), &of(&each), shape.windows_judged());
+        }
+        both(&format!("{name}, all"), &sum(ours.iter()), &sum(each.iter()), true);
     }
 }
 

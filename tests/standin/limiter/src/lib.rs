@@ -16,9 +16,12 @@ mod tests;
 mod world;
 
 pub use limiter::{Answer, Limiter};
-pub use matrix::{Cell, Held, PROCESSES, SHARES, cells, polder, run};
+pub use matrix::{
+    Cell, Held, LATE_BUSY_NS, LATE_NS, PROCESSES, SHARES, cells, polder, polder_batches,
+    polder_batches_late, run,
+};
 pub use peers::{Make, PEERS, Published, published};
-pub use polder::Polder;
+pub use polder::{Hearing, Polder};
 pub use program::{Program, SHAPES, Shape};
 pub use world::{Run, World};
 

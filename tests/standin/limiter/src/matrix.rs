@@ -1,7 +1,8 @@
 //! The limiter matrix: every device model, shape of work, share and number of processes.
 
+use crate::limiter::Limiter;
 use crate::peers::Make;
-use crate::polder::Polder;
+use crate::polder::{Hearing, Polder};
 use crate::program::{SHAPES, Shape};
 use crate::world::{Run, World};
 use polder_model::Permille;
@@ -70,10 +71,32 @@ pub fn cells(quick: bool) -> Vec<Cell> {
     all.into_iter().step_by(step).collect()
 }
 
-/// Polder's limiter.
+/// Polder's limiter, hearing of each end at once.
 #[must_use]
 pub fn polder() -> Make {
     |_, share, processes| Box::new(Polder::new(Permille(share * 10), processes))
+}
+
+/// How late batches are heard of: by a thread of the driver on a machine with little else to do...
+pub const LATE_NS: u64 = 100_000;
+/// ...and on one whose CPUs are taken by others.
+pub const LATE_BUSY_NS: u64 = 3_000_000;
+
+/// Polder's limiter as the CUDA driver has it: ends are heard of in batches.
+#[must_use]
+pub fn polder_batches() -> Make {
+    |_, share, processes| batches(share, processes, LATE_NS)
+}
+
+/// The same on a busy machine.
+#[must_use]
+pub fn polder_batches_late() -> Make {
+    |_, share, processes| batches(share, processes, LATE_BUSY_NS)
+}
+
+fn batches(share: u32, processes: usize, late_ns: u64) -> Box<dyn Limiter> {
+    let limiter = Polder::new(Permille(share * 10), processes);
+    Box::new(limiter.hearing(Hearing::Batches(late_ns)))
 }
 
 /// Runs cells for so many seconds each, on as many threads as there are CPUs. The order of the

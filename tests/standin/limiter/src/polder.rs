@@ -1,11 +1,14 @@
 //! Polder's limiter: the arbiter's production core as its thread drives it, and in each process the
 //! driver's production meter behind a gate, with the latencies of a busy machine between them.
+//!
+//! Of a command's end it hears as OpenCL's driver does, command by command, or as CUDA's, once per
+//! batch ([`Hearing`]); the second follows `flight.rs` of the CUDA driver for one stream.
 
 use crate::MS;
 use crate::limiter::{Answer, Limiter};
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
 use polder_agent::arbiter::{Share, Terms};
-use polder_driver::meter::{Kind, Meter, Moment, Verdict};
+use polder_driver::meter::{Kind, Member, Meter, Moment, Verdict};
 use polder_ledger::gate::{CONTENDED, Census, ONE, OPEN, WATCH};
 use polder_model::{Bytes, LeaseId, Permille};
 use polder_standin::{Device, Work};
@@ -23,8 +26,38 @@ const TURN_WAIT_NS: u64 = 2 * MS;
 const ROOM_WAIT_NS: u64 = 250 * MS;
 const ROUNDS_MAX: u32 = 16;
 
+/// As in the CUDA driver: most expected work of a batch, most launches of one, and the most that is
+/// not heard of by itself.
+const BATCH_NS_MAX: u64 = 2 * MS;
+const BATCH_MAX: usize = 64;
+const DUST_NS_MAX: u64 = 200_000;
+
+/// How a process hears that its commands are over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hearing {
+    /// At once, of each.
+    Each,
+    /// Of a batch, so many nanoseconds after its end, up to half more or less.
+    Batches(u64),
+}
+
+/// Launches whose end is heard of together: they are over when so many of the process's are.
+#[derive(Debug)]
+struct Batch {
+    members: Vec<Member>,
+    last: u64,
+    heard: bool,
+}
+
 #[derive(Debug, Default)]
 struct Slot {
+    /// Heard of in batches: what has gathered, what is with the driver, what is not heard of by
+    /// itself, and how many commands were handed over and are over.
+    open: Vec<Member>,
+    away: VecDeque<Batch>,
+    dust_ns: u64,
+    launched: u64,
+    over: u64,
     meter: Meter,
     /// Launched at, with this estimate, of this kind.
     flight: VecDeque<(u64, u64, Kind)>,
@@ -45,7 +78,36 @@ pub struct Polder {
     timer_ns: u64,
     heartbeat_ns: u64,
     released: Vec<(usize, u64)>,
+    hearing: Hearing,
+    /// When the oldest batch of a process is heard of.
+    ends: Vec<(u64, usize)>,
     jitter: u64,
+}
+
+impl Slot {
+    /// Commands that count as in flight.
+    fn inflight(&self) -> u64 {
+        let away = self.away.iter().flat_map(|batch| &batch.members);
+        let counted = self.open.iter().chain(away).filter(|member| member.counted).count();
+        (self.flight.len() + counted) as u64
+    }
+
+    /// Counts commands out of which nothing is learned.
+    fn leave(&mut self, members: &[Member]) {
+        for member in members.iter().filter(|member| member.counted) {
+            self.meter.cancel(member.estimate_ns);
+            self.completed += 1;
+        }
+    }
+
+    /// Counts commands out that are known to be over together.
+    fn leave_together(&mut self, now_ns: u64, members: &[Member]) {
+        if members.is_empty() {
+            return;
+        }
+        self.longest_ns = self.meter.complete_together(now_ns, members);
+        self.completed += members.iter().filter(|member| member.counted).count() as u64;
+    }
 }
 
 impl Polder {
@@ -73,8 +135,86 @@ impl Polder {
             timer_ns: u64::MAX,
             heartbeat_ns: 0,
             released: Vec::new(),
+            hearing: Hearing::Each,
+            ends: Vec::new(),
             jitter: 1,
         }
+    }
+
+    /// The same, hearing of ends otherwise.
+    #[must_use]
+    pub fn hearing(self, hearing: Hearing) -> Self {
+        Self { hearing, ..self }
+    }
+
+    /// A command was handed over to a driver that tells of batches.
+    fn gather(&mut self, now_ns: u64, process: usize, mut member: Member) {
+        let slot = &mut self.slots[process];
+        slot.launched += 1;
+        let alone = slot.away.is_empty();
+        let dust = alone && slot.dust_ns.saturating_add(member.estimate_ns) <= DUST_NS_MAX;
+        if dust {
+            slot.dust_ns += member.estimate_ns;
+            slot.leave(&[member]);
+            member.counted = false;
+        }
+        slot.open.push(member);
+        let estimate_ns: u64 = slot.open.iter().map(|member| member.estimate_ns).sum();
+        let full = estimate_ns >= BATCH_NS_MAX || slot.open.len() >= BATCH_MAX;
+        if full || alone && !dust {
+            self.close(now_ns, process);
+        }
+    }
+
+    /// Has the driver tell when what has gathered is over.
+    fn close(&mut self, now_ns: u64, process: usize) {
+        let slot = &mut self.slots[process];
+        if slot.open.is_empty() {
+            return;
+        }
+        slot.dust_ns = 0;
+        let (members, last) = (std::mem::take(&mut slot.open), slot.launched);
+        slot.away.push_back(Batch { members, last, heard: false });
+        self.ended(now_ns, process);
+    }
+
+    /// Batches that have ended will be heard of.
+    fn ended(&mut self, now_ns: u64, process: usize) {
+        let Hearing::Batches(late_ns) = self.hearing else { return };
+        let slot = &mut self.slots[process];
+        let over = slot.over;
+        let due = slot.away.iter_mut().filter(|batch| !batch.heard && batch.last <= over);
+        let count = due.map(|batch| batch.heard = true).count();
+        for _ in 0..count {
+            let at_ns = now_ns + self.about(late_ns);
+            self.ends.push((at_ns, process));
+        }
+    }
+
+    fn hear(&mut self, now_ns: u64, process: usize) {
+        let slot = &mut self.slots[process];
+        let Some(batch) = slot.away.pop_front() else { return };
+        slot.leave_together(now_ns, &batch.members);
+        if slot.away.is_empty() {
+            let tail = std::mem::take(&mut slot.open);
+            slot.leave(&tail);
+        }
+        self.left(now_ns, process);
+    }
+
+    /// Something was counted out: whoever waits for that hears of it.
+    fn left(&mut self, now_ns: u64, process: usize) {
+        let slot = &self.slots[process];
+        if slot.room_since_ns.is_some() {
+            self.released.push((process, now_ns));
+        }
+        if slot.inflight() == 0 && (self.flags & OPEN == 0 || self.flags & WATCH != 0) {
+            self.ring(now_ns);
+        }
+    }
+
+    fn arbiter_at_ns(&self) -> u64 {
+        self.rung_at_ns.unwrap_or(u64::MAX).min(self.timer_ns).min(self.heartbeat_ns)
     }
 
     /// A latency, up to half more or less.
@@ -92,7 +232,7 @@ impl Polder {
         let mut census = Census::default();
         for slot in &self.slots {
             census.processes += 1;
-            census.inflight += slot.flight.len() as u64;
+            census.inflight += slot.inflight();
             census.waiting += u64::from(slot.waiting);
             census.completed += slot.completed;
             census.longest_ns = census.longest_ns.max(slot.longest_ns);
@@ -116,6 +256,7 @@ impl Polder {
     }
 
     fn wait(&mut self, now_ns: u64, process: usize, until_ns: u64) -> Answer {
+        self.close(now_ns, process);
         if !self.slots[process].waiting {
             self.slots[process].waiting = true;
             self.ring(now_ns);
@@ -152,17 +293,25 @@ impl Limiter for Polder {
         let kind = kind(work);
         match slot.meter.admit(moment, kind, false) {
             Verdict::Go { estimate_ns } => {
-                slot.flight.push_back((now_ns, estimate_ns, kind));
                 (slot.waiting, slot.room_since_ns) = (false, None);
+                match self.hearing {
+                    Hearing::Each => slot.flight.push_back((now_ns, estimate_ns, kind)),
+                    Hearing::Batches(_) => {
+                        let (launched_ns, counted, paid) = (now_ns, true, false);
+                        let member = Member { kind, launched_ns, estimate_ns, counted, paid };
+                        self.gather(now_ns, process, member);
+                    }
+                }
                 Answer::Go
             }
             Verdict::Room(ns) => {
                 slot.room_since_ns.get_or_insert(now_ns);
+                self.close(now_ns, process);
                 Answer::Until(now_ns + ns)
             }
             Verdict::Turn => {
                 let left_ns = self.deadline_ns.saturating_sub(now_ns);
-                let until_ns = match slot.flight.is_empty() || left_ns == 0 {
+                let until_ns = match slot.inflight() == 0 || left_ns == 0 {
                     true => TURN_WAIT_NS,
                     false => left_ns.min(TURN_WAIT_NS),
                 };
@@ -173,25 +322,36 @@ impl Limiter for Polder {
 
     fn completed(&mut self, now_ns: u64, process: usize) {
         let slot = &mut self.slots[process];
+        slot.over += 1;
+        if self.hearing != Hearing::Each {
+            return self.ended(now_ns, process);
+        }
         let Some((launched_ns, estimate_ns, kind)) = slot.flight.pop_front() else { return };
         slot.longest_ns = slot.meter.complete(now_ns, launched_ns, estimate_ns, kind, false);
         slot.completed += 1;
-        if !slot.flight.is_empty() {
-            return;
+        if slot.flight.is_empty() {
+            self.left(now_ns, process);
         }
-        if slot.room_since_ns.is_some() {
-            self.released.push((process, now_ns));
-        }
-        if self.flags & OPEN == 0 || self.flags & WATCH != 0 {
-            self.ring(now_ns);
-        }
+    }
+
+    fn synced(&mut self, now_ns: u64, process: usize) {
+        let slot = &mut self.slots[process];
+        let open = std::mem::take(&mut slot.open);
+        slot.leave_together(now_ns, &open);
+        self.left(now_ns, process);
     }
 
     fn next_wake(&self) -> Option<u64> {
-        Some(self.rung_at_ns.unwrap_or(u64::MAX).min(self.timer_ns).min(self.heartbeat_ns))
+        let ends_ns = self.ends.iter().map(|end| end.0).min().unwrap_or(u64::MAX);
+        Some(self.arbiter_at_ns().min(ends_ns))
     }
 
     fn wake(&mut self, now_ns: u64, _device: &Device) {
+        let due: Vec<_> = self.ends.extract_if(.., |end| end.0 <= now_ns).collect();
+        due.into_iter().for_each(|(_, process)| self.hear(now_ns, process));
+        if self.arbiter_at_ns() > now_ns {
+            return;
+        }
         self.rung_at_ns = None;
         if now_ns >= self.heartbeat_ns {
             self.heartbeat_ns = now_ns + HEARTBEAT_NS;

@@ -169,6 +169,7 @@ impl<'a> World<'a> {
         if process.syncing && process.inflight == 0 {
             process.syncing = false;
             process.at_ns = now_ns + self.program.gap_ns;
+            self.limiter.synced(now_ns, index);
         }
     }
 
