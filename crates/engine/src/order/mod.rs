@@ -23,6 +23,9 @@ const HOUR: i64 = 3_600_000_000;
 /// Jobs that came within the same stretch of this length, in microseconds, came at once: a burst that
 /// one script submits is not run through in the order of its lines.
 const LOT_MICROS: i64 = 60_000_000;
+/// What no deadline counts in a blend at most, in microseconds: whatever its weight, half of what a
+/// sum can hold is left to the other terms, so jobs without a deadline are told apart by those.
+const NO_DEADLINE: i64 = i64::MAX / 2;
 /// What a run time is taken for when nobody said anything of it.
 const RUN_UNKNOWN: Micros = Micros::from_secs(86_400);
 
@@ -103,10 +106,17 @@ fn value(order: &Order, term: &Term, job: &JobFacts, served: u64, now: Timestamp
         Term::LeastService => signed(served),
         Term::Gittins => signed(job.index),
         Term::Class => class(order, job.ask.when.class),
-        Term::Blend(weights) => weights.iter().fold(0, |sum: i64, (term, weight)| {
-            let product = i128::from(blended(*term, job, served, now)) * i128::from(*weight) / 1000;
-            sum.saturating_add(clamped(product))
-        }),
+        Term::Blend(weights) => {
+            let weighed = weights.iter().map(|(term, weight)| {
+                let part = i128::from(blended(*term, job, served, now)) * i128::from(*weight);
+                let most = i128::from(NO_DEADLINE);
+                match term {
+                    BlendTerm::Deadline => (part / 1000).clamp(-most, most),
+                    _ => part / 1000,
+                }
+            });
+            clamped(weighed.sum())
+        }
     }
 }
 
@@ -117,7 +127,7 @@ fn blended(term: BlendTerm, job: &JobFacts, served: u64, now: Timestamp) -> i64 
         BlendTerm::SmallestArea => area(job),
         BlendTerm::Width => width(job).saturating_mul(HOUR),
         BlendTerm::Priority => -i64::from(priority(job, now)).saturating_mul(HOUR),
-        BlendTerm::Deadline => job.ask.when.deadline.map_or(i64::MAX / 2, |at| signed(at.0)),
+        BlendTerm::Deadline => job.ask.when.deadline.map_or(NO_DEADLINE, |at| signed(at.0)),
         BlendTerm::LeastService => signed(served),
     }
 }

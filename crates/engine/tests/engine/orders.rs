@@ -134,6 +134,26 @@ fn a_blend_weighs_terms() {
     check(pool(blend(100, 1000), &[]), &asks, 0, &[0, 1]);
 }
 
+/// Whatever its weight, a deadline says nothing of jobs that have none: the other terms do.
+#[test]
+fn a_blend_with_deadlines_still_tells_jobs_without_one_apart() {
+    let heavy = polder_model::WEIGHT_MAX;
+    for deadlines in [1, 1000, 1999, 2000, 3000, heavy, -1, -2000, -3000, -heavy] {
+        for shortest in [1000, 5000, heavy] {
+            let weights = [
+                (BlendTerm::Deadline, deadlines),
+                (BlendTerm::Shortest, shortest),
+                (BlendTerm::Arrival, heavy / 1000),
+                (BlendTerm::LeastService, heavy),
+            ];
+            let order = by(&[Term::Blend(BTreeMap::from(weights))]);
+            let asks = [estimate(90), estimate(10), deadline(HOUR)];
+            let expect = if deadlines > 0 { [2, 1, 0] } else { [1, 0, 2] };
+            check(pool(order, &[]), &asks, 0, &expect);
+        }
+    }
+}
+
 #[test]
 fn who_was_served_least_comes_first() {
     let mut world = pool(by(&[Term::LeastService]), &[]);
