@@ -25,6 +25,10 @@ pub(crate) const ALL: &[Package] = &[
     package("clfft-client", "/usr/bin/clFFT-client"),
     package("oclgrind", "/usr/bin/oclgrind"),
     package("opencl-headers", "/usr/include/CL/cl_icd.h"),
+    // Jobs in containers, without a registry.
+    package("podman", "/usr/bin/podman"),
+    package("runc", "/usr/sbin/runc"),
+    package("catatonit", "/usr/bin/catatonit"),
     package("gdb", "/usr/bin/gdb"),
     package("valgrind", "/usr/bin/valgrind"),
     // The C compiler for SQLite, which the server embeds.

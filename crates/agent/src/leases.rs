@@ -9,9 +9,11 @@ use crate::folder::Folder;
 use crate::known::take_terms;
 use crate::paths::StatePaths;
 use crate::prepare::{self, Live, Stands, Unreached};
-use crate::runner::Account;
+use crate::runner::{Account, remove_container};
 use crate::sample::{sample, takes_turns};
-use crate::shim::{ShimClient, ShimError, ShimPhase, ShimState, boot_micros};
+use crate::shim::{
+    ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
+};
 use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
@@ -187,13 +189,28 @@ pub(crate) async fn follow(
         }
     }
     let folder = Folder::of(&room.paths, lease);
-    let _ = blocking(move || forget(&folder, &end)).await;
+    let _ = blocking(move || {
+        clear_away(&folder);
+        forget(&folder, &end);
+    })
+    .await;
     tell(&room, lease, What::Forgotten).await;
 }
 
 async fn tell(room: &Room, lease: LeaseId, what: What) {
     // A loop that is gone hears nothing, and needs nothing.
     let _ = room.news.send(News { lease, what }).await;
+}
+
+/// Removes what Podman keeps of a container that did not end by itself.
+fn clear_away(folder: &Folder) {
+    let Ok(Some(plan)) = read_plan(folder.path()) else { return };
+    let Ok(Some(state)) = read_status(folder.path()) else { return };
+    if plan.order.work.image.is_some()
+        && let Err(error) = remove_container(&plan, state.shim)
+    {
+        tracing::warn!(lease = %plan.order.lease.id, %error, "its container may be left in podman");
+    }
 }
 
 /// Lets the shim go, and keeps the logs.

@@ -31,6 +31,7 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
             umask: None,
+            image: None,
         },
         host: HostAsk::default(),
         time_limit: None,

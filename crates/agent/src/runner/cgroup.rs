@@ -18,6 +18,8 @@ const PARENT: &str = "polder";
 const CPU_PERIOD_US: u64 = 100_000;
 /// How often a folder is made again because another shim has just removed the one above it.
 const CREATE_TRIES: usize = 8;
+/// How deep cgroups lie in a lease's that are looked into: a container's own, and one within it.
+const NESTED_MAX: usize = 3;
 /// How often, and with what pause, a folder is removed while its dead are still leaving.
 const REMOVE_TRIES: usize = 100;
 const REMOVE_PAUSE: Duration = Duration::from_millis(5);
@@ -52,6 +54,11 @@ struct Folder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cgroup {
     folders: Vec<Folder>,
+    /// Where the lease's folder is in every hierarchy, where that is the same place in all of them
+    /// and one of version 1 is among them; whoever makes cgroups below it does so in all.
+    place: Option<String>,
+    /// That folder in each hierarchy, in use or not: what others made there goes with the lease.
+    everywhere: Vec<PathBuf>,
 }
 
 /// Reads which hierarchies are mounted and where in each this process is.
@@ -150,6 +157,7 @@ impl Cgroup {
         let limits = limits(host);
         choose_base(&mut all, &limits);
         let mut made = Self::default();
+        made.place_of(lease, &all);
         made.track(lease, &all);
         let mut not_enforced = Vec::new();
         for limit in &limits {
@@ -164,6 +172,23 @@ impl Cgroup {
             not_enforced.push(NotEnforced { limit: HostLimit::Nic, why });
         }
         (made, not_enforced)
+    }
+
+    /// Notes where the lease's folders are, or would be.
+    fn place_of(&mut self, lease: LeaseId, all: &[Hierarchy]) {
+        let name = format!("{PARENT}/{lease}-{}", std::process::id());
+        let below = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(|own| own.join(&name)).ok();
+        let first = all.first().and_then(below);
+        let same = all.iter().all(|h| below(h) == first);
+        let version_1 = all.iter().any(|h| h.controllers.is_some());
+        self.everywhere = all.iter().map(|h| h.own.join(&name)).collect();
+        self.place =
+            first.filter(|_| same && version_1).map(|place| format!("/{}", place.display()));
+    }
+
+    /// The place of the lease in every hierarchy, for a container's own cgroup below it.
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.place.as_deref().filter(|_| !self.folders.is_empty())
     }
 
     /// A folder that lists the lease's processes, whatever is limited.
@@ -220,7 +245,7 @@ impl Cgroup {
             .iter()
             .map(|path| Folder { path: path.clone(), version_2: path.join("cgroup.kill").exists() })
             .collect();
-        Self { folders }
+        Self { folders, ..Self::default() }
     }
 
     /// Its folders.
@@ -262,8 +287,12 @@ impl Cgroup {
 
     /// The processes in it, zombies left out by the kernel.
     pub(crate) fn processes(&self) -> Vec<u32> {
-        let lists = self.folders.iter().map(|folder| folder.path.join("cgroup.procs"));
-        let text: String = lists.flat_map(std::fs::read_to_string).collect();
+        let mut text = String::new();
+        for folder in &self.folders {
+            inside(&folder.path, NESTED_MAX, &mut |path| {
+                text += &std::fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+            });
+        }
         let mut pids: Vec<u32> = text.lines().filter_map(|line| line.parse().ok()).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -284,19 +313,35 @@ impl Cgroup {
 
     /// Removes its folders, and the one above when it was the last. Its processes are dead.
     pub(crate) fn remove(&self) {
-        for folder in &self.folders {
-            for _ in 0..REMOVE_TRIES {
-                match std::fs::remove_dir(&folder.path) {
-                    Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                        std::thread::sleep(REMOVE_PAUSE);
+        let own = self.folders.iter().map(|folder| &folder.path);
+        for path in own.chain(&self.everywhere) {
+            // Those inside before those around them.
+            inside(path, NESTED_MAX, &mut |path| {
+                for _ in 0..REMOVE_TRIES {
+                    match std::fs::remove_dir(path) {
+                        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                            std::thread::sleep(REMOVE_PAUSE);
+                        }
+                        _ => break,
                     }
-                    _ => break,
                 }
-            }
+            });
             // Fails while other leases have folders there, as it should.
-            let _ = folder.path.parent().map(std::fs::remove_dir);
+            let _ = path.parent().map(std::fs::remove_dir);
         }
     }
+}
+
+/// A folder and those inside it, the innermost first.
+fn inside(path: &Path, levels: usize, each: &mut dyn FnMut(&Path)) {
+    if levels > 0 {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                inside(&entry.path(), levels - 1, each);
+            }
+        }
+    }
+    each(path);
 }
 
 fn named(path: &Path, error: &io::Error) -> io::Error {
@@ -361,6 +406,22 @@ mod tests {
         );
         check("9 8 0:1 /other /sys/fs/cgroup rw - cgroup2 c rw\n", "0::/elsewhere\n", &[]);
         check("nonsense\n - \n", ":::\n", &[]);
+    }
+
+    #[test]
+    fn a_container_goes_below_the_lease_where_every_hierarchy_names_it_alike() {
+        let place = |mountinfo: &str, own: &str| {
+            let mut cgroup = Cgroup::default();
+            cgroup.place_of(LeaseId(7), &hierarchies(mountinfo, own));
+            (cgroup.place, cgroup.everywhere.len())
+        };
+        let one = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                   35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let two = "36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let name = Some(format!("/a/polder/L7-{}", std::process::id()));
+        assert_eq!(place(&format!("{one}{two}"), "5:cpu:/a\n4:memory:/a\n0::/a\n"), (name, 3));
+        assert_eq!(place(one, "5:cpu:/a\n4:memory:/b\n"), (None, 2));
+        assert_eq!(place(two, "0::/a\n"), (None, 1), "podman splits what there is");
     }
 
     #[test]

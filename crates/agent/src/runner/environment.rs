@@ -13,6 +13,9 @@ pub(crate) const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 /// killed are found where there are no cgroups.
 pub(crate) const LEASE_DIR_VARIABLE: &str = "POLDER_LEASE_DIR";
 
+/// Names the folder of the ICDs to every loader of OpenCL.
+pub(crate) const OPENCL_VENDORS_VARIABLE: &str = "OCL_ICD_VENDORS";
+
 /// Variables with which a loader of OpenCL would find drivers other than Polder's.
 const LOADER_VARIABLES: [&str; 2] = ["OCL_ICD_FILENAMES", "OPENCL_VENDOR_PATH"];
 
@@ -102,7 +105,7 @@ pub(crate) fn environment(
     }
     if hides_opencl(plan) {
         LOADER_VARIABLES.iter().for_each(|name| drop(all.remove(*name)));
-        all.insert("OCL_ICD_VENDORS".into(), dir.join(ICD_FOLDER).display().to_string());
+        all.insert(OPENCL_VENDORS_VARIABLE.into(), dir.join(ICD_FOLDER).display().to_string());
     }
     all
 }

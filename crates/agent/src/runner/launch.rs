@@ -6,6 +6,7 @@
 
 use super::account::Account;
 use super::cgroup::Cgroup;
+use super::container::{Moment, Podman, Start};
 use super::cuda::intercepts_cuda;
 use super::environment::{PATH_DEFAULT, intercepts_opencl, shares};
 use super::fork::{Forked, default_signals, fork, fork_into};
@@ -70,7 +71,8 @@ pub(crate) fn launch(launch: Launch<'_>) -> io::Result<Forked> {
             let _ = File::from(words).write_all(why.as_bytes());
         }
     };
-    if let Some(folder) = launch.cgroup.birthplace()
+    if !launch.is_apart()
+        && let Some(folder) = launch.cgroup.birthplace()
         && let Some(forked) = fork_into(folder.as_fd(), become_task(true))?
     {
         return Ok(forked);
@@ -84,7 +86,8 @@ impl Launch<'_> {
     fn run(&self, shim: rustix::process::Pid, born: bool) -> Result<Infallible, String> {
         self.own_session()?;
         // Before the user is switched: only the agent's user may.
-        self.cgroup.join(born).map_err(|error| format!("joining the lease's cgroup: {error}"))?;
+        let join = || if self.is_apart() { Ok(()) } else { self.cgroup.join(born) };
+        join().map_err(|error| format!("joining the lease's cgroup: {error}"))?;
         if let Some(namespace) = self.namespace {
             namespace
                 .enter(self.account, &Binds::of(self.plan, self.dir))
@@ -109,6 +112,12 @@ impl Launch<'_> {
         })?;
         self.check_reach()?;
         self.execute()
+    }
+
+    /// Whether its processes get a cgroup of their own below the lease's, so that what starts them
+    /// is not counted.
+    fn is_apart(&self) -> bool {
+        self.plan.order.work.image.is_some() && self.cgroup.place().is_some()
     }
 
     /// A copy of a descriptor above all numbers that the task's own get.
@@ -193,17 +202,40 @@ impl Launch<'_> {
         }
     }
 
+    /// What is executed: the job's program, or what starts it in a container.
+    fn begin(&self) -> Result<Start, String> {
+        let work = &self.plan.order.work;
+        let Some(image) = &work.image else {
+            let name = work.command.first().map_or("", String::as_str);
+            let path = self.environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
+            let program = find_program(name, path)?;
+            let (words, environment) = (work.command.clone(), self.environment.clone());
+            return Ok(Start { program, words, environment });
+        };
+        let home = self.environment.get("HOME").map_or("/", String::as_str);
+        let runtime = format!("/run/user/{}", self.account.uid);
+        let has_runtime = self.account.uid != 0 && Path::new(&runtime).is_dir();
+        let moment = Moment {
+            dir: self.dir,
+            terminal: self.stdio.terminal,
+            open_files: self.open_files,
+            processes: rustix::process::getrlimit(Resource::Nproc),
+            cgroup: self.cgroup.place(),
+            home,
+            runtime_dir: has_runtime.then_some(runtime.as_str()),
+        };
+        let shim = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        Ok(Podman::find()?.start(self.plan, (image, shim), &self.environment, &moment))
+    }
+
     fn execute(&self) -> Result<Infallible, String> {
-        let command = &self.plan.order.work.command;
-        let name = command.first().map_or("", String::as_str);
-        let path = self.environment.get("PATH").map_or(PATH_DEFAULT, String::as_str);
-        let program = find_program(name, path)?;
+        let Start { program, words, environment } = self.begin()?;
         let text = |text: &[u8]| {
             CString::new(text).map_err(|_| "the command holds a NUL byte: remove it".to_owned())
         };
         let arguments =
-            command.iter().map(|part| text(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
-        let variables = self.environment.iter();
+            words.iter().map(|part| text(part.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let variables = environment.iter();
         let variables = variables
             .map(|(name, value)| text(format!("{name}={value}").as_bytes()))
             .collect::<Result<Vec<_>, _>>()?;

@@ -6,6 +6,7 @@
 
 mod account;
 mod cgroup;
+mod container;
 pub(crate) mod cuda;
 mod environment;
 mod exec;
@@ -17,6 +18,7 @@ mod processes;
 
 pub(crate) use account::Account;
 pub(crate) use cgroup::Cgroup;
+pub(crate) use container::{Podman, barred as barred_from_images, remove as remove_container};
 pub(crate) use environment::{
     LEASE_DIR_VARIABLE, environment, has_no_device, hides_opencl, intercepts_opencl, shares_opencl,
 };

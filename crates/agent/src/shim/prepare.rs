@@ -12,8 +12,8 @@ use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
 use crate::runner::{
-    Account, Binds, Cgroup, Namespace, Probe, cuda, has_no_device, hides_opencl, intercepts_opencl,
-    probe, shares_opencl,
+    Account, Binds, Cgroup, Namespace, Podman, Probe, barred_from_images, cuda, has_no_device,
+    hides_opencl, intercepts_opencl, probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
 use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Slice, Stdio};
@@ -101,7 +101,7 @@ fn judge(
     port: Option<&(OwnedFd, u16)>,
 ) -> (ShimPhase, Option<Namespace>, Vec<String>) {
     let barred = match &found.account {
-        Ok(account) => barred(account).or_else(|| mismatch(plan)),
+        Ok(account) => barred(account).or_else(|| mismatch(plan)).or_else(|| no_container(plan)),
         Err(why) => Some(why.clone()),
     };
     if let Some(why) = barred {
@@ -126,6 +126,8 @@ fn judge(
     }
     let (namespace, isolation) = match &found.namespace {
         _ if !hides_opencl(plan) => (None, Isolation::None),
+        // The container has its own mounts, and no ICD but ours in them.
+        _ if plan.order.work.image.is_some() => (None, Isolation::Soft),
         Ok(namespace) => (Some(*namespace), Isolation::Soft),
         Err(why) => {
             let happens =
@@ -152,6 +154,12 @@ fn barred(account: &Account) -> Option<String> {
             account.uid
         )
     })
+}
+
+/// Why its container cannot be started here, if it has one and cannot.
+fn no_container(plan: &Plan) -> Option<String> {
+    plan.order.work.image.as_ref()?;
+    Podman::find().err().or_else(|| barred_from_images(plan))
 }
 
 /// Why the plan makes no sense, if it makes none.

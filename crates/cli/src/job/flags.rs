@@ -40,6 +40,10 @@ pub(crate) struct JobFlags {
     /// A name for people.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
+    /// Run it in a container of this image, with podman on its node. The image must hold the program
+    /// and what Polder's driver needs there: the vendor's own OpenCL library.
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Higher goes first: -1000 to 1000 [default: 0].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     priority: Option<i32>,
@@ -78,6 +82,7 @@ impl JobFlags {
             tenant: self.tenant,
             name: self.name,
             command,
+            image: self.image,
             directory: None,
             environment: std::collections::BTreeMap::new(),
             tasks,

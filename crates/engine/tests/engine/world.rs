@@ -27,6 +27,7 @@ pub(crate) fn ask() -> Ask {
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
             umask: None,
+            image: None,
         },
         gang: Gang::default(),
         devices: DeviceAsk {

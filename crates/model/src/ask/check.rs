@@ -7,6 +7,8 @@ use thiserror::Error;
 
 /// Longest name of a job, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+/// Longest name of an image, in bytes.
+const IMAGE_BYTES_MAX: usize = 512;
 /// Most retries of one task.
 const RETRIES_MAX: u32 = 100;
 /// Most network bandwidth of one task, bits a second.
@@ -21,6 +23,12 @@ pub enum AskError {
     /// The directory is not absolute.
     #[error("directory {0:?} is not absolute: give a path that starts with /")]
     Directory(String),
+    /// What cannot be the name of an image.
+    #[error(
+        "{0:?} is no image: name one as podman does, for example docker.io/library/debian:12, in at \
+         most {IMAGE_BYTES_MAX} letters, digits and . _ - / : @ +, a letter or digit first"
+    )]
+    Image(String),
     /// A text has a NUL byte or an environment name has `=` or is empty.
     #[error("{field} holds a character no program can receive: remove the NUL or '='")]
     Text {
@@ -211,6 +219,13 @@ impl Ask {
     }
 }
 
+/// Whether a text can be the name of an image, and nothing else to whoever starts it.
+fn is_image(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte);
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    first && text.len() <= IMAGE_BYTES_MAX && text.bytes().all(inside)
+}
+
 impl Work {
     fn check(&self, name: Option<&str>) -> Result<(), AskError> {
         if self.command.first().is_none_or(String::is_empty) {
@@ -225,6 +240,9 @@ impl Work {
         }
         if let Some(character) = name.and_then(|name| name.chars().find(|c| misleads(*c))) {
             return Err(AskError::MisleadingName(character));
+        }
+        if let Some(image) = self.image.as_ref().filter(|image| !is_image(image)) {
+            return Err(AskError::Image(image.chars().take(IMAGE_BYTES_MAX).collect()));
         }
         if let Some(umask) = self.umask.filter(|umask| *umask > 0o777) {
             let (value, max) = (umask.into(), 0o777);

@@ -79,6 +79,9 @@ pub struct Work {
     /// Permission bits that files it creates do not get; absent means 022.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
+    /// The image of the container that it runs in; absent means on the node itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// Where a task's input and output go.

@@ -13,6 +13,7 @@ fn ask() -> Ask {
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
             umask: None,
+            image: None,
         },
         gang: Gang::default(),
         devices: DeviceAsk {
@@ -55,6 +56,10 @@ fn nonsense_is_named() {
         check(|a| a.name = Some(name.into()), &expect);
     }
     check(|a| a.work.umask = Some(0o1000), "work.umask is 512");
+    for image in ["", "--privileged", "a b", "a\nb", "/tmp/x", "x\u{202e}", &"x".repeat(513)] {
+        check(|a| a.work.image = Some(image.to_owned()), "is no image");
+    }
+    check(|a| a.work.image = Some("docker.io/library/debian:12@sha256:0a".to_owned()), "");
     check(|a| a.work.command.push("a\0b".into()), "command holds a character");
     check(|a| drop(a.work.environment.insert("A=B".into(), String::new())), "environment");
     check(|a| a.work.command.push("x".repeat(TEXT_BYTES_MAX)), "at most 262144");

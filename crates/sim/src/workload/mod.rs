@@ -106,6 +106,7 @@ pub fn ask_whole(tenant: TenantPath, user: UserName, devices: u32) -> Ask {
             environment: BTreeMap::new(),
             stdio: Stdio::Logs,
             umask: None,
+            image: None,
         },
         gang: Gang::default(),
         devices: DeviceAsk {
