@@ -218,7 +218,7 @@ fn start(
 ) -> Result<Running> {
     let words = (program.words)(files, seconds, f64::from(compute) / 100.0);
     let compute = format!("{compute}%");
-    let mut line = vec!["run", "--quiet", "--memory", "512MiB", "--compute", &compute];
+    let mut line = vec!["run", "--quiet", "--memory", "2GiB", "--compute", &compute];
     line.extend(if flags.is_empty() { &["--tenant", "a"] } else { flags });
     line.push("--");
     line.extend(words.iter().map(String::as_str));
