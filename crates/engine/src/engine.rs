@@ -102,6 +102,9 @@ impl Engine {
         match event {
             Event::JobSubmitted { ask, .. } => admit::servable(&self.facts, &self.index, ask),
             Event::JobResized { job, to, .. } => self.may_resize(at, *job, to),
+            Event::TenantSet { tenant } if tenant.share.weight == 0 => {
+                Err(Refusal::NoWeight { tenant: tenant.path.clone() })
+            }
             _ => Ok(()),
         }
     }

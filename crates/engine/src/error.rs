@@ -61,6 +61,15 @@ pub enum Refusal {
         /// What is missing.
         parent: TenantPath,
     },
+    /// A weight that would leave a tenant nothing for ever.
+    #[error(
+        "tenant {tenant} cannot have a weight of 0: give it 1 or more; a quota of 0 keeps it from \
+         getting anything"
+    )]
+    NoWeight {
+        /// Which.
+        tenant: TenantPath,
+    },
     /// The tenant still has jobs.
     #[error(
         "tenant {tenant} still has jobs ({jobs}): cancel them or wait for them, then remove it"

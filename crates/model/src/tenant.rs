@@ -60,7 +60,7 @@ impl Tenant {
 pub struct Share {
     /// Compute it is due before anybody gets more than theirs, in thousandths of a device.
     pub deserved: u64,
-    /// Its part of what is left, relative to its siblings'.
+    /// Its part of what is left, relative to its siblings': at least 1.
     pub weight: u32,
 }
 

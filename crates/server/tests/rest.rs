@@ -204,6 +204,8 @@ async fn tenants_and_users_come_and_go() {
     assert_eq!(tenant["tenant"]["path"], "lab/ocr");
     refused(client.put("/api/v1/tenants/a/..", json!({})).await, 400, "..");
     refused(client.put("/api/v1/tenants/x", json!({ "quotas": {} })).await, 400, "quotas");
+    let weightless = json!({ "share": { "weight": 0 } });
+    refused(client.put("/api/v1/tenants/x", weightless).await, 422, "weight of 0");
     refused(client.delete("/api/v1/tenants/lab").await, 409, "lab/ocr below it");
     refused(client.delete("/api/v1/tenants/none").await, 404, "none");
     let user = json!({ "role": "viewer", "tenants": ["lab/ocr"] });

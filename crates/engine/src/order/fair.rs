@@ -74,6 +74,7 @@ pub(crate) fn standing(
             if has < deserved {
                 return has * DESERVED / deserved;
             }
+            // Journals of earlier versions hold weights of 0, which count as 1.
             let over = (has - deserved) * 1000 / u128::from(share.weight.max(1));
             DESERVED + over
         })

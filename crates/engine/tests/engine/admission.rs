@@ -1,7 +1,9 @@
 //! What is accepted, and what is refused with which words.
 
 use crate::world::{With, World, ask, device, gib};
-use polder_model::{Ask, Bytes, Event, JobId, Mechanism, Quota, Role, Timestamp, User};
+use polder_model::{
+    Ask, Bytes, Event, JobId, Mechanism, Quota, Role, Share, Tenant, Timestamp, User,
+};
 
 fn check(ask: Ask, expect: &str) {
     let mut world = World::new().device("n1", "d0").device("n1", "d1");
@@ -229,4 +231,16 @@ fn writes_that_do_not_fit_what_is() {
         Event::NodeSilent { node: "n7".parse().unwrap() },
         "node n7 never reported: start its agent with `polder up`",
     );
+}
+
+/// A weight of 0 would leave a tenant nothing for ever; what a journal holds stays readable.
+#[test]
+fn a_weight_of_nothing_is_refused_and_still_read() {
+    let mut world = World::new();
+    let share = Share { deserved: 0, weight: 0 };
+    let tenant = Tenant { share, ..Tenant::new("lab".parse().unwrap()) };
+    let event = Event::TenantSet { tenant };
+    let refusal = world.engine.admit(world.now(), &event).unwrap_err().to_string();
+    assert!(refusal.contains("tenant lab cannot have a weight of 0: give it 1"), "{refusal}");
+    assert_eq!(world.try_apply(event), Ok(()));
 }

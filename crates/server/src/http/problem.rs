@@ -177,7 +177,9 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
         R::Ask(_) | R::MechanismContradicts { .. } => unprocessable("ask"),
         R::PastQuota { .. } => unprocessable("quota"),
         R::PastPool { .. } | R::GangPastPool { .. } | R::NoNodeLeft { .. } => unprocessable("pool"),
-        R::UnknownTenant { .. } | R::NoParent { .. } => unprocessable("tenant"),
+        R::UnknownTenant { .. } | R::NoParent { .. } | R::NoWeight { .. } => {
+            unprocessable("tenant")
+        }
         R::TenantHasJobs { .. } | R::TenantHasChildren { .. } | R::TenantHasUsers { .. } => {
             ApiError::conflict("in-use", detail)
         }

@@ -26,7 +26,7 @@ pub(crate) enum TenantCommand {
         /// Compute it is due before anybody gets more than theirs: `250%` or `2.5`, or `none`.
         #[arg(long, value_name = "SHARE", allow_hyphen_values = true, value_parser = amount)]
         deserved: Option<u64>,
-        /// Its part of what is left, relative to its siblings' [default: 1].
+        /// Its part of what is left, relative to its siblings': 1 or more [default: 1].
         #[arg(long, value_name = "N", allow_hyphen_values = true)]
         weight: Option<u32>,
     },
