@@ -1,16 +1,20 @@
 //! What is lacking for a task that does not fit, where the least is lacking, and what would help.
 
 use crate::Engine;
+use crate::explain::EXPLAIN_RESERVATIONS_MAX;
+use crate::facts::JobFacts;
 use crate::index::space::CellKey;
 use crate::index::take_of;
 use crate::nearest;
 use crate::need::{Beside, Need, WHOLE};
 use crate::place::{Overlay, Spot};
+use crate::sieve::{self, Sieve};
 use polder_model::{
     BitRate, Bytes, DeviceId, Help, JobId, Lease, MilliCpu, NodeId, Permille, Reason, Timestamp,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// Most devices that one explanation looks at.
 const EXPLAIN_DEVICES_MAX: usize = 100_000;
@@ -215,20 +219,43 @@ impl<'a> Closest<'a> {
         Some(lease.started_at?.after(ask.when.time_limit?).after(ask.yields.grace))
     }
 
-    /// When the whole gang fits at the latest, if the time limits of those that run tell.
-    pub(crate) fn predicted_start(&self, at: Timestamp) -> Option<Timestamp> {
+    /// When the whole gang of a job fits at the latest, if the time limits of those that run and
+    /// the ends of reservations tell.
+    pub(crate) fn predicted_start(&self, job: &JobFacts, at: Timestamp) -> Option<Timestamp> {
+        let facts = &self.engine.facts;
         let nodes = self.space.nodes_of(self.cells);
         let leases = nodes.into_iter().flat_map(|node| self.engine.leases_of_node(node));
-        let mut ends: Vec<(Timestamp, &Lease)> =
-            leases.filter_map(|lease| Some((self.end(lease)?, lease))).collect();
-        ends.sort_by_key(|(end, lease)| (*end, Reverse(lease.id)));
+        let mut ends: Vec<(Timestamp, Option<&Lease>)> =
+            leases.filter_map(|lease| Some((self.end(lease)?, Some(lease)))).collect();
+        ends.sort_by_key(|(end, lease)| (*end, Reverse(lease.map(|lease| lease.id))));
         ends.truncate(PREDICT_LEASES_MAX);
-        let take = |lease: &Lease| {
-            let job = self.engine.facts.jobs.get(&lease.job)?;
-            Some((lease.node.clone(), take_of(lease, &job.ask)))
-        };
-        let gives = ends.iter().filter_map(|(_, lease)| take(lease));
-        let last = self.space.enough_after(gives, self.need, self.cells)?;
+        let mut reserved: Vec<Timestamp> =
+            facts.reservations.values().map(|one| one.until).collect();
+        reserved.retain(|until| *until > at);
+        reserved.sort();
+        ends.extend(reserved.into_iter().take(EXPLAIN_RESERVATIONS_MAX).map(|until| (until, None)));
+        ends.sort_by_key(|(end, _)| *end);
+        // Tasks that it is to be apart from are not looked ahead for.
+        let mut free = job.clone();
+        free.ask.place.apart = None;
+        // Nodes open and close at few of these moments.
+        let mut sieves: Vec<(Vec<bool>, Rc<Sieve>)> = Vec::new();
+        let steps = ends.iter().map(|(end, lease)| {
+            let moment = (*end).max(at);
+            let all = facts.reservations.values();
+            let closed: Vec<bool> =
+                all.map(|one| sieve::is_closed(one, &free.ask, moment)).collect();
+            if sieves.last().is_none_or(|(before, _)| *before != closed) {
+                let sieve = Sieve::of(facts, &self.engine.index, &free, moment);
+                sieves.push((closed, Rc::new(sieve)));
+            }
+            let give = lease.and_then(|lease| {
+                let job = facts.jobs.get(&lease.job)?;
+                Some((lease.node.clone(), take_of(lease, &job.ask)))
+            });
+            (give, sieves.last().map(|(_, sieve)| Rc::clone(sieve)).unwrap_or_default())
+        });
+        let last = self.space.enough_after(steps, self.need, self.cells)?;
         ends.get(last).map(|(end, _)| (*end).max(at))
     }
 }

@@ -23,6 +23,9 @@ use polder_model::{
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+/// Most reservations that one explanation looks beyond.
+pub(crate) const EXPLAIN_RESERVATIONS_MAX: usize = 64;
+
 /// What is being said of one job that waits.
 struct Account<'e> {
     engine: &'e Engine,
@@ -252,6 +255,8 @@ impl Account<'_> {
                 reservation: first.name.clone(),
                 nodes: u32::try_from(first.nodes.len()).unwrap_or(u32::MAX),
                 until: first.until,
+                begins_in: first.from.since(self.pass.at),
+                over_in: first.until.since(self.pass.at),
             });
         }
     }
@@ -341,17 +346,25 @@ impl Account<'_> {
             let node = (*nodes.first()?).clone();
             return Some(Fit { node, nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX) });
         }
+        let alone = self.need.min == 1 && self.need.count == 1;
+        let quota = self.reasons.iter().any(|reason| matches!(reason, Reason::Quota { .. }));
+        let job = self.engine.facts.jobs.get(&self.rank.job)?;
         if let Some(node) = self.closed_node(cells) {
             // Where a reservation is why, it was said already.
             let reason = self.why_closed(&node).map(|why| Reason::NotOpen { node, why });
             self.reasons.extend(reason);
+            // When a task that it is to be apart from goes is not looked ahead for.
+            if !overtaken && !quota && job.ask.place.apart.is_none() {
+                let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
+                self.predicted_start = closest.predicted_start(job, self.pass.at);
+                let below = self.shorter_limit(job, cells);
+                self.help.extend(below.map(|below| Help::ShorterLimit { below }));
+            }
             return None;
         }
-        let alone = self.need.min == 1 && self.need.count == 1;
-        let quota = !self.reasons.is_empty();
         if !overtaken && !quota {
             let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
-            self.predicted_start = closest.predicted_start(self.pass.at);
+            self.predicted_start = closest.predicted_start(job, self.pass.at);
             if alone {
                 self.help = closest.help();
             }
@@ -402,6 +415,25 @@ impl Account<'_> {
         let nodes = || anywhere.iter().map(|spot| &spot.node);
         let closed = nodes().find(|node| !sieve.lets(node)).or_else(|| nodes().next());
         closed.filter(|_| self.is_enough(anywhere.len())).cloned()
+    }
+
+    /// The longest time limit with which it would be over before the reservations that keep it from
+    /// the room there is now.
+    fn shorter_limit(&self, job: &JobFacts, cells: &[CellKey]) -> Option<Micros> {
+        let (at, grace) = (self.pass.at, job.ask.yields.grace);
+        let closing = sieve::closing(&self.engine.facts, &job.ask, at);
+        let begins: BTreeSet<Timestamp> = closing.map(|reservation| reservation.from).collect();
+        let limits = begins.into_iter().rev().take(EXPLAIN_RESERVATIONS_MAX).filter_map(|from| {
+            let limit = from.since(at).0.checked_sub(grace.0)?;
+            (limit > 0).then_some(Micros(limit))
+        });
+        let starts = |limit: &Micros| {
+            let mut shorter = job.clone();
+            shorter.ask.when.time_limit = Some(*limit);
+            let sieve = self.pass.sieve(&shorter);
+            self.is_enough(self.pass.space.find(&self.need, cells, &sieve, self.need.min).len())
+        };
+        limits.into_iter().find(starts)
     }
 
     /// Why a node is not open to it, unless a reservation is why.

@@ -14,6 +14,7 @@ use crate::sieve::Sieve;
 use polder_model::{Bytes, DeviceId, NodeId};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Most devices that one explanation sees.
@@ -213,24 +214,25 @@ impl<'a> Overlay<'a> {
         self.base.entry(self.base.slot(node)?)?.memory_of(device)
     }
 
-    /// How many of these must be given back, in order, for the smallest gang of a need to fit;
-    /// counted from 0. Nothing stays given.
+    /// After which of these steps, counted from 0, the smallest gang of a need fits: each may give
+    /// something back, and says which nodes are open then. Nothing stays given.
     pub(crate) fn enough_after(
         &self,
-        gives: impl Iterator<Item = (NodeId, Take)>,
+        steps: impl Iterator<Item = (Option<(NodeId, Take)>, Rc<Sieve>)>,
         need: &Need,
         cells: &[CellKey],
     ) -> Option<usize> {
         let mark = self.base.fleet().borrow_mut().begin();
-        let enough = |(node, take): (NodeId, Take)| {
-            if let Some((ix, amounts)) = self.base.amounts(&node, &take) {
+        let enough = |(give, sieve): (Option<(NodeId, Take)>, Rc<Sieve>)| {
+            let give = give.and_then(|(node, take)| self.base.amounts(&node, &take));
+            if let Some((ix, amounts)) = give {
                 self.base.fleet().borrow_mut().give(ix, &amounts);
             }
-            let found = self.find(need, cells, &Sieve::default(), need.min).len();
+            let found = self.find(need, cells, &sieve, need.min).len();
             u32::try_from(found).unwrap_or(u32::MAX) >= need.min
         };
-        let mut gives = gives;
-        let last = gives.position(enough);
+        let mut steps = steps;
+        let last = steps.position(enough);
         self.base.fleet().borrow_mut().rollback(mark);
         last
     }

@@ -125,6 +125,10 @@ pub enum Reason {
         nodes: u32,
         /// Until when.
         until: Timestamp,
+        /// In how long it begins; 0 once it has.
+        begins_in: Micros,
+        /// In how long it is over.
+        over_in: Micros,
     },
     /// There is room, but only on nodes that are not open to it.
     NotOpen {
@@ -298,6 +302,11 @@ pub enum Help {
     Rightsize {
         /// Nine of ten held no more, with a fifth on top.
         memory: Bytes,
+    },
+    /// Ask for a time limit below this: nodes that are reserved later would serve it now.
+    ShorterLimit {
+        /// From when the limit is too long.
+        below: Micros,
     },
     /// Wait for, or end, this job.
     JobEnds {

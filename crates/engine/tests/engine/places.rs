@@ -2,8 +2,8 @@
 
 use crate::world::{With, World, ask};
 use polder_model::{
-    Ask, Backfill, ClassPool, Event, JobId, PlaceAsk, Policy, Quota, Reason, Reservation,
-    Timestamp, WorkClass,
+    Ask, Backfill, ClassPool, Event, Help, JobId, Micros, PlaceAsk, Policy, Quota, Reason,
+    Reservation, Timestamp, WorkClass,
 };
 
 /// Two nodes of one device: n1 in partition `train`, n2 labelled `disk=fast`.
@@ -98,6 +98,58 @@ fn nothing_runs_into_maintenance() {
     world.pass_seconds(2001);
     world.settle();
     assert_eq!(world.states(&[long, endless]), "starting starting");
+}
+
+/// Who waits for a reservation is told when it is over, and what limit would not wait for it.
+#[test]
+fn waiting_for_maintenance_says_until_when_and_what_would_not() {
+    for reserved in [0, 1] {
+        let mut world = pool();
+        let backfill = Backfill { reserved, ..Backfill::default() };
+        let policy = Box::new(Policy { backfill, ..Policy::default() });
+        world.apply(Event::PolicySet { policy });
+        reserve(&mut world, None, 1000, 2000);
+        world.pass_seconds(100);
+        let mut asked = ask().time_limit(1500);
+        asked.yields.grace = Micros::from_secs(10);
+        let long = world.submit(asked.clone());
+        world.settle();
+        let told = world.engine.explain(Timestamp(400_000_000), long).unwrap();
+        let lines: Vec<String> = told.reasons.iter().map(ToString::to_string).collect();
+        let why = "2 nodes reserved (repair) in 10m00s, before it would be over, for 16m40s";
+        assert_eq!(lines, [why]);
+        assert_eq!(told.predicted_start, Some(Timestamp(2_000_000_000)));
+        let below = Micros::from_secs(590);
+        assert_eq!(told.help, [Help::ShorterLimit { below }]);
+        // As it says.
+        world.pass_until(Timestamp(400_000_000));
+        asked.when.time_limit = Some(Micros(below.0 - 1000));
+        let short = world.submit(asked);
+        world.settle();
+        assert_eq!(world.states(&[long, short]), "queued starting");
+        // Once it holds there is nothing to ask for; what runs does not matter.
+        let told = world.engine.explain(Timestamp(1_500_000_000), long).unwrap();
+        assert!(told.reasons[0].to_string().contains("(repair) for another 8m20s"), "{told:?}");
+        assert_eq!(
+            (told.predicted_start, &told.help[..]),
+            (Some(Timestamp(2_000_000_000)), &[][..])
+        );
+    }
+}
+
+/// A start is promised behind a reservation, not in it, by what else ends there.
+#[test]
+fn a_predicted_start_does_not_lie_in_a_reservation() {
+    let mut world = pool();
+    let jobs: Vec<_> = (0..2).map(|_| world.submit(ask().whole().time_limit(500))).collect();
+    world.run();
+    reserve(&mut world, None, 1000, 2000);
+    let short = world.submit(ask().whole().time_limit(100));
+    let long = world.submit(ask().whole().time_limit(700).priority(1, None));
+    world.settle();
+    assert_eq!(world.states(&[jobs[0], jobs[1], short, long]), "running running queued queued");
+    let told = world.engine.explain(world.now(), long).unwrap();
+    assert_eq!(told.predicted_start, Some(Timestamp(2_000_000_000)), "{told:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Reasons and what would help, in words for people.
 
 use super::{Closed, Fit, Help, Reason, Resource};
-use crate::{Bytes, Ground, Permille};
+use crate::{Bytes, Ground, Micros, Permille};
 use std::fmt;
 
 impl fmt::Display for Resource {
@@ -107,9 +107,15 @@ impl fmt::Display for Reason {
                 write!(f, "closest is {device} on {node}, which lacks ")?;
                 lacks(f, *compute_lacking, *memory_lacking)
             }
-            Self::Reserved { reservation, nodes, .. } => {
-                let nodes = if *nodes == 1 { "1 node".into() } else { format!("{nodes} nodes") };
-                write!(f, "{nodes} reserved ({reservation}) before it would be over")
+            Self::Reserved { reservation, nodes, begins_in, over_in, .. } => {
+                write!(f, "{} reserved ({reservation}) ", counted(*nodes, "node", "nodes"))?;
+                match begins_in.0 {
+                    0 => write!(f, "for another {over_in}"),
+                    _ => {
+                        let lasts = Micros(over_in.0.saturating_sub(begins_in.0));
+                        write!(f, "in {begins_in}, before it would be over, for {lasts}")
+                    }
+                }
             }
             Self::NotOpen { node, why } => write!(f, "{node} has room, but {why}"),
             Self::NoIdleDevice {
@@ -280,6 +286,9 @@ impl fmt::Display for Help {
             Self::LessCompute { fits } => write!(f, "asking for at most {fits} would fit now"),
             Self::Rightsize { memory } => {
                 write!(f, "such jobs hold less: asking for {memory} would do for nine of ten")
+            }
+            Self::ShorterLimit { below } => {
+                write!(f, "submitted with a time limit below {below} it would start now")
             }
             Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
             Self::RaiseQuota { tenant, user, resource, at_least } => write!(
