@@ -362,17 +362,19 @@ impl Account<'_> {
             }
             return None;
         }
+        // What would fit now, and whose end would do, is not said where nodes are reserved.
+        let told = !self.reasons.is_empty();
         if !overtaken && !quota {
             let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells);
             self.predicted_start = closest.predicted_start(job, self.pass.at);
-            if alone {
+            if alone && !told {
                 self.help = closest.help();
             }
         }
         self.fill(&spots);
         let closest = Closest::new(self.engine, &self.pass.space, &self.need, cells).beside(&spots);
         self.reasons.extend(closest.reason(placeable));
-        if !overtaken && !quota {
+        if !overtaken && !told {
             self.spared();
         }
         None
