@@ -3,8 +3,8 @@
 use polder_model::{Bytes, DeviceSample, Lease, LeaseSample, Mechanism, Micros};
 
 /// The sample of a lease that `ran` so long. `metered` is what the arbiter has counted, for a lease
-/// that takes turns; a lease with devices of its own holds them from start to end, and what its
-/// programs do with them is not watched.
+/// that takes turns; a lease with devices of its own, or instances that hardware cuts, holds them from
+/// start to end, and what its programs do with them is not watched: it uses what it holds of each.
 pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -> LeaseSample {
     metered.unwrap_or_else(|| LeaseSample {
         devices: lease
@@ -12,7 +12,10 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
             .iter()
             .map(|slice| DeviceSample {
                 device: slice.device.clone(),
-                device_time: ran,
+                device_time: match slice.mechanism {
+                    Mechanism::Mig => Micros(ran.0.saturating_mul(slice.compute.0.into()) / 1000),
+                    Mechanism::Whole | Mechanism::TimeSlice => ran,
+                },
                 contended_time: Micros(0),
                 memory: Bytes(0),
                 memory_peak: Bytes(0),
@@ -26,4 +29,45 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
 /// Whether any slice of the lease takes turns with other leases.
 pub(crate) fn takes_turns(lease: &Lease) -> bool {
     lease.slices.iter().any(|slice| slice.mechanism == Mechanism::TimeSlice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::{JobId, LeaseId, LeaseState, Permille, Slice, Timestamp, WorkClass};
+
+    /// What a lease has of one device counts as used for as long as it ran: never more than leased.
+    #[test]
+    fn an_instance_uses_its_part_of_the_card_and_no_more() {
+        let slice = |mechanism, compute| Slice {
+            device: "d0".parse().unwrap(),
+            mechanism,
+            compute: Permille(compute),
+            compute_max: Permille(compute),
+            memory: Bytes(10 << 30),
+            instance: None,
+        };
+        let lease = Lease {
+            id: LeaseId(1),
+            job: JobId(1),
+            task: 0,
+            attempt: 1,
+            tenant: "lab".parse().unwrap(),
+            user: "ada".parse().unwrap(),
+            node: "n1".parse().unwrap(),
+            slices: vec![slice(Mechanism::Mig, 142), slice(Mechanism::Whole, 1000)],
+            state: LeaseState::Started,
+            isolation: None,
+            not_enforced: vec![],
+            granted_at: Timestamp(0),
+            started_at: Some(Timestamp(0)),
+            contact_limit: Micros::from_secs(600),
+            class: WorkClass::default(),
+            priority: 0,
+            findings: vec![],
+        };
+        let sample = sample(&lease, None, Micros::from_secs(5));
+        let used: Vec<u64> = sample.devices.iter().map(|used| used.device_time.0).collect();
+        assert_eq!(used, [710_000, 5_000_000]);
+    }
 }

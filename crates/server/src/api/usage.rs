@@ -104,7 +104,8 @@ pub struct UsageRow {
     pub running: u64,
     /// Device time leased: guaranteed compute times length, summed over devices.
     pub leased: Micros,
-    /// Device time used, as the arbiter charged it. Zero for whole devices, which nobody meters.
+    /// Device time used, as the arbiter charged it. Whole devices and instances that hardware cuts,
+    /// which nobody meters, count as used from start to end: never more than leased.
     pub device_time: Micros,
     /// Memory leased times length, in MiB-seconds.
     pub memory_mib_seconds: u64,
