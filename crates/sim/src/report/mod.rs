@@ -15,7 +15,7 @@ pub use learned::write_learned;
 pub use summary::{About, Spread, Summary, TenantSummary};
 
 use crate::world::Records;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -27,24 +27,47 @@ pub struct WriteError {
     source: io::Error,
 }
 
-/// Writes everything into a folder, which is made if it is not there.
+/// By what a folder is known to be a run's.
+const SUMMARY: &str = "summary.json";
+/// What a run leaves.
+const FILES: [&str; 5] = [SUMMARY, "jobs.csv", "leases.csv", "series.csv", "report.html"];
+/// Longest summary that is looked at, in bytes: 64 MiB.
+const SUMMARY_BYTES_MAX: u64 = 64 << 20;
+
+/// Writes everything into a folder, which is made if it is not there. Another run is written over;
+/// files of these names that are no run's are not.
 ///
 /// # Errors
 /// Names the file that could not be written.
 pub fn write(folder: &Path, summary: &Summary, records: &Records) -> Result<(), WriteError> {
     std::fs::create_dir_all(folder).map_err(wrong(folder))?;
-    let json = serde_json::to_vec_pretty(summary).map_err(io::Error::other);
-    for (name, bytes) in [
-        ("jobs.csv", tables::jobs(records)),
-        ("leases.csv", tables::leases(records, summary.about.price_hour)),
-        ("series.csv", tables::series(records)),
-        ("summary.json", json),
-        ("report.html", Ok(html::page(summary, records).into_bytes())),
-    ] {
+    only_runs(folder)?;
+    let bytes = [
+        // First, so that a run that was cut off is known as one.
+        serde_json::to_vec_pretty(summary).map_err(io::Error::other),
+        tables::jobs(records),
+        tables::leases(records, summary.about.price_hour),
+        tables::series(records),
+        Ok(html::page(summary, records).into_bytes()),
+    ];
+    for (name, bytes) in FILES.into_iter().zip(bytes) {
         let path = folder.join(name);
         bytes.and_then(|bytes| std::fs::write(&path, bytes)).map_err(wrong(&path))?;
     }
     Ok(())
+}
+
+/// Refuses a folder that has one of the files without being a run's.
+fn only_runs(folder: &Path) -> Result<(), WriteError> {
+    let there = FILES.map(|name| folder.join(name)).into_iter().find(|path| path.exists());
+    let Some(path) = there else { return Ok(()) };
+    let is_run = std::fs::File::open(folder.join(SUMMARY)).is_ok_and(|file| {
+        let file = io::BufReader::new(file.take(SUMMARY_BYTES_MAX));
+        let json: Result<serde_json::Value, _> = serde_json::from_reader(file);
+        json.is_ok_and(|json| json.get("measured").is_some() && json.get("seed").is_some())
+    });
+    let foreign = || io::Error::new(io::ErrorKind::AlreadyExists, "no run of polder sim left it");
+    if is_run { Ok(()) } else { Err(wrong(&path)(foreign())) }
 }
 
 /// Names the file that could not be written.

@@ -38,6 +38,21 @@ fn about() -> About {
 }
 
 #[test]
+fn what_no_run_left_is_not_written_over() {
+    let (summary, records) = run();
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("jobs.csv");
+    std::fs::write(&table, "mine").unwrap();
+    let error = write(folder.path(), &summary, &records).unwrap_err().to_string();
+    assert!(error.contains("jobs.csv: no run of polder sim left it: choose another"), "{error}");
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), "mine");
+    std::fs::remove_file(&table).unwrap();
+    // Another run's are written over.
+    write(folder.path(), &summary, &records).unwrap();
+    write(folder.path(), &summary, &records).unwrap();
+}
+
+#[test]
 fn two_runs_stand_on_one_page() {
     let (summary, records) = run();
     let mut other = summary.clone();
