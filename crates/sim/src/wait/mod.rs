@@ -16,7 +16,7 @@ pub use learned::{daily_waits, learned, parameters};
 pub use metrics::{Counted, SLOWDOWN_FLOOR_SECONDS, Summary};
 pub use rules::{Expect, Order, Rules, Weights};
 pub use swf::{
-    PROCESSORS_MAX, REFUSED_MAX, ROWS_MAX, RowError, SECONDS_MAX, SwfError, SwfJob, Trace, read,
-    read_file,
+    COLUMNS, PROCESSORS_MAX, REFUSED_MAX, ROWS_MAX, RowError, SECONDS_MAX, SwfError, SwfJob, Trace,
+    read, read_file,
 };
 pub use world::{Outcome, Replay, replay};

@@ -17,11 +17,13 @@ pub const REFUSED_MAX: usize = 1_000;
 pub const SECONDS_MAX: i64 = 10 * 366 * 86_400;
 /// Most processors that are believed.
 pub const PROCESSORS_MAX: i64 = 100_000_000;
+/// The last of the ways in which a job ends: 0 to 4, and 5 that some archives use for cancelled.
+const STATUS_MAX: i64 = 5;
 /// Longest line that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
 const DAY_SECONDS: u64 = 86_400;
 /// Columns of a row.
-const COLUMNS: usize = 18;
+pub const COLUMNS: usize = 18;
 
 /// A job of a trace. Times are in seconds from the start of the trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +80,14 @@ pub enum RowError {
     /// Not a number.
     #[error("{column} is {text:?}, which is not a number")]
     NotANumber {
+        /// Which column.
+        column: &'static str,
+        /// What stands there.
+        text: String,
+    },
+    /// A part of one where only whole ones are.
+    #[error("{column} is {text:?}: only whole ones can be")]
+    NotWhole {
         /// Which column.
         column: &'static str,
         /// What stands there.
@@ -243,9 +253,13 @@ impl Trace {
         let row = Row(columns);
         let id = row.known("job number", 0, i64::MAX)?;
         let submitted = row.seconds("submit time", 1)?.ok_or(missing("submit time"))?;
-        let processors = match row.number("processors", 4, PROCESSORS_MAX)? {
+        row.number("status", 10, STATUS_MAX)?;
+        let processors = match row.whole("processors", 4, PROCESSORS_MAX)? {
             Some(processors) => processors,
-            None => row.known("requested processors", 7, PROCESSORS_MAX)?,
+            None => {
+                let column = "requested processors";
+                row.whole(column, 7, PROCESSORS_MAX)?.ok_or(missing(column))?
+            }
         };
         let job = SwfJob {
             line,
@@ -314,6 +328,20 @@ impl Row<'_> {
             _ if value > most => Err(RowError::Absurd { column, value, most }),
             _ => Ok(Some(value)),
         }
+    }
+
+    /// The same, where a fraction makes no sense.
+    fn whole(
+        &self,
+        column: &'static str,
+        place: usize,
+        most: i64,
+    ) -> Result<Option<i64>, RowError> {
+        let text = self.0.get(place).copied().unwrap_or_default();
+        if text.split_once('.').is_some_and(|(_, part)| part.bytes().any(|digit| digit != b'0')) {
+            return Err(RowError::NotWhole { column, text: text.chars().take(32).collect() });
+        }
+        self.number(column, place, most)
     }
 
     fn known(&self, column: &'static str, place: usize, most: i64) -> Result<i64, RowError> {

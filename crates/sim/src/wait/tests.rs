@@ -52,6 +52,8 @@ fn rows_that_make_no_sense_are_left_out_and_named() {
         ("2 0 0 -1 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "run time is missing"),
         ("2 0 0 5 -1 -1 -1 -1 9 -1 1 1 1 1 1 -1 -1 -1", "requested processors is missing"),
         ("2 0 0 5 0 -1 -1 0 9 -1 1 1 1 1 1 -1 -1 -1", "processors is missing"),
+        ("2 0 0 5 4.5 -1 -1 4 9 -1 1 1 1 1 1 -1 -1 -1", "processors is \"4.5\": only whole ones"),
+        ("2 0 0 5 2 -1 -1 2 9 -1 77 1 1 1 1 -1 -1 -1", "status is 77: at most 5 is believed"),
         ("2 -7 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "submit time is -7: it cannot be negative"),
         (
             "2 0 0 999999999999 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1",

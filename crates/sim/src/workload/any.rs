@@ -25,7 +25,11 @@ pub fn read(bytes: &[u8], bad: BadRows) -> Result<History, ReadError> {
 /// As [`read`].
 pub fn read_first(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, ReadError> {
     let (line, error) = match read_jobs(bytes, bad, jobs) {
-        Err(error @ (ReadError::Row { line, .. } | ReadError::Line { line, .. })) => (line, error),
+        Err(error @ (ReadError::Row { line, .. } | ReadError::Line { line, .. }))
+            if jobs < usize::MAX =>
+        {
+            (line, error)
+        }
         other => return other,
     };
     let Ok(text) = unpack(bytes).map(|text| {
@@ -48,6 +52,7 @@ pub fn read_first(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, Re
 fn read_jobs(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, ReadError> {
     let bytes = unpack(bytes)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| ReadError::UnknownFormat)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().next().unwrap_or("");
     let mut history = read_text(text, first, bad, jobs)?;
     if history.begin.is_none() {
@@ -87,7 +92,7 @@ fn read_text(text: &str, first: &str, bad: BadRows, jobs: usize) -> Result<Histo
         openb::read_first(text, bad, jobs).map(only)
     } else if first.starts_with("job_id,") && first.contains("iteration_time") {
         muri::read_first(text, bad, jobs).map(only)
-    } else if first.trim_start().starts_with(';') {
+    } else if first.trim_start().starts_with(';') || swf::is_row(first) {
         swf::read_first(text, bad, jobs)
     } else {
         Err(ReadError::UnknownFormat)
@@ -105,6 +110,27 @@ mod tests {
         assert!(error.contains("no trace that Polder knows: it reads openb"), "{error}");
         let error = read(&[0x1f, 0x8b, 8, 0], BadRows::Refuse).unwrap_err().to_string();
         assert!(error.contains("cannot be unpacked"), "{error}");
+    }
+
+    #[test]
+    fn a_mark_of_its_encoding_hides_no_trace() {
+        let row = "1 0 0 60 4 -1 -1 4 -1 -1 1 7 1 3 2 -1 -1 -1\n";
+        let marked = format!("\u{feff}; MaxProcs: 4\n{row}");
+        let history = read(marked.as_bytes(), BadRows::Refuse).unwrap();
+        assert_eq!(history.workload.jobs.len(), 1);
+        // Without its heading it is known all the same, and what it lacks is said.
+        let error = read(row.as_bytes(), BadRows::Refuse).unwrap_err().to_string();
+        assert!(error.contains("no `; MaxProcs:` line"), "{error}");
+    }
+
+    #[test]
+    fn what_is_left_where_nothing_is_says_why() {
+        let text = b"; MaxProcs: 4\n1 0 0 60\n";
+        let error = read(text, BadRows::LeaveOut).unwrap_err().to_string();
+        assert!(error.contains("left out 1 row (first, line 2: has 4 columns"), "{error}");
+        let text = b"JobID|Submit|Elapsed|State|AllocTRES\n1|soon|1|RUNNING|cpu=1\n";
+        let error = read(text, BadRows::LeaveOut).unwrap_err().to_string();
+        assert!(error.contains("left out 1 row: Submit is not understood"), "{error}");
     }
 
     #[test]

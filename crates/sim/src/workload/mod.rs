@@ -11,8 +11,8 @@ pub mod slurm;
 pub mod swf;
 
 pub(crate) use first::first;
-pub(crate) use row::counted;
 pub use row::{BadRows, LINE_BYTES_MAX, ReadError, Wrong};
+pub(crate) use row::{counted, plain};
 
 use polder_model::{
     Ask, Bytes, DeviceAsk, Gang, Hints, HostAsk, Market, Micros, Outcome, Permille, PlaceAsk,

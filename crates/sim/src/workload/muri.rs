@@ -26,9 +26,6 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Work
     if let (Some((line, fault)), BadRows::Refuse) = (left_out.first(), bad) {
         return Err(ReadError::Line { line: *line, why: fault.to_string() });
     }
-    if rows.is_empty() {
-        return Err(ReadError::Empty { help: "check that it has rows" });
-    }
     let tenant: TenantPath = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let user: UserName = "muri".parse().map_err(|error| other(format!("{error}")))?;
     let micros = |seconds: f64| Micros(count(seconds * 1e6));
@@ -43,7 +40,7 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Work
         };
         let mut ask = ask_whole(tenant.clone(), user.clone(), each);
         ask.gang = Gang { min: tasks, max: tasks, ..Gang::default() };
-        ask.name = Some(row.seen.model.chars().take(100).collect());
+        ask.name = Some(super::plain(&row.seen.model, 100));
         let runs = micros(row.iterations * row.seen.iteration);
         WorkJob::new(micros(row.seen.submitted), ask, Micros(runs.0.max(1)))
     };
@@ -54,6 +51,9 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Work
     if let (Some((line, fault)), 1..) = (left_out.first(), counts.rows(&lines)) {
         let rows = counted(counts.rows(&lines), "row");
         notes.push(format!("left out {rows} (first, line {line}: {fault})"));
+    }
+    if jobs.is_empty() {
+        return Err(ReadError::empty(&notes, "check that it has rows"));
     }
     let unlike: Vec<u64> = rows.iter().filter(|row| row.contradicts).map(|row| row.line).collect();
     if counts.jobs(&unlike) > 0 {

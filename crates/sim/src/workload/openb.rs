@@ -63,10 +63,10 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Work
             return Err(ReadError::TooMany { max: JOBS_MAX });
         }
     }
-    if jobs.is_empty() {
-        return Err(ReadError::Empty { help: "check that it has times" });
-    }
     let (jobs, counts) = super::first(jobs, wanted);
+    if jobs.is_empty() {
+        return Err(ReadError::empty(&sieve.notes(&counts), "check that it has times"));
+    }
     let mut workload = Workload { name: "openb".into(), jobs, notes: sieve.notes(&counts) };
     workload.start_at_zero();
     Ok(workload)
@@ -100,7 +100,7 @@ fn job<'a>(
     let cpu = field("cpu_milli", places.cpu, 0, 10_000_000)?;
     let memory = field("memory_mib", places.memory, 0, 1 << 24)?;
     let devices = field("num_gpu", places.devices, 0, 16)?;
-    let milli = field("gpu_milli", places.milli, 0, 1000)?;
+    let milli = field("gpu_milli", places.milli, devices.min(1), 1000)?;
     let created = field("creation_time", places.created, 0, span)?;
     let deleted = field("deletion_time", places.deleted, 0, span)?;
     let scheduled = field("scheduled_time", places.scheduled, 0, span)?;
@@ -127,11 +127,10 @@ fn job<'a>(
         user.parse().map_err(name("user"))?,
         small(devices),
     );
-    ask.name = Some(cell(places.name).chars().take(100).collect());
+    ask.name = Some(super::plain(cell(places.name), 100));
     if devices == 0 {
         ask = ask_share(ask, Permille(0), Bytes(0));
     } else if milli < 1000 {
-        let milli = milli.max(1);
         ask = ask_share(ask, Permille(small(milli)), Bytes(milli * MEMORY_PER_MILLI));
     }
     match class {
@@ -143,7 +142,7 @@ fn job<'a>(
     let models = places.models.map_or("", &cell);
     if devices > 0 {
         ask.devices.models =
-            models.split('|').filter(|m| !m.is_empty()).map(str::to_owned).collect();
+            models.split('|').filter(|m| !m.is_empty()).map(|m| super::plain(m, 100)).collect();
     }
     ask.host.cpu = (cpu >= 10).then(|| MilliCpu(small(cpu)));
     ask.host.memory = (memory > 0).then_some(Bytes(memory << 20));
@@ -182,6 +181,10 @@ mod tests {
     fn bad_rows_are_named() {
         check("b,1,1,1,500,,LS,Running,-5,70,20", "line 3, creation_time: \"-5\" is negative");
         check("b,1,1,17,500,,LS,Running,5,70,20", "line 3, num_gpu: \"17\" is absurd");
+        check(
+            "b,1,1,1,0,,LS,Running,5,70,20",
+            "line 3, gpu_milli: \"0\" is absurd: it lies between 1",
+        );
         check("b,1,1,1,,,LS,Running,5,70,20", "line 3, gpu_milli: is missing");
         check("a,1,1,1,500,,LS,Running,5,70,20", "line 3, name: \"a\" is also that of line 2");
         check("b,1,1,1,500,,LS,Running,5,10,20", "line 3, deletion_time: \"10\" is before sched");
@@ -211,6 +214,15 @@ mod tests {
         assert_eq!(late.ask.when.class, WorkClass::Inference);
         assert_eq!(late.ask.devices.models, ["V100M16", "T4"]);
         assert!(workload.notes[0].contains("it never ran"), "{:?}", workload.notes);
+    }
+
+    #[test]
+    fn what_would_move_the_cursor_becomes_blank() {
+        let text = format!("{HEAD}\na\u{1b}[2J\u{202e}b,1,1,1,500,T\u{1b}4,LS,Running,5,70,20\n");
+        let jobs = read(&text, BadRows::Refuse).unwrap().jobs;
+        assert_eq!(jobs[0].ask.name.as_deref(), Some("a [2J b"));
+        assert_eq!(jobs[0].ask.devices.models, ["T 4"]);
+        assert!(jobs[0].ask.check().is_ok());
     }
 
     proptest! {

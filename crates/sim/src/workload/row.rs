@@ -47,8 +47,8 @@ pub enum ReadError {
     /// No row is a job.
     #[error("no row of it is a job that ran: {help}")]
     Empty {
-        /// What to do.
-        help: &'static str,
+        /// What was left out, or what to do.
+        help: String,
     },
     /// Nobody knows what it is.
     #[error("this is no trace that Polder knows: {KNOWN}")]
@@ -125,7 +125,14 @@ pub enum Wrong {
 
 /// A bad value, short enough for one line.
 pub(crate) fn shown(value: &str) -> String {
-    value.chars().take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    plain(value, SHOWN_MAX)
+}
+
+/// The first characters of a text of a trace; blanks stand for those that would move the cursor, break
+/// a line or turn the text.
+pub(crate) fn plain(text: &str, length_max: usize) -> String {
+    let plain = |c| if polder_model::misleads(c) { ' ' } else { c };
+    text.chars().take(length_max).map(plain).collect()
 }
 
 /// So many of something, in words.
@@ -160,6 +167,14 @@ pub(crate) fn number(text: &str, min: u64, max: u64) -> Result<u64, Wrong> {
     match whole.parse() {
         Ok(number) if (min..=max).contains(&number) => Ok(number),
         _ => Err(Wrong::Absurd { value: shown(text), min, max }),
+    }
+}
+
+impl ReadError {
+    /// Nothing is left to replay: because of what was left out, if anything was.
+    pub(crate) fn empty(left_out: &[String], help: &str) -> Self {
+        let help = if left_out.is_empty() { help.to_owned() } else { left_out.join("; ") };
+        Self::Empty { help }
     }
 }
 

@@ -86,11 +86,11 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Hist
             return Err(ReadError::TooMany { max: JOBS_MAX });
         }
     }
-    if jobs.is_empty() {
-        return Err(ReadError::Empty { help: HELP });
-    }
     let (jobs, counts) = super::first(jobs, wanted);
     let mut notes = sieve.notes(&counts);
+    if jobs.is_empty() {
+        return Err(ReadError::empty(&notes, HELP));
+    }
     let (past, running) = (counts.jobs(&past), counts.jobs(&running));
     if past > 0 {
         let jobs = counted(past, "job");

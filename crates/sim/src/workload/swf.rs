@@ -61,9 +61,6 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Hist
         let (arrives, runs) = (Micros::from_secs(row.submitted), Micros::from_secs(row.run));
         jobs.push((row.line, WorkJob::new(arrives, ask, runs)));
     }
-    if jobs.is_empty() {
-        return Err(ReadError::Empty { help: "check that it has run times" });
-    }
     let (jobs, counts) = super::first(jobs, wanted);
     let mut notes = Vec::new();
     let refused = counts.rows(&trace.refused_lines);
@@ -84,6 +81,9 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Hist
         let jobs = counted(short, "job");
         notes.push(format!("{jobs} ran past the user's estimate, which does not limit them here"));
     }
+    if jobs.is_empty() {
+        return Err(ReadError::empty(&notes, "check that it has run times"));
+    }
     notes.push("each job is one task, with all its CPUs on one node".to_owned());
     for queue in &trace.yielding {
         notes.push(format!("queue{queue} yields to all others, as the trace's header says"));
@@ -97,6 +97,13 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Hist
         workload.notes.push(zone(trace.zone_seconds));
     }
     Ok(History { workload, begin, pool: machine(trace.processors), ..History::default() })
+}
+
+/// Whether a line has the columns of a job, all of them numbers.
+pub(super) fn is_row(line: &str) -> bool {
+    let numbers = line.split_ascii_whitespace().map(|cell| cell.parse::<f64>().is_ok());
+    let numbers: Vec<bool> = numbers.take(wait::COLUMNS + 1).collect();
+    numbers.len() == wait::COLUMNS && !numbers.contains(&false)
 }
 
 /// The machine as one node; none where it has more CPUs than a node can have.
