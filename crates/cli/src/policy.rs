@@ -30,10 +30,12 @@ pub(crate) fn read(path: &Path) -> Result<Policy, Failure> {
     Ok(policy)
 }
 
-/// What a policy's classes are sent to and none of the nodes is in, for people.
+/// What a policy's classes are sent to and none of the nodes is in, for people; `how` says how a node
+/// comes to be in a partition.
 pub(crate) fn partitions_missing<'n>(
     policy: &Policy,
     nodes: impl Iterator<Item = &'n NodeFacts>,
+    how: impl Fn(&str) -> String,
 ) -> Vec<String> {
     let known: BTreeSet<&String> = nodes.flat_map(|node| &node.partitions).collect();
     let sent =
@@ -41,8 +43,8 @@ pub(crate) fn partitions_missing<'n>(
     let missing = sent.filter(|(_, partition)| !known.contains(partition));
     let told = |(class, partition): (_, &String)| {
         format!(
-            "no node is in partition {partition}, where class {class} goes: give it one, as `polder \
-             up --partition {partition}` does"
+            "no node is in partition {partition}, where class {class} goes: give it one{}",
+            how(partition)
         )
     };
     missing.map(told).collect()

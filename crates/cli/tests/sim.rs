@@ -147,7 +147,19 @@ fn a_trace_without_devices_counts_cpus() {
     let leases = fs::read_to_string(folder.path().join("run/leases.csv")).expect("leases");
     assert_eq!(leases.matches(",machine,").count(), 2, "{leases}");
     let said = sim(folder.path(), &["small.swf", "--nodes", "1x1"]);
-    assert!(said.stderr.contains("give --nodes FILE with cpus"), "{}", said.stderr);
+    let expect = "a node of this pool has more than anything asks for: give --nodes FILE with cpus";
+    assert!(said.stderr.contains(expect), "{}", said.stderr);
+}
+
+/// What the pool refuses is said where the figures are.
+#[test]
+fn refused_jobs_are_counted_with_the_reason() {
+    let folder = folder();
+    let said = sim(folder.path(), &["trace.txt", "--nodes", "1x1"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.stderr.contains("2 jobs were refused"), "{}", said.stderr);
+    let said = sim(folder.path(), &["trace.txt", "--nodes", "2x4"]);
+    assert!(said.code == 0 && !said.stderr.contains("refused"), "{}", said.stderr);
 }
 
 /// Work that yields makes room at what it costs, and a rule that can do nothing says so.
@@ -229,6 +241,8 @@ fn what_cannot_be_replayed_is_named() {
         assert!(said.stderr.contains(expect), "{words:?}: {}", said.stderr);
     };
     check(&["bad.txt", "--nodes", "2x2"], "bad.txt: line 3, ElapsedRaw: \"-60\" is negative");
+    fs::create_dir(folder.path().join("empty")).expect("made");
+    check(&["empty"], "empty is a folder without a journal.db: name a trace, or the state folder");
     check(&["trace.txt"], "which nodes?");
     check(&["trace.txt", "--nodes", "lots"], "write guides, muri, NxM");
     check(&["none.txt", "--nodes", "2x2"], "none.txt: ");
@@ -275,7 +289,8 @@ fn a_pool_file_says_where_classes_go() {
     assert_eq!(summary(&train)["states"]["succeeded"], 2, "{}", train.stdout);
     assert_eq!(summary(&other)["states"]["succeeded"], Value::Null, "{}", other.stdout);
     assert!(!train.stderr.contains("no node is in"), "{}", train.stderr);
-    let expect = "no node is in partition train, where class batch goes";
+    let expect = "no node is in partition train, where class batch goes: give it one in a file for \
+                  --nodes, with partitions = [\"train\"]";
     assert!(other.stderr.contains(expect), "{}", other.stderr);
     write("bad.toml", "[[node]]\nname = \"a\"\nlabels = [\"rack\"]\n");
     let said = sim(folder.path(), &["trace.txt", "--nodes", "bad.toml"]);

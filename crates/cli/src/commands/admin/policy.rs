@@ -112,7 +112,9 @@ impl PolicyCommand {
                 // Nodes may join later: it is told, not refused.
                 let list: NodeList = client.get("nodes").await?;
                 let nodes = list.nodes.iter().map(|node| &node.facts);
-                policy::partitions_missing(&set, nodes)
+                let how =
+                    |partition: &str| format!(", as `polder up --partition {partition}` does");
+                policy::partitions_missing(&set, nodes, how)
                     .iter()
                     .for_each(|text| context.out.warn(text));
             }

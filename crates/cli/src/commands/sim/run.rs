@@ -12,7 +12,7 @@ use polder_sim::pool::{HOST_CPUS, Pool};
 use polder_sim::report::{self, About, Side, Summary};
 use polder_sim::workload::journal::History;
 use polder_sim::world::{Faults, Records, Setup, World};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// Steps between two looks at how far the run has come.
@@ -95,6 +95,7 @@ impl Run {
         progress.clear();
         world.cut_off(until);
         let records = world.into_records().map_err(Failure::failed)?;
+        notes.extend(refusals(&records));
         let about = About {
             workload: self.source.name(),
             policy: name,
@@ -139,11 +140,24 @@ fn names(files: &[&PathBuf]) -> Vec<String> {
     stems.iter().zip(["A", "B"]).map(|(stem, place)| format!("{stem} ({place})")).collect()
 }
 
+/// How many jobs the pool refused, and what was said most often; jobs.csv has every one.
+fn refusals(records: &Records) -> Option<String> {
+    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
+    let refused = records.jobs.iter().filter_map(|job| job.state.strip_prefix("refused: "));
+    refused.for_each(|why| *said.entry(why).or_default() += 1);
+    let all: usize = said.values().sum();
+    let (why, most) = said.into_iter().max_by_key(|(_, jobs)| *jobs)?;
+    let jobs = if all == 1 { "1 job was".to_owned() } else { format!("{all} jobs were") };
+    let most = if most == all { String::new() } else { format!(" ({most} of them)") };
+    Some(format!("{jobs} refused{most}: {why}"))
+}
+
 /// What is said where CPUs are counted in a pool that has more than anything asks for.
 fn cpus_without_end(pool: &Pool, history: &History) -> Option<String> {
     let no_end = |cpu: MilliCpu| cpu.0 / 1000 >= HOST_CPUS;
     let without = history.workload.jobs.iter().all(|job| job.ask.devices.count == 0);
-    let note = "no job asks for a device, so CPUs are counted, and a node of this pool has more than                 anything asks for: give --nodes FILE with cpus";
+    let note = "no job asks for a device, so CPUs are counted, and a node of this pool has more than \
+                anything asks for: give --nodes FILE with cpus";
     let any = pool.iter().any(|(_, inventory)| no_end(inventory.node.cpu));
     (without && any).then(|| note.to_owned())
 }

@@ -110,7 +110,10 @@ pub(super) fn warn_of_partitions<'p>(
     policies: impl Iterator<Item = &'p Policy>,
 ) {
     let nodes = || pool.iter().map(|(_, inventory)| &inventory.node);
-    let missing = policies.flat_map(|policy| crate::policy::partitions_missing(policy, nodes()));
+    let how =
+        |partition: &str| format!(" in a file for --nodes, with partitions = [\"{partition}\"]");
+    let missing =
+        policies.flat_map(|policy| crate::policy::partitions_missing(policy, nodes(), how));
     let missing: BTreeSet<String> = missing.collect();
     missing.iter().for_each(|text| context.out.warn(text));
 }
@@ -137,6 +140,12 @@ pub(crate) async fn read(
 ) -> Result<History, Failure> {
     let first = first.map_or(usize::MAX, |jobs| usize::try_from(jobs).unwrap_or(usize::MAX));
     let folder = path.is_dir();
+    if folder && !path.join(JOURNAL).exists() {
+        let message = format!("{} is a folder without a {JOURNAL}", path.display());
+        return Err(Failure::failed(format!(
+            "{message}: name a trace, or the state folder of a daemon"
+        )));
+    }
     let path = &if folder { path.join(JOURNAL) } else { path.to_owned() };
     let named =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
