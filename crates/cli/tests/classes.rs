@@ -47,8 +47,11 @@ fn classes_keep_to_their_partitions_and_jobs_choose_by_partition_and_label() {
         assert_ne!(said.code, 0, "{flags:?}");
         assert!(said.stderr.contains(expect), "{flags:?}: {said:?}");
     };
+    let kept = "interactive jobs keep to partition desk; with --preemptible it could borrow";
     refused(&["--class", "interactive"], "outside partition desk");
-    refused(&["--partition", "desk"], "outside partition desk");
+    refused(&["--class", "interactive"], kept);
+    let none = "no node is in partition desk: there are serve, train";
+    refused(&["--partition", "desk"], none);
     refused(&["--label", "rack=b"], "rack=b");
     // They are said anew at each start.
     pool.terminate();

@@ -25,6 +25,9 @@ pub const RESERVATIONS_MAX: usize = 1000;
 /// Most devices of one node.
 pub const NODE_DEVICES_MAX: usize = 1024;
 
+/// Most partitions that a refusal names.
+const PARTITIONS_NAMED_MAX: usize = 8;
+
 /// Whether an event can be true after those before it.
 pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<(), Refusal> {
     match event {
@@ -268,6 +271,7 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
         return Err(Refusal::PastQuota {
             asked: gang.of(short.resource),
             tenant: short.holder.tenant,
+            user: short.holder.user,
             resource: short.resource,
             limit: short.limit,
         });
@@ -295,10 +299,36 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
             (0, _) | (_, 0) => (nodes(index), "nodes"),
             (_, devices) => (devices.into(), "devices"),
         };
-        let nearest = need.nearest(index.known.iter());
+        let nearest = need.nearest(index.known.iter()) + &of_partition(facts, ask);
         return Err(Refusal::PastPool { number, what, nearest });
     }
     Err(Refusal::GangPastPool { room, needed: need.min })
+}
+
+/// What a partition has to do with it that nothing could serve an ask: who keeps it there, or that no
+/// node is in it. Empty where it has nothing.
+fn of_partition(facts: &Facts, ask: &Ask) -> String {
+    let all = || facts.nodes.values().flat_map(|node| &node.inventory.node.partitions);
+    if let Some(named) = &ask.place.partition {
+        if all().any(|partition| partition == named) {
+            return String::new();
+        }
+        let some: BTreeSet<&str> = all().map(String::as_str).collect();
+        let some: Vec<&str> = some.into_iter().take(PARTITIONS_NAMED_MAX).collect();
+        return match some.len() {
+            0 => format!("; no node is in partition {named}, or in any"),
+            _ => format!("; no node is in partition {named}: there are {}", some.join(", ")),
+        };
+    }
+    let Some(partition) =
+        home::of(&facts.policy, ask).filter(|_| !home::borrows(&facts.policy, ask))
+    else {
+        return String::new();
+    };
+    let class = ask.when.class;
+    let lends = facts.policy.classes.get(&class).is_some_and(|pool| pool.borrow);
+    let borrow = if lends { "; with --preemptible it could borrow elsewhere" } else { "" };
+    format!("; {class} jobs keep to partition {partition}{borrow}")
 }
 
 /// Whether a node is among those that an ask names, and none that it avoids.

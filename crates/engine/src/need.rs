@@ -372,9 +372,11 @@ impl Need {
     }
 }
 
-/// How far that is from what is needed: the fewest things, then the least of them.
-fn far(misses: &[Miss]) -> (usize, u64) {
-    (misses.len(), misses.iter().map(Miss::weight).sum())
+/// How far that is from what is needed: whoever names a model means it, then the fewest things, then
+/// the least of them.
+fn far(misses: &[Miss]) -> (bool, usize, u64) {
+    let another = misses.iter().any(|miss| matches!(miss, Miss::Model { .. }));
+    (another, misses.len(), misses.iter().map(Miss::weight).sum())
 }
 
 /// How the devices of a task are to lie to each other. One device lies alone.

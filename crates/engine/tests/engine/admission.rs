@@ -136,6 +136,15 @@ fn the_nearest_misses_the_fewest_things_and_then_the_least() {
         .card("n1", device("d1", "Tesla T4", gib(15)));
     let refused = world.try_submit(ask().model("t4").share(100, gib(20))).unwrap_err();
     assert!(refused.contains("Tesla T4 (15 GiB), has 15 GiB of memory where 20 GiB"), "{refused}");
+    // Whoever names a model that is there is told what it lacks, not that others are others.
+    let mut cut = ask().model("t4");
+    cut.devices.mechanism = Some(Mechanism::Mig);
+    cut.devices.features.insert("svm".into());
+    let refused = world.try_submit(cut).unwrap_err();
+    assert!(
+        refused.contains("Tesla T4 (15 GiB), has no svm and cannot be cut by mig"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -151,6 +160,11 @@ fn more_than_a_quota_of_the_lineage() {
     let memory = past("20 GiB of memory at once and this needs 21 GiB");
     check(ask().share(100, gib(7)).of("lab/free").gang(3, 3), &memory);
     check(ask().share(100, gib(1)).gang(4, 4), &past("3 of devices at once and this needs 4"));
+    // What each user may have is not what the tenant may.
+    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    world.set_user_quota("lab", Quota { devices: Some(1), ..Quota::default() });
+    let refused = world.try_submit(ask().gang(2, 2)).unwrap_err();
+    assert!(refused.starts_with("each user of tenant lab may hold 1 of devices"), "{refused}");
 }
 
 #[test]

@@ -43,6 +43,15 @@ fn a_partition_nobody_has_is_refused_at_once() {
     let mut world = pool();
     let error = world.try_submit(placed(|p| p.partition = Some("nowhere".into()))).unwrap_err();
     assert!(error.contains("is on a node that is outside partition nowhere"), "{error}");
+    assert!(error.contains("no node is in partition nowhere: there are train"), "{error}");
+    for (borrow, says) in [(false, "elsewhere"), (true, "elsewhere; with --preemptible it could")] {
+        let mut world = pool();
+        class(&mut world, "elsewhere", borrow, 0);
+        let error = world.try_submit(training(false)).unwrap_err();
+        let says = format!("training jobs keep to partition {says}");
+        assert!(error.contains(&says), "{error}");
+        assert_eq!(error.contains("--preemptible"), borrow, "{error}");
+    }
 }
 
 #[test]
