@@ -384,7 +384,7 @@ impl FromStr for BitRate {
         let (number, unit) = split_number(text);
         let unit = unit.strip_suffix("/s").or(unit.strip_suffix("ps")).unwrap_or(unit);
         let scale = match unit.strip_suffix("it").unwrap_or(unit) {
-            "" => Some(1),
+            "" | "b" => Some(1),
             "Kb" | "kb" => Some(1_000),
             "Mb" => Some(1_000_000),
             "Gb" => Some(1_000_000_000),
@@ -464,6 +464,7 @@ mod tests {
         assert_eq!(BitRate(2_500_000_000).to_string(), "2.5 Gb/s");
         assert_eq!(BitRate(400_000_000).to_string(), "400 Mb/s");
         assert_eq!(BitRate(7).to_string(), "7 b/s");
+        check::<BitRate>("7 b/s", "BitRate(7)");
     }
 
     #[test]
