@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | bench | ci | packages`.
+//! Developer commands: `cargo xtask demo | test | bench | fuzz | ci | packages`.
 //!
 //! Each installs what it needs from the package registries, so that a fresh Debian machine with
 //! Rust needs nothing else.
@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod checks;
 mod demo;
+mod fuzz;
 mod packages;
 mod polder;
 mod python;
@@ -52,6 +53,15 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
     },
+    /// Feed every reader of outside input with what nobody would write, two at a time.
+    Fuzz {
+        /// How long each is fed.
+        #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+        seconds: u64,
+        /// Only this one.
+        #[arg(long, value_name = "NAME")]
+        target: Option<String>,
+    },
     /// Install the system packages that demo, test and bench use.
     Packages,
 }
@@ -72,6 +82,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Bench { name, json, quick, only } => bench::run(name, json, quick, only),
+        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Command::Packages => packages::install(packages::ALL),
     }
 }
