@@ -111,6 +111,8 @@ fn what_says_nothing_or_says_it_twice_is_refused_of_who_writes_it() {
             r#"{{"order": {{"by": ["fair_share"]}}, "fair_share": {{"model_weights": {weights}}}}}"#
         )
     };
+    check_written(r#"{"backfill": {"believe": "predicted"}}"#, "backfill.believe has no effect");
+    check_written(r#"{"backfill": {"believe": "predicted", "reserved": 1}}"#, "");
     check_written(&shares(r#"{"": 5}"#), "fair_share.model_weights has an empty name");
     check_written(
         &shares(r#"{"A100": 5, "A10": 2}"#),

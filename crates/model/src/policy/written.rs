@@ -3,7 +3,7 @@
 //!
 //! A journal may hold a policy that was accepted before; it is only checked for contradictions.
 
-use super::{Order, Policy, PolicyError, Term};
+use super::{Believe, Order, Policy, PolicyError, Term};
 
 /// Minutes of a week.
 const WEEK_MINUTES: usize = 7 * 24 * 60;
@@ -38,6 +38,10 @@ impl Policy {
                          moves_max";
             let setting = "reclaim.runtime_min".to_owned();
             return Err(PolicyError::NoEffect { setting, needs: needs.to_owned() });
+        }
+        if self.backfill.reserved == 0 && self.backfill.believe != Believe::Limit {
+            let needs = "jobs that are promised a start: backfill.reserved of 1 or more".to_owned();
+            return Err(PolicyError::NoEffect { setting: "backfill.believe".to_owned(), needs });
         }
         for (class, pool) in &self.classes {
             let Some(partition) = &pool.partition else {

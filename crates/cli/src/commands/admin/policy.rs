@@ -3,7 +3,6 @@
 use super::shadow;
 use super::tenant::told;
 use super::{Context, Done};
-use crate::failure::Failure;
 use crate::policy;
 use clap::Subcommand;
 use hyper::Method;
@@ -75,7 +74,7 @@ pub(crate) enum PolicyCommand {
     /// Replace it by a file's; decisions follow it from then on
     #[command(after_long_help = FILE_HELP)]
     Set {
-        /// The file, TOML.
+        /// The file, TOML; `-` is standard input.
         file: PathBuf,
     },
     /// Go back to the policy that was in force before this one
@@ -86,7 +85,7 @@ pub(crate) enum PolicyCommand {
     /// Say whether a file is a policy, and change nothing
     #[command(after_long_help = FILE_HELP)]
     Check {
-        /// The file, TOML.
+        /// The file, TOML; `-` is standard input.
         file: PathBuf,
     },
 }
@@ -99,9 +98,7 @@ impl PolicyCommand {
                 if context.out.json_wanted() {
                     context.out.json(&now)?;
                 } else {
-                    let text = toml::to_string(&now)
-                        .map_err(|error| Failure::failed(format!("the policy: {error}")))?;
-                    context.out.text(text.trim_end())?;
+                    context.out.text(policy::written(&now)?.trim_end())?;
                 }
             }
             Self::Set { file } => {
@@ -109,6 +106,7 @@ impl PolicyCommand {
                 let client = context.client()?;
                 let set: Policy = client.send(Method::PUT, "policy", &wanted).await?;
                 told(context, &set, "the policy is set")?;
+                policy::doubtful(&set).iter().for_each(|text| context.out.warn(text));
                 // Nodes may join later: it is told, not refused.
                 let list: NodeList = client.get("nodes").await?;
                 let nodes = list.nodes.iter().map(|node| &node.facts);
@@ -127,6 +125,7 @@ impl PolicyCommand {
             Self::Check { file } => {
                 let checked = policy::read(&file)?;
                 told(context, &checked, &format!("{} is a policy", file.display()))?;
+                policy::doubtful(&checked).iter().for_each(|text| context.out.warn(text));
             }
         }
         Ok(0)

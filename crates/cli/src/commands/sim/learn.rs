@@ -105,10 +105,9 @@ impl Learn {
         progress.clear();
         let learned = learned.map_err(Failure::failed)?;
         if let Some(folder) = &self.out {
-            let wrong = |error| Failure::failed(format!("the policy: {error}"));
-            let toml = |policy: &Policy| toml::to_string(policy).map_err(wrong);
-            let policy = toml(&learned.candidate)?;
-            let plain = learned.plain.as_ref().map(|plain| toml(&plain.policy)).transpose()?;
+            let policy = crate::policy::written(&learned.candidate)?;
+            let plain = learned.plain.as_ref().map(|plain| crate::policy::written(&plain.policy));
+            let plain = plain.transpose()?;
             report::write_learned(folder, &learned, &policy, plain.as_deref())
                 .map_err(Failure::failed)?;
             context.out.note(&format!("wrote {}", folder.join("learned.html").display()));
