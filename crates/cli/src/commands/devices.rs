@@ -64,6 +64,8 @@ fn held(context: &Context, list: &DeviceList) -> Done {
             "HEALTH",
             "PCI",
             "NUMA",
+            "ISLAND",
+            "RAIL",
             "FEATURES",
         ],
         "the pool has no devices: see `polder nodes`, and `polder devices --local` on each",
@@ -85,7 +87,9 @@ fn held(context: &Context, list: &DeviceList) -> Done {
             view.memory_held.to_string(),
             standing(view),
             device.pci_address.clone().unwrap_or_default(),
-            device.numa_node.map_or_else(String::new, |node| node.to_string()),
+            number(device.numa_node),
+            number(device.island),
+            number(device.rail),
             features(device),
         ]);
     }
@@ -126,6 +130,8 @@ async fn here(context: &Context) -> Done {
             "HEALTH",
             "PCI",
             "NUMA",
+            "ISLAND",
+            "RAIL",
             "FEATURES",
         ],
         "no devices: install an OpenCL driver (Debian: apt install pocl-opencl-icd) or a GPU's",
@@ -141,7 +147,9 @@ async fn here(context: &Context) -> Done {
             device.compute_units.to_string(),
             health(device),
             device.pci_address.clone().unwrap_or_default(),
-            device.numa_node.map_or_else(String::new, |node| node.to_string()),
+            number(device.numa_node),
+            number(device.island),
+            number(device.rail),
             features(device),
         ]);
     }
@@ -164,6 +172,11 @@ fn health(device: &Device) -> String {
         Health::Faulty(why) => format!("faulty: {why}"),
     };
     if device.simulated { format!("{health}, simulated") } else { health }
+}
+
+/// A number that may be unknown.
+fn number(number: Option<u32>) -> String {
+    number.map_or_else(String::new, |number| number.to_string())
 }
 
 fn features(device: &Device) -> String {

@@ -109,6 +109,17 @@ impl Draft {
                 "priority_for says how long a priority holds: set priority",
             ));
         }
+        if self.priority_for == Some(Micros(0)) {
+            let text = "priority_for is 0: the priority would never hold; say how long from now";
+            return Err(Failure::usage(text));
+        }
+        for (field, words) in [("model", &self.models), ("feature", &self.features)] {
+            if words.iter().any(|word| word.trim().is_empty()) {
+                return Err(Failure::usage(format!(
+                    "{field} is empty: name one as `polder devices` lists it, or leave it out"
+                )));
+            }
+        }
         let tasks = self.tasks.unwrap_or_default();
         tasks.check()?;
         self.terms.check(tasks, self.time_limit)?;
@@ -289,6 +300,10 @@ mod tests {
         check(Draft { memory: Some(Bytes(0)), ..draft() }, "devices.memory is 0");
         let holds = Some(Micros::from_secs(60));
         check(Draft { priority_for: holds, ..draft() }, "set priority");
+        let never = Draft { priority: Some(5), priority_for: Some(Micros(0)), ..draft() };
+        check(never, "priority_for is 0");
+        check(Draft { models: vec![String::new()], ..draft() }, "model is empty");
+        check(Draft { features: vec![" ".into()], ..draft() }, "feature is empty");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use polder_model::{
     Ask, Bytes, GangKind, Isolation, Market, Mechanism, Micros, NodeId, Timestamp, Wish, WorkClass,
+    label,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -249,6 +250,20 @@ impl Terms {
                 "deadline_in is 0: it would be late already; say how long from now".into(),
             );
         }
+        if let (Some(deadline), Some(estimate)) = (self.deadline_in, self.estimate)
+            && deadline < estimate
+        {
+            return refuse(format!(
+                "deadline_in is {deadline} and estimate {estimate}: it would be late even if it \
+                 started now; raise deadline_in or lower estimate"
+            ));
+        }
+        if self.bandwidth == Some(Bytes(0)) {
+            return refuse("bandwidth is 0, which every device has: leave it out".into());
+        }
+        if let Some(Err(error)) = self.labels.iter().map(|text| label(text)).find(Result::is_err) {
+            return Err(Failure::usage(error));
+        }
         Ok(())
     }
 
@@ -378,6 +393,15 @@ mod tests {
         check(&["--estimate", "5h"], (1, 1), "estimate is 5h00m");
         check(&["--estimate", "60s"], (1, 1), "");
         check(&["--deadline-in", "0s"], (1, 1), "deadline_in is 0");
+        check(
+            &["--deadline-in", "10s", "--estimate", "30s"],
+            (1, 1),
+            "deadline_in is 10.0s and estimate 30.0s",
+        );
+        check(&["--deadline-in", "30s", "--estimate", "30s"], (1, 1), "");
+        check(&["--bandwidth", "0"], (1, 1), "bandwidth is 0");
+        check(&["--label", "rack"], (1, 1), "\"rack\" is no label: write KEY=VALUE");
+        check(&["--label", "rack=a"], (1, 1), "");
     }
 
     #[test]

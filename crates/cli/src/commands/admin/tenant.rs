@@ -7,8 +7,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::Table;
 use clap::Subcommand;
 use hyper::Method;
-use polder_model::{Permille, Resource, Tenant, TenantPath};
-use polder_server::api::{Removed, TenantChange, TenantList, TenantView};
+use polder_model::{Permille, Quota, Resource, Tenant, TenantPath};
+use polder_server::api::{DeviceList, Removed, TenantChange, TenantList, TenantView};
 use serde_json::json;
 
 /// What to do with tenants.
@@ -49,6 +49,14 @@ impl TenantCommand {
                 change.share.weight = weight.unwrap_or(change.share.weight);
                 let set = put(&client, &tenant, &change).await?;
                 told(context, &set, &format!("tenant {tenant} is set"))?;
+                if set.tenant.share.deserved > 0 {
+                    let all: TenantList = client.get("tenants").await?;
+                    let devices: DeviceList = client.get("devices").await?;
+                    let pool = u64::try_from(devices.devices.len()).unwrap_or(u64::MAX);
+                    contradictions(&set.tenant, &all.tenants, pool.saturating_mul(1000))
+                        .iter()
+                        .for_each(|text| context.out.warn(text));
+                }
             }
             Self::Remove { tenant } => {
                 let path = Query::new(&["tenants", tenant.as_str()]);
@@ -102,7 +110,19 @@ async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
         return context.out.json(&list);
     }
     let mut table = Table::new(
-        &["TENANT", ">DEVICES", ">OF", ">COMPUTE", ">OF", ">MEMORY", ">OF", ">DEFAULT-SHARE"],
+        &[
+            "TENANT",
+            ">DEVICES",
+            ">OF",
+            ">COMPUTE",
+            ">OF",
+            ">MEMORY",
+            ">OF",
+            ">DEFAULT-SHARE",
+            ">DESERVED",
+            ">WEIGHT",
+            "EACH-USER",
+        ],
         "no tenants: add one with `polder admin tenant set NAME`",
     );
     for view in &list.tenants {
@@ -119,7 +139,78 @@ async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
             view.memory_held.to_string(),
             limit(Resource::Memory, quota.memory.map(|memory| memory.0)),
             view.tenant.default_compute.map_or_else(String::new, |share| share.to_string()),
+            match view.tenant.share.deserved {
+                0 => String::new(),
+                deserved => Resource::Compute.show(deserved),
+            },
+            view.tenant.share.weight.to_string(),
+            each_user(&view.tenant.user_quota),
         ]);
     }
     context.out.table(&table)
+}
+
+/// What a tenant allows each of its users, in one word.
+fn each_user(quota: &Quota) -> String {
+    let said = [
+        quota.devices.map(|devices| format!("devices={devices}")),
+        quota.compute.map(|compute| {
+            let compute = u32::try_from(compute).unwrap_or(u32::MAX);
+            format!("compute={}", Permille(compute))
+        }),
+        quota.memory.map(|memory| format!("memory={memory}")),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(",").replace(' ', "")
+}
+
+/// What a tenant deserves that cannot all be had: more than the one above it, or than the pool.
+fn contradictions(set: &Tenant, all: &[TenantView], pool: u64) -> Vec<String> {
+    let mut found = Vec::new();
+    let deserves = Resource::Compute.show(set.share.deserved);
+    let path = &set.path;
+    if set.share.deserved > pool {
+        let has = Resource::Compute.show(pool);
+        found.push(format!("tenant {path} deserves {deserves}, and the pool has {has} now"));
+    }
+    let above = path.parent().and_then(|above| all.iter().find(|view| view.tenant.path == above));
+    if let Some(above) = above.filter(|above| above.tenant.share.deserved < set.share.deserved) {
+        let (above, has) = (&above.tenant.path, above.tenant.share.deserved);
+        let has = Resource::Compute.show(has);
+        found.push(format!("tenant {path} deserves {deserves}, and {above} above it only {has}"));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::{Bytes, Share};
+
+    fn tenant(path: &str, deserved: u64) -> Tenant {
+        let share = Share { deserved, ..Share::default() };
+        Tenant { share, ..Tenant::new(path.parse().unwrap()) }
+    }
+
+    #[test]
+    fn what_cannot_all_be_had_is_told() {
+        let above = TenantView {
+            tenant: tenant("lab", 1500),
+            devices_held: 0,
+            compute_held: 0,
+            memory_held: Bytes(0),
+        };
+        let found = |deserved| contradictions(&tenant("lab/a", deserved), &[above.clone()], 2000);
+        assert_eq!(found(1500), [] as [&str; 0]);
+        let more = "tenant lab/a deserves 2.000 devices, and lab above it only 1.500 devices";
+        assert_eq!(found(2000), [more]);
+        assert_eq!(found(2001).len(), 2);
+        assert!(found(2001)[0].ends_with("and the pool has 2.000 devices now"));
+    }
+
+    #[test]
+    fn what_each_user_may_hold_is_one_word() {
+        let quota = Quota { devices: Some(2), compute: Some(1500), memory: Some(Bytes(8 << 30)) };
+        assert_eq!(each_user(&quota), "devices=2,compute=150%,memory=8GiB");
+        assert_eq!(each_user(&Quota::default()), "");
+    }
 }
