@@ -199,7 +199,8 @@ mod tests {
             compute_held: 0,
             memory_held: Bytes(0),
         };
-        let found = |deserved| contradictions(&tenant("lab/a", deserved), &[above.clone()], 2000);
+        let all = std::slice::from_ref(&above);
+        let found = |deserved| contradictions(&tenant("lab/a", deserved), all, 2000);
         assert_eq!(found(1500), [] as [&str; 0]);
         let more = "tenant lab/a deserves 2.000 devices, and lab above it only 1.500 devices";
         assert_eq!(found(2000), [more]);
