@@ -1,5 +1,5 @@
 //! A stand-in device in wall time, shared by several processes: one process holds the model and
-//! moves it with its clock ([`serve`]), the others speak with it through a socket ([`Client`]), so
+//! moves it with its clock ([`serve()`]), the others speak with it through a socket ([`Client`]), so
 //! that contexts of different processes really compete.
 //!
 //! Work is sent without waiting for an answer; how far a stream has come stands in a page that the
