@@ -3,8 +3,8 @@
 use crate::world::{With, World, ask};
 use polder_engine::Engine;
 use polder_model::{
-    Ask, Decision, Device, Event, GangKind, Ground, Health, JobId, JobState, LeaseEnd, LeaseId,
-    LeaseSample, Micros, NodeId, Outcome, Quota, Reason, Shrink, StopReason, Timestamp,
+    Ask, Decision, Device, Event, GangKind, Ground, Health, JobId, JobState, Lease, LeaseEnd,
+    LeaseId, LeaseSample, Micros, Outcome, Quota, Reason, Shrink, StopReason, Timestamp,
 };
 
 /// A node with so many devices, each of which one task takes whole.
@@ -93,7 +93,7 @@ fn grows_into_nothing_wanted(engine: &Engine, at: Timestamp, id: JobId, all: &[D
         });
         let elsewhere = all.iter().all(|decision| match decision {
             Decision::Grow { leases, .. } => {
-                leases.iter().all(|lease| !could_be_on(engine, other.ask, &lease.node))
+                leases.iter().all(|lease| !could_use(engine, other.ask, lease))
             }
             _ => false,
         });
@@ -101,12 +101,14 @@ fn grows_into_nothing_wanted(engine: &Engine, at: Timestamp, id: JobId, all: &[D
     }
 }
 
-/// Whether a node has enough healthy devices of the size that one task of an ask needs.
-fn could_be_on(engine: &Engine, ask: &Ask, node: &NodeId) -> bool {
-    let node = engine.nodes().find(|other| other.id == node).unwrap();
+/// Whether one task of an ask could be where a lease is, on a device of that lease: its node has enough
+/// healthy devices of the size that the task needs, and the lease's is one of them.
+fn could_use(engine: &Engine, ask: &Ask, lease: &Lease) -> bool {
+    let node = engine.nodes().find(|other| *other.id == lease.node).unwrap();
     let fits = |one: &&Device| one.memory >= ask.devices.memory && one.health == Health::Healthy;
-    let large = node.inventory.devices.iter().filter(fits);
-    large.count() >= ask.devices.count as usize
+    let large: Vec<&Device> = node.inventory.devices.iter().filter(fits).collect();
+    let taken = |one: &&Device| lease.slices.iter().any(|slice| slice.device == one.id);
+    large.len() >= ask.devices.count as usize && (ask.devices.count == 0 || large.iter().any(taken))
 }
 
 /// Whether a job starts once a decision has been carried out and all that was told to end has
