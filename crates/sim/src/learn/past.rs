@@ -157,6 +157,13 @@ impl<'h> Past<'h> {
         (number > 0).then(|| sum / number as f64)
     }
 
+    /// Jobs that came at a moment or later, in a block that had begun before it.
+    pub(super) fn early(&self, from: Micros) -> u64 {
+        let next = from.0.div_ceil(self.length.0).saturating_mul(self.length.0);
+        let early = |arrives: Micros| (from.0..next).contains(&arrives.0);
+        len(self.history.workload.jobs.iter().filter(|job| early(job.arrives)).count())
+    }
+
     /// The first block that begins at a moment or later.
     #[must_use]
     pub fn block_since(&self, from: Micros) -> u32 {

@@ -184,9 +184,12 @@ pub struct Shadowed {
     pub difference: Option<Paired>,
     /// Jobs that came in them.
     pub jobs: u64,
+    /// Jobs that came before the first of them, in a block that had begun already: not compared.
+    pub early: u64,
 }
 
-/// What would have differed under another policy since a block of the history.
+/// What would have differed under another policy since a moment of the history, counted from its
+/// first job: compared are the blocks that have begun since.
 ///
 /// # Errors
 /// The engine broke a promise.
@@ -194,15 +197,16 @@ pub fn shadow(
     past: &Past<'_>,
     now: &Policy,
     candidate: &Policy,
-    first: u32,
+    since: Micros,
 ) -> Result<Shadowed, WorldError> {
-    let rows = rows(past, now, candidate, first)?;
+    let rows = rows(past, now, candidate, past.block_since(since))?;
     let of = |cost: fn(&Row) -> f64| rows.iter().map(cost).collect::<Vec<f64>>();
     Ok(Shadowed {
         goal: past.goal,
         block_seconds: past.length().0 as f64 / 1e6,
         difference: Paired::of(&of(|row| row.candidate), &of(|row| row.before)),
         jobs: rows.iter().map(|row| row.jobs).sum(),
+        early: past.early(since),
         rows,
     })
 }
@@ -331,12 +335,21 @@ mod tests {
         let past = Past::new(&history, &pool, Micros::from_secs(86_400));
         let mut shortest = Policy::default();
         shortest.order.by = vec![polder_model::Term::Shortest];
-        let first = past.block_since(Micros::from_secs(2 * 86_400));
-        let shadowed = shadow(&past, &Policy::default(), &shortest, first).unwrap();
-        assert_eq!((shadowed.rows.len(), shadowed.jobs), (4, 160));
+        let since = Micros::from_secs(2 * 86_400);
+        let shadowed = shadow(&past, &Policy::default(), &shortest, since).unwrap();
+        assert_eq!((shadowed.rows.len(), shadowed.jobs, shadowed.early), (4, 160, 0));
         assert!(shadowed.difference.is_some_and(|d| d.mean < 0.0), "{shadowed:?}");
-        let same = shadow(&past, &shortest, &shortest, first).unwrap();
+        let same = shadow(&past, &shortest, &shortest, since).unwrap();
         assert_eq!(same.difference.map(|d| (d.mean, d.high)), Some((0.0, 0.0)));
+    }
+
+    #[test]
+    fn jobs_of_a_block_that_had_begun_are_counted_apart() {
+        let (history, pool) = (history(6), preset("1x1").unwrap());
+        let past = Past::new(&history, &pool, Micros::from_secs(86_400));
+        let last = history.workload.jobs.last().unwrap().arrives;
+        let shadowed = shadow(&past, &Policy::default(), &Policy::default(), last).unwrap();
+        assert_eq!((shadowed.rows.len(), shadowed.jobs, shadowed.early), (0, 0, 1));
     }
 
     #[test]

@@ -58,19 +58,19 @@ impl Shadow {
         let mut past = Past::new(&history, &history.pool, self.block);
         past.goal = self.goal.goal();
         let begin = history.begin.unwrap_or_default();
-        let first = past.block_since(candidate.since.since(begin));
+        let since = candidate.since.since(begin);
         if history.workload.jobs.is_empty() {
             return Err(Failure::failed("no job has run yet: there is nothing to compare"));
         }
         let shadowed =
-            tokio::task::block_in_place(|| learn::shadow(&past, &now, &candidate.policy, first));
+            tokio::task::block_in_place(|| learn::shadow(&past, &now, &candidate.policy, since));
         let shadowed = shadowed.map_err(Failure::failed)?;
         if context.out.json_wanted() {
             context.out.json(&shadowed)?;
             return Ok(0);
         }
         context.out.table(&table(&shadowed))?;
-        context.out.text(&verdict(&shadowed, &show::moment(candidate.since)))?;
+        context.out.text(&verdict(&shadowed, &show::moment(candidate.since), past.length()))?;
         Ok(0)
     }
 }
@@ -79,7 +79,7 @@ fn table(shadowed: &Shadowed) -> Table {
     let goal = shadowed.goal;
     let mut table = Table::new(
         &["JOBS", ">BLOCKS", ">AS IT WAS", ">IN FORCE", ">SHADOW", ">DIFFERENCE", "95 %"],
-        "no job that has run came since",
+        "no block to compare yet",
     );
     if shadowed.rows.is_empty() {
         return table;
@@ -100,13 +100,20 @@ fn table(shadowed: &Shadowed) -> Table {
     table
 }
 
-fn verdict(shadowed: &Shadowed, since: &str) -> String {
+fn verdict(shadowed: &Shadowed, since: &str, block: Micros) -> String {
     let what = match shadowed.goal {
         Goal::Wait => "waits",
         Goal::Slowdown => "slowdowns",
         Goal::Completion => "completions",
     };
     let text = match &shadowed.difference {
+        None if shadowed.rows.is_empty() && shadowed.early > 0 => {
+            return format!(
+                "{} came since {since}, in a block of {block} that had begun before: \
+                 see sooner with a shorter --block",
+                show::count(shadowed.early, "job")
+            );
+        }
         None => "too little has happened to say anything",
         Some(difference) if difference.high < 0.0 => "shorter, beyond chance",
         Some(difference) if difference.low > 0.0 => "longer, beyond chance",
