@@ -35,7 +35,8 @@ fn every_test(run: Command) -> Result<()> {
     let mut plain = Command::new("env");
     plain.current_dir(root()).arg("--default-signal").arg(run.get_program());
     plain.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    check(plain.args(["test", "--workspace"]))
+    // One run tells every failure.
+    check(plain.args(["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// The ledger's protocols under loom, which runs every interleaving.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 #[test]
 fn the_account_holds_whoever_forks_execs_or_is_killed() {
     let tests = std::env::current_exe().unwrap();
-    let storm = tests.parent().unwrap().parent().unwrap().join("examples/storm");
+    let storm = tests.parent().unwrap().parent().unwrap().join("examples/ledger_storm");
     let output = Command::new(storm).args(["ledger", "--quick"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 const PROGRAMS: [(&str, &str); 3] = [
     ("polder-standin-limiter", "enforce"),
     ("polder-standin-limiter", "wall"),
-    ("polder-ledger", "storm"),
+    ("polder-ledger", "ledger_storm"),
 ];
 /// What the processes of `wall` load and are.
 const WALL: [&[&str]; 2] = [

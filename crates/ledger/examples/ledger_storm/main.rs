@@ -2,7 +2,7 @@
 //! are killed at random, upon real pages and the attach protocol.
 //!
 //! ```text
-//! storm --list | ledger [--quick]
+//! ledger_storm --list | ledger [--quick]
 //! ```
 //!
 //! `ledger` is a million steps (with `--quick` twenty thousand), and prints a JSON object for each
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         }
         Some("process") => return process::run(words.get(1).map(String::as_str)),
         _ => {
-            complain("usage: storm --list | ledger [--quick]");
+            complain("usage: ledger_storm --list | ledger [--quick]");
             return ExitCode::FAILURE;
         }
     }
