@@ -160,7 +160,7 @@ fn old_process() {
     let fds = ["OLD_LIMITS", "OLD_USAGE", "OLD_BELL"].map(number);
     let [Some(limits), Some(usage), Some(bell)] = fds else { return };
     // SAFETY: the parent left exactly these open for us, and nobody else here knows them.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "descriptors known by their numbers alone")]
     let [limits, usage, bell] = [limits, usage, bell].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
     let ring = || rustix::io::write(&bell, &1u64.to_ne_bytes()).unwrap();
     let limits = old::Page::map(limits, false).unwrap();

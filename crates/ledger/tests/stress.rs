@@ -42,7 +42,7 @@ fn worker() {
     };
     let fd = i32::try_from(fd).unwrap();
     // SAFETY: the parent left exactly this descriptor open for us, and nobody else here knows it.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "a descriptor known by its number alone")]
     let usage = map_usage(unsafe { OwnedFd::from_raw_fd(fd) }).unwrap();
     let me = usize::try_from(me).unwrap();
     let mut random = Random(seed);

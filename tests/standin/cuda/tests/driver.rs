@@ -110,7 +110,7 @@ fn processes_share_the_device_and_its_log_tells_whose_it_was() {
 #[test]
 fn it_exports_what_a_driver_exports() {
     // SAFETY: it runs nothing when it is loaded.
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, reason = "loading a library")]
     let library = unsafe { libloading::Library::new(library()) }.expect("it opens");
     for entry in FUNCTIONS {
         // SAFETY: looked at and not called.
