@@ -46,10 +46,9 @@ const SHARE: &[Part] = &[
 ];
 
 /// Parts of `enforce` that need a device.
-const ENFORCE: &[Part] = &[("latency", latency::run)];
-/// Parts of it whose figures are no speeds but comparisons and shares, which a build without
-/// optimisation can only make worse: they run what tests run.
-const COMPARED: &[Part] = &[("conformance", conformance::run), ("programs", programs::run)];
+const ENFORCE: &[Part] = &[("latency", latency::run), ("programs", programs::run)];
+/// Parts of it whose figures are no speeds but comparisons: they run what tests run.
+const COMPARED: &[Part] = &[("conformance", conformance::run)];
 
 /// Runs the benchmark `name`.
 pub(crate) fn run(
