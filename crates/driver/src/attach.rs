@@ -105,6 +105,7 @@ impl Attachment {
     }
 
     /// What the lease may have, from the newest page.
+    #[inline]
     pub fn limits(&self) -> &Limits {
         #[expect(unsafe_code, reason = "a page that is swapped under its readers")]
         // SAFETY: the pointer comes from `Box::into_raw` and what it points to is never dropped.
@@ -124,6 +125,7 @@ impl Attachment {
     }
 
     /// The process's part of the usage page.
+    #[inline]
     pub fn slot(&self) -> &Slot {
         &self.usage.slot[self.slot]
     }

@@ -4,9 +4,9 @@
 
 use crate::attach::Attachment;
 use crate::inside;
-use crate::meter::{Kind, Member, Moment, Verdict};
+use crate::meter::{Kind, Member, Moment, Room, Verdict};
 use crate::state::State;
-use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED};
+use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED, WATCH};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -69,6 +69,7 @@ impl Passage {
     fn member(&self) -> Member {
         Member {
             kind: self.kind,
+            count: 1,
             launched_ns: self.launched_ns.load(Ordering::Relaxed),
             estimate_ns: self.estimate_ns(),
             counted: self.entered.swap(false, Ordering::AcqRel),
@@ -200,16 +201,103 @@ impl Passage {
     }
 }
 
-/// Counts out commands that are known to be over only together; those that have left already only
-/// tell their part of the time.
-pub fn leave_together(passages: &[Passage]) {
-    let Some(first) = passages.first().filter(|first| first.state.is_current()) else { return };
-    let Some(attachment) = &first.state.attachment else { return };
-    let members: Vec<_> = passages.iter().map(Passage::member).collect();
-    let meter = &first.state.meters[first.device];
-    let longest = meter.complete_together(monotonic_ns(), &members);
+/// The gate, if it is open and nobody else wants the device: while it stays as it is, a command that
+/// follows another need not ask.
+#[must_use]
+pub fn calm(state: &State) -> Option<Gate> {
+    let seen = gate::look(state.attachment.as_ref()?.limits());
+    let pressed = CONTENDED | ONE | WATCH;
+    (seen.open() && !seen.has(pressed)).then_some(seen)
+}
+
+/// Room for launches that will not ask one by one; in flight they are counted as one command.
+#[derive(Debug)]
+pub struct Ahead {
+    state: &'static State,
+    device: usize,
+    room: Room,
+}
+
+impl Ahead {
+    /// What was taken.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Gives back all but what `used` will tell of.
+    pub fn trim(&mut self, used: Room) {
+        let unused = Room {
+            commands: self.room.commands.saturating_sub(used.commands),
+            estimate_ns: self.room.estimate_ns.saturating_sub(used.estimate_ns),
+        };
+        self.room = used;
+        if self.state.is_current() && unused != Room::default() {
+            self.state.meters[self.device].give_back(unused);
+        }
+    }
+
+    /// Counts it out. `told` when its commands are told to the meter otherwise.
+    pub fn leave(mut self, told: bool) {
+        if !self.state.is_current() {
+            return;
+        }
+        let Some(attachment) = &self.state.attachment else { return };
+        if !told {
+            self.trim(Room::default());
+        }
+        answer(attachment, gate::release(attachment.limits(), attachment.slot()));
+    }
+}
+
+impl Passage {
+    /// Takes room ahead, once the command has entered: at most `most`, and none while anything presses.
+    pub fn ahead(&self, most: Room) -> Option<Ahead> {
+        let attachment = self.state.attachment.as_ref()?;
+        if !self.entered.load(Ordering::Acquire) || self.paid.load(Ordering::Relaxed) {
+            return None;
+        }
+        let quantum_ns = quantum(attachment.limits());
+        let launched_ns = self.launched_ns.load(Ordering::Relaxed);
+        let room = self.state.meters[self.device].take(launched_ns, quantum_ns, most);
+        if room == Room::default() {
+            return None;
+        }
+        gate::hold(attachment.slot());
+        Some(Ahead { state: self.state, device: self.device, room })
+    }
+
+    /// When it was handed over, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn launched_ns(&self) -> u64 {
+        self.launched_ns.load(Ordering::Relaxed)
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// Counts out commands of `device` that are known to be over only together; those that have left already
+/// only tell their part of the time. `more` are those that no passage stands for.
+pub fn leave_together(
+    state: &'static State,
+    device: usize,
+    passages: &[Passage],
+    more: impl Iterator<Item = Member>,
+) {
+    if !state.is_current() {
+        return;
+    }
+    let Some(attachment) = &state.attachment else { return };
+    let mut members: Vec<_> = passages.iter().map(Passage::member).collect();
+    let counted = members.iter().filter(|member| member.counted).count();
+    members.extend(more);
+    let longest = state.meters[device].complete_together(monotonic_ns(), &members);
     attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
-    for _ in members.iter().filter(|member| member.counted) {
+    for _ in 0..counted {
         answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
     }
 }
@@ -221,7 +309,7 @@ fn quantum(limits: &Limits) -> u64 {
     }
 }
 
-fn answer(attachment: &Attachment, bell: Bell) {
+pub(crate) fn answer(attachment: &Attachment, bell: Bell) {
     if bell == Bell::Ring {
         attachment.ring();
     }

@@ -15,6 +15,7 @@ thread_local! {
     static PLACE: Cell<Place> = const { Cell::new(Place::Program) };
 }
 
+#[inline]
 fn within<R>(place: Place, body: impl FnOnce() -> R) -> R {
     struct Restore(Place);
     impl Drop for Restore {
@@ -33,6 +34,7 @@ pub fn callback<R>(body: impl FnOnce() -> R) -> R {
 
 /// Runs the vendor's function for a call that is accounted for: hooks that the vendor itself
 /// reaches on the way pass straight through.
+#[inline]
 pub fn accounted<R>(body: impl FnOnce() -> R) -> R {
     within(Place::Accounted, body)
 }
@@ -40,6 +42,12 @@ pub fn accounted<R>(body: impl FnOnce() -> R) -> R {
 /// Whether the thread runs a function that the driver called back.
 pub fn is_callback() -> bool {
     PLACE.get() == Place::Callback
+}
+
+/// Whether the thread runs the program itself.
+#[inline]
+pub fn is_program() -> bool {
+    PLACE.get() == Place::Program
 }
 
 /// Whether the call is part of one that is accounted for.

@@ -3,6 +3,7 @@
 //! * [`attach`]: the process's place in its lease, from the lease's shim.
 //! * [`state`]: what the process knows of itself, and what a fork does to it.
 //! * [`gate`] and [`meter`]: work waits for the lease's turn and for room.
+//! * [`run`]: launches that follow one another without asking one by one.
 //! * [`memory`]: bytes reserved in the lease's ledger.
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
 //!
@@ -15,4 +16,5 @@ pub mod locks;
 pub mod log;
 pub mod memory;
 pub mod meter;
+pub mod run;
 pub mod state;

@@ -22,6 +22,10 @@ const CROWD_WAIT_NS: u64 = 1_000_000;
 const KINDS_MAX: usize = 4096;
 /// A new sample counts for one part in this many.
 const LENGTH_PARTS: u64 = 4;
+/// As good as all: a length blended in so often is what is believed.
+const BLENDS_MAX: u32 = 16;
+/// Of the room that is left, one part in so many may be taken ahead: other threads want some too.
+const AHEAD_PARTS: u32 = 4;
 /// A command never seen is taken for this part of a quantum, so that few of its kind go out before
 /// the first has told its length.
 const UNKNOWN_PARTS: u64 = 4;
@@ -77,19 +81,30 @@ pub enum Verdict {
     Turn,
 }
 
-/// A command of a batch whose end is heard of as one.
+/// Commands of a batch whose end is heard of as one.
 #[derive(Debug, Clone, Copy)]
 pub struct Member {
-    /// What it is.
+    /// What they are.
     pub kind: Kind,
-    /// When it was handed over, nanoseconds of the monotonic clock.
+    /// How many.
+    pub count: u32,
+    /// When the first was handed over, nanoseconds of the monotonic clock.
     pub launched_ns: u64,
-    /// What it was taken for, nanoseconds.
+    /// What each was taken for, nanoseconds.
     pub estimate_ns: u64,
-    /// Whether it is still counted as in flight.
+    /// Whether they are still counted as in flight.
     pub counted: bool,
-    /// Whether its estimate was taken from the process's own credit.
+    /// Whether their estimates were taken from the process's own credit.
     pub paid: bool,
+}
+
+/// Room taken ahead for commands that will not ask one by one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Commands.
+    pub commands: u32,
+    /// Their estimated work, nanoseconds.
+    pub estimate_ns: u64,
 }
 
 /// One device's meter.
@@ -181,14 +196,14 @@ impl Flight {
         lately.saturating_mul(2).saturating_add(INFLIGHT_FREE).min(INFLIGHT_MAX)
     }
 
-    fn count_lately(&mut self, now_ns: u64) {
+    fn count_lately(&mut self, now_ns: u64, count: u32) {
         let passed = now_ns.saturating_sub(self.lately_since_ns);
         if passed >= LATELY_NS {
             let before = if passed < 2 * LATELY_NS { self.lately[0] } else { 0 };
             self.lately = [0, before];
             self.lately_since_ns = now_ns;
         }
-        self.lately[0] = self.lately[0].saturating_add(1);
+        self.lately[0] = self.lately[0].saturating_add(count);
     }
 
     fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
@@ -200,10 +215,30 @@ impl Flight {
     }
 
     fn withdraw(&mut self, estimate_ns: u64) {
-        self.commands = self.commands.saturating_sub(1);
+        self.give_back(Room { commands: 1, estimate_ns });
+    }
+
+    /// A part of the room that is left, and at most `most`.
+    fn take(&mut self, now_ns: u64, quantum_ns: u64, most: Room) -> Room {
+        let commands = self.commands_max().saturating_sub(self.commands) / AHEAD_PARTS;
+        let left_ns = quantum_ns.saturating_sub(self.left_ns(now_ns)) / u64::from(AHEAD_PARTS);
+        let room = Room {
+            commands: commands.min(most.commands),
+            estimate_ns: left_ns.min(most.estimate_ns),
+        };
+        if room.commands == 0 || room.estimate_ns == 0 {
+            return Room::default();
+        }
+        self.commands += room.commands;
+        self.estimate_ns += room.estimate_ns;
+        room
+    }
+
+    fn give_back(&mut self, room: Room) {
+        self.commands = self.commands.saturating_sub(room.commands);
         self.estimate_ns = match self.commands {
             0 => 0,
-            _ => self.estimate_ns.saturating_sub(estimate_ns),
+            _ => self.estimate_ns.saturating_sub(room.estimate_ns),
         };
     }
 
@@ -211,17 +246,20 @@ impl Flight {
         let length = now_ns.saturating_sub(self.since_ns.max(launched_ns)).max(1);
         self.withdraw(estimate_ns);
         self.since_ns = now_ns;
-        self.count_lately(now_ns);
-        self.learn(kind, length);
+        self.count_lately(now_ns, 1);
+        self.learn(kind, length, 1);
         length
     }
 
-    /// Remembers how long a command of `kind` took.
-    fn learn(&mut self, kind: Kind, length: u64) {
+    /// Remembers how long each of `count` commands of `kind` took.
+    fn learn(&mut self, kind: Kind, length: u64, count: u32) {
         // Longer is believed sooner than shorter: too much in flight is the worse mistake.
-        let blend = |old: u64| {
-            let parts = if length > old { LENGTH_PARTS / 2 } else { LENGTH_PARTS };
-            old - old / parts + length / parts
+        let blend = |mut old: u64| {
+            for _ in 0..count.min(BLENDS_MAX) {
+                let parts = if length > old { LENGTH_PARTS / 2 } else { LENGTH_PARTS };
+                old = old - old / parts + length / parts;
+            }
+            old
         };
         if self.lengths.len() >= KINDS_MAX {
             self.lengths.clear();
@@ -238,15 +276,17 @@ impl Flight {
         let first = members.iter().map(|member| member.launched_ns).min().unwrap_or(now_ns);
         let total = u128::from(now_ns.saturating_sub(self.since_ns.max(first)).max(1));
         let weight = |member: &Member| u128::from(member.estimate_ns.max(1));
-        let weights: u128 = members.iter().map(weight).sum();
+        let weights: u128 =
+            members.iter().map(|member| weight(member) * u128::from(member.count)).sum();
         let mut lengths = Vec::with_capacity(members.len());
         for member in members {
             if member.counted {
-                self.withdraw(member.estimate_ns);
-                self.count_lately(now_ns);
+                let estimate_ns = member.estimate_ns.saturating_mul(member.count.into());
+                self.give_back(Room { commands: member.count, estimate_ns });
+                self.count_lately(now_ns, member.count);
             }
             let length = u64::try_from(total * weight(member) / weights.max(1)).unwrap_or(u64::MAX);
-            self.learn(member.kind, length.max(1));
+            self.learn(member.kind, length.max(1), member.count);
             lengths.push(length.max(1));
         }
         self.since_ns = now_ns;
@@ -313,6 +353,29 @@ impl Meter {
         self.tell(&flight, 0);
     }
 
+    /// Takes room ahead for commands of which each will be told as a [`Member`], or given back.
+    #[must_use]
+    pub fn take(&self, now_ns: u64, quantum_ns: u64, most: Room) -> Room {
+        lock(&self.flight).take(now_ns, quantum_ns, most)
+    }
+
+    /// Gives back room that was taken and not used.
+    pub fn give_back(&self, room: Room) {
+        let mut flight = lock(&self.flight);
+        flight.give_back(room);
+        self.tell(&flight, 0);
+    }
+
+    /// What commands of known `kinds` are taken for, nanoseconds.
+    pub fn estimates(&self, kinds: impl Iterator<Item = Kind>, mut tell: impl FnMut(Kind, u64)) {
+        let flight = lock(&self.flight);
+        for kind in kinds {
+            if let Some(length_ns) = flight.lengths.get(&Kind { guess_ns: 0, ..kind }) {
+                tell(kind, *length_ns);
+            }
+        }
+    }
+
     /// Counts a completed command out and learns its length. Returns the longest command seen
     /// lately.
     pub fn complete(
@@ -341,7 +404,8 @@ impl Meter {
         let lengths = flight.complete_together(now_ns, members);
         let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
         for (member, length) in members.iter().zip(lengths).filter(|(member, _)| member.paid) {
-            let change = signed(member.estimate_ns).saturating_sub(signed(length));
+            let all = |ns: u64| signed(ns.saturating_mul(member.count.into()));
+            let change = all(member.estimate_ns).saturating_sub(all(length));
             flight.credit_ns = flight.credit_ns.saturating_add(change);
         }
         self.tell(&flight, now_ns);
@@ -496,6 +560,7 @@ mod tests {
         flight.launch(0, 3 * MS);
         let member = |kind, estimate_ns, counted| Member {
             kind,
+            count: 1,
             launched_ns: 0,
             estimate_ns,
             counted,
@@ -506,6 +571,38 @@ mod tests {
         assert_eq!(flight.complete_together(10 * MS, &batch), [2 * MS, 6 * MS, 2 * MS]);
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         assert_eq!((flight.estimate(KERNEL, MS), flight.estimate(other, MS)), (2 * MS, 6 * MS));
+    }
+
+    #[test]
+    fn commands_told_together_count_as_many() {
+        let mut flight = taught(MS / 10);
+        let most = Room { commands: 8, estimate_ns: MS };
+        assert_eq!(flight.take(MS, 4 * MS, most), most);
+        let of = |count, kind, estimate_ns| Member {
+            kind,
+            count,
+            launched_ns: MS,
+            estimate_ns,
+            counted: true,
+            paid: false,
+        };
+        let other = Kind { what: 2, ..KERNEL };
+        let batch = [of(6, KERNEL, MS / 10), of(2, other, MS / 5)];
+        assert_eq!(flight.complete_together(3 * MS, &batch), [MS / 5, 2 * MS / 5]);
+        assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
+        assert_eq!(flight.lately[0], INFLIGHT_MAX + 8);
+    }
+
+    #[test]
+    fn ahead_a_part_of_the_room_is_taken_and_given_back() {
+        let mut flight = Flight { lately: [0; 2], ..taught(MS / 10) };
+        let most = Room { commands: 100, estimate_ns: 100 * MS };
+        let room = flight.take(MS, 4 * MS, most);
+        assert_eq!(room, Room { commands: INFLIGHT_FREE / AHEAD_PARTS, estimate_ns: MS });
+        flight.give_back(room);
+        assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
+        while !matches!(flight.admit(alone(MS), KERNEL), Verdict::Room(_)) {}
+        assert_eq!(flight.take(MS, 4 * MS, most), Room::default(), "none is left");
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl State {
 
     /// Whether this is still the process that made the value: in the child of a fork, what was
     /// charged before belongs to the parent.
+    #[inline]
     pub fn is_current(&self) -> bool {
         std::ptr::eq(self, STATE.load(Ordering::Acquire))
     }

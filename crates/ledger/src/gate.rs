@@ -11,7 +11,7 @@
 //! that a waiter never sleeps through a change.
 
 use crate::layout::{Limits, Slot, Usage};
-use crate::sync::{Ordering, fence};
+use crate::sync::{Ordering, fence, fence_behind_change};
 
 /// The lease's turn: ready commands may be launched.
 pub const OPEN: u32 = 1;
@@ -52,6 +52,7 @@ impl Gate {
 
 /// The gate as it is now.
 #[must_use]
+#[inline]
 pub fn look(limits: &Limits) -> Gate {
     Gate(limits.gate.load(Ordering::Acquire))
 }
@@ -73,7 +74,7 @@ pub enum Bell {
 /// The gate that was found closed, and whether to ring.
 pub fn enter(limits: &Limits, slot: &Slot) -> Result<Gate, (Gate, Bell)> {
     slot.inflight.fetch_add(1, Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    fence_behind_change();
     let gate = look(limits);
     if gate.open() {
         slot.launched.fetch_add(1, Ordering::Relaxed);
@@ -87,8 +88,44 @@ pub fn enter(limits: &Limits, slot: &Slot) -> Result<Gate, (Gate, Bell)> {
 /// not wait (driver's callback threads, commands released by a user event).
 pub fn enter_late(slot: &Slot) {
     slot.inflight.fetch_add(1, Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    fence_behind_change();
     slot.launched.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts one command in if the gate still is what was `seen` open, without any statistics: for launches
+/// that are over when [`pass_end`] says so, whatever the device does. When the gate has changed the
+/// command must not be launched, and was counted out again.
+///
+/// # Errors
+/// Whether to ring.
+#[inline]
+pub fn pass(limits: &Limits, slot: &Slot, seen: Gate) -> Result<(), Bell> {
+    slot.inflight.fetch_add(1, Ordering::AcqRel);
+    fence_behind_change();
+    if look(limits) == seen { Ok(()) } else { Err(count_out(limits, slot)) }
+}
+
+/// Counts out what [`pass`] has counted in.
+#[inline]
+pub fn pass_end(limits: &Limits, slot: &Slot) -> Bell {
+    count_out(limits, slot)
+}
+
+/// Counts a block of launches in as one command, while the caller has another in flight: between the two
+/// nobody can have seen nothing in flight. What is launched under it need not look at the gate again.
+pub fn hold(slot: &Slot) {
+    slot.inflight.fetch_add(1, Ordering::AcqRel);
+}
+
+/// Counts a block of launches out.
+pub fn release(limits: &Limits, slot: &Slot) -> Bell {
+    count_out(limits, slot)
+}
+
+/// Adds commands that were counted in and out by [`pass`] or in a block.
+pub fn tally(slot: &Slot, commands: u64) {
+    slot.launched.fetch_add(commands, Ordering::Relaxed);
+    slot.completed.fetch_add(commands, Ordering::Relaxed);
 }
 
 /// Counts a completed command out.
@@ -97,9 +134,10 @@ pub fn leave(limits: &Limits, slot: &Slot) -> Bell {
     count_out(limits, slot)
 }
 
+#[inline]
 fn count_out(limits: &Limits, slot: &Slot) -> Bell {
     let before = slot.inflight.fetch_sub(1, Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    fence_behind_change();
     let gate = look(limits);
     if before <= 1 && (!gate.open() || gate.has(WATCH)) { Bell::Ring } else { Bell::Quiet }
 }
@@ -107,7 +145,7 @@ fn count_out(limits: &Limits, slot: &Slot) -> Bell {
 /// Announces that a thread waits for the gate. Ring afterwards unless the gate has opened.
 pub fn wait_begin(slot: &Slot) {
     slot.waiting.fetch_add(1, Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    fence_behind_change();
 }
 
 /// The thread no longer waits.

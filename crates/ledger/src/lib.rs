@@ -9,12 +9,14 @@
 //! loom (`RUSTFLAGS="--cfg loom" cargo test -p polder-ledger --release`):
 //! * [`memory`]: the sum of bytes held never passes the lease's memory, whoever dies when;
 //! * [`gate`]: nothing is in flight for a lease that the arbiter believes drained;
+//! * [`block`]: launches that are counted as one while others may end them;
 //! * [`attach`]: how a process gets its slot and descriptors, and how a restarted agent hands out
 //!   a new `Limits` page.
 //!
 //! The crate knows no vendor, no scheduler and no other crate of Polder.
 
 pub mod attach;
+pub mod block;
 pub mod gate;
 mod layout;
 pub mod memory;

@@ -10,6 +10,16 @@ pub use mortal::die_after;
 #[cfg(loom)]
 pub(crate) use mortal::{AtomicU32, AtomicU64};
 
+/// A full fence right after a read-modify-write. On x86-64 that instruction is one already, so that only
+/// the compiler has to be told.
+#[inline]
+pub(crate) fn fence_behind_change() {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    fence(Ordering::SeqCst);
+}
+
 /// loom's atomics in processes that die: after a number of writes, a dead thread's writes have no
 /// effect. What it reads from then on changes nothing, so this is death after any step.
 #[cfg(loom)]

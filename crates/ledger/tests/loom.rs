@@ -5,6 +5,7 @@
 
 use loom::sync::{Arc, Notify};
 use loom::thread;
+use polder_ledger::block::Block;
 use polder_ledger::gate::{self, Bell};
 use polder_ledger::{Limits, Usage, die_after, memory};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -396,4 +397,71 @@ fn who_comes_into_the_slot_of_a_dead_process_has_nothing_of_it() {
             assert!(lease.reserve(0, LIMIT), "all of it is there");
         });
     }
+}
+
+/// A process launches twice without asking anew, as long as the gate stays as it was.
+#[test]
+fn what_passes_under_a_gate_seen_open_never_launches_after_the_lease_has_drained() {
+    model(|| {
+        let lease = Lease::new(1);
+        let seen = gate::set(&lease.limits, gate::OPEN);
+        let process = Arc::clone(&lease);
+        let thread = thread::spawn(move || {
+            let slot = &process.usage.slot[0];
+            for _ in 0..2 {
+                match gate::pass(&process.limits, slot, seen) {
+                    Ok(()) => {
+                        assert_eq!(process.drained.load(SeqCst), 0, "launched after the drain");
+                        process.ring(gate::pass_end(&process.limits, slot));
+                    }
+                    Err(bell) => process.ring(bell),
+                }
+            }
+        });
+        lease.wait_for_zero(0);
+        lease.drained.store(1, SeqCst);
+        thread.join().unwrap();
+    });
+}
+
+/// A thread launches in a block, another ends the block, and the arbiter closes the gate.
+#[test]
+fn a_block_is_ended_once_with_no_launch_under_way_and_none_later() {
+    model(|| {
+        let lease = Lease::new(1);
+        gate::set(&lease.limits, gate::OPEN);
+        let block = Arc::new(Block::new());
+        let ended = Arc::new(AtomicU64::new(0));
+        let slot = &lease.usage.slot[0];
+        assert!(gate::enter(&lease.limits, slot).is_ok());
+        gate::hold(slot);
+        lease.ring(gate::leave(&lease.limits, slot));
+        let end = |lease: &Lease, ended: &AtomicU64| {
+            assert_eq!(ended.fetch_add(1, SeqCst), 0, "ended twice");
+            lease.ring(gate::release(&lease.limits, &lease.usage.slot[0]));
+        };
+        let (owner, mine, told) = (Arc::clone(&lease), Arc::clone(&block), Arc::clone(&ended));
+        let launching = thread::spawn(move || {
+            for _ in 0..2 {
+                if mine.begin() {
+                    assert_eq!(owner.drained.load(SeqCst), 0, "launched after the drain");
+                    assert_eq!(told.load(SeqCst), 0, "launched in a block that is over");
+                    if mine.end() {
+                        end(&owner, &told);
+                    }
+                }
+            }
+        });
+        let (other, theirs, told) = (Arc::clone(&lease), Arc::clone(&block), Arc::clone(&ended));
+        let closing = thread::spawn(move || {
+            if theirs.close() {
+                end(&other, &told);
+            }
+        });
+        lease.wait_for_zero(0);
+        lease.drained.store(1, SeqCst);
+        launching.join().unwrap();
+        closing.join().unwrap();
+        assert_eq!(ended.load(SeqCst), 1);
+    });
 }

@@ -11,27 +11,36 @@
 //! batch with the driver closes its own, or, when it is shorter than [`DUST_NS_MAX`], is counted out
 //! at once; when the last batch comes back, what has gathered meanwhile is counted out too, at most
 //! [`BATCH_NS_MAX`] early. Nothing is recorded in a stream that is being captured.
+//!
+//! That takes a lock and asks the driver for the context. While nobody else wants the device, a thread
+//! therefore gets a [`Run`] with a launch: those that follow in the same stream, context and thread
+//! neither lock nor ask ([`crate::own_runs`]). A run belongs to the stream's batch and ends with it. One
+//! whose thread is in a launch just then stays, and that thread ends it.
 #![allow(unsafe_code)] // calls to the vendor, and one back
 
+use crate::own_runs::{self, Key};
 use crate::real::real;
 use crate::{own, view};
-use polder_driver::gate::{Passage, leave_together};
+use polder_driver::gate::{Passage, calm, leave_together};
 use polder_driver::inside;
 use polder_driver::locks::lock;
-use polder_driver::meter::Kind;
-use polder_driver::state;
+use polder_driver::meter::{Kind, Room};
+use polder_driver::run::Run;
+use polder_driver::state::{self, State};
 use polder_gpuapi::cuda::{consts::*, types::*};
 use polder_ledger::DEVICES_MAX;
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Most expected work of a batch, nanoseconds.
 pub(crate) const BATCH_NS_MAX: u64 = 2_000_000;
 /// Most launches of a batch.
 const BATCH_MAX: usize = 64;
+/// Most launches of a run.
+const RUN_MAX: u32 = 256;
 /// Most expected work, nanoseconds, that is not heard of by itself while nothing else is.
 const DUST_NS_MAX: u64 = 200_000;
 /// Streams of our own per context. A batch is heard of behind those before it on the same one.
@@ -43,7 +52,7 @@ const AWAY_MAX: usize = 65_536;
 /// thread's own default stream is each thread's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lane {
-    context: usize,
+    pub(crate) context: usize,
     stream: usize,
     /// Of the thread's own default stream.
     thread: usize,
@@ -75,9 +84,31 @@ fn thread() -> usize {
 
 #[derive(Debug)]
 struct Batch {
+    state: &'static State,
     device: usize,
     launches: Vec<Passage>,
+    /// Of threads that launch into the stream.
+    runs: Vec<Arc<Run>>,
     estimate_ns: u64,
+}
+
+impl Batch {
+    fn new(state: &'static State, device: usize) -> Self {
+        Self { state, device, launches: Vec::new(), runs: Vec::new(), estimate_ns: 0 }
+    }
+
+    /// Counts it out, and learns from it.
+    fn ran(&self) {
+        let runs = self.runs.iter().flat_map(|run| run.members());
+        leave_together(self.state, self.device, &self.launches, runs);
+        self.runs.iter().for_each(|run| run.leave(true));
+    }
+
+    /// Counts it out, whatever has become of it.
+    fn drop(&self) {
+        self.launches.iter().for_each(|passage| passage.leave(false));
+        self.runs.iter().for_each(|run| run.leave(false));
+    }
 }
 
 #[derive(Debug)]
@@ -107,6 +138,28 @@ struct Inner {
     last: u64,
 }
 
+impl Inner {
+    /// Takes out the lane's batch, with those of its runs that can be ended.
+    fn take(&mut self, lane: Lane) -> Option<Batch> {
+        let mut batch = self.open.remove(&lane)?;
+        let (over, launching) = batch.runs.into_iter().partition(|run| run.close());
+        batch.runs = over;
+        let launching: Vec<Arc<Run>> = launching;
+        if !launching.is_empty() {
+            let stays = Batch { runs: launching, ..Batch::new(batch.state, batch.device) };
+            self.open.insert(lane, stays);
+        }
+        batch.runs.iter().for_each(|run| run.trim());
+        (!batch.runs.is_empty() || !batch.launches.is_empty()).then_some(batch)
+    }
+
+    fn take_all(&mut self, which: impl Fn(Lane, &Batch) -> bool) -> Vec<Batch> {
+        let wanted = self.open.iter().filter(|(lane, batch)| which(**lane, batch));
+        let lanes: Vec<Lane> = wanted.map(|(lane, _)| *lane).collect();
+        lanes.into_iter().filter_map(|lane| self.take(lane)).collect()
+    }
+}
+
 /// All work of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
@@ -123,6 +176,23 @@ pub(crate) fn work(
     blocking: bool,
     call: impl FnOnce() -> CUresult,
 ) -> CUresult {
+    let key = Key { stream, per_thread };
+    if !blocking && let Some((run, launch)) = own_runs::begin(key, kind) {
+        let result = inside::accounted(call);
+        own_runs::end(run, launch, result == CUDA_SUCCESS);
+        return result;
+    }
+    inside::guard(CUDA_ERROR_UNKNOWN, || ask((stream, per_thread), kind, blocking, call))
+}
+
+/// Hands over work that follows no other: the gate, the driver and the lock are asked.
+fn ask(
+    (stream, per_thread): (usize, bool),
+    kind: Kind,
+    blocking: bool,
+    call: impl FnOnce() -> CUresult,
+) -> CUresult {
+    let key = Key { stream, per_thread };
     if inside::is_accounted() {
         return call();
     }
@@ -146,7 +216,7 @@ pub(crate) fn work(
         own.flights.over(|other| other == lane);
         passage.leave(true);
     } else {
-        own.flights.launched(lane, device, passage);
+        own.flights.launched(key, lane, device, passage);
     }
     result
 }
@@ -173,34 +243,99 @@ impl Flights {
         known == CUDA_SUCCESS && status != CU_STREAM_CAPTURE_STATUS_NONE
     }
 
-    fn launched(&self, lane: Lane, device: usize, passage: Passage) {
-        let estimate_ns = passage.estimate_ns();
+    /// Whether some stream is being captured.
+    #[inline]
+    pub(crate) fn captures_any(&self) -> bool {
+        self.captures.load(Ordering::Acquire) != 0
+    }
+
+    fn launched(&self, key: Key, lane: Lane, device: usize, passage: Passage) {
+        let state = passage.state();
+        let (estimate_ns, kind) = (passage.estimate_ns(), passage.kind());
+        let launched_ns = passage.launched_ns();
+        let before = own_runs::find(key, lane.context);
         let mut inner = lock(&self.inner);
         let alone = inner.outstanding[device] == 0;
         let dust = alone && inner.dust_ns[device].saturating_add(estimate_ns) <= DUST_NS_MAX;
+        let goes_on = before.as_ref().is_some_and(|run| run.goes_on());
+        let spent = before.as_ref().is_some_and(|run| {
+            goes_on && !(run.has_room(estimate_ns) && run.know(kind, estimate_ns))
+        });
+        // A thread that the driver calls back has work of its own to do, not a run.
+        let seen = (!goes_on || spent).then(|| calm(state)).flatten();
+        let seen = seen.filter(|_| !inside::is_callback());
+        let ahead = seen
+            .filter(|_| !dust)
+            .and_then(|_| passage.ahead(Room { commands: RUN_MAX, estimate_ns: BATCH_NS_MAX }));
         if dust {
             inner.dust_ns[device] += estimate_ns;
             passage.leave(false);
         }
-        let batch = inner.open.entry(lane).or_insert_with(|| Batch {
-            device,
-            launches: Vec::new(),
-            estimate_ns: 0,
-        });
+        let batch = inner.open.entry(lane).or_insert_with(|| Batch::new(state, device));
         batch.launches.push(passage);
         batch.estimate_ns = batch.estimate_ns.saturating_add(estimate_ns);
         let full = batch.estimate_ns >= BATCH_NS_MAX || batch.launches.len() >= BATCH_MAX;
-        if full || (alone && !dust) {
+        if full || spent || (alone && !dust) {
             self.close(inner, lane);
+            inner = lock(&self.inner);
+        }
+        let Some(seen) = seen else { return };
+        // What was taken may only stay counted while somebody will hear of it.
+        let heard_of = inner.outstanding[device] > 0;
+        let (ahead, early) = if heard_of { (ahead, None) } else { (None, ahead) };
+        let left_ns = DUST_NS_MAX.saturating_sub(inner.dust_ns[device]) / 2;
+        if ahead.is_some() || (!heard_of && left_ns >= estimate_ns) {
+            if ahead.is_none() {
+                inner.dust_ns[device] += left_ns;
+            }
+            let dust = Room { commands: RUN_MAX, estimate_ns: left_ns };
+            let run = Arc::new(Run::new(state, seen, launched_ns, ahead, dust));
+            run.know(kind, estimate_ns);
+            if let Some(before) = &before {
+                state.meters[device].estimates(before.kinds(), |kind, ns| {
+                    run.know(kind, ns);
+                });
+            }
+            let batch = inner.open.entry(lane).or_insert_with(|| Batch::new(state, device));
+            batch.runs.push(Arc::clone(&run));
+            drop(inner);
+            own_runs::keep(key, lane, run);
+        } else {
+            drop(inner);
+        }
+        if let Some(early) = early {
+            early.leave(false);
+        }
+    }
+
+    /// The thread has done with a run: what it did not use is there for others.
+    pub(crate) fn retire(&self, run: &Run) {
+        let _inner = lock(&self.inner);
+        if run.close() {
+            run.trim();
+        }
+    }
+
+    /// Nothing more is launched without asking: what runs have not used is there for all.
+    fn retire_all(&self) {
+        let inner = lock(&self.inner);
+        for run in inner.open.values().flat_map(|batch| &batch.runs) {
+            if run.close() {
+                run.trim();
+            }
         }
     }
 
     /// Has the driver tell when the lane's batch is over.
+    pub(crate) fn close_lane(&self, lane: Lane) {
+        self.close(lock(&self.inner), lane);
+    }
+
     fn close(&self, mut inner: std::sync::MutexGuard<'_, Inner>, lane: Lane) {
-        let Some(batch) = inner.open.remove(&lane) else { return };
+        let Some(batch) = inner.take(lane) else { return };
         if inner.away.len() >= AWAY_MAX {
             drop(inner);
-            return batch.launches.iter().for_each(|passage| passage.leave(false));
+            return batch.drop();
         }
         inner.dust_ns[batch.device] = 0;
         inner.outstanding[batch.device] += 1;
@@ -258,33 +393,21 @@ impl Flights {
         {
             side.events.push(away.event);
         }
-        let mut tail = Vec::new();
-        if inner.outstanding[device] == 0 {
-            let lanes: Vec<Lane> = inner.open.keys().copied().collect();
-            for lane in lanes {
-                if inner.open.get(&lane).is_some_and(|batch| batch.device == device) {
-                    tail.extend(inner.open.remove(&lane));
-                }
-            }
-        }
+        let last = inner.outstanding[device] == 0;
+        let tail = if last { inner.take_all(|_, open| open.device == device) } else { Vec::new() };
         drop(inner);
         if ran {
-            leave_together(&away.batch.launches);
+            away.batch.ran();
         } else {
-            away.batch.launches.iter().for_each(|passage| passage.leave(false));
+            away.batch.drop();
         }
-        let tail = tail.iter().flat_map(|batch| &batch.launches);
-        tail.for_each(|passage| passage.leave(false));
+        tail.iter().for_each(Batch::drop);
     }
 
     /// Everything in the lanes that `which` names is over.
     pub(crate) fn over(&self, which: impl Fn(Lane) -> bool) {
-        let mut over = Vec::new();
-        let mut inner = lock(&self.inner);
-        let lanes: Vec<Lane> = inner.open.keys().copied().filter(|lane| which(*lane)).collect();
-        over.extend(lanes.iter().filter_map(|lane| inner.open.remove(lane)));
-        drop(inner);
-        over.iter().for_each(|batch| leave_together(&batch.launches));
+        let over = lock(&self.inner).take_all(|lane, _| which(lane));
+        over.iter().for_each(Batch::ran);
     }
 
     /// Everything of the current context is over.
@@ -296,14 +419,11 @@ impl Flights {
     /// wait for it. Another thread's own default stream is that thread's to close.
     pub(crate) fn close_all(&self) {
         let (context, thread) = (view::context(), thread());
-        loop {
-            let inner = lock(&self.inner);
-            let mine = |lane: &&Lane| {
-                lane.context == context && (lane.thread == 0 || lane.thread == thread)
-            };
-            let Some(lane) = inner.open.keys().find(mine).copied() else { return };
-            self.close(inner, lane);
-        }
+        let mine =
+            |lane: &&Lane| lane.context == context && (lane.thread == 0 || lane.thread == thread);
+        let lanes: Vec<Lane> = lock(&self.inner).open.keys().filter(mine).copied().collect();
+        lanes.into_iter().for_each(|lane| self.close_lane(lane));
+        self.retire_all();
     }
 
     /// A context is gone with everything in it.

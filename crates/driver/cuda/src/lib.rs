@@ -7,7 +7,8 @@
 //!
 //! * Memory is reserved in the lease's ledger before the driver allocates ([`memory`]).
 //! * Work waits for the lease's turn, and its end is heard of once per batch ([`flight`]). Nothing
-//!   is put into a stream that is being captured.
+//!   is put into a stream that is being captured. A thread whose lease is alone launches without a lock
+//!   ([`own_runs`]).
 //! * The program sees the lease's devices and no others, with the lease's memory ([`view`]).
 //!
 //! `cuGetProcAddress` answers with these functions too. The vendor's private tables
@@ -21,5 +22,6 @@ mod flight;
 mod hooks;
 mod memory;
 mod own;
+mod own_runs;
 mod real;
 mod view;

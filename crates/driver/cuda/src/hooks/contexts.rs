@@ -3,7 +3,7 @@
 #![allow(non_snake_case)] // the API's own names
 
 use crate::real::real;
-use crate::{own, view};
+use crate::{own, own_runs, view};
 use polder_driver::inside;
 use polder_driver::locks::lock;
 use polder_driver::state::PerProcess;
@@ -22,7 +22,18 @@ fn on(device: CUdevice, call: impl FnOnce() -> CUresult) -> CUresult {
         if !shown.is_empty() && view::lease_device(device).is_none() {
             return CUDA_ERROR_INVALID_DEVICE;
         }
-        inside::accounted(call)
+        let result = inside::accounted(call);
+        own_runs::context_is(view::context());
+        result
+    })
+}
+
+/// Calls the driver for something that may make another context current.
+fn switch(call: impl FnOnce() -> CUresult) -> CUresult {
+    inside::guard(CUDA_ERROR_UNKNOWN, || {
+        let result = inside::accounted(call);
+        own_runs::context_is(view::context());
+        result
     })
 }
 
@@ -37,6 +48,7 @@ fn destroy(context: CUcontext, call: impl FnOnce() -> CUresult) -> CUresult {
         if result == CUDA_SUCCESS {
             forget(context.addr());
         }
+        own_runs::context_is(view::context());
         result
     })
 }
@@ -68,6 +80,34 @@ pub(super) unsafe extern "C" fn cuDevicePrimaryCtxRetain(
         }
         result
     })
+}
+
+pub(super) unsafe extern "C" fn cuCtxSetCurrent(context: CUcontext) -> CUresult {
+    inside::guard(CUDA_ERROR_UNKNOWN, || {
+        let result = inside::accounted(|| real!(cuCtxSetCurrent(context)));
+        let now = if result == CUDA_SUCCESS { context.addr() } else { view::context() };
+        own_runs::context_is(now);
+        result
+    })
+}
+
+macro_rules! switches {
+    ($($name:ident($arg:ident: $ty:ty);)*) => {$(
+        pub(super) unsafe extern "C" fn $name($arg: $ty) -> CUresult {
+            switch(|| real!($name($arg)))
+        }
+    )*};
+}
+switches! {
+    cuCtxPushCurrent(context: CUcontext);
+    cuCtxPushCurrent_v2(context: CUcontext);
+    cuCtxPopCurrent(context: *mut CUcontext);
+    cuCtxPopCurrent_v2(context: *mut CUcontext);
+    cuCtxDetach(context: CUcontext);
+}
+
+pub(super) unsafe extern "C" fn cuCtxAttach(context: *mut CUcontext, flags: c_uint) -> CUresult {
+    switch(|| real!(cuCtxAttach(context, flags)))
 }
 
 macro_rules! hooks {

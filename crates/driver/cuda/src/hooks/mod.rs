@@ -36,7 +36,9 @@ hooks! {
     contexts {
         cuCtxCreate, cuCtxCreate_v2, cuCtxCreate_v3, cuCtxCreate_v4, cuCtxDestroy, cuCtxDestroy_v2,
         cuDevicePrimaryCtxRetain, cuDevicePrimaryCtxRelease, cuDevicePrimaryCtxRelease_v2,
-        cuDevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, cuGreenCtxCreate,
+        cuDevicePrimaryCtxReset, cuDevicePrimaryCtxReset_v2, cuGreenCtxCreate, cuCtxSetCurrent,
+        cuCtxPushCurrent, cuCtxPushCurrent_v2, cuCtxPopCurrent, cuCtxPopCurrent_v2, cuCtxAttach,
+        cuCtxDetach,
     }
     memory {
         cuMemAlloc, cuMemAlloc_v2, cuMemAllocPitch, cuMemAllocPitch_v2, cuMemAllocManaged,
@@ -59,7 +61,7 @@ hooks! {
         cuStreamBeginRecaptureToGraph, cuStreamBeginRecaptureToGraph_ptsz, cuStreamEndCaptureToCig,
         cuStreamEndCaptureToCig_ptsz, cuLaunchHostFunc, cuLaunchHostFunc_ptsz, cuLaunchHostFunc_v2,
         cuLaunchHostFunc_v2_ptsz,
-        cuStreamAddCallback, cuStreamAddCallback_ptsz,
+        cuStreamAddCallback, cuStreamAddCallback_ptsz, cuStreamDestroy, cuStreamDestroy_v2,
     }
 }
 

@@ -94,6 +94,24 @@ pub(super) unsafe extern "C" fn cuEventQuery(event: CUevent) -> CUresult {
     wait_for_event(|| real!(cuEventQuery(event)))
 }
 
+/// What is in a stream goes on when the stream is gone, but nothing can be put behind it any more.
+fn destroy(stream: CUstream, call: impl FnOnce() -> CUresult) -> CUresult {
+    inside::guard(CUDA_ERROR_UNKNOWN, || {
+        if !inside::is_accounted() {
+            own::get().flights.close_lane(Lane::of(stream.expose_provenance(), false));
+        }
+        inside::accounted(call)
+    })
+}
+
+pub(super) unsafe extern "C" fn cuStreamDestroy(stream: CUstream) -> CUresult {
+    destroy(stream, || real!(cuStreamDestroy(stream)))
+}
+
+pub(super) unsafe extern "C" fn cuStreamDestroy_v2(stream: CUstream) -> CUresult {
+    destroy(stream, || real!(cuStreamDestroy_v2(stream)))
+}
+
 fn begin(call: impl FnOnce() -> CUresult) -> CUresult {
     inside::guard(CUDA_ERROR_UNKNOWN, || {
         let flights = &own::get().flights;

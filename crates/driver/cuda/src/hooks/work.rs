@@ -5,9 +5,8 @@
 
 use crate::flight;
 use crate::real::real;
-use polder_driver::inside;
 use polder_driver::meter::Kind;
-use polder_gpuapi::cuda::{Class, Function, consts::*, types::*};
+use polder_gpuapi::cuda::{Class, Function, types::*};
 use std::ffi::{c_int, c_uint, c_void};
 
 /// Bytes that a copy never seen is taken to move in a nanosecond.
@@ -49,17 +48,94 @@ impl Word for CUmemLocation {
     }
 }
 
+/// What is asked of every launch, so that its places are found when this is compiled.
+const ASKED: [&str; 13] = [
+    "f",
+    "graph_exec",
+    "graph",
+    "launch_params_list",
+    "config",
+    "stream",
+    "grid_dim_x",
+    "grid_dim_y",
+    "grid_dim_z",
+    "block_dim_x",
+    "block_dim_y",
+    "block_dim_z",
+    "grid_width",
+];
+/// No argument has the name.
+const NOWHERE: usize = usize::MAX;
+
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
+const fn ends_with(name: &str, end: &str) -> bool {
+    let (name, end) = (name.as_bytes(), end.as_bytes());
+    let mut left = end.len();
+    while left > 0 && end.len() <= name.len() {
+        left -= 1;
+        if name[name.len() - end.len() + left] != end[left] {
+            return false;
+        }
+    }
+    left == 0
+}
+
+const fn find(names: &[&str], wanted: &str) -> usize {
+    let mut at = 0;
+    while at < names.len() {
+        if same(names[at], wanted) {
+            return at;
+        }
+        at += 1;
+    }
+    NOWHERE
+}
+
+/// The arguments' names, and where those stand that are asked of every launch.
+struct Names {
+    all: &'static [&'static str],
+    places: [usize; ASKED.len()],
+    per_thread: bool,
+}
+
+impl Names {
+    const fn of(name: &str, all: &'static [&'static str]) -> Self {
+        let mut places = [NOWHERE; ASKED.len()];
+        let mut at = 0;
+        while at < ASKED.len() {
+            places[at] = find(all, ASKED[at]);
+            at += 1;
+        }
+        Self { all, places, per_thread: ends_with(name, "_ptsz") || ends_with(name, "_ptds") }
+    }
+}
+
 /// The arguments of a call by the names that the table gives them.
 struct Arguments<'a> {
     function: Function,
-    names: &'a [&'static str],
+    names: &'a Names,
     words: &'a [u64],
 }
 
 impl Arguments<'_> {
+    #[inline]
     fn get(&self, name: &str) -> Option<u64> {
-        let at = self.names.iter().position(|known| *known == name)?;
+        let at = self.names.all.iter().position(|known| *known == name)?;
         self.words.get(at).copied()
+    }
+
+    /// What is [`ASKED`] at `asked`.
+    #[inline]
+    fn asked(&self, asked: usize) -> Option<u64> {
+        self.words.get(*self.names.places.get(asked)?).copied()
     }
 
     fn number(&self, name: &str) -> u64 {
@@ -68,10 +144,7 @@ impl Arguments<'_> {
 
     /// What the argument points at; none for null.
     fn at<T: Copy>(&self, name: &str) -> Option<T> {
-        let address = usize::try_from(self.get(name)?).ok()?;
-        let pointer: *const T = std::ptr::with_exposed_provenance(address);
-        // SAFETY: null, or what the program says is a `T`, which the driver reads too.
-        unsafe { pointer.as_ref() }.copied()
+        self.get(name).and_then(pointed)
     }
 
     /// The sum of a list of sizes.
@@ -92,8 +165,9 @@ impl Arguments<'_> {
     }
 
     /// The stream, as the program names it.
+    #[inline]
     fn stream(&self) -> usize {
-        let named = self.get("stream").or_else(|| match self.function {
+        let named = self.asked(asked("stream")).or_else(|| match self.function {
             Function::cuLaunchKernelEx | Function::cuLaunchKernelEx_ptsz => {
                 self.at::<CUlaunchConfig>("config").map(|config| config.hStream.word())
             }
@@ -107,11 +181,21 @@ impl Arguments<'_> {
     }
 
     /// A launch: what is launched, and over how many threads.
+    #[inline]
     fn launched(&self) -> Kind {
-        let what = self.get("f").or(self.get("graph_exec")).or(self.get("graph"));
-        let first = self.at::<CUDA_LAUNCH_PARAMS>("launch_params_list");
-        let what = what.or(first.map(|first| first.function.word())).unwrap_or_default();
-        let extents = match self.at::<CUlaunchConfig>("config") {
+        const F: usize = asked("f");
+        const GRAPH_EXEC: usize = asked("graph_exec");
+        const GRAPH: usize = asked("graph");
+        const LIST: usize = asked("launch_params_list");
+        const CONFIG: usize = asked("config");
+        const EXTENTS: usize = asked("grid_dim_x");
+        const WIDTH: usize = asked("grid_width");
+        let what = self.asked(F).or(self.asked(GRAPH_EXEC)).or(self.asked(GRAPH));
+        let what = what.or_else(|| {
+            let first = self.asked(LIST).and_then(pointed::<CUDA_LAUNCH_PARAMS>);
+            first.map(|first| first.function.word())
+        });
+        let extents = match self.asked(CONFIG).and_then(pointed::<CUlaunchConfig>) {
             Some(config) => [
                 config.gridDimX,
                 config.gridDimY,
@@ -121,17 +205,13 @@ impl Arguments<'_> {
                 config.blockDimZ,
             ]
             .map(u64::from),
-            None => [
-                self.number("grid_dim_x").max(self.number("grid_width")),
-                self.number("grid_dim_y").max(self.number("grid_height")),
-                self.number("grid_dim_z"),
-                self.number("block_dim_x"),
-                self.number("block_dim_y"),
-                self.number("block_dim_z"),
-            ],
+            None if self.asked(WIDTH).is_some() => {
+                [self.number("grid_width"), self.number("grid_height"), 1, 1, 1, 1]
+            }
+            None => std::array::from_fn(|side| self.asked(EXTENTS + side).unwrap_or(1)),
         };
         let threads = extents.into_iter().map(|extent| extent.max(1)).fold(1, u64::saturating_mul);
-        let what = usize::try_from(what).unwrap_or_default();
+        let what = usize::try_from(what.unwrap_or_default()).unwrap_or_default();
         Kind { what, size: bits(threads), guess_ns: 0 }
     }
 
@@ -202,31 +282,47 @@ impl Arguments<'_> {
     }
 }
 
+/// Place of `name` in [`ASKED`].
+const fn asked(name: &str) -> usize {
+    let at = find(&ASKED, name);
+    assert!(at != NOWHERE);
+    at
+}
+
+/// What the program points at; none for null.
+fn pointed<T: Copy>(address: u64) -> Option<T> {
+    let pointer: *const T = std::ptr::with_exposed_provenance(usize::try_from(address).ok()?);
+    // SAFETY: null, or what the program says is a `T`, which the driver reads too.
+    unsafe { pointer.as_ref() }.copied()
+}
+
+#[inline]
 fn bits(amount: u64) -> u8 {
     u8::try_from(u64::BITS - amount.leading_zeros()).unwrap_or(u8::MAX)
 }
 
-fn run(arguments: &Arguments<'_>, call: impl FnOnce() -> CUresult) -> CUresult {
-    inside::guard(CUDA_ERROR_UNKNOWN, || {
-        let entry = arguments.function.entry();
-        let kind = match entry.class {
-            Class::Launches => arguments.launched(),
-            _ => arguments.copied(),
-        };
-        let stream = (arguments.stream(), entry.is_per_thread());
-        flight::work(stream, kind, arguments.blocking(), call)
-    })
+#[inline]
+fn launch(arguments: &Arguments<'_>, call: impl FnOnce() -> CUresult) -> CUresult {
+    let stream = (arguments.stream(), arguments.names.per_thread);
+    flight::work(stream, arguments.launched(), false, call)
+}
+
+fn copy(arguments: &Arguments<'_>, call: impl FnOnce() -> CUresult) -> CUresult {
+    let stream = (arguments.stream(), arguments.names.per_thread);
+    flight::work(stream, arguments.copied(), arguments.blocking(), call)
 }
 
 macro_rules! work {
-    (launches $name:ident $args:tt) => { work!(hook $name $args); };
-    (copies $name:ident $args:tt) => { work!(hook $name $args); };
-    (hook $name:ident ($($arg:ident: $ty:ty),*)) => {
+    (launches $name:ident $args:tt) => { work!(launch $name $args); };
+    (copies $name:ident $args:tt) => { work!(copy $name $args); };
+    (launch $name:ident $args:tt) => { work!(hook launch $name $args); };
+    (copy $name:ident $args:tt) => { work!(hook copy $name $args); };
+    (hook $way:ident $name:ident ($($arg:ident: $ty:ty),*)) => {
         unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
-            let names = &[$(stringify!($arg)),*];
+            const NAMES: Names = Names::of(stringify!($name), &[$(stringify!($arg)),*]);
             let words = &[$($arg.word()),*];
-            let arguments = Arguments { function: Function::$name, names, words };
-            run(&arguments, || real!($name($($arg),*)))
+            let arguments = Arguments { function: Function::$name, names: &NAMES, words };
+            $way(&arguments, || real!($name($($arg),*)))
         }
     };
     ($other:ident $name:ident $args:tt) => {};
@@ -265,6 +361,7 @@ mod tests {
     #[track_caller]
     fn bytes(function: Function, arguments: &[(&'static str, u64)], expect: u64) {
         let (names, words): (Vec<_>, Vec<_>) = arguments.iter().copied().unzip();
+        let names = Names::of(function.name(), names.leak());
         let arguments = Arguments { function, names: &names, words: &words };
         assert_eq!(arguments.bytes(), expect, "{}", function.name());
     }
@@ -285,7 +382,10 @@ mod tests {
 
     #[test]
     fn only_what_returns_late_is_taken_for_over() {
-        let blocking = |function| Arguments { function, names: &[], words: &[] }.blocking();
+        let blocking = |function: Function| {
+            let names = &Names::of(function.name(), &[]);
+            Arguments { function, names, words: &[] }.blocking()
+        };
         assert!(blocking(Function::cuMemcpyDtoH_v2) && blocking(Function::cuMemcpy3DPeer));
         assert!(!blocking(Function::cuMemcpyDtoHAsync_v2) && !blocking(Function::cuMemsetD8_v2));
         assert!(!blocking(Function::cuLaunchKernel) && !blocking(Function::cuGraphLaunch_ptsz));
