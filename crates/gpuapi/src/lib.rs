@@ -5,6 +5,8 @@
 //! it into slot indices, function types, hooks and coverage lists, so that nobody keeps a second
 //! list by hand. The crate calls nothing: it holds no handle and loads no library.
 
+#[macro_use]
+mod api;
 pub mod cuda;
 pub mod nvml;
 pub mod opencl;

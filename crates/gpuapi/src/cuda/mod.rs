@@ -169,80 +169,14 @@ macro_rules! class {
     };
 }
 
-macro_rules! typed {
-    (_) => {
-        false
-    };
-    ($args:tt) => {
-        true
-    };
-}
-
-macro_rules! function_type {
-    ($name:ident _) => {};
-    ($name:ident ($($arg:ident: $ty:ty),*)) => {
-        pub type $name = unsafe extern "C" fn($($arg: $ty),*) -> CUresult;
-    };
-}
-
 macro_rules! expand {
-    ($($class:ident $args:tt { $($name:ident $since:literal),* })*) => {
-        /// The functions by name; the value is the place in [`FUNCTIONS`].
-        #[allow(non_camel_case_types, missing_docs)] // the API's own names
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u16)]
-        pub enum Function {
-            $($($name,)*)*
-        }
-
-        /// All functions, in the order of the table.
-        pub const FUNCTIONS: &[Entry] = &[$($(Entry {
-            name: stringify!($name),
-            class: class!($class),
-            since: $since,
-            typed: typed!($args),
-        },)*)*];
-
-        const ALL: &[Function] = &[$($(Function::$name,)*)*];
-
-        /// The type of each function whose signature the table tells, under its name.
-        pub mod pfn {
-            #![allow(non_camel_case_types, missing_docs)] // the API's own names
-            use super::types::*;
-            use std::ffi::{c_char, c_int, c_uint, c_void};
-            $($(function_type!($name $args);)*)*
-        }
+    ($($table:tt)*) => {
+        api! { CUresult since: $($table)* }
     };
 }
 cuda_table!(expand);
 
-/// Functions of the table.
-pub const COUNT: usize = FUNCTIONS.len();
-
 impl Function {
-    /// Place in the table.
-    #[must_use]
-    pub const fn slot(self) -> usize {
-        self as usize
-    }
-
-    /// What the table says of it.
-    #[must_use]
-    pub const fn entry(self) -> &'static Entry {
-        &FUNCTIONS[self.slot()]
-    }
-
-    /// The exported symbol.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        self.entry().name
-    }
-
-    /// All functions, in the order of the table.
-    pub fn all() -> impl ExactSizeIterator<Item = Self> {
-        ALL.iter().copied()
-    }
-
     /// The function that is exported as `name`.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
