@@ -6,6 +6,7 @@
 //! * [`run`]: launches that follow one another without asking one by one.
 //! * [`memory`]: bytes reserved in the lease's ledger.
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
+//! * [`vendor`] and the macros of `trampolines`: the vendor's own functions, and ours under their names.
 //!
 //! No thread is started, no signal handler installed and the process never ended.
 
@@ -18,3 +19,5 @@ pub mod memory;
 pub mod meter;
 pub mod run;
 pub mod state;
+mod trampolines;
+pub mod vendor;

@@ -3,67 +3,26 @@
 
 use crate::exports::TABLE;
 use crate::hooks;
-use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
+use polder_driver::vendor::{LoadError, Vendor};
 use polder_driver::{log, state};
 use polder_gpuapi::cuda::{COUNT, Function, consts::*, types::*};
-use std::ffi::{CString, c_void};
-use std::ptr::null;
+use std::ffi::c_void;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
-use thiserror::Error;
 
-/// Why there is no vendor's library.
-#[derive(Debug, Error)]
-enum LoadError {
-    #[error("the driver {path} cannot be loaded")]
-    Library { path: String, source: libloading::Error },
-    #[error("the lease has no device that CUDA reaches")]
-    NoDevice,
-}
-
-/// The vendor's functions, by their place in the table; null where its version has none.
-pub(crate) struct Real([*const c_void; COUNT]);
-
-// SAFETY: addresses of functions in a library that is never unloaded.
-unsafe impl Send for Real {}
-// SAFETY: as above.
-unsafe impl Sync for Real {}
+/// The vendor's functions, by their place in the table.
+pub(crate) type Real = Vendor<COUNT>;
 
 static REAL: OnceLock<Real> = OnceLock::new();
-
-impl Real {
-    fn load(path: &str) -> Result<Self, LoadError> {
-        // SAFETY: the agent names the driver; loading it is what the program's loader would do.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|source| LoadError::Library { path: path.to_owned(), source })?;
-        let mut table = [null(); COUNT];
-        for function in Function::all() {
-            let name = CString::new(function.name()).expect("a name of the API has no NUL");
-            // SAFETY: the address is only called as what the API says it is.
-            if let Ok(symbol) = unsafe { library.get::<*const c_void>(name) } {
-                table[function.slot()] = symbol.into_raw();
-            }
-        }
-        // Its functions are called for as long as the process lives.
-        std::mem::forget(library);
-        Ok(Self(table))
-    }
-
-    /// The vendor's function; null where its version has none.
-    pub(crate) fn get(&self, function: Function) -> *const c_void {
-        self.0[function.slot()]
-    }
-
-    /// The function that the vendor has at `address`.
-    pub(crate) fn at(&self, address: *const c_void) -> Option<Function> {
-        let slot = self.0.iter().position(|known| *known == address)?;
-        Function::all().nth(slot)
-    }
-}
 
 /// The vendor's functions, once a call has looked for them.
 pub(crate) fn known() -> Option<&'static Real> {
     REAL.get()
+}
+
+/// The function that the vendor has at `address`.
+pub(crate) fn at(address: *const c_void) -> Option<Function> {
+    Function::all().nth(known()?.at(address)?)
 }
 
 /// The vendor's functions, loading its library first.
@@ -74,7 +33,9 @@ fn load() -> Option<&'static Real> {
     let attached = state::attach().map_err(|error| log::say(&error)).ok()?;
     let routes = attached.attachment.as_ref().map_or(&[][..], |attachment| attachment.routes());
     let path = routes.iter().find_map(|route| route.cuda.as_ref()).map(|cuda| &cuda.library);
-    let loaded = path.ok_or(LoadError::NoDevice).and_then(|path| Real::load(path));
+    let loaded = path
+        .ok_or(LoadError::NoDevice { api: "CUDA" })
+        .and_then(|path| Real::load(path, Function::all().map(Function::name)));
     match loaded {
         Ok(real) => Some(REAL.get_or_init(|| real)),
         Err(error) => {
@@ -92,7 +53,7 @@ pub(crate) fn find(slot: usize) -> *const c_void {
         let no_device = matches!(function, Function::cuInit);
         return if no_device { no_device_here as *const c_void } else { refuse as *const c_void };
     };
-    let target = match (real.get(function), hooks::of(function)) {
+    let target = match (real.get(function.slot()), hooks::of(function)) {
         (absent, _) if absent.is_null() => unsupported as *const c_void,
         (_, Some(hook)) => hook,
         (address, None) => address,
@@ -120,7 +81,7 @@ extern "C" fn unsupported() -> CUresult {
 macro_rules! real {
     ($name:ident($($arg:expr),* $(,)?)) => {{
         let address = $crate::real::known()
-            .map_or(std::ptr::null(), |real| real.get(polder_gpuapi::cuda::Function::$name));
+            .map_or(std::ptr::null(), |real| real.get(polder_gpuapi::cuda::Function::$name.slot()));
         if address.is_null() {
             polder_gpuapi::cuda::consts::CUDA_ERROR_NOT_SUPPORTED
         } else {

@@ -19,7 +19,7 @@ fn replace(symbol: *const c_char, at: *mut *mut c_void, version: c_int, flags: u
     if address.is_null() {
         return;
     }
-    let known = real::known().and_then(|real| real.at(address)).or_else(|| {
+    let known = real::at(address).or_else(|| {
         let version = u32::try_from(version).unwrap_or_default();
         match resolve(name.to_str().ok()?, version, flags) {
             Resolution::Found(function) => Some(function),
