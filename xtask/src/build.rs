@@ -55,7 +55,8 @@ pub(crate) fn as_tests() -> Result<Products> {
 
 fn products(profile: &[&str], folder: &str) -> Result<Products> {
     // One build, so that both share every dependency.
-    let packages = ["polder-cli", "polder-driver-opencl", "polder-driver-cuda"];
+    let packages =
+        ["polder-cli", "polder-driver-opencl", "polder-driver-cuda", "polder-driver-nvml"];
     let packages = packages.iter().flat_map(|name| ["--package", name]);
     let targets = ["--lib", "--bins", "--examples"];
     check(cargo().arg("build").args(profile).args(packages).args(targets))?;

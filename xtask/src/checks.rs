@@ -27,6 +27,8 @@ fn every_test(run: Command) -> Result<()> {
         "--package",
         "polder-driver-cuda",
         "--package",
+        "polder-driver-nvml",
+        "--package",
         "polder-cli",
     ]))?;
     loom()?;

@@ -9,7 +9,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint};
 /// The one device's handle.
 const DEVICE: usize = 0x5000;
 const PROCESSES_MAX: u32 = 1024;
-const UUID: &str = "GPU-57a4d141-0000-4000-8000-000000000000";
+/// What the stand-in CUDA driver calls the device too.
+const UUID: &str = "GPU-7374616e-642d-696e-2064-657669636530";
 const BUS: &str = "00000000:01:00.0";
 
 /// Exports functions whose bodies say `Ok(())` or the error; a panic in one is an unknown error.

@@ -122,7 +122,7 @@ fn percent(said: &str, begins: &str) -> u32 {
 fn check(said: &str) {
     for line in [
         "driver 535.261.03 count 1",
-        "Stand-in H200 GPU-57a4d141-0000-4000-8000-000000000000 00000000:01:00.0",
+        "Stand-in H200 GPU-7374616e-642d-696e-2064-657669636530 00000000:01:00.0",
         "memory 144384 1424",
         "process 4321 1424",
         "no code for it: true",

@@ -159,6 +159,22 @@ impl Lease {
         limits.device[0].compute.store(permille, Ordering::Release);
     }
 
+    /// Charges the lease's device at `permille` of the time that passes, until `over`.
+    pub(crate) fn charge_at(&self, permille: u64, over: Arc<AtomicBool>) {
+        let shared = Arc::clone(&self.shared);
+        std::thread::spawn(move || {
+            let (began, mut charged) = (monotonic_ns(), 0);
+            while !over.load(Ordering::Acquire) {
+                let due = (monotonic_ns() - began) * permille / 1000;
+                let limits = shared.limits.lock().unwrap();
+                limits.device[0].charged_ns.fetch_add(due - charged, Ordering::Relaxed);
+                drop(limits);
+                charged = due;
+                std::thread::sleep(HEARTBEAT / 10);
+            }
+        });
+    }
+
     /// Changes the memory of the lease's device.
     pub(crate) fn set_memory(&self, bytes: u64) {
         let limits = self.shared.limits.lock().unwrap();
