@@ -5,7 +5,7 @@ use crate::inventory::InventoryError;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
-use crate::shim::CudaLibraries;
+use crate::shim::{CudaLibraries, NvmlLibraries};
 use polder_devices::ProbeOptions;
 use polder_model::{Enforcement, NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -21,7 +21,9 @@ use thiserror::Error;
 const DRIVER_LIBRARY: &str = "libpolder_opencl.so";
 /// Polder's library that stands in for the vendor's `libcuda.so.1`.
 const CUDA_LIBRARY: &str = "libpolder_cuda.so";
-/// Where the vendor's is, by the custom of distributions, containers and WSL.
+/// Polder's library that stands in for the vendor's `libnvidia-ml.so.1`.
+const NVML_LIBRARY: &str = "libpolder_nvml.so";
+/// Where the vendor's are, by the custom of distributions, containers and WSL.
 const CUDA_FOLDERS: [&str; 7] = [
     "/usr/lib/x86_64-linux-gnu",
     "/usr/lib/aarch64-linux-gnu",
@@ -50,8 +52,8 @@ pub struct AgentOptions {
     /// Polder's OpenCL driver library; without it leases that share a device run without
     /// interception, and say so.
     pub driver_library: Option<PathBuf>,
-    /// Polder's library for CUDA and the vendor's own; without both, cards that only CUDA reaches
-    /// are granted whole.
+    /// Polder's library for CUDA and the vendor's own, and those for NVML; without both of CUDA, cards
+    /// that only CUDA reaches are granted whole.
     pub cuda_libraries: Option<CudaLibraries>,
     /// A file of simulated devices, shown instead of what is there.
     pub simulate: Option<PathBuf>,
@@ -97,14 +99,22 @@ fn find_library(exe: &Path, name: &str) -> Option<PathBuf> {
     places.into_iter().find_map(|place| place.canonicalize().ok())
 }
 
-/// Looks for our library for CUDA and for the vendor's own. The environment is not asked: it is not
+/// Looks for our libraries for CUDA and NVML and for the vendor's own. The environment is not asked: it is not
 /// the one that the lease's programs will have.
 fn find_cuda(exe: &Path) -> Option<CudaLibraries> {
-    let ours = find_library(exe, CUDA_LIBRARY)?;
-    let mut places = CUDA_FOLDERS.iter().map(|folder| Path::new(folder).join("libcuda.so.1"));
+    let (ours, vendor) = find_both(exe, CUDA_LIBRARY, "libcuda.so.1")?;
+    let nvml = find_both(exe, NVML_LIBRARY, "libnvidia-ml.so.1");
+    let nvml = nvml.map(|(ours, vendor)| NvmlLibraries { ours, vendor });
+    Some(CudaLibraries { ours, vendor, nvml })
+}
+
+/// Our library, and the vendor's that is called `name`.
+fn find_both(exe: &Path, ours: &str, name: &str) -> Option<(PathBuf, PathBuf)> {
+    let ours = find_library(exe, ours)?;
+    let mut places = CUDA_FOLDERS.iter().map(|folder| Path::new(folder).join(name));
     let vendor =
         places.find_map(|place| place.canonicalize().ok().filter(|found| *found != ours))?;
-    Some(CudaLibraries { ours, vendor })
+    Some((ours, vendor))
 }
 
 /// Why the agent could not start, or stopped.

@@ -1,5 +1,5 @@
-//! CUDA in a lease's programs: which of its devices CUDA reaches, whose `libcuda.so.1` its programs
-//! find, and where the vendor's own is for ours to find.
+//! CUDA and NVML in a lease's programs: which of its devices CUDA reaches, whose libraries its programs
+//! find, and where the vendor's own are for ours to find.
 
 use super::environment::shares;
 use crate::shim::{CUDA_FOLDER, CudaLibraries, Plan};
@@ -9,10 +9,38 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Names under which programs open the library.
-const NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
-/// Where the vendor's own is bound, below [`CUDA_FOLDER`].
-const KEPT: &str = "vendor/libcuda.so.1";
+/// Names under which programs open the libraries; the first is that of the vendor's own where it is
+/// kept.
+const CUDA_NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
+const NVML_NAMES: [&str; 2] = ["libnvidia-ml.so.1", "libnvidia-ml.so"];
+/// Where the vendor's own are bound, below [`CUDA_FOLDER`].
+const KEPT: &str = "vendor";
+
+/// One library of ours in the place of the vendor's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StandIn {
+    /// Names under which programs open it.
+    names: [&'static str; 2],
+    /// Polder's.
+    pub(crate) ours: PathBuf,
+    /// The vendor's.
+    pub(crate) vendor: PathBuf,
+    /// Where a lease's namespace has the vendor's own.
+    pub(crate) kept: PathBuf,
+}
+
+/// The libraries that stand in for the vendor's in the lease in `dir`.
+pub(crate) fn stand_ins(libraries: &CudaLibraries, dir: &Path) -> Vec<StandIn> {
+    let one = |names: [&'static str; 2], ours: &Path, vendor: &Path| StandIn {
+        names,
+        ours: ours.to_owned(),
+        vendor: vendor.to_owned(),
+        kept: dir.join(CUDA_FOLDER).join(KEPT).join(names[0]),
+    };
+    let cuda = one(CUDA_NAMES, &libraries.ours, &libraries.vendor);
+    let nvml = libraries.nvml.as_ref().map(|nvml| one(NVML_NAMES, &nvml.ours, &nvml.vendor));
+    std::iter::once(cuda).chain(nvml).collect()
+}
 
 /// The UUID of a device, as NVML and CUDA print it; none for a device that CUDA does not reach.
 pub(crate) fn uuid<'a>(slice: &'a Slice, address: &'a Address) -> Option<&'a str> {
@@ -55,31 +83,28 @@ pub(crate) fn intercepts_cuda(plan: &Plan) -> Option<&CudaLibraries> {
     plan.cuda.as_ref().filter(|_| shares_cuda(plan))
 }
 
-/// Makes the folder in which programs find our library, and a place for the vendor's own.
+/// Makes the folder in which programs find our libraries, and a place for the vendor's own.
 ///
 /// # Errors
 /// What the system says.
 pub(crate) fn make_folder(dir: &Path, libraries: &CudaLibraries) -> io::Result<()> {
     let folder = dir.join(CUDA_FOLDER);
-    let kept = kept(dir);
-    let inner = kept.parent().unwrap_or(&folder);
-    std::fs::create_dir_all(inner)?;
-    for made in [folder.as_path(), inner] {
+    let inner = folder.join(KEPT);
+    std::fs::create_dir_all(&inner)?;
+    for made in [&folder, &inner] {
         std::fs::set_permissions(made, PermissionsExt::from_mode(0o755))?;
     }
-    for name in NAMES {
-        match symlink(&libraries.ours, folder.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
+    for library in stand_ins(libraries, dir) {
+        for name in library.names {
+            match symlink(&library.ours, folder.join(name)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
         }
+        std::fs::write(&library.kept, "")?;
+        std::fs::set_permissions(&library.kept, PermissionsExt::from_mode(0o644))?;
     }
-    std::fs::write(&kept, "")?;
-    std::fs::set_permissions(&kept, PermissionsExt::from_mode(0o644))
-}
-
-/// Where a lease's namespace has the vendor's own library.
-pub(crate) fn kept(dir: &Path) -> PathBuf {
-    dir.join(CUDA_FOLDER).join(KEPT)
+    Ok(())
 }
 
 /// How CUDA reaches a device of the lease. `bound` says that the lease has a namespace in which ours
@@ -92,22 +117,29 @@ pub(crate) fn route(
 ) -> Option<Cuda> {
     let libraries = intercepts_cuda(plan)?;
     let uuid = bytes(uuid(slice, address)?)?;
-    let library = if bound { kept(dir) } else { libraries.vendor.clone() };
-    Some(Cuda { library: library.display().to_string(), nvml: String::new(), uuid })
+    let path = |library: &StandIn| {
+        let path = if bound { &library.kept } else { &library.vendor };
+        path.display().to_string()
+    };
+    let mut all = stand_ins(libraries, dir).into_iter();
+    let library = path(&all.next()?);
+    Some(Cuda { library, nvml: all.next().as_ref().map_or_else(String::new, path), uuid })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shim::test_plan;
+    use crate::shim::{NvmlLibraries, test_plan};
 
     const UUID: &str = "GPU-6f0c8a4e-1111-2222-3333-444455556666";
 
     fn lease() -> Plan {
         let mut plan = test_plan(&["true"]);
         plan.addresses = vec![Address::Nvml { index: 0, uuid: UUID.into() }];
-        plan.cuda =
-            Some(CudaLibraries { ours: "/ours.so".into(), vendor: "/v/libcuda.so.5".into() });
+        let nvml =
+            Some(NvmlLibraries { ours: "/nvml.so".into(), vendor: "/v/libnvml.so.5".into() });
+        let (ours, vendor) = ("/ours.so".into(), "/v/libcuda.so.5".into());
+        plan.cuda = Some(CudaLibraries { ours, vendor, nvml });
         plan
     }
 
@@ -116,10 +148,15 @@ mod tests {
         let plan = lease();
         let subject = (&plan.order.lease.slices[0], &plan.addresses[0]);
         let plain = route(&plan, subject, Path::new("/s/L7"), false).unwrap();
-        assert_eq!(plain.library, "/v/libcuda.so.5");
+        assert_eq!((&*plain.library, &*plain.nvml), ("/v/libcuda.so.5", "/v/libnvml.so.5"));
         assert_eq!(plain.uuid[..5], [0x6f, 0x0c, 0x8a, 0x4e, 0x11]);
         let bound = route(&plan, subject, Path::new("/s/L7"), true).unwrap();
         assert_eq!(bound.library, "/s/L7/cuda/vendor/libcuda.so.1");
+        assert_eq!(bound.nvml, "/s/L7/cuda/vendor/libnvidia-ml.so.1");
+        let mut without = plan.clone();
+        without.cuda.as_mut().unwrap().nvml = None;
+        let bare = route(&without, subject, Path::new("/s/L7"), true).unwrap();
+        assert_eq!((bare.library, &*bare.nvml), (bound.library, ""));
     }
 
     #[test]
@@ -153,10 +190,12 @@ mod tests {
         for _ in 0..2 {
             make_folder(dir.path(), &libraries).unwrap();
         }
-        for name in NAMES {
-            let link = std::fs::read_link(dir.path().join("cuda").join(name)).unwrap();
-            assert_eq!(link, Path::new("/ours.so"));
+        for (names, ours) in [(CUDA_NAMES, "/ours.so"), (NVML_NAMES, "/nvml.so")] {
+            for name in names {
+                let link = std::fs::read_link(dir.path().join("cuda").join(name)).unwrap();
+                assert_eq!(link, Path::new(ours));
+            }
         }
-        assert!(kept(dir.path()).exists());
+        assert!(stand_ins(&libraries, dir.path()).iter().all(|library| library.kept.exists()));
     }
 }

@@ -194,7 +194,7 @@ mod tests {
             let uuid = "GPU-6f0c8a4e-1111-2222-3333-444455556666".to_owned();
             plan.addresses = vec![Address::Nvml { index: 0, uuid }];
             let (ours, vendor) = ("/ours.so".into(), "/v/libcuda.so.5".into());
-            plan.cuda = Some(crate::shim::CudaLibraries { ours, vendor });
+            plan.cuda = Some(crate::shim::CudaLibraries { ours, vendor, nvml: None });
         };
         check(card, "LD_LIBRARY_PATH", Some("/s/L7/cuda"));
         let uuid = "GPU-6f0c8a4e-1111-2222-3333-444455556666";

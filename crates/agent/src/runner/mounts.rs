@@ -1,12 +1,13 @@
 //! A mount namespace of the task's own, in which Polder's ICD is the only one, or none is there, and
-//! Polder's `libcuda.so.1` lies over the vendor's, whatever name a program opens that by.
+//! Polder's `libcuda.so.1` and `libnvidia-ml.so.1` lie over the vendor's, whatever name a program opens
+//! those by.
 //!
 //! The mount lives and dies with the namespace: when the task's last process is gone the kernel
 //! has undone it, whoever else is dead by then.
 
 use super::account::Account;
-use super::cuda::{intercepts_cuda, kept};
-use crate::shim::{CudaLibraries, ICD_FOLDER, Plan};
+use super::cuda::{StandIn, intercepts_cuda, stand_ins};
+use crate::shim::{ICD_FOLDER, Plan};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -21,15 +22,15 @@ const VENDORS: &str = "/etc/OpenCL/vendors";
 pub(crate) struct Binds {
     /// Over the vendors' folder.
     icd: PathBuf,
-    /// Ours over the vendor's `libcuda`, and where the vendor's own is then.
-    cuda: Option<(CudaLibraries, PathBuf)>,
+    /// Ours over the vendor's libraries.
+    libraries: Vec<StandIn>,
 }
 
 impl Binds {
     /// What the lease in `dir` needs.
     pub(crate) fn of(plan: &Plan, dir: &Path) -> Self {
-        let cuda = intercepts_cuda(plan).map(|libraries| (libraries.clone(), kept(dir)));
-        Self { icd: dir.join(ICD_FOLDER), cuda }
+        let libraries = intercepts_cuda(plan).map(|libraries| stand_ins(libraries, dir));
+        Self { icd: dir.join(ICD_FOLDER), libraries: libraries.unwrap_or_default() }
     }
 }
 
@@ -73,11 +74,15 @@ impl Namespace {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(errno) => return Err(step("binding over /etc/OpenCL/vendors")(errno.into())),
         }
-        if let Some((libraries, kept)) = &binds.cuda {
-            mount_bind(&libraries.vendor, kept)
-                .map_err(|errno| step("keeping the vendor's libcuda")(errno.into()))?;
-            mount_bind(&libraries.ours, &libraries.vendor)
-                .map_err(|errno| step("binding over the vendor's libcuda")(errno.into()))?;
+        for library in &binds.libraries {
+            let named = |what: &str, errno: rustix::io::Errno| {
+                let (error, vendor) = (io::Error::from(errno), library.vendor.display());
+                io::Error::new(error.kind(), format!("{what} {vendor}: {error}"))
+            };
+            mount_bind(&library.vendor, &library.kept)
+                .map_err(|errno| named("keeping the vendor's", errno))?;
+            mount_bind(&library.ours, &library.vendor)
+                .map_err(|errno| named("binding over", errno))?;
         }
         Ok(())
     }

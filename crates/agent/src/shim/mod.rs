@@ -31,7 +31,7 @@ pub use client::{Greeting, Pages, REPLY_WAIT, START_WAIT, ShimClient, ShimError,
 pub use daemon::shim_main;
 pub use logs::{LOG_FILE_BYTES_MAX, LOG_FILES_MAX, LogPart, Stream, log_lost, log_range, read_log};
 pub use protocol::{
-    Attached, CONTROL_SOCKET, CUDA_FOLDER, CudaLibraries, DRIVER_SOCKET, ICD_FOLDER,
+    Attached, CONTROL_SOCKET, CUDA_FOLDER, CudaLibraries, DRIVER_SOCKET, ICD_FOLDER, NvmlLibraries,
     PACKET_BYTES_MAX, PACKET_FDS_MAX, PLAN_FILE, Plan, Reply, Request, SHIM_PROTOCOL, STATUS_FILE,
     ShimPhase, ShimState,
 };

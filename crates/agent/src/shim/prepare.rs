@@ -124,6 +124,13 @@ fn judge(
                 .to_owned(),
         );
     }
+    if cuda::intercepts_cuda(plan).is_some_and(|libraries| libraries.nvml.is_none()) {
+        notes.push(
+            "its monitors see the whole machine: install libpolder_nvml.so beside polder, and the \
+             vendor's libnvidia-ml.so.1"
+                .to_owned(),
+        );
+    }
     let (namespace, isolation) = match &found.namespace {
         _ if !hides_opencl(plan) => (None, Isolation::None),
         // The container has its own mounts, and no ICD but ours in them.

@@ -31,7 +31,7 @@ pub const CONTROL_SOCKET: &str = "shim.sock";
 pub const DRIVER_SOCKET: &str = "driver.sock";
 /// The folder that holds Polder's ICD file and nothing else.
 pub const ICD_FOLDER: &str = "icd";
-/// The folder in which programs find Polder's `libcuda.so.1`.
+/// The folder in which programs find Polder's `libcuda.so.1` and `libnvidia-ml.so.1`.
 pub const CUDA_FOLDER: &str = "cuda";
 
 /// All that a shim is told. Kept as [`PLAN_FILE`] in the lease's folder.
@@ -58,6 +58,18 @@ pub struct CudaLibraries {
     /// Polder's, at a path that the lease's user can read.
     pub ours: PathBuf,
     /// The vendor's, by its own path without links: what is bound over it is found by every name.
+    pub vendor: PathBuf,
+    /// Those of NVML; absent means that such a lease's monitors see the machine, and it says so.
+    #[serde(default)]
+    pub nvml: Option<NvmlLibraries>,
+}
+
+/// Two libraries that are called `libnvidia-ml.so.1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NvmlLibraries {
+    /// Polder's, as of [`CudaLibraries`].
+    pub ours: PathBuf,
+    /// The vendor's likewise.
     pub vendor: PathBuf,
 }
 

@@ -80,19 +80,27 @@ fn cuda(text: &str, folder: &std::path::Path) -> Plan {
     let (ours, vendor) = (folder.join("ours.so"), folder.join("libcuda.so.999.1"));
     std::fs::write(&ours, "ours\n").unwrap();
     std::fs::write(&vendor, "the vendor's\n").unwrap();
-    plan.cuda = Some(polder_agent::shim::CudaLibraries { ours, vendor });
+    let nvml = polder_agent::shim::NvmlLibraries {
+        ours: folder.join("nvml.so"),
+        vendor: folder.join("libnvidia-ml.so.999.1"),
+    };
+    std::fs::write(&nvml.ours, "our nvml\n").unwrap();
+    std::fs::write(&nvml.vendor, "the vendor's nvml\n").unwrap();
+    plan.cuda = Some(polder_agent::shim::CudaLibraries { ours, vendor, nvml: Some(nvml) });
     plan
 }
 
 #[test]
-fn the_vendors_libcuda_is_ours_under_every_name_and_ours_finds_it_where_mounts_are_permitted() {
+fn the_vendors_libraries_are_ours_under_every_name_and_ours_find_them_where_mounts_are_permitted() {
     let folder = tempfile::tempdir().unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(folder.path(), open).unwrap();
     let at = folder.path().display();
     let text = format!(
         "cat $LD_LIBRARY_PATH/libcuda.so.1; env -i /bin/cat {at}/libcuda.so.999.1; \
-         cat $LD_LIBRARY_PATH/vendor/libcuda.so.1; echo $CUDA_VISIBLE_DEVICES; sleep 600"
+         cat $LD_LIBRARY_PATH/vendor/libcuda.so.1; cat $LD_LIBRARY_PATH/libnvidia-ml.so.1; \
+         env -i /bin/cat {at}/libnvidia-ml.so.999.1; \
+         cat $LD_LIBRARY_PATH/vendor/libnvidia-ml.so.1; echo $CUDA_VISIBLE_DEVICES; sleep 600"
     );
     let lease = Lease::prepared(&cuda(&text, folder.path()));
     let state = lease.state();
@@ -106,6 +114,7 @@ fn the_vendors_libcuda_is_ours_under_every_name_and_ours_finds_it_where_mounts_a
     lease.line("GPU-6f0c8a4e-1111-2222-3333-444455556666");
     let lines: Vec<String> = lease.output().lines().map(str::to_owned).collect();
     assert_eq!(lines[..3], ["ours", "ours", "the vendor's"]);
+    assert_eq!(lines[3..6], ["our nvml", "our nvml", "the vendor's nvml"]);
     let here = std::fs::read_to_string(folder.path().join("libcuda.so.999.1")).unwrap();
     assert_eq!(here, "the vendor's\n", "nothing has changed outside");
 }
