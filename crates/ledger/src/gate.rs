@@ -21,8 +21,9 @@ pub const CONTENDED: u32 = 2;
 pub const WATCH: u32 = 4;
 /// Enforcement is off: nothing waits.
 pub const UNGATED: u32 = 8;
-/// Somebody waits for the work of a lease that shares a device: one command in flight, or as many
-/// short ones as fit into [`Limits::quantum_ns`].
+/// Somebody waits for the work of a lease that shares a device: one command of this lease in flight,
+/// whichever of its processes it is of ([`crate::single`]), and beside it as many short ones as fit
+/// into [`Limits::quantum_ns`], divided among the processes that have any ([`at_work`]).
 pub const ONE: u32 = 16;
 const FLAGS: u32 = 0xff;
 
@@ -177,6 +178,17 @@ pub fn census(usage: &Usage) -> Census {
         census.longest_ns = census.longest_ns.max(slot.longest_ns.load(Ordering::Relaxed));
     }
     census
+}
+
+/// Processes of the lease that have commands in flight, counting the one in slot `me` in any case.
+#[must_use]
+pub fn at_work(usage: &Usage, me: usize) -> u64 {
+    let works = |(index, slot): &(usize, &Slot)| {
+        *index != me
+            && slot.pid.load(Ordering::Relaxed) != 0
+            && slot.inflight.load(Ordering::Relaxed) > 0
+    };
+    1 + usage.slots().iter().enumerate().filter(works).count() as u64
 }
 
 /// The most commands or threads one process is believed to have.

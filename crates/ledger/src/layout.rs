@@ -185,6 +185,9 @@ pub struct Usage {
     pub peak: [AtomicU64; DEVICES_MAX],
     /// Sums of slots that are gone: completed, launched, waited, refused.
     pub retired: [AtomicU64; 4],
+    /// Who had the lease's single command last, as [`crate::single`] encodes it. It lies where older
+    /// versions of layout 1 have nothing, and may hold whatever stood there.
+    pub single: AtomicU64,
     /// One per process.
     pub slot: [Slot; SLOTS_MAX],
 }
@@ -264,6 +267,7 @@ impl Usage {
             high_water: AtomicU32::new(0),
             peak: std::array::from_fn(|_| AtomicU64::new(0)),
             retired: std::array::from_fn(|_| AtomicU64::new(0)),
+            single: AtomicU64::new(0),
             slot: std::array::from_fn(|_| Slot::new()),
         }
     }

@@ -5,11 +5,12 @@
 //! have in flight. Nobody trusts `Usage` further than the lease it belongs to: a tenant that writes
 //! nonsense there harms only itself.
 //!
-//! Three protocols live here, each written down as an invariant beside its code and checked with
+//! Five protocols live here, each written down as an invariant beside its code and checked with
 //! loom (`RUSTFLAGS="--cfg loom" cargo test -p polder-ledger --release`):
 //! * [`memory`]: the sum of bytes held never passes the lease's memory, whoever dies when;
 //! * [`gate`]: nothing is in flight for a lease that the arbiter believes drained;
 //! * [`block`]: launches that are counted as one while others may end them;
+//! * [`single`]: one command of a lease at a time where only one may be;
 //! * [`attach`]: how a process gets its slot and descriptors, and how a restarted agent hands out
 //!   a new `Limits` page.
 //!
@@ -22,6 +23,7 @@ mod layout;
 pub mod memory;
 #[cfg(not(loom))]
 mod page;
+pub mod single;
 mod sync;
 
 pub use layout::{
@@ -30,7 +32,7 @@ pub use layout::{
 #[cfg(not(loom))]
 pub use page::{
     LimitsWriter, Mapped, adopt_usage, create_usage, map_limits, map_usage, monotonic_ns,
-    wait_for_gate,
+    wait_for_gate, wake_waiting,
 };
 #[cfg(loom)]
 pub use sync::die_after;

@@ -97,9 +97,7 @@ impl LimitsWriter {
 
     /// Wakes every process that waits for the gate to change.
     pub fn wake(&self) {
-        let flags = rustix::thread::futex::Flags::empty();
-        // A waiter that is not there needs no waking, so the count does not matter.
-        let _ = rustix::thread::futex::wake(&self.page.gate, flags, i32::MAX.unsigned_abs());
+        wake_waiting(&self.page);
     }
 }
 
@@ -169,4 +167,12 @@ pub fn wait_for_gate(limits: &Limits, seen: crate::gate::Gate, timeout_ns: u64) 
     let flags = rustix::thread::futex::Flags::empty();
     // Whatever ended the wait, the caller looks at the gate again.
     let _ = rustix::thread::futex::wait(&limits.gate, flags, seen.0, Some(&timeout));
+}
+
+/// Wakes every thread of the lease that waits at its gate, to look again. It needs no more than a
+/// page that can be read.
+pub fn wake_waiting(limits: &Limits) {
+    let flags = rustix::thread::futex::Flags::empty();
+    // A waiter that is not there needs no waking, so the count does not matter.
+    let _ = rustix::thread::futex::wake(&limits.gate, flags, i32::MAX.unsigned_abs());
 }

@@ -44,6 +44,8 @@ fn every_word_lies_where_it_lay() {
     let u = &*usage;
     let fields = [offset(u, &u.high_water), offset(u, &u.peak), offset(u, &u.retired)];
     assert_eq!((fields, offset(u, &u.slot[0]), offset(&u.slot[0], &u.slot[1])), USAGE);
+    let free = USAGE.0[2] + size_of_val(&u.retired)..=USAGE.1 - size_of_val(&u.single);
+    assert!(free.contains(&offset(u, &u.single)), "where layout 1 had nothing at first");
     let slot = &u.slot[0];
     assert_eq!(
         [
