@@ -5,9 +5,11 @@
 use crate::attach::Attachment;
 use crate::inside;
 use crate::meter::{Kind, Member, Moment, Room, Verdict};
+use crate::patience::{POLITE_NS, Patience, Right};
 use crate::state::State;
 use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED, WATCH};
-use polder_ledger::{Limits, monotonic_ns, wait_for_gate};
+use polder_ledger::single::{self, Held, Single};
+use polder_ledger::{Limits, monotonic_ns, wait_for_gate, wake_waiting};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Longest sleep at a closed gate before looking whether the agent has been replaced.
@@ -36,6 +38,8 @@ pub struct Passage {
     entered: AtomicBool,
     /// Its estimate was taken from the process's own credit.
     paid: AtomicBool,
+    /// What it has if it is the lease's single command; else zero.
+    single: AtomicU64,
 }
 
 impl Passage {
@@ -50,6 +54,7 @@ impl Passage {
             launched_ns: AtomicU64::new(0),
             entered: AtomicBool::new(false),
             paid: AtomicBool::new(false),
+            single: AtomicU64::new(0),
         }
     }
 
@@ -101,16 +106,18 @@ impl Passage {
             return self.enter_late();
         }
         let mut wait = Wait::new(attachment, flush);
+        let mut right = None;
         loop {
             let now_ns = monotonic_ns();
             let limits = attachment.limits();
             let seen = gate::look(limits);
-            let moment = Moment {
-                now_ns,
-                deadline_ns: None,
-                quantum_ns: quantum(limits),
+            // Had for this look; whatever comes of it, it is asked for anew.
+            let had = right.take();
+            let mut moment = Moment {
                 one: seen.has(ONE),
                 impatient: wait.room_ns >= ROOM_WAIT_NS,
+                single: had.is_some(),
+                ..Moment::at(now_ns, quantum(limits))
             };
             if seen.has(UNGATED) {
                 return self.enter_late();
@@ -126,21 +133,35 @@ impl Passage {
                 wait.at_gate(limits, seen, GATE_WAIT_NS);
                 continue;
             }
-            let deadline_ns =
-                seen.has(CONTENDED).then(|| limits.deadline_ns.load(Ordering::Acquire));
+            if seen.has(ONE) {
+                moment.quantum_ns /= gate::at_work(attachment.usage(), attachment.index());
+            }
+            let contended = seen.has(CONTENDED);
+            moment.deadline_ns = contended.then(|| limits.deadline_ns.load(Ordering::Acquire));
+            let deadline_ns = moment.deadline_ns.unwrap_or(0);
+            moment.held_back = contended && wait.patience.held_back(deadline_ns);
             let meter = &self.state.meters[self.device];
-            match meter.admit(Moment { deadline_ns, ..moment }, self.kind, wait.flushed) {
+            match meter.admit(moment, self.kind, wait.flushed) {
                 Verdict::Go { estimate_ns } => match gate::enter(limits, attachment.slot()) {
-                    Ok(_) => return self.entered(estimate_ns, now_ns),
+                    Ok(_) => {
+                        let word = had.and_then(Lent::keep).map_or(0, Single::word);
+                        self.single.store(word, Ordering::Release);
+                        return self.entered(estimate_ns, now_ns);
+                    }
                     Err((_, bell)) => {
                         meter.cancel(estimate_ns);
                         answer(attachment, bell);
                     }
                 },
+                Verdict::Single { long } => {
+                    let turn = moment.deadline_ns.filter(|_| long);
+                    right = wait.for_right(limits, seen, now_ns, turn);
+                }
                 Verdict::Room(_) => wait.for_room(now_ns),
                 Verdict::Turn => {
+                    wait.patience.held_back_in(deadline_ns);
                     wait.announce();
-                    let left = deadline_ns.unwrap_or(0).saturating_sub(now_ns);
+                    let left = deadline_ns.saturating_sub(now_ns);
                     if left == 0 || meter.wait_for_end(left.min(TURN_WAIT_NS)) {
                         wait.at_gate(limits, seen, TURN_WAIT_NS);
                     }
@@ -177,6 +198,13 @@ impl Passage {
         }
     }
 
+    /// The lease may have another single command.
+    fn give_back(&self, attachment: &Attachment) {
+        if let Some(single) = Single::of_word(self.single.swap(0, Ordering::AcqRel)) {
+            give_back(attachment, single);
+        }
+    }
+
     /// Counts the command out. `completed` when it ran, so that its length can be learned. In the
     /// child of a fork the command is the parent's.
     pub fn leave(&self, completed: bool) {
@@ -187,6 +215,7 @@ impl Passage {
         if !self.entered.swap(false, Ordering::AcqRel) {
             return;
         }
+        self.give_back(attachment);
         let meter = &self.state.meters[self.device];
         let estimate = self.estimate_ns.load(Ordering::Relaxed);
         if completed {
@@ -295,6 +324,7 @@ pub fn leave_together(
     let mut members: Vec<_> = passages.iter().map(Passage::member).collect();
     let counted = members.iter().filter(|member| member.counted).count();
     members.extend(more);
+    passages.iter().for_each(|passage| passage.give_back(attachment));
     let longest = state.meters[device].complete_together(monotonic_ns(), &members);
     attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
     for _ in 0..counted {
@@ -315,6 +345,36 @@ pub(crate) fn answer(attachment: &Attachment, bell: Bell) {
     }
 }
 
+fn give_back(attachment: &Attachment, single: Single) {
+    if single::give_back(attachment.usage(), single) {
+        wake_waiting(attachment.limits());
+    }
+}
+
+/// The right to be the lease's single command, given back when it is not kept.
+struct Lent<'a> {
+    attachment: &'a Attachment,
+    right: Right,
+}
+
+impl Lent<'_> {
+    /// What to give back when the command is over; none when it goes because it has waited so long.
+    fn keep(mut self) -> Option<Single> {
+        match std::mem::replace(&mut self.right, Right::Waited) {
+            Right::Own(single) => Some(single),
+            Right::Waited => None,
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Right::Own(single) = self.right {
+            give_back(self.attachment, single);
+        }
+    }
+}
+
 /// One thread's wait for its turn.
 struct Wait<'a> {
     attachment: &'a Attachment,
@@ -325,6 +385,8 @@ struct Wait<'a> {
     /// How long it has waited for room.
     room_ns: u64,
     room_since_ns: Option<u64>,
+    /// How long it lets other commands of the lease go before it.
+    patience: Patience,
 }
 
 impl<'a> Wait<'a> {
@@ -336,6 +398,7 @@ impl<'a> Wait<'a> {
             flushed: false,
             room_ns: 0,
             room_since_ns: None,
+            patience: Patience::default(),
         }
     }
 
@@ -351,6 +414,33 @@ impl<'a> Wait<'a> {
         self.flush();
         let since = *self.room_since_ns.get_or_insert(now_ns);
         self.room_ns = now_ns.saturating_sub(since);
+    }
+
+    /// Asks for the right to be the lease's single command, and waits a while when it cannot be had.
+    fn for_right(
+        &mut self,
+        limits: &Limits,
+        seen: Gate,
+        now_ns: u64,
+        turn: Option<u64>,
+    ) -> Option<Lent<'a>> {
+        let (attachment, me) = (self.attachment, self.attachment.index());
+        match self.patience.ask(attachment.usage(), me, now_ns, turn) {
+            Ok(right) => return Some(Lent { attachment, right }),
+            Err(held) => {
+                if turn.is_none() {
+                    self.for_room(now_ns);
+                }
+                if self.announced_ns.is_none() {
+                    // Whoever gives it back wakes those who are seen to wait: ask again as one.
+                    self.announce();
+                    return None;
+                }
+                let most_ns = if held == Held::Line { POLITE_NS } else { TURN_WAIT_NS };
+                self.at_gate(limits, seen, most_ns);
+            }
+        }
+        None
     }
 
     /// Tells the arbiter that a thread waits.

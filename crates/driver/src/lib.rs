@@ -2,7 +2,7 @@
 //!
 //! * [`attach`]: the process's place in its lease, from the lease's shim.
 //! * [`state`]: what the process knows of itself, and what a fork does to it.
-//! * [`gate`] and [`meter`]: work waits for the lease's turn and for room.
+//! * [`gate`], [`meter`] and [`patience`]: work waits for the lease's turn and for room.
 //! * [`run`]: launches that follow one another without asking one by one.
 //! * [`memory`]: bytes reserved in the lease's ledger.
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
@@ -17,6 +17,7 @@ pub mod locks;
 pub mod log;
 pub mod memory;
 pub mod meter;
+pub mod patience;
 pub mod run;
 pub mod state;
 mod trampolines;

@@ -65,6 +65,26 @@ pub struct Moment {
     /// Whether the command has waited so long for room that it goes anyway: two kernels may be
     /// waiting for each other.
     pub impatient: bool,
+    /// Whether it was held back in a turn before this one.
+    pub held_back: bool,
+    /// Whether it has the right to be the lease's single command: see [`polder_ledger::single`].
+    pub single: bool,
+}
+
+impl Moment {
+    /// One at which nothing presses.
+    #[must_use]
+    pub const fn at(now_ns: u64, quantum_ns: u64) -> Self {
+        Self {
+            now_ns,
+            deadline_ns: None,
+            quantum_ns,
+            one: false,
+            impatient: false,
+            held_back: false,
+            single: false,
+        }
+    }
 }
 
 /// Whether a command may go.
@@ -79,6 +99,11 @@ pub enum Verdict {
     Room(u64),
     /// It would end after the turn.
     Turn,
+    /// It may if it has the right to be the lease's single command.
+    Single {
+        /// Because it would end after the turn, and is the one that may.
+        long: bool,
+    },
 }
 
 /// Commands of a batch whose end is heard of as one.
@@ -166,26 +191,31 @@ impl Flight {
     fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
         let estimate_ns = self.estimate(kind, moment.quantum_ns);
         let left = self.left_ns(moment.now_ns);
+        let mut long = false;
         if let Some(deadline_ns) = moment.deadline_ns {
             let end = moment.now_ns.saturating_add(left).saturating_add(estimate_ns);
             let first = self.commands == 0 && self.turn_ns != deadline_ns;
-            if end > deadline_ns && !(first && moment.now_ns < deadline_ns) {
+            long = end > deadline_ns;
+            if long && !(moment.now_ns < deadline_ns && (first || moment.held_back)) {
                 return Verdict::Turn;
             }
-            self.turn_ns = deadline_ns;
         }
+        // A command that is overdue is still there, whatever the estimates say is left of it.
+        let crowded = moment.one
+            && !moment.impatient
+            && self.estimate_ns.saturating_add(estimate_ns) > moment.quantum_ns;
         if self.commands > 0 && !moment.impatient {
-            let crowd = self.commands_max();
-            // A command that is overdue is still there, whatever the estimates say is left of it.
-            let crowded =
-                moment.one && self.estimate_ns.saturating_add(estimate_ns) > moment.quantum_ns;
             if left >= moment.quantum_ns || crowded {
                 let over = left.saturating_sub(low_ns(moment));
                 return Verdict::Room(over.max(WAIT_NS_MIN));
-            } else if self.commands >= crowd {
+            } else if self.commands >= self.commands_max() {
                 return Verdict::Room(CROWD_WAIT_NS);
             }
         }
+        if (long || crowded) && !moment.single {
+            return Verdict::Single { long };
+        }
+        self.turn_ns = moment.deadline_ns.unwrap_or(self.turn_ns);
         self.launch(moment.now_ns, estimate_ns);
         Verdict::Go { estimate_ns }
     }
@@ -427,14 +457,14 @@ impl Meter {
             let debt = flight.credit_ns.unsigned_abs().saturating_mul(1000) / share.max(1);
             return Err(Duration::from_nanos(debt.max(WAIT_NS_MIN)));
         }
-        match flight.admit(Moment { deadline_ns: None, ..moment }, kind) {
+        match flight.admit(Moment { deadline_ns: None, single: true, ..moment }, kind) {
             Verdict::Go { estimate_ns } => {
                 let paid = i64::try_from(estimate_ns).unwrap_or(i64::MAX);
                 flight.credit_ns = flight.credit_ns.saturating_sub(paid);
                 Ok(estimate_ns)
             }
             Verdict::Room(ns) => Err(Duration::from_nanos(ns)),
-            Verdict::Turn => Err(Duration::from_nanos(WAIT_NS_MIN)),
+            Verdict::Turn | Verdict::Single { .. } => Err(Duration::from_nanos(WAIT_NS_MIN)),
         }
     }
 }
@@ -447,7 +477,7 @@ mod tests {
     const KERNEL: Kind = Kind { what: 1, size: 10, guess_ns: 0 };
 
     fn alone(now_ns: u64) -> Moment {
-        Moment { now_ns, deadline_ns: None, quantum_ns: 4 * MS, one: false, impatient: false }
+        Moment { single: true, ..Moment::at(now_ns, 4 * MS) }
     }
 
     fn turn(now_ns: u64, deadline_ns: u64) -> Moment {

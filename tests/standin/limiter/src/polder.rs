@@ -9,7 +9,10 @@ use crate::limiter::{Answer, Limiter};
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
 use polder_agent::arbiter::{Share, Terms};
 use polder_driver::meter::{Kind, Member, Meter, Moment, Verdict};
-use polder_ledger::gate::{CONTENDED, Census, ONE, OPEN, WATCH};
+use polder_driver::patience::{POLITE_NS, Patience, Right};
+use polder_ledger::Usage;
+use polder_ledger::gate::{self, CONTENDED, Census, ONE, OPEN, WATCH};
+use polder_ledger::single::{self, Held, Single};
 use polder_model::{Bytes, LeaseId, Permille};
 use polder_standin::{Device, Work};
 use std::collections::VecDeque;
@@ -45,6 +48,7 @@ pub enum Hearing {
 #[derive(Debug)]
 struct Batch {
     members: Vec<Member>,
+    single: Option<Single>,
     last: u64,
     heard: bool,
 }
@@ -54,17 +58,20 @@ struct Slot {
     /// Heard of in batches: what has gathered, what is with the driver, what is not heard of by
     /// itself, and how many commands were handed over and are over.
     open: Vec<Member>,
+    open_single: Option<Single>,
     away: VecDeque<Batch>,
     dust_ns: u64,
     launched: u64,
     over: u64,
     meter: Meter,
-    /// Launched at, with this estimate, of this kind.
-    flight: VecDeque<(u64, u64, Kind)>,
+    /// Launched at, with this estimate, of this kind, as the lease's single command.
+    flight: VecDeque<(u64, u64, Kind, Option<Single>)>,
     completed: u64,
     longest_ns: u64,
     waiting: bool,
     room_since_ns: Option<u64>,
+    patience: Patience,
+    right: Option<Right>,
 }
 
 /// The limiter.
@@ -72,6 +79,8 @@ struct Slot {
 pub struct Polder {
     core: Arbiter,
     slots: Vec<Slot>,
+    /// The page in which the processes see each other.
+    usage: Box<Usage>,
     flags: u32,
     deadline_ns: u64,
     rung_at_ns: Option<u64>,
@@ -126,8 +135,13 @@ impl Polder {
         };
         let mut core = Arbiter::default();
         core.add(0, LEASE, &Terms::batch(vec![share]));
+        let usage = Box::new(Usage::new(LEASE.0));
+        for slot in 0..processes {
+            usage.claim_slot(slot, 1);
+        }
         Self {
             core,
+            usage,
             slots: (0..processes).map(|_| Slot::default()).collect(),
             flags: 0,
             deadline_ns: 0,
@@ -148,7 +162,7 @@ impl Polder {
     }
 
     /// A command was handed over to a driver that tells of batches.
-    fn gather(&mut self, now_ns: u64, process: usize, mut member: Member) {
+    fn gather(&mut self, now_ns: u64, process: usize, mut member: Member, single: Option<Single>) {
         let slot = &mut self.slots[process];
         slot.launched += 1;
         let alone = slot.away.is_empty();
@@ -157,12 +171,34 @@ impl Polder {
             slot.dust_ns += member.estimate_ns;
             slot.leave(&[member]);
             member.counted = false;
+        } else {
+            slot.open_single = slot.open_single.or(single);
         }
         slot.open.push(member);
         let estimate_ns: u64 = slot.open.iter().map(|member| member.estimate_ns).sum();
         let full = estimate_ns >= BATCH_NS_MAX || slot.open.len() >= BATCH_MAX;
         if full || alone && !dust {
             self.close(now_ns, process);
+        }
+        if dust {
+            self.give_back(now_ns, single);
+        }
+    }
+
+    /// The lease may have another single command: those that wait hear of it.
+    fn give_back(&mut self, now_ns: u64, single: Option<Single>) {
+        let Some(single) = single else { return };
+        if single::give_back(&self.usage, single) {
+            self.wake_waiting(now_ns);
+        }
+    }
+
+    fn wake_waiting(&mut self, now_ns: u64) {
+        for index in 0..self.slots.len() {
+            if self.slots[index].waiting {
+                let at_ns = now_ns + self.about(WAKE_NS);
+                self.released.push((index, at_ns));
+            }
         }
     }
 
@@ -174,7 +210,8 @@ impl Polder {
         }
         slot.dust_ns = 0;
         let (members, last) = (std::mem::take(&mut slot.open), slot.launched);
-        slot.away.push_back(Batch { members, last, heard: false });
+        let single = slot.open_single.take();
+        slot.away.push_back(Batch { members, single, last, heard: false });
         self.ended(now_ns, process);
     }
 
@@ -195,10 +232,13 @@ impl Polder {
         let slot = &mut self.slots[process];
         let Some(batch) = slot.away.pop_front() else { return };
         slot.leave_together(now_ns, &batch.members);
+        let mut singles = vec![batch.single];
         if slot.away.is_empty() {
             let tail = std::mem::take(&mut slot.open);
             slot.leave(&tail);
+            singles.push(slot.open_single.take());
         }
+        singles.into_iter().for_each(|single| self.give_back(now_ns, single));
         self.left(now_ns, process);
     }
 
@@ -244,24 +284,71 @@ impl Polder {
         let was_open = self.flags & OPEN != 0;
         let longer = self.deadline_ns != order.deadline_ns;
         (self.flags, self.deadline_ns) = (order.flags, order.deadline_ns);
-        if self.flags & OPEN == 0 || was_open && !longer {
-            return;
-        }
-        for index in 0..self.slots.len() {
-            if self.slots[index].waiting {
-                let at_ns = now_ns + self.about(WAKE_NS);
-                self.released.push((index, at_ns));
-            }
+        if self.flags & OPEN != 0 && (!was_open || longer) {
+            self.wake_waiting(now_ns);
         }
     }
 
     fn wait(&mut self, now_ns: u64, process: usize, until_ns: u64) -> Answer {
         self.close(now_ns, process);
+        self.announce(now_ns, process);
+        Answer::Until(until_ns)
+    }
+
+    fn announce(&mut self, now_ns: u64, process: usize) {
         if !self.slots[process].waiting {
             self.slots[process].waiting = true;
+            gate::wait_begin(&self.usage.slot[process]);
             self.ring(now_ns);
         }
-        Answer::Until(until_ns)
+    }
+
+    /// As the driver's gate asks for the right to be the lease's single command.
+    fn for_right(&mut self, now_ns: u64, process: usize, turn: Option<u64>) -> Result<(), Answer> {
+        let announced = self.slots[process].waiting;
+        let slot = &mut self.slots[process];
+        let held = match slot.patience.ask(&self.usage, process, now_ns, turn) {
+            Ok(right) => {
+                slot.right = Some(right);
+                return Ok(());
+            }
+            Err(held) => held,
+        };
+        if turn.is_none() {
+            slot.room_since_ns.get_or_insert(now_ns);
+        }
+        if !announced {
+            self.wait(now_ns, process, now_ns);
+            return self.for_right(now_ns, process, turn);
+        }
+        let most_ns = if held == Held::Line { POLITE_NS } else { TURN_WAIT_NS };
+        Err(self.wait(now_ns, process, now_ns + most_ns))
+    }
+}
+
+impl Polder {
+    /// The command goes.
+    fn go(
+        &mut self,
+        now_ns: u64,
+        process: usize,
+        (kind, estimate_ns): (Kind, u64),
+        single: Option<Single>,
+    ) -> Answer {
+        let slot = &mut self.slots[process];
+        if std::mem::take(&mut slot.waiting) {
+            gate::wait_end(&self.usage.slot[process]);
+        }
+        (slot.room_since_ns, slot.patience) = (None, Patience::default());
+        match self.hearing {
+            Hearing::Each => slot.flight.push_back((now_ns, estimate_ns, kind, single)),
+            Hearing::Batches(_) => {
+                let (launched_ns, counted, paid) = (now_ns, true, false);
+                let member = Member { kind, launched_ns, estimate_ns, counted, paid };
+                self.gather(now_ns, process, member, single);
+            }
+        }
+        Answer::Go
     }
 }
 
@@ -283,33 +370,40 @@ impl Limiter for Polder {
         }
         let deadline_ns = (self.flags & CONTENDED != 0).then_some(self.deadline_ns);
         let slot = &mut self.slots[process];
+        let right = slot.right.take();
         let moment = Moment {
-            now_ns,
             deadline_ns,
-            quantum_ns: IN_FLIGHT_NS,
             one: self.flags & ONE != 0,
             impatient: slot.room_since_ns.is_some_and(|since| now_ns - since >= ROOM_WAIT_NS),
+            held_back: deadline_ns.is_some_and(|deadline| slot.patience.held_back(deadline)),
+            single: right.is_some(),
+            ..Moment::at(now_ns, IN_FLIGHT_NS)
         };
         let kind = kind(work);
-        match slot.meter.admit(moment, kind, false) {
-            Verdict::Go { estimate_ns } => {
-                (slot.waiting, slot.room_since_ns) = (false, None);
-                match self.hearing {
-                    Hearing::Each => slot.flight.push_back((now_ns, estimate_ns, kind)),
-                    Hearing::Batches(_) => {
-                        let (launched_ns, counted, paid) = (now_ns, true, false);
-                        let member = Member { kind, launched_ns, estimate_ns, counted, paid };
-                        self.gather(now_ns, process, member);
-                    }
+        let verdict = slot.meter.admit(moment, kind, false);
+        let single = right.and_then(|right| match right {
+            Right::Own(single) => Some(single),
+            Right::Waited => None,
+        });
+        if !matches!(verdict, Verdict::Go { .. }) {
+            self.give_back(now_ns, single);
+        }
+        match verdict {
+            Verdict::Go { estimate_ns } => self.go(now_ns, process, (kind, estimate_ns), single),
+            Verdict::Single { long } => {
+                match self.for_right(now_ns, process, deadline_ns.filter(|_| long)) {
+                    Ok(()) => self.launch(now_ns, process, work),
+                    Err(answer) => answer,
                 }
-                Answer::Go
             }
             Verdict::Room(ns) => {
-                slot.room_since_ns.get_or_insert(now_ns);
+                self.slots[process].room_since_ns.get_or_insert(now_ns);
                 self.close(now_ns, process);
                 Answer::Until(now_ns + ns)
             }
             Verdict::Turn => {
+                let slot = &mut self.slots[process];
+                slot.patience.held_back_in(self.deadline_ns);
                 let left_ns = self.deadline_ns.saturating_sub(now_ns);
                 let until_ns = match slot.inflight() == 0 || left_ns == 0 {
                     true => TURN_WAIT_NS,
@@ -326,10 +420,14 @@ impl Limiter for Polder {
         if self.hearing != Hearing::Each {
             return self.ended(now_ns, process);
         }
-        let Some((launched_ns, estimate_ns, kind)) = slot.flight.pop_front() else { return };
+        let Some((launched_ns, estimate_ns, kind, single)) = slot.flight.pop_front() else {
+            return;
+        };
         slot.longest_ns = slot.meter.complete(now_ns, launched_ns, estimate_ns, kind, false);
         slot.completed += 1;
-        if slot.flight.is_empty() {
+        let empty = slot.flight.is_empty();
+        self.give_back(now_ns, single);
+        if empty {
             self.left(now_ns, process);
         }
     }
@@ -338,6 +436,8 @@ impl Limiter for Polder {
         let slot = &mut self.slots[process];
         let open = std::mem::take(&mut slot.open);
         slot.leave_together(now_ns, &open);
+        let single = slot.open_single.take();
+        self.give_back(now_ns, single);
         self.left(now_ns, process);
     }
 
