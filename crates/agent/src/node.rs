@@ -16,7 +16,7 @@ use crate::sync::{self, SyncError};
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL,
+    Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL,
     SyncRefusal, SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
@@ -100,7 +100,10 @@ impl Node {
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&clients).serve(listener));
         helpers.spawn(inventory::keep_looking(Arc::clone(&options), found, Arc::clone(&doubt)));
-        let arbiter = ArbiterHandle::start()?;
+        let arbiter = match options.enforcement {
+            Enforcement::Off => ArbiterHandle::start_ungated()?,
+            Enforcement::Strict | Enforcement::Permissive => ArbiterHandle::start()?,
+        };
         let watchman = Watchman::new();
         helpers.spawn(watchman.clone().keep_looking(options.enforcement, news.clone()));
         let inventory_of_room = inventory.clone();

@@ -271,6 +271,30 @@ fn a_holder_that_never_ends_does_not_stop_its_neighbour() {
 }
 
 #[test]
+fn without_enforcement_nobody_waits_and_use_is_charged() {
+    let arbiter = ArbiterHandle::start_ungated().unwrap();
+    let capped = || vec![share("d0", 100, 100)];
+    let (a, b) = (Tenant::join(&arbiter, 1, capped()), Tenant::join(&arbiter, 2, capped()));
+    let begun = Instant::now();
+    let open = || {
+        for tenant in [&a, &b] {
+            assert!(gate::look(&tenant.limits).has(gate::UNGATED));
+            gate::enter(&tenant.limits, &tenant.usage.slot[0]).expect("nothing waits");
+        }
+    };
+    // Both have work in flight at once, for many times what their caps would allow.
+    open();
+    let used = |lease| arbiter.sample(LeaseId(lease)).unwrap().devices[0].device_time.0;
+    eventually("charges", || {
+        open();
+        used(1) > 500_000 && used(2) > 500_000
+    });
+    assert!(u128::from(used(1)) <= begun.elapsed().as_micros());
+    arbiter.resize(LeaseId(1), Terms::batch(vec![share("d0", 50, 50)])).unwrap();
+    open();
+}
+
+#[test]
 fn two_leases_over_the_same_two_devices_both_go_on() {
     let arbiter = ArbiterHandle::start().unwrap();
     let both = || vec![share("d0", 500, 1000), share("d1", 500, 1000)];

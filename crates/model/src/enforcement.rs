@@ -22,7 +22,7 @@ pub enum Enforcement {
     /// It is reported.
     #[default]
     Permissive,
-    /// Nobody looks for it.
+    /// Nobody looks for it, and no program waits for its turn.
     Off,
 }
 

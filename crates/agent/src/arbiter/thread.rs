@@ -75,12 +75,15 @@ struct Loop {
     control: Arc<OwnedFd>,
     commands: Receiver<Command>,
     heartbeat_at_ns: u64,
+    /// Flags that every gate has, whoever's turn it is.
+    always: u32,
 }
 
 /// Starts it.
 pub(super) fn start(
     control: Arc<OwnedFd>,
     commands: Receiver<Command>,
+    always: u32,
 ) -> Result<JoinHandle<()>, ArbiterError> {
     let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(kernel("creating an epoll"))?;
     let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
@@ -98,6 +101,7 @@ pub(super) fn start(
         control,
         commands,
         heartbeat_at_ns: 0,
+        always,
     };
     std::thread::Builder::new()
         .name("arbiter".into())
@@ -173,6 +177,10 @@ impl Loop {
         let data = EventData::new_u64(lease.0);
         epoll::add(&self.epoll, &pages.doorbell, data, EventFlags::IN | EventFlags::ET)
             .map_err(kernel("listening to a lease's doorbell"))?;
+        if self.always != 0 {
+            // The core writes a gate only when it changes, and this one is closed to it.
+            gate::set(&pages.limits, self.always);
+        }
         self.core.add(now_ns, lease, terms);
         self.members.insert(lease, Member { pages, rings: 0, deadline_ns: 0 });
         self.look(now_ns, lease);
@@ -279,7 +287,7 @@ impl Loop {
         limits.deadline_ns.store(order.deadline_ns, Ordering::Release);
         limits.quantum_ns.store(order.in_flight_ns, Ordering::Release);
         limits.heartbeat_ns.store(monotonic_ns(), Ordering::Release);
-        let now = gate::set(limits, order.flags);
+        let now = gate::set(limits, order.flags | self.always);
         // Those who wait at a closed gate, and those for whom an open one closed too soon.
         if now.open() && (!was_open || longer) {
             limits.wake();
