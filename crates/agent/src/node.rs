@@ -16,8 +16,8 @@ use crate::sync::{self, SyncError};
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL,
-    SyncRefusal, SyncRequest, SyncResponse,
+    Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase,
+    SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};

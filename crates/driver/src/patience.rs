@@ -189,10 +189,9 @@ mod tests {
         let mut patience = Patience::default();
         let mut number = 1;
         let went = loop {
-            // It takes each turn for itself, and never gives it back.
-            let theirs =
-                single::take(&usage, 1, turn(number).now_ns, turn(number).deadline_ns, false);
-            assert!(theirs.is_ok() || number == 1, "{theirs:?}");
+            // It takes what it can get, and never gives it back.
+            let turn_ns = turn(number).deadline_ns;
+            let _ = single::take(&usage, 1, turn(number).now_ns, turn_ns, false);
             let (verdict, right) = ask((&usage, 0), &meter, &mut patience, turn(number));
             if matches!(verdict, Verdict::Go { .. }) {
                 break right;

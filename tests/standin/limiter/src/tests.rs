@@ -70,3 +70,17 @@ fn every_program_takes_the_whole_device_when_it_may() {
         }
     }
 }
+
+/// Each of eight processes may have a kernel in flight that is too long for any turn: in one turn only
+/// one of them does.
+#[test]
+fn kernels_longer_than_a_turn_hold_the_share_whoever_launches_them() {
+    let long = |cell: &Cell| cell.shape.name == "kernel 100 ms" && cell.processes == 8;
+    let cells: Vec<Cell> = cells(false).into_iter().filter(long).collect();
+    assert_eq!(cells.len(), 20);
+    for make in [polder(), polder_batches()] {
+        for held in run(&cells, 30, make) {
+            assert!(held.error() <= 1.0, "{held:?}");
+        }
+    }
+}
