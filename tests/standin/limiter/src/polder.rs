@@ -343,8 +343,8 @@ impl Polder {
         match self.hearing {
             Hearing::Each => slot.flight.push_back((now_ns, estimate_ns, kind, single)),
             Hearing::Batches(_) => {
-                let (launched_ns, counted, paid) = (now_ns, true, false);
-                let member = Member { kind, launched_ns, estimate_ns, counted, paid };
+                let (count, launched_ns, counted, paid) = (1, now_ns, true, false);
+                let member = Member { kind, count, launched_ns, estimate_ns, counted, paid };
                 self.gather(now_ns, process, member, single);
             }
         }
