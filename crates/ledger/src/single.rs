@@ -67,7 +67,7 @@ pub enum Held {
 
 /// A moment as the word holds it: microseconds, the lower 32 bits of them.
 const fn moment(ns: u64) -> u64 {
-    ns / 1000 & MOMENT_MASK
+    (ns / 1000) & MOMENT_MASK
 }
 
 /// Whether `word` stands in the way at `now_ns` of a command that passes the end of the turn `turn`,
