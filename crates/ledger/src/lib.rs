@@ -14,6 +14,8 @@
 //! * [`attach`]: how a process gets its slot and descriptors, and how a restarted agent hands out
 //!   a new `Limits` page.
 //!
+//! Beside them, [`record`]: what a profiled process writes down.
+//!
 //! The crate knows no vendor, no scheduler and no other crate of Polder.
 
 pub mod attach;
@@ -23,6 +25,7 @@ mod layout;
 pub mod memory;
 #[cfg(not(loom))]
 mod page;
+pub mod record;
 pub mod single;
 mod sync;
 
