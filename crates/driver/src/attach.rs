@@ -168,13 +168,13 @@ pub struct Kept {
 pub type Identity = (u64, u64);
 
 impl Kept {
-    fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         let identity = identity(&fd).unwrap_or_default();
         Self { fd, identity }
     }
 
     /// The descriptor, unless its number now belongs to another file.
-    fn get(&self) -> Option<&OwnedFd> {
+    pub(crate) fn get(&self) -> Option<&OwnedFd> {
         (identity(&self.fd) == Some(self.identity)).then_some(&self.fd)
     }
 

@@ -6,6 +6,7 @@ use crate::attach::Attachment;
 use crate::inside;
 use crate::meter::{Kind, Member, Moment, Room, Verdict};
 use crate::patience::{POLITE_NS, Patience, Right};
+use crate::record;
 use crate::state::State;
 use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED, WATCH};
 use polder_ledger::single::{self, Held, Single};
@@ -470,7 +471,9 @@ impl Drop for Wait<'_> {
         if let Some(since) = self.announced_ns {
             let slot = self.attachment.slot();
             gate::wait_end(slot);
-            slot.waited_ns.fetch_add(monotonic_ns().saturating_sub(since), Ordering::Relaxed);
+            let waited_ns = monotonic_ns().saturating_sub(since);
+            slot.waited_ns.fetch_add(waited_ns, Ordering::Relaxed);
+            record::waited(waited_ns);
         }
     }
 }

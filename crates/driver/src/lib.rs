@@ -5,6 +5,7 @@
 //! * [`gate`], [`meter`] and [`patience`]: work waits for the lease's turn and for room.
 //! * [`run`]: launches that follow one another without asking one by one.
 //! * [`memory`]: bytes reserved in the lease's ledger.
+//! * [`record`]: what the process does is written down, when it is profiled.
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
 //! * [`vendor`] and the macros of `trampolines`: the vendor's own functions, and ours under their names.
 //!
@@ -18,6 +19,7 @@ pub mod log;
 pub mod memory;
 pub mod meter;
 pub mod patience;
+pub mod record;
 pub mod run;
 pub mod state;
 mod trampolines;

@@ -4,6 +4,7 @@
 use crate::attach::{AttachError, Attachment};
 use crate::log;
 use crate::meter::Meter;
+use crate::record::Recorder;
 use polder_ledger::DEVICES_MAX;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
@@ -18,6 +19,8 @@ pub struct State {
     pub(crate) reserving: Mutex<()>,
     /// By device of the lease.
     pub meters: [Meter; DEVICES_MAX],
+    /// Where what it does is written down, when it is profiled.
+    pub recorder: Option<Recorder>,
 }
 
 /// Never freed: a callback of the driver may hold on to it for as long as the process lives.
@@ -31,8 +34,10 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 
 impl State {
     fn new(attachment: Option<Attachment>) -> Self {
+        let recorder = attachment.as_ref().and_then(|_| Recorder::open());
         Self {
             attachment,
+            recorder,
             reserving: Mutex::new(()),
             meters: std::array::from_fn(|_| Meter::default()),
         }

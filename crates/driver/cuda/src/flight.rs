@@ -71,8 +71,13 @@ impl Lane {
         Self { context: view::context(), stream, thread }
     }
 
-    fn stream(self) -> CUstream {
+    pub(crate) fn stream(self) -> CUstream {
         std::ptr::with_exposed_provenance_mut(self.stream)
+    }
+
+    /// A number for people who tell lanes apart.
+    pub(crate) fn number(self) -> u64 {
+        u64::try_from(self.stream.wrapping_add(self.thread)).unwrap_or_default()
     }
 }
 
@@ -453,7 +458,7 @@ fn make_event() -> Option<usize> {
     (made == CUDA_SUCCESS).then(|| event.expose_provenance())
 }
 
-fn make_stream() -> Option<usize> {
+pub(crate) fn make_stream() -> Option<usize> {
     let mut stream: CUstream = null_mut();
     let made = real!(cuStreamCreate(&raw mut stream, CU_STREAM_NON_BLOCKING));
     (made == CUDA_SUCCESS).then(|| stream.expose_provenance())

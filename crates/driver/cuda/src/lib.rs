@@ -11,6 +11,8 @@
 //!   ([`own_runs`]).
 //! * The program sees the lease's devices and no others, with the lease's memory ([`view`]).
 //!
+//! When the process is profiled, what passes is written down too ([`spans`]).
+//!
 //! `cuGetProcAddress` answers with these functions too. The vendor's private tables
 //! (`cuGetExportTable`) are passed on untouched and never read; what the table does not know passes.
 //!
@@ -24,4 +26,5 @@ mod memory;
 mod own;
 mod own_runs;
 mod real;
+mod spans;
 mod view;

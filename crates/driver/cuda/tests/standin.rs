@@ -6,6 +6,7 @@
 mod support;
 
 use polder_ledger::attach::{Cuda, Route};
+use polder_ledger::record::{Log, PROFILE_VARIABLE, Span, SpanKind};
 use polder_standin_host::{Script, serve};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -101,6 +102,41 @@ fn client() -> PathBuf {
 fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
+}
+
+#[test]
+fn a_profiled_program_tells_its_kernels_copies_and_waits() {
+    let scene = scene(200 * GIB);
+    let folder = scene.folder.path().join("records");
+    std::fs::create_dir(&folder).unwrap();
+    let mut command = scene.program(client());
+    command.arg(scene.folder.path().join("libcuda.so.1")).arg("check");
+    let output = command.env(PROFILE_VARIABLE, &folder).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let log = Log::read(std::fs::File::open(file).unwrap()).unwrap();
+    let ms = |span: &Span| (span.end_ns - span.start_ns) as f64 / 1e6;
+    let named = |name: &str| log.spans.iter().filter(|s| log.name(s) == name).collect::<Vec<_>>();
+    let kernels = named("work_2ms");
+    // What was captured is no launch.
+    assert_eq!(kernels.len(), 5, "{log:?}");
+    assert!(kernels.iter().all(|span| (1.9..60.0).contains(&ms(span))), "{kernels:?}");
+    assert!(kernels.windows(2).all(|two| two[1].start_ns + 1000 >= two[0].end_ns), "{kernels:?}");
+    let [graph] = &named("(graph)")[..] else { panic!("{log:?}") };
+    assert!(ms(graph) > 19.0, "{graph:?}");
+    let long = named("work_30ms");
+    assert!(long.len() == 1 && ms(long[0]) > 29.0, "{long:?}");
+    let moved = |kind| {
+        let spans = log.spans.iter().filter(|span| span.kind == kind);
+        spans.map(|span| span.bytes).collect::<Vec<_>>()
+    };
+    assert_eq!(moved(SpanKind::ToDevice), [4096]);
+    assert_eq!(moved(SpanKind::ToHost), [4096]);
+    assert_eq!(moved(SpanKind::Within), [1], "a fill");
+    for wait in ["cuEventSynchronize", "cuStreamSynchronize"] {
+        assert!(!named(wait).is_empty(), "{wait}: {:?}", log.names);
+    }
+    assert_eq!((log.unfinished, log.malformed, log.header.dropped), (0, 0, 0));
 }
 
 #[test]

@@ -10,6 +10,8 @@
 //!   an event that the program signals itself count only from that signal on ([`graph`]).
 //! * The program sees the lease's devices and no others ([`view`]).
 //!
+//! When the process is profiled, what passes is written down too ([`spans`]).
+//!
 //! The library starts no thread, installs no signal handler and never ends the process. A fault in
 //! it fails the call, not the program.
 
@@ -22,6 +24,7 @@ mod hooks;
 mod image;
 mod own;
 mod queues;
+mod spans;
 mod svm;
 mod vendor;
 mod view;

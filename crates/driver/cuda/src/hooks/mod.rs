@@ -6,16 +6,18 @@ mod devices;
 mod graphs;
 mod memory;
 mod physical;
+mod profile;
 mod streams;
 mod work;
 
+use polder_driver::record;
 use polder_gpuapi::cuda::{Function, pfn};
 use std::ffi::c_void;
 
 macro_rules! hooks {
     ($($module:ident { $($name:ident),* $(,)? })*) => {
-        /// Our function in place of the vendor's, if there is one.
-        pub(crate) fn of(function: Function) -> Option<*const c_void> {
+        /// Our function in place of the vendor's in a process that is not profiled.
+        fn plain(function: Function) -> Option<*const c_void> {
             // Each has the type that the table says.
             match function {
                 $($(Function::$name => {
@@ -27,6 +29,14 @@ macro_rules! hooks {
         }
     };
 }
+
+/// Our function in place of the vendor's, if there is one. Which it is does not change while the
+/// process lives, so that one that is not profiled pays nothing for what could be.
+pub(crate) fn of(function: Function) -> Option<*const c_void> {
+    let profiled = record::wanted().then(|| profile::of(function)).flatten();
+    profiled.or_else(|| plain(function))
+}
+
 hooks! {
     code { cuGetProcAddress, cuGetProcAddress_v2 }
     devices {

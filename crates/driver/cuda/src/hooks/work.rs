@@ -3,14 +3,21 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
-use crate::flight;
+use crate::flight::{self, Lane};
 use crate::real::real;
+use crate::spans::{self, Name, Told};
+use polder_driver::inside;
 use polder_driver::meter::Kind;
-use polder_gpuapi::cuda::{Class, Function, types::*};
+use polder_gpuapi::cuda::{Class, Function, consts::*, types::*};
+use polder_ledger::record::SpanKind;
 use std::ffi::{c_int, c_uint, c_void};
 
 /// Bytes that a copy never seen is taken to move in a nanosecond.
 const COPY_BYTES_PER_NS: u64 = 4;
+/// `CU_POINTER_ATTRIBUTE_MEMORY_TYPE`, and two of its answers.
+const MEMORY_TYPE: c_uint = 2;
+const MEMORY_HOST: c_uint = 1;
+const MEMORY_UNIFIED: c_uint = 4;
 /// Most parts of a batch of copies that are added up.
 const PARTS_MAX: u64 = 4096;
 
@@ -273,6 +280,51 @@ impl Arguments<'_> {
         Kind { what: self.function.slot(), size: bits(bytes), guess_ns }
     }
 
+    /// What a profile says of it.
+    fn told(&self) -> Told {
+        let entry = self.function.entry();
+        let lane = Lane::of(self.stream(), self.names.per_thread);
+        let blocking = self.blocking();
+        if entry.class != Class::Launches {
+            let name = Name::Words(self.function.name());
+            return Told { kind: self.way(), name, bytes: self.bytes(), lane, blocking };
+        }
+        let graph = self.get("graph_exec").or(self.get("graph")).is_some();
+        let name = if graph { Name::Words("(graph)") } else { Name::Kernel(self.launched().what) };
+        Told { kind: SpanKind::Kernel, name, bytes: 0, lane, blocking }
+    }
+
+    /// Which way a copy goes, by its name, or by what the driver knows of its addresses.
+    fn way(&self) -> SpanKind {
+        let base = self.function.entry().base();
+        let between = |from_host: bool, to_host: bool| match (from_host, to_host) {
+            (true, false) => SpanKind::ToDevice,
+            (false, true) => SpanKind::ToHost,
+            _ => SpanKind::Within,
+        };
+        if base.contains("HtoD") || base.contains("HtoA") {
+            SpanKind::ToDevice
+        } else if base.contains("DtoH") || base.contains("AtoH") {
+            SpanKind::ToHost
+        } else if base.starts_with("cuMemcpy2D") {
+            self.at::<CUDA_MEMCPY2D>("copy").map_or(SpanKind::Within, |copy| {
+                let host = |kind: c_uint, at: CUdeviceptr| match kind {
+                    MEMORY_HOST => true,
+                    MEMORY_UNIFIED => is_host(at),
+                    _ => false,
+                };
+                between(
+                    host(copy.srcMemoryType, copy.srcDevice),
+                    host(copy.dstMemoryType, copy.dstDevice),
+                )
+            })
+        } else if let (Some(from), Some(to)) = (self.get("src"), self.get("dst")) {
+            between(is_host(from), is_host(to))
+        } else {
+            SpanKind::Within
+        }
+    }
+
     /// Whether the driver's function returns only when the copy is over. A fill never does.
     fn blocking(&self) -> bool {
         let entry = self.function.entry();
@@ -294,6 +346,14 @@ fn pointed<T: Copy>(address: u64) -> Option<T> {
     let pointer: *const T = std::ptr::with_exposed_provenance(usize::try_from(address).ok()?);
     // SAFETY: null, or what the program says is a `T`, which the driver reads too.
     unsafe { pointer.as_ref() }.copied()
+}
+
+/// Whether the driver does not know the address, or knows it as the host's.
+fn is_host(address: u64) -> bool {
+    let mut kind: c_uint = MEMORY_HOST;
+    let at = (&raw mut kind).cast();
+    let known = inside::accounted(|| real!(cuPointerGetAttribute(at, MEMORY_TYPE, address)));
+    known != CUDA_SUCCESS || kind == MEMORY_HOST
 }
 
 #[inline]
@@ -328,6 +388,25 @@ macro_rules! work {
     ($other:ident $name:ident $args:tt) => {};
 }
 
+macro_rules! profiled {
+    (launches $name:ident $args:tt) => { profiled!(hook launch $name $args); };
+    (copies $name:ident $args:tt) => { profiled!(hook copy $name $args); };
+    (hook $way:ident $name:ident ($($arg:ident: $ty:ty),*)) => {
+        unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
+            const NAMES: Names = Names::of(stringify!($name), &[$(stringify!($arg)),*]);
+            let words = &[$($arg.word()),*];
+            let arguments = Arguments { function: Function::$name, names: &NAMES, words };
+            inside::guard(CUDA_ERROR_UNKNOWN, || {
+                let tell = || arguments.told();
+                spans::command(tell, |timed| {
+                    $way(&arguments, || timed(&|| real!($name($($arg),*))))
+                })
+            })
+        }
+    };
+    ($other:ident $name:ident $args:tt) => {};
+}
+
 macro_rules! address {
     (launches $name:ident) => {
         Some($name as *const c_void)
@@ -350,9 +429,22 @@ macro_rules! works {
                 $($(Function::$name => address!($class $name),)*)*
             }
         }
+
+        /// The same, written down.
+        mod profiled {
+            use super::*;
+            $($(profiled!($class $name $args);)*)*
+
+            pub(in crate::hooks) fn of(function: Function) -> Option<*const c_void> {
+                match function {
+                    $($(Function::$name => address!($class $name),)*)*
+                }
+            }
+        }
     };
 }
 polder_gpuapi::cuda_table!(works);
+pub(super) use profiled::of as profiled_of;
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,10 @@ mod commands;
 mod devices;
 mod events;
 mod memory;
+mod profile;
 mod queues;
 
+use polder_driver::record;
 use polder_gpuapi::opencl::{Function, SLOTS, pfn};
 use std::ffi::c_void;
 use std::ptr::null;
@@ -13,19 +15,23 @@ use std::ptr::null;
 /// A place in the dispatch table for each of our functions, checked against the table's types.
 macro_rules! hooks {
     ($($module:ident: $($name:ident)*;)*) => {
-        /// What replaces the vendor's functions; null where the vendor's stays.
-        pub(crate) fn table() -> &'static Table {
-            static TABLE: Table = {
-                let mut slots = [null::<c_void>(); SLOTS];
-                $($({
-                    let hook: pfn::$name = $module::$name;
-                    slots[Function::$name.slot()] = hook as *const c_void;
-                })*)*
-                Table(slots)
-            };
-            &TABLE
-        }
+        /// The hooks of a process that is not profiled.
+        const PLAIN: [*const c_void; SLOTS] = {
+            let mut slots = [null::<c_void>(); SLOTS];
+            $($({
+                let hook: pfn::$name = $module::$name;
+                slots[Function::$name.slot()] = hook as *const c_void;
+            })*)*
+            slots
+        };
     };
+}
+
+/// What replaces the vendor's functions; null where the vendor's stays. Chosen once for a process, so
+/// that one that is not profiled pays nothing for what could be.
+pub(crate) fn table() -> &'static Table {
+    static TABLE: Table = Table(PLAIN);
+    if record::wanted() { profile::table() } else { &TABLE }
 }
 
 hooks! {

@@ -1,0 +1,429 @@
+//! The hooks of a profiled program: each writes down what passes and calls the plain one.
+#![allow(unsafe_code)] // functions called from C
+#![allow(non_snake_case)] // the API's own names
+
+use super::{PLAIN, Table, commands, memory, queues};
+use crate::spans::{self, Told};
+use crate::vendor::{self, Vendor};
+use polder_driver::inside;
+use polder_driver::record::Recorder;
+use polder_gpuapi::opencl::{Function, SLOTS, consts::*, pfn, types::*};
+use polder_ledger::record::SpanKind::{self, Kernel, ToDevice, ToHost, Within};
+use std::ffi::{CStr, c_void};
+use std::ptr::null_mut;
+
+/// Most properties of a queue that are read before the list's end is taken for missing.
+const PROPERTIES_MAX: usize = 64;
+/// Longest name of a kernel that is asked for, bytes.
+const NAME_ROOM: usize = 1024;
+
+macro_rules! profiled {
+    ($($name:ident)*) => {
+        const TABLE_OF_PROFILED: [*const c_void; SLOTS] = {
+            let mut slots = PLAIN;
+            $({
+                let hook: pfn::$name = $name;
+                slots[Function::$name.slot()] = hook as *const c_void;
+            })*
+            slots
+        };
+    };
+}
+profiled! {
+    clCreateCommandQueue clCreateCommandQueueWithProperties
+    clEnqueueNDRangeKernel clEnqueueTask clEnqueueNativeKernel
+    clEnqueueReadBuffer clEnqueueWriteBuffer clEnqueueCopyBuffer
+    clEnqueueReadBufferRect clEnqueueWriteBufferRect clEnqueueCopyBufferRect clEnqueueFillBuffer
+    clEnqueueReadImage clEnqueueWriteImage clEnqueueCopyImage clEnqueueFillImage
+    clEnqueueCopyImageToBuffer clEnqueueCopyBufferToImage
+    clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
+    clEnqueueSVMMemcpy clEnqueueSVMMemFill
+    clCreateBuffer clCreateBufferWithProperties
+    clFinish clWaitForEvents
+}
+
+/// What replaces the vendor's functions in a profiled process.
+pub(super) fn table() -> &'static Table {
+    static TABLE: Table = Table(TABLE_OF_PROFILED);
+    &TABLE
+}
+
+fn named(kernel: cl_kernel) -> impl FnOnce(&'static Vendor, &Recorder) -> Told {
+    move |vendor, recorder| {
+        let mut text = [0_u8; NAME_ROOM];
+        let told = vendor.original.clGetKernelInfo.is_some_and(|get| {
+            let (what, at) = (CL_KERNEL_FUNCTION_NAME, text.as_mut_ptr().cast());
+            // SAFETY: the caller's kernel, which the driver judges; room as it is said.
+            unsafe { get(kernel, what, NAME_ROOM, at, null_mut()) == CL_SUCCESS }
+        });
+        let name = CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy();
+        let name = if told && !name.is_empty() { &*name } else { "kernel" };
+        (Kernel, recorder.name(name), 0)
+    }
+}
+
+fn moved(
+    kind: SpanKind,
+    name: &'static str,
+    bytes: u64,
+) -> impl FnOnce(&'static Vendor, &Recorder) -> Told {
+    move |_, recorder| (kind, recorder.name(name), bytes)
+}
+
+fn wide(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+/// Bytes of a region.
+///
+/// # Safety
+/// `region` is null or has three members.
+unsafe fn volume(region: *const usize) -> u64 {
+    if region.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise.
+    (0..3)
+        .fold(1, |all, at| all * u128::from(wide(unsafe { region.add(at).read() })))
+        .try_into()
+        .unwrap_or(u64::MAX)
+}
+
+/// Bytes of a region of pixels.
+///
+/// # Safety
+/// `region` is null or has three members.
+unsafe fn pixels(image: cl_mem, region: *const usize) -> u64 {
+    let mut element: usize = 0;
+    if let Some(get) = vendor::of(image).and_then(|vendor| vendor.original.clGetImageInfo) {
+        let at = (&raw mut element).cast();
+        // SAFETY: the caller's image, which the driver judges; the answer fits.
+        unsafe { get(image, CL_IMAGE_ELEMENT_SIZE, size_of::<usize>(), at, null_mut()) };
+    }
+    // SAFETY: the caller's promise.
+    unsafe { volume(region) }.saturating_mul(wide(element))
+}
+
+/// Hooks of functions that queue one command and end with a wait list and an event.
+macro_rules! queued {
+    ($($name:ident($($arg:ident: $ty:ty),*) $told:expr;)*) => {$(
+        unsafe extern "C" fn $name(
+            queue: cl_command_queue,
+            $($arg: $ty,)*
+            events: cl_uint,
+            list: *const cl_event,
+            event: *mut cl_event,
+        ) -> cl_int {
+            inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+                #[allow(unused_unsafe, reason = "some are told without it")]
+                // SAFETY: the caller's arguments, under the API's contract.
+                let told = unsafe { $told };
+                spans::command(queue, event, told, |event| {
+                    // SAFETY: the caller's arguments, passed on.
+                    unsafe { commands::$name(queue, $($arg,)* events, list, event) }
+                })
+            })
+        }
+    )*};
+}
+
+queued! {
+    clEnqueueNDRangeKernel(what: cl_kernel, dimensions: cl_uint, offset: *const usize,
+        global: *const usize, local: *const usize) named(what);
+    clEnqueueTask(what: cl_kernel) named(what);
+    clEnqueueNativeKernel(function: NativeKernel, args: *mut c_void, size: usize, count: cl_uint,
+        objects: *const cl_mem, places: *mut *const c_void) moved(Kernel, "(native kernel)", 0);
+    clEnqueueReadBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
+        at: *mut c_void) moved(ToHost, "clEnqueueReadBuffer", wide(size));
+    clEnqueueWriteBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
+        at: *const c_void) moved(ToDevice, "clEnqueueWriteBuffer", wide(size));
+    clEnqueueCopyBuffer(from: cl_mem, to: cl_mem, from_offset: usize, to_offset: usize,
+        size: usize) moved(Within, "clEnqueueCopyBuffer", wide(size));
+    clEnqueueReadBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
+        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
+        host_row: usize, host_slice: usize, at: *mut c_void)
+        moved(ToHost, "clEnqueueReadBufferRect", volume(region));
+    clEnqueueWriteBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
+        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
+        host_row: usize, host_slice: usize, at: *const c_void)
+        moved(ToDevice, "clEnqueueWriteBufferRect", volume(region));
+    clEnqueueCopyBufferRect(from: cl_mem, to: cl_mem, from_origin: *const usize,
+        to_origin: *const usize, region: *const usize, from_row: usize, from_slice: usize,
+        to_row: usize, to_slice: usize)
+        moved(Within, "clEnqueueCopyBufferRect", volume(region));
+    clEnqueueFillBuffer(buffer: cl_mem, pattern: *const c_void, pattern_size: usize,
+        offset: usize, size: usize) moved(Within, "clEnqueueFillBuffer", wide(size));
+    clEnqueueReadImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
+        region: *const usize, row: usize, slice: usize, at: *mut c_void)
+        moved(ToHost, "clEnqueueReadImage", pixels(image, region));
+    clEnqueueWriteImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
+        region: *const usize, row: usize, slice: usize, at: *const c_void)
+        moved(ToDevice, "clEnqueueWriteImage", pixels(image, region));
+    clEnqueueCopyImage(from: cl_mem, to: cl_mem, from_origin: *const usize,
+        to_origin: *const usize, region: *const usize)
+        moved(Within, "clEnqueueCopyImage", pixels(from, region));
+    clEnqueueCopyImageToBuffer(from: cl_mem, to: cl_mem, origin: *const usize,
+        region: *const usize, offset: usize)
+        moved(Within, "clEnqueueCopyImageToBuffer", pixels(from, region));
+    clEnqueueCopyBufferToImage(from: cl_mem, to: cl_mem, offset: usize, origin: *const usize,
+        region: *const usize) moved(Within, "clEnqueueCopyBufferToImage", pixels(to, region));
+    clEnqueueFillImage(image: cl_mem, color: *const c_void, origin: *const usize,
+        region: *const usize) moved(Within, "clEnqueueFillImage", pixels(image, region));
+    clEnqueueUnmapMemObject(memory: cl_mem, at: *mut c_void)
+        moved(ToDevice, "clEnqueueUnmapMemObject", spans::unmapped(at.addr()));
+    clEnqueueSVMMemcpy(blocking: cl_bool, to: *mut c_void, from: *const c_void, size: usize)
+        moved(Within, "clEnqueueSVMMemcpy", wide(size));
+    clEnqueueSVMMemFill(at: *mut c_void, pattern: *const c_void, pattern_size: usize,
+        size: usize) moved(Within, "clEnqueueSVMMemFill", wide(size));
+}
+
+/// Queues a mapping: what the program will read comes to the host now, what it may write goes back
+/// when the mapping is undone.
+fn map(
+    queue: cl_command_queue,
+    (name, flags, bytes): (&'static str, cl_map_flags, u64),
+    event: *mut cl_event,
+    errcode_ret: *mut cl_int,
+    call: impl FnOnce(*mut cl_event, *mut cl_int) -> *mut c_void,
+) -> *mut c_void {
+    let mut at = null_mut();
+    let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let read = if flags & CL_MAP_WRITE_INVALIDATE_REGION == 0 { bytes } else { 0 };
+        spans::command(queue, event, moved(ToHost, name, read), |event| {
+            let mut error = CL_SUCCESS;
+            at = call(event, &raw mut error);
+            error
+        })
+    });
+    if error == CL_SUCCESS && flags & (CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION) != 0 {
+        spans::mapped(at.addr(), bytes);
+    }
+    if !errcode_ret.is_null() {
+        // SAFETY: the caller's pointer.
+        unsafe { errcode_ret.write(error) };
+    }
+    at
+}
+
+unsafe extern "C" fn clEnqueueMapBuffer(
+    queue: cl_command_queue,
+    buffer: cl_mem,
+    blocking: cl_bool,
+    flags: cl_map_flags,
+    offset: usize,
+    size: usize,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+    errcode_ret: *mut cl_int,
+) -> *mut c_void {
+    let what = ("clEnqueueMapBuffer", flags, wide(size));
+    map(queue, what, event, errcode_ret, |event, error| {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe {
+            commands::clEnqueueMapBuffer(
+                queue, buffer, blocking, flags, offset, size, events, list, event, error,
+            )
+        }
+    })
+}
+
+unsafe extern "C" fn clEnqueueMapImage(
+    queue: cl_command_queue,
+    image: cl_mem,
+    blocking: cl_bool,
+    flags: cl_map_flags,
+    origin: *const usize,
+    region: *const usize,
+    row: *mut usize,
+    slice: *mut usize,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+    errcode_ret: *mut cl_int,
+) -> *mut c_void {
+    // SAFETY: the caller's region.
+    let what = ("clEnqueueMapImage", flags, unsafe { pixels(image, region) });
+    map(queue, what, event, errcode_ret, |event, error| {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe {
+            commands::clEnqueueMapImage(
+                queue, image, blocking, flags, origin, region, row, slice, events, list, event,
+                error,
+            )
+        }
+    })
+}
+
+/// Makes a buffer; filling it from the program's memory is a copy to the device.
+fn buffer(flags: cl_mem_flags, size: usize, call: impl FnOnce() -> cl_mem) -> cl_mem {
+    if flags & CL_MEM_COPY_HOST_PTR == 0 {
+        return call();
+    }
+    spans::at_once(ToDevice, "clCreateBuffer", wide(size), call)
+}
+
+unsafe extern "C" fn clCreateBuffer(
+    context: cl_context,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    buffer(flags, size, || {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe { memory::clCreateBuffer(context, flags, size, host_ptr, errcode_ret) }
+    })
+}
+
+unsafe extern "C" fn clCreateBufferWithProperties(
+    context: cl_context,
+    properties: *const cl_mem_properties,
+    flags: cl_mem_flags,
+    size: usize,
+    host_ptr: *mut c_void,
+    errcode_ret: *mut cl_int,
+) -> cl_mem {
+    buffer(flags, size, || {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe {
+            memory::clCreateBufferWithProperties(
+                context,
+                properties,
+                flags,
+                size,
+                host_ptr,
+                errcode_ret,
+            )
+        }
+    })
+}
+
+/// Makes a queue that keeps times, or, where the driver refuses that, one as it was asked for.
+fn keeping_times(
+    with: impl FnOnce() -> cl_command_queue,
+    without: impl FnOnce() -> cl_command_queue,
+) -> cl_command_queue {
+    let queue = with();
+    if queue.is_null() { without() } else { queue }
+}
+
+unsafe extern "C" fn clCreateCommandQueue(
+    context: cl_context,
+    device: cl_device_id,
+    properties: cl_command_queue_properties,
+    errcode_ret: *mut cl_int,
+) -> cl_command_queue {
+    let create = |properties| {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe { queues::clCreateCommandQueue(context, device, properties, errcode_ret) }
+    };
+    keeping_times(|| create(properties | CL_QUEUE_PROFILING_ENABLE), || create(properties))
+}
+
+unsafe extern "C" fn clCreateCommandQueueWithProperties(
+    context: cl_context,
+    device: cl_device_id,
+    properties: *const cl_queue_properties,
+    errcode_ret: *mut cl_int,
+) -> cl_command_queue {
+    let create = |properties| {
+        // SAFETY: the caller's arguments, passed on.
+        unsafe {
+            queues::clCreateCommandQueueWithProperties(context, device, properties, errcode_ret)
+        }
+    };
+    // SAFETY: the caller's list.
+    match unsafe { with_times(properties) } {
+        Some(list) => keeping_times(|| create(list.as_ptr()), || create(properties)),
+        None => create(properties),
+    }
+}
+
+/// The list with times kept; none when it is too long to be one, or of a queue on the device.
+///
+/// # Safety
+/// `properties` is null or a list of pairs that ends with 0.
+unsafe fn with_times(properties: *const cl_queue_properties) -> Option<Vec<cl_queue_properties>> {
+    let mut list = Vec::new();
+    let mut told = false;
+    while !properties.is_null() {
+        // SAFETY: the list's end has not been read yet.
+        let key = unsafe { properties.add(list.len()).read() };
+        if key == 0 {
+            break;
+        }
+        // SAFETY: a key is followed by its value.
+        let mut value = unsafe { properties.add(list.len() + 1).read() };
+        if key == cl_queue_properties::from(CL_QUEUE_PROPERTIES) {
+            if value & CL_QUEUE_ON_DEVICE != 0 {
+                return None;
+            }
+            value |= CL_QUEUE_PROFILING_ENABLE;
+            told = true;
+        }
+        list.extend([key, value]);
+        if list.len() >= 2 * PROPERTIES_MAX {
+            return None;
+        }
+    }
+    if !told {
+        list.extend([CL_QUEUE_PROPERTIES.into(), CL_QUEUE_PROFILING_ENABLE]);
+    }
+    list.push(0);
+    Some(list)
+}
+
+unsafe extern "C" fn clFinish(queue: cl_command_queue) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let finish = vendor::of(queue).and_then(|vendor| vendor.original.clFinish);
+        let Some(finish) = finish else { return CL_INVALID_COMMAND_QUEUE };
+        // SAFETY: the caller's queue.
+        spans::wait("clFinish", queue.addr(), || unsafe { finish(queue) })
+    })
+}
+
+unsafe extern "C" fn clWaitForEvents(count: cl_uint, list: *const cl_event) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        if count == 0 || list.is_null() {
+            return CL_INVALID_VALUE;
+        }
+        // SAFETY: the caller says that so many stand there.
+        let first = unsafe { list.read() };
+        let wait = vendor::of(first).and_then(|vendor| vendor.original.clWaitForEvents);
+        let Some(wait) = wait else { return CL_INVALID_EVENT };
+        // SAFETY: the caller's arguments, passed on.
+        spans::wait("clWaitForEvents", 0, || unsafe { wait(count, list) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn listed(list: &[cl_queue_properties], expect: Option<&[cl_queue_properties]>) {
+        let at = if list.is_empty() { std::ptr::null() } else { list.as_ptr() };
+        // SAFETY: null, or a list with its end.
+        assert_eq!(unsafe { with_times(at) }.as_deref(), expect);
+    }
+
+    #[test]
+    fn a_queue_keeps_times_whatever_else_is_asked_of_it() {
+        let key = cl_queue_properties::from(CL_QUEUE_PROPERTIES);
+        listed(&[], Some(&[key, CL_QUEUE_PROFILING_ENABLE, 0]));
+        listed(&[key, 1, 0], Some(&[key, 1 | CL_QUEUE_PROFILING_ENABLE, 0]));
+        listed(&[7, 8, 0], Some(&[7, 8, key, CL_QUEUE_PROFILING_ENABLE, 0]));
+        listed(&[key, CL_QUEUE_ON_DEVICE, 0], None);
+        listed(&[7; 2 * PROPERTIES_MAX + 1], None);
+    }
+
+    #[test]
+    fn what_is_written_down_is_hooked_anyway_or_a_wait() {
+        for (slot, (plain, profiled)) in PLAIN.iter().zip(TABLE_OF_PROFILED).enumerate() {
+            let name = polder_gpuapi::opencl::FUNCTIONS[slot].name;
+            let wait = ["clFinish", "clWaitForEvents"].contains(&name);
+            assert_eq!(plain.is_null() && !profiled.is_null(), wait, "{name}");
+        }
+    }
+}
