@@ -74,6 +74,8 @@ pub(crate) enum Command {
     Down(commands::down::Down),
     /// Run a command with a share of a device, as if it ran here
     Run(commands::run::Run),
+    /// Run a command and say where its time goes, what bounds it and which slice would suit it
+    Profile(commands::profile::Profile),
     /// Queue a job from flags or a file, and print its number
     Submit(commands::submit::Submit),
     /// Wait until jobs are over and exit as the first that failed

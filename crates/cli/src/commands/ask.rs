@@ -6,6 +6,7 @@ use crate::client::{Client, Query};
 use crate::failure::{Exit, Failure};
 use crate::job::{Caller, Draft};
 use polder_model::{Ask, Job, Permille, Stdio, TenantPath};
+use polder_profile::record::PROFILE_VARIABLE;
 use polder_server::api::{TenantView, WhoAmI};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -72,7 +73,8 @@ fn environment(
     let mut kept = BTreeMap::new();
     for (name, value) in variables {
         match (name.into_string(), value.into_string()) {
-            (Ok(name), _) if name == TOKEN_VARIABLE => {}
+            // Who is not profiled writes nothing down, also within a program that is.
+            (Ok(name), _) if name == TOKEN_VARIABLE || name == PROFILE_VARIABLE => {}
             (Ok(name), Ok(value)) => drop(kept.insert(name, value)),
             (Ok(name), Err(_)) => {
                 context.out.warn(&format!("variable {name} is not UTF-8 and is left out"));

@@ -8,6 +8,7 @@ pub(crate) mod down;
 pub(crate) mod explain;
 pub(crate) mod logs;
 pub(crate) mod nodes;
+pub(crate) mod profile;
 pub(crate) mod queue;
 pub(crate) mod resize;
 pub(crate) mod run;
@@ -83,6 +84,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Done {
         Command::Up(up) => up.execute(context).await,
         Command::Down(down) => down.execute(context).await,
         Command::Run(run) => run.execute(context).await,
+        Command::Profile(profile) => profile.execute(context).await,
         Command::Submit(submit) => submit.execute(context).await,
         Command::Wait(wait) => wait.execute(context).await,
         Command::Queue(queue) => queue.execute(context).await,

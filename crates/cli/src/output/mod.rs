@@ -76,6 +76,21 @@ impl Output {
         write_out(bytes)
     }
 
+    /// Text beside the output of a program, which has standard output to itself.
+    pub(crate) fn aside(self, text: &str) {
+        let mut err = anstream::stderr().lock();
+        // Nobody to tell when standard error is closed.
+        let _ = err.write_all(text.as_bytes());
+    }
+
+    /// A table beside the output of a program.
+    pub(crate) fn aside_table(self, table: &Table) {
+        let paint = anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never;
+        let width = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let width = width.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+        self.aside(&table.render(Paint(paint), width));
+    }
+
     /// A remark beside the data; left out by `--quiet`.
     pub(crate) fn note(self, text: &str) {
         if !self.quiet {

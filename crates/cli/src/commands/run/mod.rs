@@ -5,11 +5,11 @@ mod start;
 
 use super::{Context, Done, ask};
 use crate::failure::{Exit, Failure};
-use crate::job::JobFlags;
+use crate::job::{Draft, JobFlags};
 use crate::terminal::Signals;
 use clap::Args;
 use polder_agent::{Inherited, check_numbers};
-use polder_model::{HostAsk, Market, Stdio};
+use polder_model::{Ask, HostAsk, Market, Stdio};
 use session::Session;
 use std::ffi::OsString;
 
@@ -42,38 +42,71 @@ pub(crate) struct Run {
 
 impl Run {
     pub(super) async fn execute(self, context: &Context) -> Done {
-        let done = self.perform(context).await;
-        done.map_err(|failure| match failure.exit {
-            Exit::Usage => failure,
-            _ => Failure { exit: Exit::NotRun, ..failure },
-        })
+        let Self { job, command } = self;
+        let draft = || Ok(job.into_draft(ask::words(command)?, None));
+        perform(context, draft).await.map(|ran| ran.code)
     }
+}
 
-    async fn perform(self, context: &Context) -> Done {
-        if context.over_http() {
-            return Err(Failure::usage("a command cannot get this terminal over HTTP").help(
-                "leave out --server and POLDER_SERVER on the daemon's machine, or use `polder \
-                 submit` and `polder logs -f`",
-            ));
-        }
-        // First of all: what this program opens itself is not to be handed over.
-        let inherited = Inherited::take()
-            .map_err(|error| Failure::failed(format!("what the command inherits: {error}")))?;
-        let numbers: Vec<i32> = inherited.descriptors.iter().map(|(number, _)| *number).collect();
-        check_numbers(&numbers).map_err(Failure::usage)?;
-        let draft = self.job.into_draft(ask::words(self.command)?, None);
-        let client = context.client()?;
-        let ask = ask::complete(context, &client, draft, Stdio::Client).await?;
-        let signals = Signals::watch(|number| inherited.ignores(number))
-            .map_err(|error| Failure::failed(format!("watching for signals: {error}")))?;
-        let job = ask::submit(&client, &ask).await?;
-        let folder = context.client_folder()?;
-        let (out, attempt, job) = (context.out, job.attempt, job.id);
-        let limited = ask.host != HostAsk::default();
-        let again =
-            ask.yields.retries > 0 || ask.yields.preemptible || ask.when.market == Market::Spot;
-        let session =
-            Session { out, client, folder, job, signals, attempt, limited, inherited, again };
-        session.perform().await
+/// How a command ran.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// Its exit code.
+    pub(super) code: i32,
+    /// What was asked for it.
+    pub(super) ask: Ask,
+    /// When it began and ended, nanoseconds of the monotonic clock; none when it never began.
+    pub(super) times: Option<(u64, u64)>,
+}
+
+/// Runs the command of a draft as if it ran here.
+pub(super) async fn perform(
+    context: &Context,
+    draft: impl FnOnce() -> Result<Draft, Failure>,
+) -> Result<Ran, Failure> {
+    let ran = attempt(context, draft).await;
+    ran.map_err(|failure| match failure.exit {
+        Exit::Usage => failure,
+        _ => Failure { exit: Exit::NotRun, ..failure },
+    })
+}
+
+async fn attempt(
+    context: &Context,
+    draft: impl FnOnce() -> Result<Draft, Failure>,
+) -> Result<Ran, Failure> {
+    if context.over_http() {
+        return Err(Failure::usage("a command cannot get this terminal over HTTP").help(
+            "leave out --server and POLDER_SERVER on the daemon's machine, or use `polder \
+             submit` and `polder logs -f`",
+        ));
     }
+    // First of all: what this program opens itself is not to be handed over.
+    let inherited = Inherited::take()
+        .map_err(|error| Failure::failed(format!("what the command inherits: {error}")))?;
+    let numbers: Vec<i32> = inherited.descriptors.iter().map(|(number, _)| *number).collect();
+    check_numbers(&numbers).map_err(Failure::usage)?;
+    let client = context.client()?;
+    let ask = ask::complete(context, &client, draft()?, Stdio::Client).await?;
+    let signals = Signals::watch(|number| inherited.ignores(number))
+        .map_err(|error| Failure::failed(format!("watching for signals: {error}")))?;
+    let job = ask::submit(&client, &ask).await?;
+    let folder = context.client_folder()?;
+    let (out, attempt, job) = (context.out, job.attempt, job.id);
+    let limited = ask.host != HostAsk::default();
+    let again = ask.yields.retries > 0 || ask.yields.preemptible || ask.when.market == Market::Spot;
+    let mut session = Session {
+        out,
+        client,
+        folder,
+        job,
+        signals,
+        attempt,
+        limited,
+        inherited,
+        again,
+        times: None,
+    };
+    let code = session.perform().await?;
+    Ok(Ran { code, ask, times: session.times })
 }

@@ -38,11 +38,14 @@ pub(super) struct Session {
     pub(super) inherited: Inherited,
     /// Whether it may be started again, which needs them again.
     pub(super) again: bool,
+    /// From the first start of the command to the end of the last try, nanoseconds of the monotonic
+    /// clock.
+    pub(super) times: Option<(u64, u64)>,
 }
 
 impl Session {
     /// Waits for the job's turn, runs it, and again for each further try.
-    pub(super) async fn perform(mut self) -> Done {
+    pub(super) async fn perform(&mut self) -> Done {
         loop {
             let descriptors = Descriptors::choose()
                 .map_err(|error| Failure::failed(format!("making a terminal: {error}")))?;
@@ -54,8 +57,11 @@ impl Session {
                         // Who waits for the end of a pipe waits for the command alone.
                         self.inherited.descriptors.clear();
                     }
+                    let began = self.times.map_or_else(monotonic_ns, |(began, _)| began);
                     self.say_not_enforced().await;
-                    self.follow(following, descriptors, held).await?
+                    let outcome = self.follow(following, descriptors, held).await?;
+                    self.times = Some((began, monotonic_ns()));
+                    outcome
                 }
             };
             match self.noted(&outcome).await {
@@ -155,6 +161,13 @@ impl Session {
         }
         outcome.exit_code()
     }
+}
+
+/// The monotonic clock, nanoseconds.
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds.saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or_default()
 }
 
 /// What the daemon makes of the end of a try.

@@ -1,0 +1,175 @@
+//! `polder profile` with real programs on PoCL: what bounds each is found, what is told agrees with
+//! what the programs' own events say, and what is written opens elsewhere.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; skips must be heard")]
+
+mod common;
+
+use common::{Pool, program};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Trace times are microseconds to the nanosecond; a float may be off by less than one.
+const ROUNDING_US: f64 = 0.001;
+
+/// Profiles `bounds`: what it says itself, and the folder.
+fn profiled(pool: &Pool, words: &[&str]) -> (Value, PathBuf) {
+    let folder = pool.file(&format!("out-{}", words.join("-")));
+    let (bounds, out) = (program("bounds"), folder.display().to_string());
+    let flags = ["profile", "--memory", "256MiB", "--out", &out, "--", &bounds];
+    let said = pool.say(&[&flags[..], words].concat());
+    assert_eq!(said.code, 0, "{said:?}\n{}", pool.log());
+    assert!(said.stderr.contains("WHERE THE TIME GOES"), "{}", said.stderr);
+    assert!(said.stderr.contains("polder run --compute "), "{}", said.stderr);
+    assert!(!folder.join("records").exists(), "records are forgotten");
+    let own = said.stdout.lines().last().unwrap();
+    (serde_json::from_str(own).expect("standard output is the program's own"), folder)
+}
+
+fn read(folder: &Path, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_else(|| panic!("{name} in {value}"))
+}
+
+/// The sum of a kind in the summary, and in the trace.
+fn sums(folder: &Path, kinds: &[&str]) -> (u64, f64, u64) {
+    let (summary, trace) = (read(folder, "profile.json"), read(folder, "trace.json"));
+    let names = summary["names"].as_array().unwrap().iter();
+    let told = names.filter(|named| kinds.contains(&named["kind"].as_str().unwrap()));
+    let told = told.map(|named| number(named, "total_ns")).sum();
+    let events = trace["traceEvents"].as_array().unwrap().iter();
+    let shown =
+        events.filter(|event| event["cat"].as_str().is_some_and(|cat| kinds.contains(&cat)));
+    let lengths: Vec<f64> = shown.map(|event| event["dur"].as_f64().unwrap()).collect();
+    (told, lengths.iter().sum(), lengths.len() as u64)
+}
+
+#[track_caller]
+fn agrees(folder: &Path, kinds: &[&str], count: u64, ns: u64) {
+    let (told, shown_us, shown) = sums(folder, kinds);
+    assert_eq!(told, ns, "the summary tells what the events say");
+    assert_eq!(shown, count);
+    let off = (shown_us - ns as f64 / 1000.0).abs();
+    // An event may be cut where the run ends, by what lies between the clocks' bounds.
+    assert!(off <= ROUNDING_US * (count + 1) as f64, "the trace is off by {off} us");
+}
+
+#[track_caller]
+fn bound(folder: &Path, expect: &[&str]) -> Value {
+    let summary = read(folder, "profile.json");
+    let found = summary["verdict"]["bound"].as_str().unwrap();
+    assert!(expect.contains(&found), "{found}: {summary:#}");
+    let parts = summary["parts"].as_object().unwrap();
+    let sum: u64 = parts.values().map(|part| part.as_u64().unwrap()).sum();
+    assert_eq!(sum, number(&summary, "length_ns"), "every moment is in one part");
+    summary
+}
+
+#[test]
+fn what_bounds_a_program_is_found() {
+    let Some(pool) = Pool::shared() else { return };
+    let (own, folder) = profiled(&pool, &["device", "40"]);
+    agrees(&folder, &["kernel"], 40, number(&own, "kernel_ns"));
+    let summary = bound(&folder, &["device"]);
+    assert!(number(&summary["advice"], "compute_thousandths") >= 500, "{summary:#}");
+    assert!(number(&summary, "memory_peak_bytes") >= 64 << 20);
+
+    let (own, folder) = profiled(&pool, &["transfer", "10"]);
+    agrees(&folder, &["to_device", "to_host"], 20, number(&own, "copy_ns"));
+    let summary = bound(&folder, &["transfer"]);
+    let moved: u64 =
+        ["to_device", "to_host"].map(|way| number(&summary["moved"][way], "bytes")).iter().sum();
+    assert_eq!(moved, number(&own, "bytes"));
+
+    let (own, folder) = profiled(&pool, &["memory", "20"]);
+    agrees(&folder, &["within"], 20, number(&own, "copy_ns"));
+    bound(&folder, &["memory"]);
+
+    let (own, folder) = profiled(&pool, &["cpu", "30"]);
+    // Where the machine is busy the thread may wait for a CPU for longer than it has one.
+    let summary = bound(&folder, &["cpu", "elsewhere"]);
+    let (cpu, burned) = (number(&summary["parts"], "cpu"), number(&own, "burned_ns"));
+    assert!(cpu > burned * 8 / 10 && cpu < burned * 13 / 10, "{cpu} of {burned}");
+    assert!(number(&summary["advice"], "compute_thousandths") < 500, "{summary:#}");
+
+    let (_, folder) = profiled(&pool, &["sleep", "30"]);
+    bound(&folder, &["elsewhere"]);
+}
+
+#[test]
+fn all_processes_of_a_program_are_in_one_profile() {
+    let Some(pool) = Pool::shared() else { return };
+    let (_, folder) = profiled(&pool, &["fork", "5"]);
+    let summary = read(&folder, "profile.json");
+    let processes = summary["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 2, "{summary:#}");
+    assert_eq!(number(&summary, "commands"), 10);
+    let trace = read(&folder, "trace.json");
+    let named = trace["traceEvents"].as_array().unwrap().iter();
+    let named = named.filter(|event| event["name"] == "process_name" && event["ph"] == "M");
+    assert_eq!(named.count(), 3, "two processes and a device");
+}
+
+#[test]
+fn the_page_opens_in_a_browser() {
+    let Some(pool) = Pool::shared() else { return };
+    let (_, folder) = profiled(&pool, &["device", "5"]);
+    let browser = ["chromium", "chromium-browser", "google-chrome"].into_iter().find(|name| {
+        Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success())
+    });
+    let Some(browser) = browser else {
+        eprintln!("SKIPPED: no browser here; on Debian: apt install chromium");
+        return;
+    };
+    let page = format!("file://{}", folder.join("report.html").display());
+    let profile = format!("--user-data-dir={}", pool.file("browser").display());
+    let mut command = Command::new(browser);
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", &profile, &page]);
+    let output = command.output().unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    assert!(dom.contains("bound by the device") && dom.contains("grind"), "{output:?}");
+    assert!(dom.contains("</main>") && dom.matches("<rect").count() > 100, "it is whole");
+}
+
+#[test]
+fn the_exit_code_is_the_commands_and_a_program_without_a_device_is_told_so() {
+    let Some(pool) = Pool::shared() else { return };
+    let out = pool.file("nothing").display().to_string();
+    let said = pool.say(&["profile", "--out", &out, "--", "sh", "-c", "echo mine; exit 7"]);
+    assert_eq!((said.code, said.stdout.as_str()), (7, "mine\n"), "{said:?}");
+    assert!(said.stderr.contains("used no device"), "{}", said.stderr);
+    let said = pool.say(&["profile", "--output", "json", "--out", &out, "--", "true"]);
+    let summary: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(summary["verdict"]["bound"], "no_device");
+    // Who runs within a profiled program, or beside it, is not profiled.
+    let script = "test -z \"$POLDER_PROFILE\"";
+    let mut run = pool.run(&[], script);
+    assert!(run.env("POLDER_PROFILE", &out).status().unwrap().success());
+}
+
+#[test]
+fn what_cannot_be_profiled_says_why() {
+    let Some(pool) = Pool::shared() else { return };
+    let out = pool.file("refused").display().to_string();
+    let refused = |flags: &[&str], why: &str| {
+        let said = pool.say(&[&["profile", "--out", &out][..], flags, &["--", "true"]].concat());
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.contains(why), "{}", said.stderr);
+        assert!(!Path::new(&out).exists(), "nothing is left behind");
+    };
+    refused(&["--whole"], "ask for --compute 100%");
+    refused(&["--devices", "0"], "nothing to profile");
+    refused(&["--image", "debian"], "leave out --image");
+    let own = pool.file("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("thesis.tex"), "mine").unwrap();
+    let said = pool.say(&["profile", "--out", &own.display().to_string(), "--", "true"]);
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.stderr.contains("holds thesis.tex"), "{}", said.stderr);
+    assert_eq!(fs::read_to_string(own.join("thesis.tex")).unwrap(), "mine");
+}
