@@ -7,6 +7,8 @@ use polder_model::{
     LeaseId, LeaseReport, Micros, MilliCpu, Permille, Policy, Reservation, SyncRequest,
     SyncResponse, TenantPath, UserName,
 };
+use polder_profile::record::Log;
+use polder_profile::{Run, Timeline, report, summarise, trace};
 use polder_sim::workload::{self, BadRows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -25,7 +27,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "traces", feed: traces },
     Target { name: "pool", feed: pool },
     Target { name: "simulate", feed: simulate },
@@ -36,6 +38,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "attach", feed: attach },
     Target { name: "shim", feed: shim },
     Target { name: "page", feed: page },
+    Target { name: "record", feed: record },
 ];
 
 /// Traces of other schedulers: with bad rows refused or left out.
@@ -197,6 +200,29 @@ fn page(bytes: &[u8]) {
         usage.retire_slot(index);
         assert_eq!(usage.slot[index].pid.load(Ordering::Relaxed), 0);
     }
+}
+
+/// What a profiled process wrote down: whatever it is, the parts of a run add up to it.
+fn record(bytes: &[u8]) {
+    let Ok(log) = Log::read(bytes) else { return };
+    let word = |at: usize| {
+        let word = bytes.get(at..at + 8).map(|word| word.try_into().expect("eight bytes"));
+        word.map_or(0, u64::from_le_bytes)
+    };
+    // Before, within and after what the records tell, as they have it.
+    let run = Run {
+        command: vec!["fuzz".into()],
+        compute: Permille(300),
+        memory: Bytes(1 << 30),
+        began_ns: word(24),
+        ended_ns: word(24).saturating_add(word(160).max(1 << 20)),
+        logs: vec![log.clone(), log],
+    };
+    let timeline = Timeline::of(&run);
+    let summary = summarise(&run, &timeline);
+    assert_eq!(summary.parts.values().sum::<u64>(), summary.length_ns);
+    let _ = report(&summary, &timeline);
+    trace(&run, &timeline, &mut std::io::sink()).expect("a sink takes everything");
 }
 
 /// What was read is written and read again as it was.
