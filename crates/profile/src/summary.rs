@@ -332,7 +332,9 @@ fn processes(run: &Run, pieces: &[Piece]) -> Vec<Process> {
         let name = name.trim_end_matches('\0').to_owned();
         Process { pid: log.header.pid, name, commands }
     };
-    run.logs.iter().zip(commands).map(process).collect()
+    // Each library that was loaded has a file, also where it was not used.
+    let used = run.logs.iter().zip(commands).filter(|(log, _)| !log.spans.is_empty());
+    used.map(process).collect()
 }
 
 fn notes(summary: &Summary) -> Vec<String> {
