@@ -59,54 +59,70 @@ pub struct Verdict {
     pub clear: bool,
     /// The same in words.
     pub text: String,
+    /// What that means.
+    pub detail: String,
 }
 
-/// Which of the parts means which bound.
-const BOUNDS: [(Part, Bound, &str); 7] = [
+/// Which of the parts means which bound: in short, and in full.
+const BOUNDS: [(Part, Bound, &str, &str); 7] = [
     (
         Part::Kernels,
         Bound::Device,
-        "bound by the device: its kernels run. Whether they wait for arithmetic or for memory cannot \
-         be told without counters of the hardware",
+        "bound by the device",
+        "its kernels run; whether they wait for arithmetic or for memory cannot be told without counters \
+         of the hardware",
     ),
     (
         Part::Within,
         Bound::Memory,
-        "bound by the device's memory: copies and fills within the device",
+        "bound by the device's memory",
+        "copies and fills within the device",
     ),
-    (Part::Transfers, Bound::Transfer, "bound by transfers between host and device"),
-    (Part::Turn, Bound::Turn, "bound by its share: it waits for its turn"),
+    (
+        Part::Transfers,
+        Bound::Transfer,
+        "bound by transfers",
+        "bytes go between host and device while no kernel runs",
+    ),
+    (
+        Part::Turn,
+        Bound::Turn,
+        "bound by its share",
+        "it waits for its turn while the device does nothing for it",
+    ),
     (
         Part::Calls,
         Bound::Driver,
-        "bound by calls: it is in the driver while the device is idle (many short commands, or \
-         programs being built)",
+        "bound by calls",
+        "it is in the driver while the device is idle: many short commands, or programs being built",
     ),
     (
         Part::Cpu,
         Bound::Cpu,
-        "bound by the CPU: it computes between its calls while the device is idle",
+        "bound by the CPU",
+        "it computes between its calls while the device is idle",
     ),
     (
         Part::Elsewhere,
         Bound::Elsewhere,
-        "bound by something else: its threads wait for disk, network, sleep or other threads while \
-         the device is idle",
+        "bound by something else",
+        "its threads wait for disk, network, sleep or other threads while the device is idle",
     ),
 ];
 
 /// What bounds a run of these parts.
 pub(crate) fn judge(parts: &Parts, active_ns: u64) -> Verdict {
     let most = BOUNDS.iter().rev().max_by_key(|(part, ..)| parts.get(*part));
-    let Some((part, bound, words)) = most.filter(|(part, ..)| parts.get(*part) > 0) else {
+    let Some((part, bound, words, detail)) = most.filter(|(part, ..)| parts.get(*part) > 0) else {
         let text = "it used no device of its lease".to_owned();
-        return Verdict { bound: Bound::NoDevice, thousandths: 0, clear: true, text };
+        let detail = "no command reached one through Polder's driver".to_owned();
+        return Verdict { bound: Bound::NoDevice, thousandths: 0, clear: true, text, detail };
     };
     let share = u128::from(parts.get(*part)) * 1000 / u128::from(active_ns.max(1));
     let thousandths = u32::try_from(share.min(1000)).unwrap_or(1000);
     let clear = thousandths >= CLEAR;
-    let text = if clear { (*words).to_owned() } else { format!("mixed; most of all {words}") };
-    Verdict { bound: *bound, thousandths, clear, text }
+    let text = if clear { (*words).to_owned() } else { format!("mixed, most of all {words}") };
+    Verdict { bound: *bound, thousandths, clear, text, detail: (*detail).to_owned() }
 }
 
 /// A slice that would suit a program.
@@ -171,8 +187,8 @@ pub(crate) fn advise(summary: &Summary, run: &Run) -> Option<Advice> {
 
 fn why(summary: &Summary, demand: u64, peak: u64) -> Vec<String> {
     let mut why = vec![format!(
-        "it used a device for {}% of the time and held at most {} MiB",
-        (demand + 5) / 10,
+        "it used a device for {} of the time and held at most {} MiB",
+        crate::percent(narrow(demand)),
         peak.div_ceil(1 << 20)
     )];
     if demand >= WHOLE {
@@ -182,8 +198,8 @@ fn why(summary: &Summary, demand: u64, peak: u64) -> Vec<String> {
         );
     } else {
         why.push(format!(
-            "sharing leaves {}% of the device to others and costs it little while they are idle",
-            (1000 - demand + 5) / 10
+            "sharing leaves {} of the device to others and costs it little while they are idle",
+            crate::percent(narrow(1000 - demand))
         ));
     }
     let per_second =

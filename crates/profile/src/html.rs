@@ -31,10 +31,13 @@ pub fn report(summary: &Summary, timeline: &Timeline) -> String {
          .stack b{{display:block;min-width:1px}}code{{font-size:13.5px;white-space:pre-wrap;\
          overflow-wrap:anywhere}}td.name{{white-space:normal;overflow-wrap:anywhere}}</style></head>\
          <body><header><div><h1>{command} <span>profile</span></h1><p>{}, {} of it between its first \
-         call and its last; {} processes</p></div></header><main>",
+         call and its last; {}</p></div></header><main>",
         time(summary.length_ns),
         time(summary.active_ns),
-        summary.processes.len(),
+        match summary.processes.len() {
+            1 => "one process".to_owned(),
+            many => format!("{many} processes"),
+        },
     );
     verdict(summary, &mut out);
     tiles(summary, &mut out);
@@ -51,10 +54,11 @@ fn verdict(summary: &Summary, out: &mut String) {
     let verdict = &summary.verdict;
     let _ = write!(
         out,
-        "<section class=\"card\" id=\"verdict\"><h3>Verdict</h3><h2>{}</h2><p>{} of the time between \
-         its first call and its last</p>",
+        "<section class=\"card\" id=\"verdict\"><h3>Verdict</h3><h2>{}: {} of the time between its \
+         first call and its last</h2><p>{}</p>",
         escape(&verdict.text),
         percent(verdict.thousandths),
+        escape(&verdict.detail),
     );
     if let Some(advice) = &summary.advice {
         let _ =
@@ -66,8 +70,8 @@ fn verdict(summary: &Summary, out: &mut String) {
         for at in &advice.at_shares {
             let _ = write!(
                 out,
-                "<li>with {} of a device it would take about {} times as long as with all of it</li>",
-                percent(at.compute_thousandths),
+                "<li>with {}% of a device it would take about {} times as long as with all of it</li>",
+                at.compute_thousandths / 10,
                 f64::from(at.time_thousandths) / 1000.0,
             );
         }
@@ -159,7 +163,8 @@ fn picture(timeline: &Timeline, out: &mut String) {
     });
     let _ = write!(
         out,
-        "<section class=\"card\"><h3>When</h3><svg viewBox=\"0 0 {WIDTH} {}\" role=\"img\" \
+        "<section class=\"card\"><h3>When</h3><svg viewBox=\"0 0 {WIDTH} {}\" \
+         shape-rendering=\"crispEdges\" role=\"img\" \
          aria-label=\"what each moment of the run was spent on\">",
         HEIGHT + 22.0
     );

@@ -1,9 +1,10 @@
 //! The records of all processes on one clock: nanoseconds since the run began.
 //!
 //! A device tells times of its own clock. When a driver takes a command, its clock shows `queued_ns`
-//! while the host's lies between the call and its return; so each command bounds how far the clocks
-//! are apart, and the distance is followed from command to command, moved no further than each bound
-//! asks. It is off by no more than one call took, and clocks that drift are followed.
+//! while the host's lies between the passed gate and the return; so each command bounds how far the
+//! clocks are apart. Where one distance fits all bounds of a process it is taken for all; where clocks
+//! drift, it is followed from command to command, moved no further than each bound asks. It is off by
+//! no more than one call took.
 
 use polder_ledger::record::{Log, Span, SpanKind};
 use polder_model::{Bytes, Permille};
@@ -75,7 +76,7 @@ impl Timeline {
         for (process, log) in run.logs.iter().enumerate() {
             let mut spans: Vec<&Span> = log.spans.iter().collect();
             spans.sort_by_key(|span| span.called_ns);
-            let mut clocks: BTreeMap<u16, i128> = BTreeMap::new();
+            let mut clocks = clocks(&spans);
             for span in spans {
                 let to_run = |host: i128| {
                     let since = host - i128::from(run.began_ns);
@@ -122,12 +123,29 @@ fn ran(span: &Span, clocks: &mut BTreeMap<u16, i128>) -> Option<(i128, i128)> {
     if !span.device_clock {
         return Some((start, end));
     }
-    let queued = i128::from(span.queued_ns);
-    let least = i128::from(span.called_ns) - queued;
-    let most = i128::from(span.returned_ns) - queued;
-    let known = clocks.entry(span.device).or_insert(most);
+    let (least, most) = bounds(span);
+    let known = clocks.entry(span.device).or_insert(least);
     *known = (*known).clamp(least, most);
     Some((start + *known, end + *known))
+}
+
+/// How far the host's clock is ahead of the device's, at least and at most, as a command bounds it.
+fn bounds(span: &Span) -> (i128, i128) {
+    let queued = i128::from(span.queued_ns);
+    let passed = span.called_ns.saturating_add(span.waited_ns).min(span.returned_ns);
+    (i128::from(passed) - queued, i128::from(span.returned_ns) - queued)
+}
+
+/// Where the distances of a process's devices begin: what fits all bounds, or the first of them.
+fn clocks(spans: &[&Span]) -> BTreeMap<u16, i128> {
+    let mut all: BTreeMap<u16, (i128, i128, i128)> = BTreeMap::new();
+    for span in spans.iter().filter(|span| span.device_clock) {
+        let (least, most) = bounds(span);
+        let known = all.entry(span.device).or_insert((least, least, most));
+        (known.1, known.2) = (known.1.max(least), known.2.min(most));
+    }
+    let begin = |(first, least, most)| if least <= most { least } else { first };
+    all.into_iter().map(|(device, bounds)| (device, begin(bounds))).collect()
 }
 
 #[cfg(test)]
@@ -199,6 +217,28 @@ pub(crate) mod tests {
             let (start, end) = piece.ran.unwrap();
             assert!(start.abs_diff((at * 10 + 2) * MS) <= MS, "{at}: {start}");
             assert!(end.abs_diff((at * 10 + 8) * MS) <= MS, "{at}: {end}");
+        }
+    }
+
+    #[test]
+    fn calls_that_wait_for_their_command_do_not_move_it() {
+        // Each call is over when its copy is; the device's clock is 7 ms behind.
+        let spans = (0..5_u64).map(|at| {
+            let called = (100 + at * 30) * MS;
+            Span {
+                device_clock: true,
+                called_ns: called,
+                returned_ns: called + 28 * MS,
+                queued_ns: called - 7 * MS,
+                start_ns: called - 6 * MS,
+                end_ns: called + 20 * MS,
+                ..span(SpanKind::ToHost, 0, 0, 0)
+            }
+        });
+        let timeline = Timeline::of(&run(1000, spans.collect()));
+        for (at, piece) in (0_u64..).zip(&timeline.pieces) {
+            let from = (100 + at * 30) * MS;
+            assert_eq!(piece.ran, Some((from + MS, from + 27 * MS)));
         }
     }
 

@@ -203,17 +203,14 @@ fn say(context: &Context, folder: &Folder, summary: &Summary) -> Done {
         return Ok(0);
     }
     let verdict = &summary.verdict;
-    let mut text = format!(
-        "\n{} in all, {} between its first call and its last: {}",
+    out.aside(&format!(
+        "\n{} in all, {} between its first call and its last\n{}, {} of that: {}\n\n",
         time(summary.length_ns),
         time(summary.active_ns),
-        verdict.text
-    );
-    if verdict.thousandths > 0 {
-        text.push_str(&format!(" ({})", percent(verdict.thousandths)));
-    }
-    text.push_str(".\n\n");
-    out.aside(&text);
+        verdict.text,
+        percent(verdict.thousandths),
+        verdict.detail
+    ));
     out.aside_table(&parts(summary));
     if summary.commands > 0 {
         out.aside("\n");
@@ -238,8 +235,6 @@ fn say(context: &Context, folder: &Folder, summary: &Summary) -> Done {
             })
             .collect();
         text.push_str(&format!("  {}\n", at.join(", ")));
-    } else {
-        text.push_str("no command reached a device through Polder's driver\n");
     }
     for note in &summary.notes {
         text.push_str(&format!("note: {note}\n"));
