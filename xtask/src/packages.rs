@@ -11,7 +11,8 @@ pub(crate) struct Package {
     file: &'static str,
 }
 
-const fn package(name: &'static str, file: &'static str) -> Package {
+/// A package, and a file of it; `ARCH` stands for the machine's own name in paths of libraries.
+pub(crate) const fn package(name: &'static str, file: &'static str) -> Package {
     Package { name, file }
 }
 

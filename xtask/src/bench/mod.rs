@@ -9,6 +9,7 @@ mod latency;
 mod lending;
 mod memory;
 mod path;
+mod pocl_tests;
 mod programs;
 mod shares;
 mod stamps;
@@ -48,7 +49,8 @@ const SHARE: &[Part] = &[
 /// Parts of `enforce` that need a device.
 const ENFORCE: &[Part] = &[("latency", latency::run), ("programs", programs::run)];
 /// Parts of it whose figures are no speeds but comparisons: they run what tests run.
-const COMPARED: &[Part] = &[("conformance", conformance::run)];
+const COMPARED: &[Part] =
+    &[("conformance, pyopencl", conformance::run), ("conformance, pocl", pocl_tests::run)];
 
 /// Runs the benchmark `name`.
 pub(crate) fn run(
