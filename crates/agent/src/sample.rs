@@ -3,8 +3,8 @@
 use polder_model::{Bytes, DeviceSample, Lease, LeaseSample, Mechanism, Micros};
 
 /// The sample of a lease that `ran` so long. `metered` is what the arbiter has counted, for a lease
-/// that takes turns; a lease with devices of its own, or instances that hardware cuts, holds them from
-/// start to end, and what its programs do with them is not watched: it uses what it holds of each.
+/// that takes turns; a lease with devices of its own, or parts that hardware or the vendor's driver cuts,
+/// holds them from start to end, and what its programs do with them is not watched: it uses what it holds of each.
 pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -> LeaseSample {
     metered.unwrap_or_else(|| LeaseSample {
         devices: lease
@@ -13,7 +13,9 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
             .map(|slice| DeviceSample {
                 device: slice.device.clone(),
                 device_time: match slice.mechanism {
-                    Mechanism::Mig => Micros(ran.0.saturating_mul(slice.compute.0.into()) / 1000),
+                    Mechanism::Mig | Mechanism::Spatial => {
+                        Micros(ran.0.saturating_mul(slice.compute.0.into()) / 1000)
+                    }
                     Mechanism::Whole | Mechanism::TimeSlice => ran,
                 },
                 contended_time: Micros(0),
@@ -55,7 +57,11 @@ mod tests {
             tenant: "lab".parse().unwrap(),
             user: "ada".parse().unwrap(),
             node: "n1".parse().unwrap(),
-            slices: vec![slice(Mechanism::Mig, 142), slice(Mechanism::Whole, 1000)],
+            slices: vec![
+                slice(Mechanism::Mig, 142),
+                slice(Mechanism::Whole, 1000),
+                slice(Mechanism::Spatial, 300),
+            ],
             state: LeaseState::Started,
             isolation: None,
             not_enforced: vec![],
@@ -68,6 +74,6 @@ mod tests {
         };
         let sample = sample(&lease, None, Micros::from_secs(5));
         let used: Vec<u64> = sample.devices.iter().map(|used| used.device_time.0).collect();
-        assert_eq!(used, [710_000, 5_000_000]);
+        assert_eq!(used, [710_000, 5_000_000, 1_500_000]);
     }
 }

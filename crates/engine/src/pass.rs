@@ -23,8 +23,8 @@ use crate::reclaim::promise;
 use crate::sieve::Sieve;
 use crate::{Held, Report, Waiting, WaitingOn, admit, quota, sieve};
 use polder_model::{
-    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, NodeId, Permille, Reservation, Slice,
-    TaskIndex, TenantPath, Timestamp,
+    Ask, Bytes, Decision, JobId, Lease, LeaseId, LeaseState, Mechanism, NodeId, Permille,
+    Reservation, Slice, TaskIndex, TenantPath, Timestamp,
 };
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -573,8 +573,16 @@ impl<'a> Pass<'a> {
             compute_max: ask.compute_max.unwrap_or(Permille::WHOLE),
             memory: if ask.whole { whole() } else { ask.memory },
         };
-        // What hardware cuts is as large as it is, and no larger when others are idle.
-        let Some(instance) = spot.instances.get(at) else { return Some(slice) };
+        // What hardware or the vendor's driver cuts is as large as it is, and no larger when others
+        // are idle.
+        let Some(instance) = spot.instances.get(at) else {
+            let spatial = slice.mechanism == Mechanism::Spatial;
+            return Some(if spatial {
+                Slice { compute_max: slice.compute, ..slice }
+            } else {
+                slice
+            });
+        };
         let (compute, memory) = self.space.node(&spot.node)?.entry.amounts_of(device, instance)?;
         let instance = Some(instance.clone());
         Some(Slice { instance, compute, compute_max: compute, memory, ..slice })

@@ -66,7 +66,7 @@ impl Class {
             kind: device.kind,
             memory: device.memory,
             features: device.features.clone(),
-            mechanisms: device.mechanisms.iter().copied().collect(),
+            mechanisms: mechanisms(device),
             bandwidth: device.memory_bandwidth,
             parts: if device.mechanisms.contains(&Mechanism::Mig) {
                 Table::of(&device.model, device.memory)
@@ -80,11 +80,22 @@ impl Class {
     pub(crate) fn isolation(&self, mechanism: Mechanism) -> Isolation {
         match (mechanism, self.kind) {
             (Mechanism::TimeSlice, _) => Isolation::Soft,
+            // Its programs are told their part in their environment.
+            (Mechanism::Spatial, _) => Isolation::None,
             (Mechanism::Mig, _) => Isolation::Hardware,
             (Mechanism::Whole, DeviceKind::Gpu) => Isolation::Hardware,
             (Mechanism::Whole, DeviceKind::Cpu | DeviceKind::Accelerator) => Isolation::None,
         }
     }
+}
+
+/// How a device can be cut. One that is shared spatially is shared in no other way: turns and
+/// instances beside it would hold neither.
+fn mechanisms(device: &Device) -> BTreeSet<Mechanism> {
+    let all: BTreeSet<Mechanism> = device.mechanisms.iter().copied().collect();
+    let beside = [Mechanism::Spatial, Mechanism::Whole];
+    let spatial = all.contains(&Mechanism::Spatial);
+    all.into_iter().filter(|one| !spatial || beside.contains(one)).collect()
 }
 
 impl Shape {

@@ -16,6 +16,9 @@ pub enum Mechanism {
     TimeSlice,
     /// A part of the device cut by its hardware (NVIDIA's multi-instance GPU).
     Mig,
+    /// A part of the device beside the parts of others, which its vendor's driver keeps to (NVIDIA's
+    /// multi-process service).
+    Spatial,
 }
 
 impl fmt::Display for Mechanism {
@@ -24,6 +27,7 @@ impl fmt::Display for Mechanism {
             Self::Whole => "whole",
             Self::TimeSlice => "time_slice",
             Self::Mig => "mig",
+            Self::Spatial => "spatial",
         })
     }
 }

@@ -242,10 +242,11 @@ fn table(look: &Look, history: &History) -> Table {
                 .as_ref()
                 .and_then(|sample| sample.devices.iter().find(|used| used.device == slice.device));
             let whole = slice.mechanism == polder_model::Mechanism::Whole;
-            // Nobody meters a whole device: zeros would be untrue.
+            // Nobody meters a whole device, or what a vendor's driver holds: zeros would be untrue.
+            let metered = !whole && slice.mechanism != polder_model::Mechanism::Spatial;
             let rates =
-                if whole { None } else { history.rates(view, &slice.device, look.leases.now) };
-            let used = used.filter(|_| !whole);
+                if metered { history.rates(view, &slice.device, look.leases.now) } else { None };
+            let used = used.filter(|_| metered);
             table.row([
                 lease.id.to_string(),
                 lease.job.to_string(),

@@ -148,6 +148,8 @@ enum Cut {
     TimeSlice,
     /// Instances cut by the hardware (NVIDIA MIG)
     Mig,
+    /// Beside each other on one device, by its vendor's driver (NVIDIA MPS)
+    Spatial,
 }
 
 /// How well programs are kept apart, as a word, weakest first.
@@ -305,6 +307,7 @@ impl Terms {
             Cut::Whole => Mechanism::Whole,
             Cut::TimeSlice => Mechanism::TimeSlice,
             Cut::Mig => Mechanism::Mig,
+            Cut::Spatial => Mechanism::Spatial,
         });
         devices.isolation = self.isolation.map(|level| match level {
             Level::None => Isolation::None,

@@ -36,6 +36,35 @@ fn parts(world: &World, job: JobId) -> Vec<String> {
     slices.map(part).collect()
 }
 
+/// A card that is shared spatially is shared in no other way, whatever else its node says of it; parts
+/// add up like any shares, and have no more when others are idle.
+#[test]
+fn spatial_parts_are_beside_each_other_and_nothing_else() {
+    let mut card = device("card", "NVIDIA H200", gib(100));
+    card.mechanisms = vec![Mechanism::Spatial, Mechanism::TimeSlice, Mechanism::Whole];
+    let mut world = World::new().card("n1", card);
+    let part = |compute, memory| {
+        let mut ask = ask().share(compute, gib(memory));
+        ask.devices.mechanism = Some(Mechanism::Spatial);
+        ask
+    };
+    let jobs = [world.submit(part(300, 40)), world.submit(part(600, 40))];
+    let late = world.submit(part(200, 10));
+    let large = world.submit(part(100, 30));
+    world.settle();
+    for (job, compute) in jobs.into_iter().zip([300, 600]) {
+        let slice = &world.leases(job)[0].slices[0];
+        assert_eq!(slice.mechanism, Mechanism::Spatial);
+        assert_eq!((slice.compute, slice.compute_max), (Permille(compute), Permille(compute)));
+    }
+    assert!(world.leases(late).is_empty() && world.leases(large).is_empty());
+    let refused = world.try_submit(ask().share(100, gib(1))).unwrap_err();
+    assert!(refused.contains("cannot be cut by time_slice"), "{refused}");
+    let mut hard = part(100, 1);
+    hard.devices.isolation = Some(Isolation::Soft);
+    assert!(world.try_submit(hard).is_err(), "its programs are told their part, and no more");
+}
+
 #[test]
 fn an_ask_becomes_the_smallest_instance_that_carries_it() {
     let mut world = World::new().card("n1", a100("d0"));

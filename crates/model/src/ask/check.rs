@@ -105,6 +105,20 @@ pub enum AskError {
         /// The guarantee.
         guaranteed: Permille,
     },
+    /// Several devices for one task, each cut spatially.
+    #[error(
+        "a task can have a spatial part of one device, and {count} are asked for: ask for one, for more \
+         tasks, or for whole devices"
+    )]
+    SpatialCount {
+        /// How many.
+        count: u32,
+    },
+    /// A spatial part that would grow when others are idle.
+    #[error(
+        "a spatial part is as large as it is, also when others are idle: leave out devices.compute_max"
+    )]
+    SpatialCap,
     /// Something is asked of devices, and no device.
     #[error(
         "devices.count is 0 and yet something is asked of devices: leave it out, or ask for one"

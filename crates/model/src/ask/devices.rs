@@ -72,6 +72,14 @@ impl DeviceAsk {
                 return Err(AskError::CapBelowGuarantee { max, guaranteed: self.compute });
             }
         }
+        if self.mechanism == Some(Mechanism::Spatial) {
+            if self.count > 1 {
+                return Err(AskError::SpatialCount { count: self.count });
+            }
+            if self.compute_max.is_some_and(|max| max != self.compute) {
+                return Err(AskError::SpatialCap);
+            }
+        }
         Ok(())
     }
 

@@ -81,6 +81,16 @@ fn nonsense_is_named() {
     check(|a| a.devices.compute = Permille(0), "is 0: it must lie between 1 and 1000");
     check(|a| a.devices.compute_max = Some(Permille(100)), "below the guaranteed");
     check(|a| a.devices.whole = true, "leave out devices.compute");
+    let spatial = Some(Mechanism::Spatial);
+    check(|a| a.devices.mechanism = spatial, "");
+    check(
+        |a| (a.devices.mechanism, a.devices.count) = (spatial, 2),
+        "spatial part of one device, and 2 are asked for",
+    );
+    check(
+        |a| (a.devices.mechanism, a.devices.compute_max) = (spatial, Some(Permille(1000))),
+        "leave out devices.compute_max",
+    );
     check(|a| a.when.priority = 5000, "when.priority is 5000");
     check(
         |a| {
