@@ -1,6 +1,7 @@
 //! What the node has, probed at the start, now and then, and after a lease ended badly.
 
 use crate::AgentOptions;
+use crate::spatial::offer::{Offer, Offered};
 use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
     read_simulated,
@@ -32,6 +33,7 @@ pub enum InventoryError {
 /// Looks once. `before` is what was found last time: what is measured once is kept from there.
 pub(crate) fn look(
     options: &AgentOptions,
+    offer: &Offer,
     before: Option<&Inventory>,
 ) -> Result<Inventory, InventoryError> {
     let (mut devices, words) = match &options.simulate {
@@ -48,6 +50,13 @@ pub(crate) fn look(
     };
     if options.cuda_libraries.is_some() {
         devices.iter_mut().filter(|device| is_card(device)).for_each(share);
+    }
+    for device in &mut devices {
+        if let Offered::Cannot(why) = offer.make(device)
+            && before.is_none()
+        {
+            tracing::warn!("{} is not shared spatially: {why}", device.id);
+        }
     }
     devices.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(before) = before {
@@ -90,6 +99,7 @@ fn keep_measured(devices: &mut [Device], before: &[Device]) {
 /// Looks again on a period and whenever `doubt` is raised; tells of changes only.
 pub(crate) async fn keep_looking(
     options: Arc<AgentOptions>,
+    offer: Offer,
     found: watch::Sender<Arc<Inventory>>,
     doubt: Arc<Notify>,
 ) {
@@ -99,8 +109,9 @@ pub(crate) async fn keep_looking(
         let _ = tokio::time::timeout(rest, doubt.notified()).await;
         let before = Arc::clone(&found.borrow());
         let asked = Arc::clone(&options);
-        let known = Arc::clone(&before);
-        let looked = tokio::task::spawn_blocking(move || look(&asked, Some(&known))).await;
+        let (known, offered) = (Arc::clone(&before), offer.clone());
+        let looked =
+            tokio::task::spawn_blocking(move || look(&asked, &offered, Some(&known))).await;
         match looked {
             Ok(Ok(now)) if now != *before => {
                 tell(&before, &now);

@@ -14,6 +14,7 @@ use crate::sample::{sample, takes_turns};
 use crate::shim::{
     ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
 };
+use crate::spatial::Spatial;
 use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
@@ -28,6 +29,8 @@ use tokio::time::Instant;
 
 /// How often a shim that is there and does not answer is tried again.
 const REACH_PERIOD: Duration = Duration::from_secs(5);
+/// How often MPS's control daemons are looked after, while there are any.
+const DAEMONS_PERIOD: Duration = Duration::from_secs(1);
 /// Commands a lease has not heard yet; the loop gives each at most twice, but for resizes, which it
 /// repeats when there is room again.
 pub(crate) const COMMANDS_MAX: usize = 8;
@@ -38,6 +41,8 @@ pub(crate) struct Room {
     pub(crate) paths: StatePaths,
     pub(crate) arbiter: ArbiterHandle,
     pub(crate) watchman: Watchman,
+    /// Seats of leases that share a card spatially.
+    pub(crate) spatial: Spatial,
     pub(crate) clients: Arc<Clients>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
     /// The kernel's boot id.
@@ -89,6 +94,8 @@ pub(crate) enum What {
     },
     /// It breaks a rule.
     Found(Finding),
+    /// What it stands on is gone for good: it must end.
+    Groundless(String),
     /// Its shim is out of reach: what it was told may not have been heard.
     Unreached,
     /// Nothing of it is left but logs.
@@ -179,6 +186,8 @@ pub(crate) async fn follow(
             }
         }
     };
+    let spatial = room.spatial.clone();
+    let _ = blocking(move || spatial.release(lease)).await;
     tell(&room, lease, What::Phase { phase: Phase::Ended { end: end.clone() }, started: None })
         .await;
     loop {
@@ -486,6 +495,22 @@ impl Running {
             end.sample = LeaseSample { memory_kills, ..sample(lease, None, end.ran) };
         }
         end
+    }
+}
+
+/// Looks after MPS's control daemons until dropped.
+pub(crate) async fn keep_daemons(spatial: Spatial, news: mpsc::Sender<News>) {
+    loop {
+        tokio::time::sleep(DAEMONS_PERIOD).await;
+        if spatial.is_idle() {
+            continue;
+        }
+        let looked = spatial.clone();
+        let ended = blocking(move || looked.tick(Micros(boot_micros()))).await;
+        for (lease, why) in ended.into_iter().flatten() {
+            // A loop that is gone hears nothing, and needs nothing.
+            let _ = news.send(News { lease, what: What::Groundless(why) }).await;
+        }
     }
 }
 

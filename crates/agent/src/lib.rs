@@ -29,6 +29,7 @@ mod reconcile;
 pub mod runner;
 mod sample;
 pub mod shim;
+pub mod spatial;
 mod sync;
 mod watched;
 mod watchman;

@@ -12,6 +12,7 @@ use crate::paths::{StatePaths, lease_folders};
 use crate::prepare::{self, Adopted, Stands};
 use crate::reconcile::{Action, Held, reconcile};
 use crate::shim::{boot_id, boot_micros};
+use crate::spatial::Spatial;
 use crate::sync::{self, SyncError};
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
@@ -88,9 +89,10 @@ impl Node {
         let listener = clients::listen(&paths.agent_socket())
             .map_err(|source| AgentError::Socket { path: paths.agent_socket(), source })?;
         let boot = boot_id().map_err(|source| AgentError::Boot { source })?;
+        let offer = prepare::offer(&paths, &options);
         let looked = {
-            let options = Arc::clone(&options);
-            leases::blocking(move || inventory::look(&options, None)).await
+            let (options, offer) = (Arc::clone(&options), offer.clone());
+            leases::blocking(move || inventory::look(&options, &offer, None)).await
         };
         let found = looked.ok_or(AgentError::Broken { what: "looking at devices" })??;
         let (found, inventory) = watch::channel(Arc::new(found));
@@ -99,19 +101,23 @@ impl Node {
         let doubt = Arc::new(Notify::new());
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&clients).serve(listener));
-        helpers.spawn(inventory::keep_looking(Arc::clone(&options), found, Arc::clone(&doubt)));
+        let asked = Arc::clone(&options);
+        helpers.spawn(inventory::keep_looking(asked, offer, found, Arc::clone(&doubt)));
         let arbiter = match options.enforcement {
             Enforcement::Off => ArbiterHandle::start_ungated()?,
             Enforcement::Strict | Enforcement::Permissive => ArbiterHandle::start()?,
         };
         let watchman = Watchman::new();
         helpers.spawn(watchman.clone().keep_looking(options.enforcement, news.clone()));
+        let spatial = Spatial::new(options.mps_program.clone(), paths.mps());
+        helpers.spawn(leases::keep_daemons(spatial.clone(), news.clone()));
         let inventory_of_room = inventory.clone();
         let room = Room {
             options,
             paths,
             arbiter,
             watchman,
+            spatial,
             clients,
             inventory: inventory_of_room,
             boot,
@@ -138,6 +144,8 @@ impl Node {
             _helpers: helpers,
         };
         node.adopt_all().await?;
+        let spatial = node.room.spatial.clone();
+        let _ = leases::blocking(move || spatial.sweep()).await;
         tracing::info!(
             node = %node.room.options.node, incarnation = node.memory.incarnation(),
             leases = node.known.len(), devices = node.inventory.borrow().devices.len(),
@@ -463,6 +471,11 @@ impl Node {
                         tracing::warn!("{}", finding.line(lease));
                         self.pace.news();
                     }
+                }
+                What::Groundless(why) => {
+                    tracing::error!(%lease, why, "the lease is ended");
+                    let grace = self.known.get(&lease).map_or(Micros(0), |known| known.grace);
+                    self.stop(lease, Outcome::Lost { why }, grace);
                 }
                 What::Phase { phase, started } => self.came_to(lease, phase, started),
             }

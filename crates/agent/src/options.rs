@@ -6,6 +6,7 @@ use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
 use crate::shim::{CudaLibraries, NvmlLibraries};
+use crate::spatial::offer::Cards;
 use polder_devices::ProbeOptions;
 use polder_model::{Enforcement, NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -33,6 +34,10 @@ const CUDA_FOLDERS: [&str; 7] = [
     "/usr/lib/wsl/lib",
     "/run/opengl-driver/lib",
 ];
+/// The vendor's program that is MPS's control daemon and speaks to it.
+const MPS_PROGRAM: &str = "nvidia-cuda-mps-control";
+/// Where it is, beside the agent's own `PATH`.
+const MPS_FOLDERS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"];
 /// Usual [`AgentOptions::probe_rest`].
 const PROBE_REST: Duration = Duration::from_secs(30);
 /// Usual [`AgentOptions::client_wait`].
@@ -61,6 +66,10 @@ pub struct AgentOptions {
     pub words: NodeWords,
     /// What happens to a process that uses a shared device without a slot.
     pub enforcement: Enforcement,
+    /// Cards that leases share spatially, beside each other.
+    pub spatial: Cards,
+    /// NVIDIA's `nvidia-cuda-mps-control`; without it no card is shared spatially.
+    pub mps_program: Option<PathBuf>,
     /// How devices are probed.
     pub probe: ProbeOptions,
     /// Least time between two looks at the devices, whatever fails meanwhile.
@@ -76,7 +85,7 @@ impl AgentOptions {
     pub fn new(state_dir: PathBuf, node: NodeId, exe: PathBuf) -> Self {
         Self {
             driver_library: find_library(&exe, DRIVER_LIBRARY),
-            cuda_libraries: find_cuda(&exe),
+            cuda_libraries: find_cuda(&exe, None),
             state_dir,
             node,
             exe,
@@ -84,10 +93,22 @@ impl AgentOptions {
             simulate: None,
             words: NodeWords::default(),
             enforcement: Enforcement::default(),
+            spatial: Cards::default(),
+            mps_program: find_mps(),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,
             client_wait: CLIENT_WAIT,
         }
+    }
+
+    /// The same where the vendor's `libcuda.so.1` and `libnvidia-ml.so.1` are looked for in `folder`
+    /// before the usual ones.
+    #[must_use]
+    pub fn with_driver_folder(mut self, folder: &Path) -> Self {
+        self.cuda_libraries = find_cuda(&self.exe, Some(folder));
+        let library = folder.join("libnvidia-ml.so.1").canonicalize().ok();
+        self.probe.nvml_library = library.or(self.probe.nvml_library);
+        self
     }
 }
 
@@ -101,20 +122,35 @@ fn find_library(exe: &Path, name: &str) -> Option<PathBuf> {
 
 /// Looks for our libraries for CUDA and NVML and for the vendor's own. The environment is not asked: it is not
 /// the one that the lease's programs will have.
-fn find_cuda(exe: &Path) -> Option<CudaLibraries> {
-    let (ours, vendor) = find_both(exe, CUDA_LIBRARY, "libcuda.so.1")?;
-    let nvml = find_both(exe, NVML_LIBRARY, "libnvidia-ml.so.1");
+fn find_cuda(exe: &Path, first: Option<&Path>) -> Option<CudaLibraries> {
+    let (ours, vendor) = find_both(exe, first, CUDA_LIBRARY, "libcuda.so.1")?;
+    let nvml = find_both(exe, first, NVML_LIBRARY, "libnvidia-ml.so.1");
     let nvml = nvml.map(|(ours, vendor)| NvmlLibraries { ours, vendor });
     Some(CudaLibraries { ours, vendor, nvml })
 }
 
-/// Our library, and the vendor's that is called `name`.
-fn find_both(exe: &Path, ours: &str, name: &str) -> Option<(PathBuf, PathBuf)> {
+/// Our library, and the vendor's that is called `name`, which is looked for in `first` before the
+/// usual folders.
+fn find_both(
+    exe: &Path,
+    first: Option<&Path>,
+    ours: &str,
+    name: &str,
+) -> Option<(PathBuf, PathBuf)> {
     let ours = find_library(exe, ours)?;
-    let mut places = CUDA_FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    let folders = first.into_iter().chain(CUDA_FOLDERS.iter().map(Path::new));
+    let mut places = folders.map(|folder| folder.join(name));
     let vendor =
         places.find_map(|place| place.canonicalize().ok().filter(|found| *found != ours))?;
     Some((ours, vendor))
+}
+
+/// Looks for MPS's control program.
+fn find_mps() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(MPS_FOLDERS.map(PathBuf::from));
+    let mut places = folders.filter(|folder| folder.is_absolute());
+    places.find_map(|folder| folder.join(MPS_PROGRAM).canonicalize().ok().filter(|it| it.is_file()))
 }
 
 /// Why the agent could not start, or stopped.

@@ -40,6 +40,12 @@ impl StatePaths {
         self.0.join("agent.lock")
     }
 
+    /// One folder per control daemon of MPS.
+    #[must_use]
+    pub fn mps(&self) -> PathBuf {
+        self.0.join("mps")
+    }
+
     /// One folder per lease.
     #[must_use]
     pub fn leases(&self) -> PathBuf {

@@ -1,18 +1,24 @@
 //! Makes a lease ready under a shim, or finds it again after a restart. Blocking.
 
+use crate::AgentOptions;
 use crate::arbiter::{Share, Terms};
 use crate::earlier::limits_before;
 use crate::folder::{Folder, Found, Mark};
 use crate::leases::{Room, never_ran};
+use crate::paths::{StatePaths, lease_folders};
+use crate::runner::Account;
 use crate::sample::takes_turns;
 use crate::shim::{
-    Plan, RecoverError, ShimClient, ShimError, ShimPhase, ShimState, read_plan, read_status,
-    recover, spawn_shim, write_plan,
+    Plan, RecoverError, ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan,
+    read_status, recover, spawn_shim, write_plan,
 };
+use crate::spatial::Seat;
+use crate::spatial::offer::Offer;
+use crate::spatial::words::{Part, Place};
 use crate::watched::Watched;
 use polder_ledger::{Limits, Mapped, Usage, adopt_usage, map_limits};
 use polder_model::{
-    Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, Slice,
+    Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Mechanism, Micros, Outcome, Phase, Slice,
 };
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -51,12 +57,13 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
         return Err(end);
     }
     let devices = devices_of(room, &order)?;
+    let mps = seat(room, &order, &devices)?;
     let granularity = devices.iter().map(|device| device.granularity).collect();
     let mark = Mark { boot: room.boot.clone(), granularity };
     let addresses = devices.into_iter().map(|device| device.address).collect();
     let options = &room.options;
     let (driver, cuda) = (options.driver_library.clone(), options.cuda_libraries.clone());
-    let plan = Plan { order, addresses, driver, cuda };
+    let plan = Plan { order, addresses, driver, cuda, mps };
     let written = folder.create(&mark).and_then(|()| write_plan(folder.path(), &plan));
     written.map_err(|error| {
         not_started(format!("its folder {} cannot be written: {error}", folder.path().display()))
@@ -74,6 +81,70 @@ fn devices_of(room: &Room, order: &LeaseOrder) -> Result<Vec<Device>, LeaseEnd> 
         })
     };
     order.lease.slices.iter().map(find).collect()
+}
+
+/// The lease's seat with MPS, if it has a spatial part of a card.
+fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Option<Place>, LeaseEnd> {
+    let lease = &order.lease;
+    let slices = || lease.slices.iter().zip(devices);
+    let spatial = |slice: &Slice| slice.mechanism == Mechanism::Spatial;
+    // The node may have been started with other words since the server placed it.
+    let odd = slices().find(|(slice, device)| {
+        let offered = device.mechanisms.contains(&Mechanism::Spatial);
+        if spatial(slice) { !offered } else { offered && slice.mechanism != Mechanism::Whole }
+    });
+    if let Some((slice, device)) = odd {
+        let why = format!("{} is not shared by {} on this node now", device.id, slice.mechanism);
+        return Err(never_ran(Outcome::Lost { why }));
+    }
+    let Some((slice, device)) = slices().find(|(slice, _)| spatial(slice)) else {
+        return Ok(None);
+    };
+    let uuid = device.id.to_string();
+    let part =
+        Part::of(slice.compute, slice.memory).map_err(|error| not_started(error.to_string()))?;
+    let Account { uid, gid, .. } = Account::find(lease.user.as_str()).map_err(not_started)?;
+    let seat = Seat { uuid, uid, gid, part };
+    let place = room.spatial.seat(lease.id, &seat, Micros(boot_micros()));
+    place.map(Some).map_err(|error| not_started(error.to_string()))
+}
+
+/// Takes the seat over that an earlier agent gave a lease.
+fn keep_seat(room: &Room, plan: &Plan) {
+    let lease = &plan.order.lease;
+    let Some(place) = &plan.mps else { return };
+    let kept = Account::find(lease.user.as_str()).and_then(|account| {
+        let who = (account.uid, account.gid);
+        let kept = room.spatial.adopt(lease.id, place, who, Micros(boot_micros()));
+        kept.map_err(|error| error.to_string())
+    });
+    if let Err(error) = kept {
+        tracing::error!(lease = %lease.id, error, "its seat with MPS is not known any more");
+    }
+}
+
+/// How leases from before have the devices of this node, by the plans that are left.
+pub(crate) fn offer(paths: &StatePaths, options: &AgentOptions) -> Offer {
+    let mut offer = Offer {
+        wanted: options.spatial.clone(),
+        program: options.mps_program.is_some(),
+        ..Offer::default()
+    };
+    for lease in lease_folders(paths).unwrap_or_default() {
+        let folder = Folder::of(paths, lease);
+        let held = matches!(folder.find(), Found::Held(_)) && end_of(&folder).is_none();
+        let plan = read_plan(folder.path()).ok().flatten().filter(|_| held);
+        for slice in plan.iter().flat_map(|plan| &plan.order.lease.slices) {
+            match slice.mechanism {
+                // Nobody is beside it, however the card is shared.
+                Mechanism::Whole => continue,
+                Mechanism::Spatial => &mut offer.spatially,
+                Mechanism::TimeSlice | Mechanism::Mig => &mut offer.otherwise,
+            }
+            .insert(slice.device.clone());
+        }
+    }
+    offer
 }
 
 fn not_started(why: String) -> LeaseEnd {
@@ -253,6 +324,7 @@ pub(crate) fn adopt(room: &Room, lease: LeaseId) -> Adopted {
             return Adopted::Unreadable(end_without_shim(&folder).unwrap_or_else(damaged));
         }
     };
+    keep_seat(room, &plan);
     let order = Box::new(plan.order.clone());
     Adopted::Held(order, Box::new(reach(room, folder, plan, mark, 0)))
 }

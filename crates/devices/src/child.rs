@@ -21,7 +21,7 @@ pub const PROBE_SUBCOMMAND: &str = "probe-devices";
 pub const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// What a probe child keeps of its parent's environment. Above all not `OCL_ICD_VENDORS` or
 /// `CUDA_VISIBLE_DEVICES`: the catalogue is of what is there, not of what somebody may see.
-pub const ENVIRONMENT_KEPT: [&str; 9] = [
+pub const ENVIRONMENT_KEPT: [&str; 10] = [
     "PATH",
     "HOME",
     "TMPDIR",
@@ -31,6 +31,8 @@ pub const ENVIRONMENT_KEPT: [&str; 9] = [
     "POCL_CACHE_DIR",
     "POCL_MAX_PTHREAD_COUNT",
     "POCL_MEMORY_LIMIT",
+    // Where the stand-in of the tests is; no vendor's library knows it.
+    "STANDIN_SOCKET",
 ];
 
 /// Where to look, and for how long.

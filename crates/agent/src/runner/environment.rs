@@ -2,6 +2,7 @@
 
 use super::cuda::{intercepts_cuda, shared};
 use crate::shim::{CUDA_FOLDER, DRIVER_SOCKET, ICD_FOLDER, Plan};
+use crate::spatial::words::OTHER_VARIABLES;
 use polder_model::{Address, Mechanism};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -95,6 +96,13 @@ pub(crate) fn environment(
         let before = order.work.environment.get("LD_LIBRARY_PATH").filter(|path| !path.is_empty());
         set("LD_LIBRARY_PATH", before.map_or(ours.clone(), |path| format!("{ours}:{path}")));
     }
+    if let Some(place) = &plan.mps {
+        set("NVIDIA_VISIBLE_DEVICES", place.uuid.clone());
+        set("CUDA_VISIBLE_DEVICES", place.uuid.clone());
+        place.variables().into_iter().for_each(|(name, value)| set(name, value));
+        OTHER_VARIABLES.iter().for_each(|name| drop(all.remove(*name)));
+    }
+    let mut set = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
     if shares(plan) {
         set("POLDER_SOCKET", dir.join(DRIVER_SOCKET).display().to_string());
     } else {
@@ -209,6 +217,33 @@ mod tests {
         check(with, "LD_LIBRARY_PATH", Some("/s/L7/cuda:/mine"));
         check(with, "CUDA_VISIBLE_DEVICES", Some(uuid));
         check(share, "LD_LIBRARY_PATH", None);
+    }
+
+    #[test]
+    fn a_spatial_part_is_told_whatever_the_user_set() {
+        let spatial = |plan: &mut Plan| {
+            plan.order.lease.slices[0].mechanism = Mechanism::Spatial;
+            plan.addresses = vec![Address::Nvml { index: 0, uuid: "GPU-1".into() }];
+            plan.mps = Some(crate::spatial::words::Place {
+                pipe: "/s/mps/0".into(),
+                uuid: "GPU-1".into(),
+                part: crate::spatial::words::Part {
+                    compute: polder_model::Permille(255),
+                    memory_mib: 2048,
+                },
+            });
+            let mine = ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_CLIENT_PRIORITY"];
+            for name in mine.into_iter().chain(["CUDA_VISIBLE_DEVICES"]) {
+                plan.order.work.environment.insert(name.into(), "100".into());
+            }
+        };
+        check(spatial, "CUDA_MPS_PIPE_DIRECTORY", Some("/s/mps/0"));
+        check(spatial, "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", Some("25.5"));
+        check(spatial, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", Some("0=2048M"));
+        check(spatial, "CUDA_VISIBLE_DEVICES", Some("GPU-1"));
+        check(spatial, "CUDA_MPS_CLIENT_PRIORITY", None);
+        check(spatial, "POLDER_SOCKET", None);
+        check(spatial, "OCL_ICD_VENDORS", None);
     }
 
     #[test]

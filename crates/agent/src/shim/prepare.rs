@@ -131,6 +131,13 @@ fn judge(
                 .to_owned(),
         );
     }
+    if plan.mps.is_some() {
+        notes.push(
+            "its processes are told their part of the card in their environment, each by itself, and a \
+             fault of any program that shares MPS with them ends their work too"
+                .to_owned(),
+        );
+    }
     let (namespace, isolation) = match &found.namespace {
         _ if !hides_opencl(plan) => (None, Isolation::None),
         // The container has its own mounts, and no ICD but ours in them.

@@ -50,6 +50,9 @@ pub struct Plan {
     /// programs run without interception, and it says so.
     #[serde(default)]
     pub cuda: Option<CudaLibraries>,
+    /// Where a lease that has a spatial part of a card finds MPS's control daemon.
+    #[serde(default)]
+    pub mps: Option<crate::spatial::words::Place>,
 }
 
 /// Two libraries that are called `libcuda.so.1`.
@@ -255,5 +258,5 @@ pub(crate) fn test_plan(command: &[&str]) -> Plan {
         "start": false,
     });
     let order = serde_json::from_value(order).unwrap();
-    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None }
+    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None, mps: None }
 }

@@ -37,7 +37,7 @@ pub(crate) fn plan(command: &[&str]) -> Plan {
         "start": false,
     });
     let order = serde_json::from_value(order).unwrap();
-    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None }
+    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None, mps: None }
 }
 
 /// A shell script as a command.

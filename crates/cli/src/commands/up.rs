@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::place;
 use clap::Args;
+use polder_agent::spatial::offer::Cards;
 use polder_model::{Enforcement, NodeWords};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,13 @@ pub(crate) struct Up {
     /// it, `permissive` reports it, `off` looks for nobody. It is not kept: the next `up` says it again.
     #[arg(long, value_name = "MODE", default_value_t)]
     enforcement: Enforcement,
+    /// NVIDIA cards that jobs asking for `--mechanism spatial` share beside each other, under NVIDIA's
+    /// MPS, and that nobody shares by turns: `all`, or ids with commas between. It is not kept either.
+    #[arg(long, value_name = "CARDS", default_value_t)]
+    spatial: Cards,
+    /// Where NVIDIA's `libcuda.so.1` and `libnvidia-ml.so.1` are, if not where they usually are.
+    #[arg(long, value_name = "DIR")]
+    driver_folder: Option<PathBuf>,
     /// Return once the daemon is ready; it goes on in the background.
     #[arg(long)]
     detach: bool,
@@ -82,6 +90,8 @@ impl Up {
             simulate: self.simulate,
             words,
             enforcement: self.enforcement,
+            spatial: self.spatial,
+            driver_folder: self.driver_folder,
         };
         let detached = self.detached;
         let ready = move || if detached { leave_terminal(&folder) } else { Ok(()) };
@@ -104,6 +114,10 @@ impl Up {
             command.arg("--simulate").arg(file);
         }
         command.arg("--enforcement").arg(self.enforcement.to_string());
+        command.arg("--spatial").arg(self.spatial.to_string());
+        if let Some(folder) = &self.driver_folder {
+            command.arg("--driver-folder").arg(folder);
+        }
         for (flag, words) in [("--partition", &self.partitions), ("--label", &self.labels)] {
             for word in words {
                 command.arg(flag).arg(word);

@@ -5,6 +5,7 @@ use super::{Listen, ready};
 use crate::failure::Failure;
 use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
+use polder_agent::spatial::offer::Cards;
 use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
 use polder_model::{Device, Enforcement, NodeId, NodeWords};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
@@ -37,6 +38,10 @@ pub(crate) struct Daemon {
     pub(crate) words: NodeWords,
     /// What happens to a process that uses a shared device without a slot.
     pub(crate) enforcement: Enforcement,
+    /// Cards that are shared spatially.
+    pub(crate) spatial: Cards,
+    /// Where NVIDIA's libraries are, if not where they usually are.
+    pub(crate) driver_folder: Option<PathBuf>,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once it serves and knows its devices.
@@ -289,9 +294,13 @@ fn devices_found(devices: &[Device]) -> String {
 fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     let exe = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
-    let options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
+    let mut options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
+    if let Some(folder) = &daemon.driver_folder {
+        options = options.with_driver_folder(folder);
+    }
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
-    Ok(AgentOptions { simulate, words, enforcement: daemon.enforcement, ..options })
+    let (enforcement, spatial) = (daemon.enforcement, daemon.spatial.clone());
+    Ok(AgentOptions { simulate, words, enforcement, spatial, ..options })
 }
 
 /// The host's name, as far as it can name a node.

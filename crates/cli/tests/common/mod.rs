@@ -287,7 +287,12 @@ impl Pool {
     }
 
     pub fn restart_with(&self, flags: &[&str]) {
-        *self.up() = begin(&[], self.path(), flags, &[]);
+        self.restart_in(flags, &[]);
+    }
+
+    /// The same with these variables.
+    pub fn restart_in(&self, flags: &[&str], variables: &[(&str, &str)]) {
+        *self.up() = begin(&[], self.path(), flags, variables);
         self.wait_ready();
     }
 

@@ -1,0 +1,247 @@
+//! Which cards of a node are shared spatially. Pure.
+//!
+//! **Invariant.** A card is shared in one way at a time: what is granted on it in one way keeps it so,
+//! whatever the agent is started with, until nothing of that is left and the agent starts again.
+
+use polder_model::{Address, Device, DeviceId, Mechanism};
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use thiserror::Error;
+
+/// The word by which an ask may select such a card.
+const FEATURE: &str = "mps";
+/// The oldest compute capability whose cards hold a program to a part (Volta), as `sm_70` spells it.
+const CAPABILITY_MIN: u32 = 70;
+/// Most cards that are named.
+const NAMED_MAX: usize = 64;
+
+/// The cards that an administrator wants shared spatially.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Cards {
+    /// None.
+    #[default]
+    None,
+    /// All that can be.
+    All,
+    /// These.
+    Named(BTreeSet<DeviceId>),
+}
+
+/// A text that names no cards.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "{0:?} names no cards: write all, none, or up to {NAMED_MAX} ids as `polder devices` shows them, with commas between"
+)]
+pub struct CardsError(String);
+
+impl FromStr for Cards {
+    type Err = CardsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || CardsError(text.chars().take(64).collect());
+        match text {
+            "all" => return Ok(Self::All),
+            "none" => return Ok(Self::None),
+            _ => {}
+        }
+        let ids: Result<BTreeSet<DeviceId>, _> = text.split(',').map(str::parse).collect();
+        let ids = ids.map_err(|_| error())?;
+        if ids.len() > NAMED_MAX { Err(error()) } else { Ok(Self::Named(ids)) }
+    }
+}
+
+impl std::fmt::Display for Cards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.pad("none"),
+            Self::All => f.pad("all"),
+            Self::Named(ids) => {
+                let ids: Vec<&str> = ids.iter().map(DeviceId::as_str).collect();
+                f.pad(&ids.join(","))
+            }
+        }
+    }
+}
+
+/// What of a node is offered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// What is wanted.
+    pub wanted: Cards,
+    /// Whether the vendor's control program is there.
+    pub program: bool,
+    /// Devices that leases share by turns since before this agent.
+    pub otherwise: BTreeSet<DeviceId>,
+    /// Devices that leases share spatially since before this agent.
+    pub spatially: BTreeSet<DeviceId>,
+}
+
+/// What becomes of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offered {
+    /// Nothing: nobody wants it shared spatially.
+    AsItIs,
+    /// It is shared spatially.
+    Spatially,
+    /// It is wanted, and cannot be: why.
+    Cannot(&'static str),
+}
+
+impl Offer {
+    /// Says of a device how it can be cut, as this offer has it.
+    pub fn make(&self, device: &mut Device) -> Offered {
+        let offered = self.judge(device);
+        if offered == Offered::Spatially {
+            device.mechanisms.retain(|one| *one == Mechanism::Whole);
+            device.mechanisms.insert(0, Mechanism::Spatial);
+            device.features.insert(FEATURE.to_owned());
+        }
+        offered
+    }
+
+    fn judge(&self, device: &Device) -> Offered {
+        if self.spatially.contains(&device.id) {
+            return Offered::Spatially;
+        }
+        let named = match &self.wanted {
+            Cards::None => return Offered::AsItIs,
+            Cards::All => false,
+            Cards::Named(ids) if ids.contains(&device.id) => true,
+            Cards::Named(_) => return Offered::AsItIs,
+        };
+        let why = self.against(device);
+        // Of all, those that can be are meant; one that is in use by turns was meant too.
+        match why {
+            None => Offered::Spatially,
+            Some(_) if !named && !is_nvidia(device) => Offered::AsItIs,
+            Some(why) => Offered::Cannot(why),
+        }
+    }
+
+    fn against(&self, device: &Device) -> Option<&'static str> {
+        let reasons = [
+            (!is_nvidia(device), "only NVIDIA cards can be, through MPS"),
+            (
+                capability(device).is_none_or(|has| has < CAPABILITY_MIN),
+                "its compute capability is below 7.0, or not known",
+            ),
+            (
+                !self.program,
+                "nvidia-cuda-mps-control is not on this node: install it (Debian: nvidia-cuda-mps)",
+            ),
+            (
+                self.otherwise.contains(&device.id),
+                "leases from before share it by turns: start the daemon again when they are over",
+            ),
+        ];
+        reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+    }
+}
+
+/// Whether MPS could know it: by its UUID, and it is there.
+fn is_nvidia(device: &Device) -> bool {
+    let real = !matches!(device.address, Address::Simulated);
+    real && !device.simulated && device.id.as_str().starts_with("GPU-")
+}
+
+/// `80` of `sm_80`.
+fn capability(device: &Device) -> Option<u32> {
+    let of = |feature: &String| feature.strip_prefix("sm_")?.parse().ok();
+    device.features.iter().find_map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_model::{Api, Bytes, DeviceKind, Health};
+
+    const UUID: &str = "GPU-57a4d141-0000-4000-8000-000000000000";
+
+    fn card(id: &str, feature: &str) -> Device {
+        Device {
+            id: id.parse().unwrap(),
+            api: Api::Nvml,
+            kind: DeviceKind::Gpu,
+            vendor: "NVIDIA".into(),
+            model: "H200".into(),
+            driver: String::new(),
+            memory: Bytes(1 << 30),
+            allocation_max: None,
+            granularity: Bytes(1 << 16),
+            memory_bandwidth: None,
+            compute_units: 132,
+            features: [feature.to_owned()].into(),
+            health: Health::Healthy,
+            pci_address: None,
+            numa_node: None,
+            island: None,
+            rail: None,
+            address: Address::Nvml { index: 0, uuid: id.into() },
+            mechanisms: vec![Mechanism::TimeSlice, Mechanism::Whole],
+            simulated: false,
+        }
+    }
+
+    fn all() -> Offer {
+        Offer { wanted: Cards::All, program: true, ..Offer::default() }
+    }
+
+    fn ids(id: &str) -> BTreeSet<DeviceId> {
+        [id.parse().unwrap()].into()
+    }
+
+    #[test]
+    fn a_card_that_is_wanted_is_shared_spatially_and_in_no_other_way() {
+        let mut device = card(UUID, "sm_90");
+        assert_eq!(all().make(&mut device), Offered::Spatially);
+        assert_eq!(device.mechanisms, [Mechanism::Spatial, Mechanism::Whole]);
+        assert!(device.features.contains("mps"));
+        let mut other = card(UUID, "sm_90");
+        let named = Offer { wanted: UUID.parse().unwrap(), ..all() };
+        assert_eq!(named.make(&mut other), Offered::Spatially);
+        assert_eq!(Offer::default().make(&mut card(UUID, "sm_90")), Offered::AsItIs);
+    }
+
+    #[test]
+    fn what_cannot_be_shared_so_says_why_and_stays_as_it_is() {
+        let check = |offer: Offer, device: Device, words: &str| {
+            let mut told = device.clone();
+            let offered = offer.make(&mut told);
+            assert_eq!(told, device);
+            assert!(matches!(offered, Offered::Cannot(why) if why.contains(words)), "{offered:?}");
+        };
+        check(all(), card(UUID, "sm_61"), "below 7.0");
+        check(all(), card(UUID, "cuda"), "not known");
+        check(Offer { program: false, ..all() }, card(UUID, "sm_90"), "install it");
+        check(
+            Offer { otherwise: ids(UUID), ..all() },
+            card(UUID, "sm_90"),
+            "start the daemon again",
+        );
+        let named = Offer { wanted: "opencl-0-0".parse().unwrap(), ..all() };
+        check(named, card("opencl-0-0", "fp64"), "only NVIDIA");
+        // Among all, what is no card of NVIDIA's was not meant.
+        assert_eq!(all().make(&mut card("opencl-0-0", "fp64")), Offered::AsItIs);
+        let mut simulated = card(UUID, "sm_90");
+        simulated.address = Address::Simulated;
+        assert_eq!(all().make(&mut simulated), Offered::AsItIs);
+    }
+
+    #[test]
+    fn what_is_granted_keeps_a_card_as_it_is() {
+        let kept = Offer { spatially: ids(UUID), ..Offer::default() };
+        assert_eq!(kept.make(&mut card(UUID, "sm_90")), Offered::Spatially, "without the flag");
+    }
+
+    #[test]
+    fn cards_are_read_as_they_are_written() {
+        for text in ["all", "none", UUID, "a,b"] {
+            assert_eq!(text.parse::<Cards>().unwrap().to_string(), text);
+        }
+        for text in ["", ",", "a,,b", "a b", "All!"] {
+            assert!(text.parse::<Cards>().is_err(), "{text:?}");
+        }
+        let many: Vec<String> = (0..=NAMED_MAX).map(|number| format!("g{number}")).collect();
+        assert!(many.join(",").parse::<Cards>().is_err());
+    }
+}
