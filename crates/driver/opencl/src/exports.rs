@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
+use crate::commands_recorded;
 use crate::extensions;
 use crate::hooks;
 use crate::vendor;
@@ -192,6 +193,9 @@ pub(crate) fn own(name: &str) -> Option<*mut c_void> {
 /// What `name` means on `platform`: our function where there is one, the vendor's where the call is
 /// known to need none, and otherwise nothing.
 pub(crate) fn resolve(platform: &Platform, name: &str) -> *mut c_void {
+    if let Some(hook) = commands_recorded::hook(name) {
+        return if platform.command_buffers().is_some() { hook } else { null_mut() };
+    }
     let slot = slot_of(name);
     if let Some(hook) = slot.and_then(|slot| {
         let hook = hooks::table()[slot];
@@ -204,10 +208,18 @@ pub(crate) fn resolve(platform: &Platform, name: &str) -> *mut c_void {
         Some(slot) => hooks::table()[slot].is_null() && FUNCTIONS[slot].class != Class::Interop,
         None => EXTENSIONS_PASSED.contains(&name),
     };
-    let Ok(symbol) = std::ffi::CString::new(name) else { return null_mut() };
     if !passed {
         return null_mut();
     }
+    let table = slot.map(|slot| slots(platform)[slot].cast_mut()).filter(|at| !at.is_null());
+    table.unwrap_or_else(|| match std::ffi::CString::new(name) {
+        Ok(symbol) => ask_vendor(platform, &symbol),
+        Err(_) => null_mut(),
+    })
+}
+
+/// What the vendor itself answers to a name; null when it knows none such.
+pub(crate) fn ask_vendor(platform: &Platform, symbol: &CStr) -> *mut c_void {
     let original = &platform.vendor.original;
     let handle = platform.pointer();
     let asked = [
@@ -220,12 +232,7 @@ pub(crate) fn resolve(platform: &Platform, name: &str) -> *mut c_void {
         // SAFETY: as above.
         platform.get_extension.map(|get| unsafe { get(symbol.as_ptr()) }),
     ];
-    let table = slot.map(|slot| slots(platform)[slot].cast_mut());
-    table
-        .into_iter()
-        .chain(asked.into_iter().flatten())
-        .find(|at| !at.is_null())
-        .unwrap_or(null_mut())
+    asked.into_iter().flatten().find(|at| !at.is_null()).unwrap_or(null_mut())
 }
 
 fn has(platform: &Platform, slot: usize) -> bool {

@@ -16,6 +16,7 @@
 //! it fails the call, not the program.
 
 mod callbacks;
+mod commands_recorded;
 mod exports;
 mod extensions;
 mod gate;

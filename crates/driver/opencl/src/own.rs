@@ -1,5 +1,6 @@
 //! What this library keeps for the process beside its place in the lease.
 
+use crate::commands_recorded::CommandBuffers;
 use crate::graph::Graph;
 use crate::queues::Queues;
 use crate::svm::Svm;
@@ -11,6 +12,7 @@ pub(crate) struct Own {
     pub(crate) queues: Queues,
     pub(crate) graph: Graph,
     pub(crate) svm: Svm,
+    pub(crate) command_buffers: CommandBuffers,
 }
 
 static OWN: PerProcess<Own> = PerProcess::new();

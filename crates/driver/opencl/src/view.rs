@@ -1,6 +1,7 @@
 //! What the program sees: the platforms and devices of its lease, with the lease's memory.
 #![allow(unsafe_code)] // asking the vendors
 
+use crate::commands_recorded::Vendors;
 use crate::vendor::{self, PatchError, Vendor};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use polder_driver::attach::Attachment;
@@ -47,6 +48,7 @@ pub(crate) struct Platform {
     pub(crate) get_extension: Option<GetExtension>,
     pub(crate) get_for_platform: Option<GetForPlatform>,
     pub(crate) set_dispatch_data: Option<SetDispatchData>,
+    command_buffers: OnceLock<Option<Vendors>>,
 }
 
 impl Platform {
@@ -57,6 +59,11 @@ impl Platform {
     /// The lease's devices here.
     pub(crate) fn devices(&self) -> impl Iterator<Item = cl_device_id> {
         self.devices.iter().map(|(device, _)| std::ptr::with_exposed_provenance_mut(*device))
+    }
+
+    /// The vendor's command buffers, where it has them.
+    pub(crate) fn command_buffers(&self) -> Option<Vendors> {
+        *self.command_buffers.get_or_init(|| Vendors::of(self))
     }
 
     /// Whether the platform shows `device`.
@@ -162,6 +169,7 @@ fn load_library(name: &str, routes: &[(usize, &Route)]) -> Result<Vec<Platform>,
             get_for_platform: for_platform.map(|at| unsafe { as_function(at) }),
             // SAFETY: as above.
             set_dispatch_data: set_data.map(|at| unsafe { as_function(at) }),
+            command_buffers: OnceLock::new(),
         });
     }
     // The drivers stay for as long as the process does: the program holds their objects.

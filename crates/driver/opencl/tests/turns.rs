@@ -28,6 +28,24 @@ fn nothing_is_launched_while_the_gate_is_closed() {
 }
 
 #[test]
+fn a_command_buffer_is_one_command_that_waits_for_its_turn() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    let mut program = lease.probe("recorded", 5);
+    program.expect("ready");
+    lease.close();
+    let launched = || lease.usage().slot[0].launched.load(Ordering::Relaxed);
+    let before = launched();
+    program.go();
+    lease.until("a thread waits", |census| census.waiting == 1 && census.inflight == 0);
+    assert_eq!(launched(), before, "it was handed over behind a closed gate");
+    lease.open();
+    program.expect("10");
+    program.end();
+    assert_eq!(launched() - before, 6, "five command buffers and what reads the result");
+    assert_eq!((lease.census().inflight, lease.census().waiting), (0, 0));
+}
+
+#[test]
 fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("user-event", 0);

@@ -46,6 +46,7 @@ pub const CL_CONTEXT_DEVICES: cl_uint = 0x1081;
 pub const CL_CONTEXT_NUM_DEVICES: cl_uint = 0x1083;
 pub const CL_CONTEXT_PLATFORM: cl_context_properties = 0x1084;
 pub const CL_QUEUE_CONTEXT: cl_uint = 0x1090;
+pub const CL_INVALID_COMMAND_BUFFER_KHR: cl_int = -1138;
 pub const CL_QUEUE_DEVICE: cl_uint = 0x1091;
 pub const CL_QUEUE_PROPERTIES: cl_uint = 0x1093;
 pub const CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE: cl_bitfield = 1 << 0;

@@ -150,7 +150,18 @@ pub fn slot_of(name: &str) -> Option<usize> {
 /// starts work or shows another device. Everything else that is not in the table resolves to
 /// nothing, so that no way past the hooks stays open when a vendor adds an extension.
 pub const EXTENSIONS_PASSED: &[&str] = &[
+    "clCommandBarrierWithWaitListKHR",
+    "clCommandCopyBufferKHR",
+    "clCommandCopyBufferRectKHR",
+    "clCommandCopyBufferToImageKHR",
+    "clCommandCopyImageKHR",
+    "clCommandCopyImageToBufferKHR",
+    "clCommandFillBufferKHR",
+    "clCommandFillImageKHR",
+    "clCommandNDRangeKernelKHR",
     "clCreateProgramWithILKHR",
+    "clFinalizeCommandBufferKHR",
+    "clGetCommandBufferInfoKHR",
     "clGetImageRequirementsInfoEXT",
     "clGetKernelSuggestedLocalWorkSizeINTEL",
     "clGetKernelSuggestedLocalWorkSizeKHR",
@@ -182,7 +193,7 @@ pub const EXTENSIONS_HIDDEN: &[&str] = &[
     "cl_intel_sharing_format_query",
     "cl_intel_unified_shared_memory",
     "cl_intel_va_api",
-    "cl_khr_command_buffer",
+    "cl_khr_command_buffer_",
     "cl_khr_create_command_queue",
     "cl_khr_d3d",
     "cl_khr_dx9",

@@ -25,6 +25,7 @@ handles! {
     Program cl_program;
     Kernel cl_kernel;
     Event cl_event;
+    CommandBuffer cl_command_buffer_khr;
 }
 
 /// A slot whose signature another system's headers define.

@@ -100,6 +100,16 @@ impl Cl {
         value
     }
 
+    /// The extensions that a device names.
+    pub(crate) fn extensions(&self, device: cl_device_id) -> String {
+        let mut text = vec![0_u8; 1 << 16];
+        let (room, at) = (text.len(), text.as_mut_ptr().cast());
+        let what = CL_DEVICE_EXTENSIONS;
+        check(call!(self, clGetDeviceInfo(device, what, room, at, null_mut())));
+        let end = text.iter().position(|byte| *byte == 0).unwrap_or(room);
+        String::from_utf8_lossy(&text[..end]).into_owned()
+    }
+
     /// The platform's name.
     pub(crate) fn platform_name(&self, platform: cl_platform_id) -> String {
         let mut text = [0_u8; 256];

@@ -11,6 +11,7 @@ mod device;
 mod memory;
 mod process;
 mod queue;
+mod recorded;
 
 use std::io::{BufRead as _, Write as _};
 
@@ -56,6 +57,7 @@ fn main() {
         "failed-event" => queue::failed_event(),
         "callback" => queue::callback(),
         "native" => queue::native(),
+        "recorded" => recorded::run(number),
         "burst" => queue::burst(number),
         "cross" => queue::cross(),
         "collective" => queue::collective(),

@@ -20,18 +20,18 @@ kernel void meet(volatile global uint *flags, uint mine, uint other) {
     while (atomic_add(flags + other, 0u) == 0u) {}
     atomic_xchg(flags + 2 + mine, 1u);
 }";
-const ITEMS: usize = 64;
+pub(crate) const ITEMS: usize = 64;
 
-struct Program {
-    cl: Cl,
-    context: cl_context,
-    device: cl_device_id,
-    queue: cl_command_queue,
-    out: cl_mem,
+pub(crate) struct Program {
+    pub(crate) cl: Cl,
+    pub(crate) context: cl_context,
+    pub(crate) device: cl_device_id,
+    pub(crate) queue: cl_command_queue,
+    pub(crate) out: cl_mem,
 }
 
 impl Program {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(0)
     }
 
@@ -57,7 +57,7 @@ impl Program {
         program
     }
 
-    fn kernel(&self, name: &str, number: u32) -> cl_kernel {
+    pub(crate) fn kernel(&self, name: &str, number: u32) -> cl_kernel {
         let kernel = self.cl.kernel(self.context, SOURCE, name);
         self.cl.arg(kernel, 0, &self.out);
         self.cl.arg(kernel, 1, &number);

@@ -7,6 +7,10 @@ mod memory;
 mod profile;
 mod queues;
 
+pub(crate) use queues::{
+    clReleaseCommandQueue as release_queue, clRetainCommandQueue as retain_queue,
+};
+
 use polder_driver::record;
 use polder_gpuapi::opencl::{Function, SLOTS, pfn};
 use std::ffi::c_void;
