@@ -16,11 +16,11 @@ use polder_ledger::record::{
     RECORDS_MAX, Span, SpanKind, encode_name,
 };
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getegid, geteuid, getgid, getrlimit, getuid};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 
@@ -29,8 +29,18 @@ const SAME_PID_MAX: u32 = 1000;
 
 /// Whether this process was started to be profiled.
 pub fn wanted() -> bool {
-    static WANTED: OnceLock<bool> = OnceLock::new();
-    *WANTED.get_or_init(|| std::env::var_os(PROFILE_VARIABLE).is_some())
+    folder().is_some()
+}
+
+/// Where this process and its children are to write, as its environment said first. A process that has
+/// rights its caller has not writes nothing where its caller says.
+fn folder() -> Option<&'static Path> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let named = FOLDER.get_or_init(|| {
+        let own = getuid() == geteuid() && getgid() == getegid();
+        std::env::var_os(PROFILE_VARIABLE).filter(|_| own).map(PathBuf::from)
+    });
+    named.as_deref()
 }
 
 /// The process's file.
@@ -53,8 +63,7 @@ pub struct Place(Option<u64>);
 impl Recorder {
     /// The file of this process; none when it is not to be profiled, or the folder takes no file.
     pub(crate) fn open() -> Option<Self> {
-        let folder = std::env::var_os(PROFILE_VARIABLE)?;
-        Self::open_in(Path::new(&folder))
+        Self::open_in(folder()?)
     }
 
     fn open_in(folder: &Path) -> Option<Self> {

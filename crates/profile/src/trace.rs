@@ -11,8 +11,9 @@ use std::io::{self, Write};
 /// Most pieces in a trace, about 200 MB of text: viewers open no more with ease. The first are kept.
 pub const TRACE_PIECES_MAX: usize = 300_000;
 
-/// Numbers of devices' tracks begin here: no process has so high a number.
-const DEVICES_FROM: u64 = 1 << 32;
+/// Numbers of devices and of their tracks begin here: no process or thread has so high a number, and
+/// readers keep them in 32 bits.
+const DEVICES_FROM: u64 = 1 << 24;
 /// Tracks of one queue, for commands that ran at one time; what overlaps more is on the last.
 const ROWS_MAX: usize = 16;
 
@@ -145,8 +146,9 @@ impl Rows {
             return (last.0, false);
         }
         self.last += 1;
-        rows.push((self.last, to));
-        (self.last, true)
+        let number = DEVICES_FROM + self.last;
+        rows.push((number, to));
+        (number, true)
     }
 }
 
@@ -197,7 +199,7 @@ mod tests {
             .filter(|event| event["ph"] == "X" && event["pid"].as_u64() >= Some(DEVICES_FROM))
             .map(|event| {
                 let number = |name: &str| event[name].as_f64().unwrap();
-                (event["tid"].as_u64().unwrap(), number("ts"), number("dur"))
+                (event["tid"].as_u64().unwrap() - DEVICES_FROM, number("ts"), number("dur"))
             })
             .collect();
         assert_eq!(on_device, [(1, 1e3, 9e3), (2, 5e3, 7e3), (1, 12e3, 2e3)]);
