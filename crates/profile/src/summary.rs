@@ -163,7 +163,7 @@ pub fn summarise(run: &Run, timeline: &Timeline) -> Summary {
         notes: Vec::new(),
     };
     summary.advice = advise(&summary, run);
-    summary.notes = notes(&summary);
+    summary.notes = notes(&summary, run);
     summary
 }
 
@@ -337,8 +337,15 @@ fn processes(run: &Run, pieces: &[Piece]) -> Vec<Process> {
     used.map(process).collect()
 }
 
-fn notes(summary: &Summary) -> Vec<String> {
+fn notes(summary: &Summary, run: &Run) -> Vec<String> {
     let mut notes = Vec::new();
+    if run.logs.is_empty() {
+        notes.push(
+            "no process loaded Polder's driver: none looked for a device, or the job's mechanism runs \
+             without it (whole, spatial)"
+                .to_owned(),
+        );
+    }
     let around = summary.parts.get(&Part::Around).copied().unwrap_or(0);
     if summary.commands > 0 && around > summary.length_ns / 2 {
         notes.push(
