@@ -340,9 +340,14 @@ fn quantum(limits: &Limits) -> u64 {
     }
 }
 
+#[inline]
 pub(crate) fn answer(attachment: &Attachment, bell: Bell) {
-    if bell == Bell::Ring {
+    #[cold]
+    fn ring(attachment: &Attachment) {
         attachment.ring();
+    }
+    if bell == Bell::Ring {
+        ring(attachment);
     }
 }
 

@@ -19,6 +19,7 @@ thread_local! {
 fn within<R>(place: Place, body: impl FnOnce() -> R) -> R {
     struct Restore(Place);
     impl Drop for Restore {
+        #[inline]
         fn drop(&mut self) {
             PLACE.set(self.0);
         }

@@ -16,7 +16,7 @@ use crate::state::State;
 use polder_ledger::block::Block;
 use polder_ledger::gate::{Gate, look, pass, pass_end, tally};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Kinds of command that a run can tell apart; a power of two.
 const KINDS: usize = 32;
@@ -55,14 +55,20 @@ pub struct Run {
     left: AtomicU32,
     left_ns: AtomicU64,
     tallies: [Tally; KINDS],
+    /// Launches that the lease's statistics know of.
+    told: AtomicU32,
 }
 
 /// A launch of a run that is under way.
 #[derive(Debug)]
 #[must_use]
-pub struct Launch(usize);
+pub struct Launch {
+    place: usize,
+    estimate_ns: u64,
+}
 
 /// Where a kind stands.
+#[inline]
 fn place(kind: Kind) -> usize {
     ((kind.what >> 4) ^ (kind.what >> 9) ^ usize::from(kind.size)) % KINDS
 }
@@ -89,6 +95,7 @@ impl Run {
             left: AtomicU32::new(room.commands),
             left_ns: AtomicU64::new(room.estimate_ns),
             tallies: std::array::from_fn(|_| Tally::default()),
+            told: AtomicU32::new(0),
         }
     }
 
@@ -112,7 +119,8 @@ impl Run {
         self.tallies.iter().filter(used).map(Tally::kind)
     }
 
-    /// Whether it is open under the gate as it is now, with room for so much more. For its thread.
+    /// Whether it has room for so much more. For its thread.
+    #[inline]
     pub fn has_room(&self, estimate_ns: u64) -> bool {
         let left = self.left.load(Ordering::Relaxed);
         left > 0 && self.left_ns.load(Ordering::Relaxed) >= estimate_ns
@@ -129,7 +137,7 @@ impl Run {
 
     /// Begins a launch of `kind`; none when it has to ask. For the run's thread, which must then launch
     /// and [`end`](Self::end).
-    #[inline]
+    #[inline(always)]
     pub fn begin(&self, kind: Kind) -> Option<Launch> {
         let place = place(kind);
         let tally = self.tallies.get(place)?;
@@ -152,22 +160,22 @@ impl Run {
         } else if look(attachment.limits()) != self.gate || !self.block.begin() {
             return None;
         }
-        Some(Launch(place))
+        Some(Launch { place, estimate_ns })
     }
 
     /// The launch has been handed over if it was `made`. True when the run was closed meanwhile and is
     /// this thread's to end.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn end(&self, launch: Launch, made: bool) -> bool {
-        if let Some(tally) = self.tallies.get(launch.0).filter(|_| made) {
+        if let Some(tally) = self.tallies.get(launch.place).filter(|_| made) {
             let count = tally.count.load(Ordering::Relaxed);
-            tally.count.store(count + 1, Ordering::Relaxed);
-            let estimate_ns = tally.estimate_ns.load(Ordering::Relaxed);
-            let (left, left_ns) = (&self.left, &self.left_ns);
-            left.store(left.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
-            let less = left_ns.load(Ordering::Relaxed).saturating_sub(estimate_ns);
-            left_ns.store(less, Ordering::Relaxed);
+            tally.count.store(count.wrapping_add(1), Ordering::Relaxed);
+            // `begin` has found both to be enough.
+            let left = self.left.load(Ordering::Relaxed).wrapping_sub(1);
+            self.left.store(left, Ordering::Relaxed);
+            let left_ns = self.left_ns.load(Ordering::Relaxed).wrapping_sub(launch.estimate_ns);
+            self.left_ns.store(left_ns, Ordering::Relaxed);
         }
         if !self.dust {
             let mine = self.block.end();
@@ -178,6 +186,10 @@ impl Run {
         }
         if let Some(attachment) = &self.state.attachment {
             gate::answer(attachment, pass_end(attachment.limits(), attachment.slot()));
+        }
+        if self.block.is_closed() {
+            // Who closed it may have counted without this one.
+            self.tell();
         }
         false
     }
@@ -227,14 +239,24 @@ impl Run {
         })
     }
 
+    /// Adds to the lease's statistics what was launched and not added yet. A run of dust may be closed in
+    /// the middle of a launch: of its thread and of who closed it, each fenced, one sees the other.
+    #[cold]
+    fn tell(&self) {
+        fence(Ordering::SeqCst);
+        let all = self.used().commands;
+        let before = self.told.fetch_max(all, Ordering::AcqRel);
+        if let (Some(attachment), Some(more)) = (&self.state.attachment, all.checked_sub(before)) {
+            tally(attachment.slot(), more.into());
+        }
+    }
+
     /// Counts it out. `told` when its [`members`](Self::members) were told to the meter.
     pub fn leave(&self, told: bool) {
         if !self.state.is_current() {
             return;
         }
-        if let Some(attachment) = &self.state.attachment {
-            tally(attachment.slot(), self.used().commands.into());
-        }
+        self.tell();
         if let Some(ahead) = lock(&self.ahead).take() {
             ahead.leave(told);
         }

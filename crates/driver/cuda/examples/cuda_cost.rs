@@ -4,8 +4,8 @@
 //!
 //! Each round each thread makes COUNT launches, or pairs of an allocation and its free, through one of
 //! the libraries and then through the other, or through the named one alone. A line a round and
-//! library: its name, nanoseconds from start to end, nanoseconds of processor time of all threads, calls
-//! that serve to learn when work is over, and nanoseconds of all threads in those. Libraries are named by `CUDA_LIBRARY` and `NULL_DRIVER`.
+//! library: its name, nanoseconds from start to end, calls that serve to learn when work is over, and
+//! nanoseconds of all threads in those. Libraries are named by `CUDA_LIBRARY` and `NULL_DRIVER`.
 #![allow(unsafe_code)] // calls to C
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // it ends where it fails, and talks
 
@@ -14,6 +14,7 @@ use std::ffi::{CString, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::Instant;
 
 /// The functions of one library.
 #[derive(Clone, Copy)]
@@ -106,13 +107,6 @@ impl Cuda {
     }
 }
 
-fn clock(which: libc::clockid_t) -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: room for the answer.
-    unsafe { libc::clock_gettime(which, &raw mut now) };
-    u64::try_from(now.tv_sec).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap()
-}
-
 struct Run {
     what: String,
     threads: usize,
@@ -121,9 +115,8 @@ struct Run {
 }
 
 impl Run {
-    /// One round through `cuda`: what it took from start to end, processor time, calls for timing and
-    /// time in those.
-    fn round(&self, cuda: Cuda, context: usize) -> [u64; 4] {
+    /// One round through `cuda`: what it took from start to end, calls for timing and time in those.
+    fn round(&self, cuda: Cuda, context: usize) -> [u64; 3] {
         // All of them and this one meet before and after.
         let meet = Arc::new(Barrier::new(self.threads + 1));
         let sums = Arc::new([const { AtomicU64::new(0) }; 2]);
@@ -160,13 +153,12 @@ impl Run {
             })
             .collect();
         meet.wait();
-        let clocks = [libc::CLOCK_MONOTONIC, libc::CLOCK_PROCESS_CPUTIME_ID];
-        let before = clocks.map(clock);
+        let before = Instant::now();
         meet.wait();
-        let after = clocks.map(clock);
+        let wall = u64::try_from(before.elapsed().as_nanos()).unwrap();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         let [calls, ns] = [0, 1].map(|at: usize| sums[at].load(Ordering::Relaxed));
-        [after[0] - before[0], after[1] - before[1], calls, ns]
+        [wall, calls, ns]
     }
 }
 
@@ -191,8 +183,8 @@ fn main() {
     };
     for _ in 0..number(4) {
         for library in &libraries {
-            let [wall, cpu, calls, ns] = run.round(*library, context);
-            println!("{} {wall} {cpu} {calls} {ns}", library.name);
+            let [wall, calls, ns] = run.round(*library, context);
+            println!("{} {wall} {calls} {ns}", library.name);
         }
         // The order turns round, so that a drift of the machine cancels.
         libraries.reverse();

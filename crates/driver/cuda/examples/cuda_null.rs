@@ -8,10 +8,10 @@
 #![allow(unsafe_code, unused_unsafe, non_snake_case, missing_docs, clippy::missing_safety_doc)] // C's side
 
 use polder_gpuapi::cuda::{consts::*, types::*};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_uint, c_void};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::time::Instant;
 
@@ -21,11 +21,16 @@ const CARD_BYTES: usize = 1 << 40;
 /// Handles are made in steps of this; a context's card is in its low bits.
 const STEP: usize = 0x100;
 
+/// Place of the primary contexts among the handles.
+const PRIMARY: usize = 1 << 32;
+
+static RETAINED: [AtomicI64; 4] = [const { AtomicI64::new(0) }; 4];
 static LAST: AtomicUsize = AtomicUsize::new(STEP);
 static ADDRESS: AtomicU64 = AtomicU64::new(1 << 40);
 
 thread_local! {
     static CURRENT: Cell<usize> = const { Cell::new(0) };
+    static PUSHED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     static LAUNCHES: Cell<u64> = const { Cell::new(0) };
     static TIMING_CALLS: Cell<u64> = const { Cell::new(0) };
     static TIMING_NS: Cell<u64> = const { Cell::new(0) };
@@ -141,7 +146,16 @@ exports! {
         CURRENT.set(made);
         put(at, handle(made))
     }
+    cuCtxPushCurrent_v2(context: CUcontext) {
+        PUSHED.with_borrow_mut(|pushed| pushed.push(CURRENT.replace(context.addr())));
+        CUDA_SUCCESS
+    }
+    cuCtxPopCurrent_v2(at: *mut CUcontext) {
+        let below = PUSHED.with_borrow_mut(Vec::pop).unwrap_or_default();
+        put(at, handle(CURRENT.replace(below)))
+    }
     cuCtxDestroy_v2(context: CUcontext) {
+        wait();
         if CURRENT.get() == context.addr() { CURRENT.set(0); }
         CUDA_SUCCESS
     }
@@ -153,6 +167,33 @@ exports! {
             context => put(at, CUdevice::try_from(context % STEP).unwrap_or_default()),
         }
     }
+    cuDevicePrimaryCtxRetain(at: *mut CUcontext, device: CUdevice) {
+        let card = usize::try_from(device).unwrap_or_default();
+        RETAINED[card % RETAINED.len()].fetch_add(1, Ordering::Relaxed);
+        put(at, handle(STEP * PRIMARY + card))
+    }
+    cuDevicePrimaryCtxRelease_v2(device: CUdevice) {
+        let card = usize::try_from(device).unwrap_or_default();
+        RETAINED[card % RETAINED.len()].fetch_sub(1, Ordering::Relaxed);
+        CUDA_SUCCESS
+    }
+    cuDevicePrimaryCtxGetState(device: CUdevice, flags: *mut c_uint, active: *mut c_int) {
+        let card = usize::try_from(device).unwrap_or_default();
+        let retained = RETAINED[card % RETAINED.len()].load(Ordering::Relaxed);
+        put(flags, 0);
+        put(active, c_int::from(retained > 0))
+    }
+    cuIpcGetMemHandle(at: *mut CUipcMemHandle, address: CUdeviceptr) {
+        let mut reserved = [0; 64];
+        reserved[..8].copy_from_slice(&address.to_le_bytes());
+        put(at, CUipcMemHandle { reserved })
+    }
+    cuIpcOpenMemHandle_v2(at: *mut CUdeviceptr, handle: CUipcMemHandle, _flags: c_uint) {
+        let mut address = [0; 8];
+        address.copy_from_slice(&handle.reserved[..8]);
+        put(at, u64::from_le_bytes(address))
+    }
+    cuIpcCloseMemHandle(_address: CUdeviceptr) { CUDA_SUCCESS }
     cuCtxSynchronize() { wait() }
     cuStreamSynchronize(_stream: CUstream) { wait() }
     cuMemAlloc_v2(at: *mut CUdeviceptr, bytes: usize) {
@@ -160,6 +201,7 @@ exports! {
     }
     cuMemFree_v2(_address: CUdeviceptr) { CUDA_SUCCESS }
     cuStreamCreate(at: *mut CUstream, _flags: c_uint) { put(at, handle(next())) }
+    cuStreamSynchronize_ptsz(_stream: CUstream) { wait() }
     cuStreamDestroy_v2(_stream: CUstream) { CUDA_SUCCESS }
     cuStreamIsCapturing(_stream: CUstream, at: *mut c_uint) { put(at, 0) }
     cuEventCreate(at: *mut CUevent, _flags: c_uint) { put(at, handle(next())) }

@@ -104,9 +104,6 @@ fn timed(lease: &Lease, what: &str, of: What, quick: bool, target: &str) {
         Some(base),
         target,
     );
-    let cpu = |round: &Round| round.cpu_ns;
-    let name = format!("{what}, {threads}: processor time added, all threads");
-    figure(&name, added(cpu), "ns", Some(median(each(cpu, &null))), "\"shown\"");
     if of.name == "launch" {
         let calls = median(each(|round| round.timing_calls, &ours)) * 1000.0;
         let name = format!("{what}, {threads}: driver calls for timing, of 1000 launches");

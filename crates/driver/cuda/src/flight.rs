@@ -175,6 +175,7 @@ pub(crate) struct Flights {
 
 /// Hands work over: waits for the lease's turn, calls the driver, and sees to it that the end is
 /// heard of. `blocking` when the driver's function returns only when the work is over.
+#[inline(always)]
 pub(crate) fn work(
     (stream, per_thread): (usize, bool),
     kind: Kind,
@@ -187,17 +188,18 @@ pub(crate) fn work(
         own_runs::end(run, launch, result == CUDA_SUCCESS);
         return result;
     }
-    inside::guard(CUDA_ERROR_UNKNOWN, || ask((stream, per_thread), kind, blocking, call))
+    ask(key, kind, blocking, call)
 }
 
 /// Hands over work that follows no other: the gate, the driver and the lock are asked.
-fn ask(
-    (stream, per_thread): (usize, bool),
-    kind: Kind,
-    blocking: bool,
-    call: impl FnOnce() -> CUresult,
-) -> CUresult {
-    let key = Key { stream, per_thread };
+#[cold]
+#[inline(never)]
+fn ask(key: Key, kind: Kind, blocking: bool, call: impl FnOnce() -> CUresult) -> CUresult {
+    inside::guard(CUDA_ERROR_UNKNOWN, || asked(key, kind, blocking, call))
+}
+
+fn asked(key: Key, kind: Kind, blocking: bool, call: impl FnOnce() -> CUresult) -> CUresult {
+    let Key { stream, per_thread } = key;
     if inside::is_accounted() {
         return call();
     }
@@ -212,7 +214,11 @@ fn ask(
         return inside::accounted(call);
     }
     let passage = Passage::new(state, device, kind);
-    passage.enter(&|| own.flights.close_all());
+    // What a run holds that cannot go on is room for this.
+    if let Some(run) = own_runs::find(key, lane.context).filter(|run| !run.goes_on()) {
+        own.flights.retire(&run);
+    }
+    passage.enter(&|| own.flights.make_room());
     let result = inside::accounted(call);
     if result != CUDA_SUCCESS {
         passage.leave(false);
@@ -268,7 +274,7 @@ impl Flights {
         });
         // A thread that the driver calls back has work of its own to do, not a run.
         let seen = (!goes_on || spent).then(|| calm(state)).flatten();
-        let seen = seen.filter(|_| !inside::is_callback());
+        let seen = seen.filter(|_| own_runs::comes_again(key) && !inside::is_callback());
         let ahead = seen
             .filter(|_| !dust)
             .and_then(|_| passage.ahead(Room { commands: RUN_MAX, estimate_ns: BATCH_NS_MAX }));
@@ -321,8 +327,10 @@ impl Flights {
         }
     }
 
-    /// Nothing more is launched without asking: what runs have not used is there for all.
-    fn retire_all(&self) {
+    /// Has the driver tell of what is open, and nothing more is launched without asking: the thread is
+    /// about to wait for room, and what runs have not used is there for all.
+    fn make_room(&self) {
+        self.close_all();
         let inner = lock(&self.inner);
         for run in inner.open.values().flat_map(|batch| &batch.runs) {
             if run.close() {
@@ -428,7 +436,6 @@ impl Flights {
             |lane: &&Lane| lane.context == context && (lane.thread == 0 || lane.thread == thread);
         let lanes: Vec<Lane> = lock(&self.inner).open.keys().filter(mine).copied().collect();
         lanes.into_iter().for_each(|lane| self.close_lane(lane));
-        self.retire_all();
     }
 
     /// A context is gone with everything in it.

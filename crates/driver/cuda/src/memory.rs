@@ -10,7 +10,32 @@ use polder_driver::locks::lock;
 use polder_driver::memory::Charge;
 use polder_driver::state::State;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
+
+/// Mixes what the driver calls its objects: the names are the driver's, and one who could choose them
+/// would only slow its own process down.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        // The high bits of a product depend on all of the low ones.
+        self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(u64::try_from(word).unwrap_or(u64::MAX));
+    }
+    fn write_isize(&mut self, word: isize) {
+        self.write_usize(word.unsigned_abs());
+    }
+}
 
 /// What names a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +85,7 @@ struct Pool {
 
 #[derive(Debug, Default)]
 struct Inner {
-    blocks: HashMap<Name, Block>,
+    blocks: HashMap<Name, Block, BuildHasherDefault<Mix>>,
     /// By a number of our own: a handle may be used again while mappings of the old one live.
     physical: BTreeMap<u64, Physical>,
     handles: HashMap<u64, u64>,

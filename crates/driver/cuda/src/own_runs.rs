@@ -48,11 +48,18 @@ struct Here {
     /// The thread's current context, as far as known; 0 for unknown.
     context: Cell<usize>,
     entries: [Cell<Entry>; RUNS],
+    /// The last stream at each place in which a launch had to ask.
+    asked: [Cell<Key>; RUNS],
 }
 
 thread_local! {
-    static HERE: Here =
-        const { Here { context: Cell::new(0), entries: [const { Cell::new(EMPTY) }; RUNS] } };
+    static HERE: Here = const {
+        Here {
+            context: Cell::new(0),
+            entries: [const { Cell::new(EMPTY) }; RUNS],
+            asked: [const { Cell::new(EMPTY.key) }; RUNS],
+        }
+    };
     /// What keeps the runs that the entries point at.
     static KEPT: RefCell<[Option<Kept>; RUNS]> = const { RefCell::new([const { None }; RUNS]) };
 }
@@ -76,7 +83,7 @@ impl Drop for Kept {
 pub(crate) struct Mine(*const Run, Key);
 
 /// Begins a launch that follows others; none when it has to ask.
-#[inline]
+#[inline(always)]
 pub(crate) fn begin(key: Key, kind: Kind) -> Option<(Mine, Launch)> {
     if !inside::is_program() {
         return None;
@@ -109,6 +116,13 @@ pub(crate) fn end(mine: Mine, launch: Launch, made: bool) {
 fn left_to_this_thread(key: Key) {
     let lane = Lane::of(key.stream, key.per_thread);
     inside::guard((), || own::get().flights.close_lane(lane));
+}
+
+/// Whether the last launch that had to ask, at this stream's place, was in this stream too: streams that
+/// take a place from each other get no runs.
+pub(crate) fn comes_again(key: Key) -> bool {
+    let again = |here: &Here| here.asked.get(key.place()).is_some_and(|at| at.replace(key) == key);
+    HERE.with(again)
 }
 
 /// The run for launches in this stream of `context`, which is current.

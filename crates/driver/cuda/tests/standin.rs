@@ -171,6 +171,18 @@ fn calls_that_the_driver_fails_fail_as_it_says_and_leave_nothing_charged() {
     scene.lease.until("drained", |census| census.inflight == 0);
 }
 
+#[test]
+fn cudarc_runs_and_is_held_and_counted() {
+    let scene = scene(GIB);
+    let output = scene.program(example("cuda_cudarc")).output().unwrap();
+    let expected = "cudarc: 65536 floats in 4 threads, 1024 MiB, true";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    scene.lease.until("drained", |census| census.inflight == 0);
+    let counted = scene.lease.usage().slots()[0].launched.load(Ordering::Relaxed);
+    assert!(counted >= 4 * 200, "{counted}");
+    assert_eq!(scene.lease.held(0), 0, "its process is gone");
+}
+
 /// A Python that has `module`; says so when none has.
 fn python(module: &str) -> Option<PathBuf> {
     let mut found = std::env::var_os("PATH").into_iter().flat_map(|path| {

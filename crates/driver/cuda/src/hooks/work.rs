@@ -140,7 +140,7 @@ impl Arguments<'_> {
     }
 
     /// What is [`ASKED`] at `asked`.
-    #[inline]
+    #[inline(always)]
     fn asked(&self, asked: usize) -> Option<u64> {
         self.words.get(*self.names.places.get(asked)?).copied()
     }
@@ -172,7 +172,7 @@ impl Arguments<'_> {
     }
 
     /// The stream, as the program names it.
-    #[inline]
+    #[inline(always)]
     fn stream(&self) -> usize {
         let named = self.asked(asked("stream")).or_else(|| match self.function {
             Function::cuLaunchKernelEx | Function::cuLaunchKernelEx_ptsz => {
@@ -188,7 +188,7 @@ impl Arguments<'_> {
     }
 
     /// A launch: what is launched, and over how many threads.
-    #[inline]
+    #[inline(always)]
     fn launched(&self) -> Kind {
         const F: usize = asked("f");
         const GRAPH_EXEC: usize = asked("graph_exec");
@@ -361,7 +361,8 @@ fn bits(amount: u64) -> u8 {
     u8::try_from(u64::BITS - amount.leading_zeros()).unwrap_or(u8::MAX)
 }
 
-#[inline]
+/// Inlined where the names are known, so that nothing is left to look up.
+#[inline(always)]
 fn launch(arguments: &Arguments<'_>, call: impl FnOnce() -> CUresult) -> CUresult {
     let stream = (arguments.stream(), arguments.names.per_thread);
     flight::work(stream, arguments.launched(), false, call)
@@ -382,7 +383,7 @@ macro_rules! work {
             const NAMES: Names = Names::of(stringify!($name), &[$(stringify!($arg)),*]);
             let words = &[$($arg.word()),*];
             let arguments = Arguments { function: Function::$name, names: &NAMES, words };
-            $way(&arguments, || real!($name($($arg),*)))
+            $way(&arguments, move || real!($name($($arg),*)))
         }
     };
     ($other:ident $name:ident $args:tt) => {};

@@ -26,8 +26,6 @@ pub(crate) struct What {
 pub(crate) struct Round {
     /// From start to end, nanoseconds.
     pub(crate) wall_ns: f64,
-    /// Processor time of all threads, nanoseconds.
-    pub(crate) cpu_ns: f64,
     /// Calls of the driver that serve to learn when work is over.
     pub(crate) timing_calls: f64,
     /// Time of all threads in those, nanoseconds.
@@ -68,8 +66,8 @@ pub(crate) fn rounds(lease: &Lease, what: What, rounds: u32) -> [Vec<Round>; 2] 
         let lines = text.lines().filter_map(|line| line.strip_prefix(name));
         let round = |line: &str| {
             let mut numbers = line.split_whitespace().map(|word| word.parse().expect("a number"));
-            let mut next = || numbers.next().expect("four numbers");
-            Round { wall_ns: next(), cpu_ns: next(), timing_calls: next(), timing_ns: next() }
+            let mut next = || numbers.next().expect("three numbers");
+            Round { wall_ns: next(), timing_calls: next(), timing_ns: next() }
         };
         lines.map(round).collect()
     };
