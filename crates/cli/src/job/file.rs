@@ -261,6 +261,25 @@ yields:
         assert_eq!(failure.exit, crate::failure::Exit::Usage);
     }
 
+    /// Blindly, for this build has no counters; the readers that `cargo xtask fuzz` feeds lie elsewhere.
+    #[test]
+    fn no_text_breaks_it() {
+        let feed = |bytes: &[u8]| {
+            let text = String::from_utf8_lossy(bytes);
+            for language in [Language::Toml, Language::Yaml] {
+                if let Err(failure) = parse("job", &text, language) {
+                    assert!(failure.message.contains("job"), "{}", failure.message);
+                }
+            }
+            let _ = Language::of(Path::new("job"), &text);
+        };
+        let target = polder_fuzz::targets::Target { name: "job", feed };
+        let seeds = vec![TOML.as_bytes().to_vec(), YAML.as_bytes().to_vec()];
+        let told = polder_fuzz::hunt::hunt(&target, seeds, std::time::Duration::from_secs(3), 7);
+        assert_eq!(told.broken, None);
+        assert!(told.fed > 100, "{} inputs", told.fed);
+    }
+
     #[test]
     fn unknown_keys_are_named_with_their_line_and_the_known_ones() {
         let expect = ["job, line 3", "unknown key", "gpus", "compute_max"];
