@@ -99,6 +99,20 @@ fn a_tenant_that_forks_ten_thousand_times_leaves_nothing_behind() {
 }
 
 #[test]
+fn processes_that_fork_become_others_and_are_killed_never_pass_the_cap_and_leave_nothing() {
+    let Some(pool) = Pool::start() else { return };
+    let storm = program("storm");
+    let job = pool.submit(&SHARE, &format!("{storm} --steps 400 --processes 6"));
+    assert_eq!(wait(&pool, &job), 0, "{:?}", pool.say(&["logs", "--stderr", &job]).stdout);
+    let log = pool.ok(&["logs", &job]);
+    let told: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let number = |name: &str| told[name].as_u64().unwrap();
+    assert!(number("most_held") <= number("limit_bytes"), "{told}");
+    assert_eq!(number("held_at_end"), 0, "{told}");
+    assert!(["killed", "execs", "forks"].iter().all(|what| number(what) > 0), "{told}");
+}
+
+#[test]
 fn new_memory_holds_nothing_of_another_tenants() {
     let Some(pool) = Pool::start() else { return };
     let ruin = program("ruin");

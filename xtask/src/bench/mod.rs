@@ -52,6 +52,9 @@ const ENFORCE: &[Part] = &[("latency", latency::run), ("programs", programs::run
 const COMPARED: &[Part] =
     &[("conformance, pyopencl", conformance::run), ("conformance, pocl", pocl_tests::run)];
 
+/// Beside the part of the same name that needs no device.
+const BESIDE: &[Part] = &[("ledger", memory::random)];
+
 /// Runs the benchmark `name`.
 pub(crate) fn run(
     name: Name,
@@ -85,7 +88,8 @@ fn enforced(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()
     if !timed && !compared {
         enforce::run(quick, only, figures)?;
     }
-    if timed || compared || only.is_none() {
+    let beside = only.is_none() || named(BESIDE);
+    if timed || compared || beside {
         packages::install(packages::ALL)?;
     }
     if timed || only.is_none() {
@@ -93,6 +97,9 @@ fn enforced(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()
     }
     if compared || only.is_none() {
         on_device(COMPARED, &build::as_tests()?, quick, only, figures)?;
+    }
+    if beside {
+        on_device(BESIDE, &build::as_tests()?, quick, only, figures)?;
     }
     Ok(())
 }

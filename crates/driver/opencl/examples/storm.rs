@@ -3,11 +3,11 @@
 //! ```text
 //! storm --cap                         allocate up to the limit, then one byte more
 //! storm --kills N                     kill a holder of everything; when can another have it?
-//! storm --steps N --processes P       random allocate, free and kill; what is held in the end?
+//! storm --steps N --processes P       random allocate, free, fork, exec and kill; what is held in the end?
 //! ```
 //! The last line on standard output is a JSON object. `storm --serve` is a child of the others.
 
-#![allow(unsafe_code)] // `call!` calls the C API
+#![allow(unsafe_code)] // `call!` calls the C API, and a fork
 
 #[path = "common/mod.rs"]
 mod common;
@@ -16,11 +16,14 @@ use common::{Cl, call, check};
 use polder_gpuapi::opencl::types::*;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const CL_DEVICE_GLOBAL_MEM_SIZE: cl_device_info = 0x101F;
 const MIB: usize = 1 << 20;
+/// How long a process that was left behind lives on.
+const ORPHAN: Duration = Duration::from_millis(300);
 type Failure = Box<dyn std::error::Error>;
 
 /// The first device of the first platform, and buffers on it.
@@ -103,6 +106,25 @@ impl Server {
         Ok(())
     }
 
+    /// The child leaves one of its own behind, which lives on for a while whatever becomes of it.
+    fn fork(&mut self) -> Result<(), Failure> {
+        self.told("fork")
+    }
+
+    /// The child becomes another program, which holds nothing.
+    fn exec(&mut self) -> Result<(), Failure> {
+        self.told("exec")?;
+        self.held.clear();
+        Ok(())
+    }
+
+    fn told(&mut self, what: &str) -> Result<(), Failure> {
+        match self.ask(what)?.as_str() {
+            "ok" => Ok(()),
+            other => Err(format!("the child answered {other:?} to {what}").into()),
+        }
+    }
+
     fn kill(&mut self) -> Result<(), Failure> {
         self.child.kill()?;
         self.child.wait()?;
@@ -118,12 +140,43 @@ impl Drop for Server {
     }
 }
 
-fn serve() -> Result<(), Failure> {
+/// Leaves a process behind that has what this one has, and ends by itself.
+fn leave_behind() -> Result<(), Failure> {
+    // SAFETY: the child only sleeps and ends.
+    match unsafe { libc::fork() } {
+        0 => {
+            std::thread::sleep(ORPHAN);
+            // SAFETY: ends the process, and runs nothing that it has inherited.
+            unsafe { libc::_exit(0) }
+        }
+        -1 => Err(std::io::Error::last_os_error().into()),
+        _ => Ok(()),
+    }
+}
+
+/// A line, read byte by byte: what comes after it is for the program that this one may become.
+fn line() -> Result<Option<String>, Failure> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut byte = [0];
+        // SAFETY: room for one byte.
+        match unsafe { libc::read(0, byte.as_mut_ptr().cast(), 1) } {
+            1 if byte[0] == b'\n' => return Ok(Some(String::from_utf8(bytes)?)),
+            1 => bytes.push(byte[0]),
+            0 => return Ok(None),
+            _ => return Err(std::io::Error::last_os_error().into()),
+        }
+    }
+}
+
+fn serve(again: bool) -> Result<(), Failure> {
     let memory = Memory::open()?;
     let mut buffers = BTreeMap::new();
     let mut out = std::io::stdout();
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
+    if again {
+        writeln!(out, "ok")?;
+    }
+    while let Some(line) = line()? {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
             ["allocate", id, bytes] => match memory.cl.buffer(memory.context, bytes.parse()?) {
@@ -138,6 +191,14 @@ fn serve() -> Result<(), Failure> {
                     memory.free(buffer);
                 }
                 writeln!(out, "ok")?;
+            }
+            ["fork"] => {
+                leave_behind()?;
+                writeln!(out, "ok")?;
+            }
+            ["exec"] => {
+                let mut other = Command::new(std::env::current_exe()?);
+                return Err(other.args(["--serve", "again"]).exec().into());
             }
             _ => return Err(format!("not a command: {line:?}").into()),
         }
@@ -203,24 +264,38 @@ fn random(steps: usize, processes: usize) -> Result<String, Failure> {
     let mut dice = Dice(42);
     let mut servers = (0..processes).map(|_| Server::start()).collect::<Result<Vec<_>, _>>()?;
     let (mut most, mut granted, mut refused, mut killed) = (0, 0_u64, 0_u64, 0_u64);
+    let (mut forked, mut became, mut slowest) = (0_u64, 0_u64, Duration::ZERO);
     for step in 0..steps {
         let which = dice.roll(processes);
         let server = &mut servers[which];
         match dice.roll(100) {
-            0..2 => {
+            0 => {
                 server.kill()?;
                 *server = Server::start()?;
                 killed += 1;
             }
-            2..40 if !server.held.is_empty() => {
+            1 => {
+                server.exec()?;
+                became += 1;
+            }
+            2 => {
+                server.fork()?;
+                forked += 1;
+            }
+            3..40 if !server.held.is_empty() => {
                 let nth = dice.roll(server.held.len());
                 let id = *server.held.keys().nth(nth).expect("below its length");
                 server.free(id)?;
             }
-            _ => match server.allocate(step as u64, 1 + dice.roll(limit / 8))? {
-                Ok(()) => granted += 1,
-                Err(_) => refused += 1,
-            },
+            _ => {
+                let bytes = 1 + dice.roll(limit / 8);
+                let asked = Instant::now();
+                match server.allocate(step as u64, bytes)? {
+                    Ok(()) => granted += 1,
+                    Err(_) => refused += 1,
+                }
+                slowest = slowest.max(asked.elapsed());
+            }
         }
         most = most.max(servers.iter().flat_map(|server| server.held.values()).sum());
     }
@@ -232,7 +307,9 @@ fn random(steps: usize, processes: usize) -> Result<String, Failure> {
     let held = if last.held.is_empty() { limit - Memory::open()?.fill().0 } else { 0 };
     Ok(format!(
         "{{\"steps\":{steps},\"processes\":{processes},\"granted\":{granted},\"refused\":{refused},\
-         \"killed\":{killed},\"limit_bytes\":{limit},\"most_held\":{most},\"held_at_end\":{held}}}"
+         \"killed\":{killed},\"execs\":{became},\"forks\":{forked},\"limit_bytes\":{limit},\
+         \"most_held\":{most},\"held_at_end\":{held},\"slowest_ms\":{:.3}}}",
+        slowest.as_secs_f64() * 1000.0
     ))
 }
 
@@ -240,7 +317,8 @@ fn main() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let answer = match words[..] {
-        ["--serve"] => return serve(),
+        ["--serve"] => return serve(false),
+        ["--serve", "again"] => return serve(true),
         ["--cap"] => cap()?,
         ["--kills", count] => kills(count.parse()?)?,
         ["--steps", steps, "--processes", processes] => random(steps.parse()?, processes.parse()?)?,
