@@ -13,10 +13,6 @@ const COUNTERS: &str = "-C passes=sancov-module -C llvm-args=-sanitizer-coverage
     -C llvm-args=-sanitizer-coverage-inline-8bit-counters";
 /// The compiler's own target is named, so that build scripts and macros are built without counters.
 const HOST: &str = "x86_64-unknown-linux-gnu";
-/// Every target, as the program names them.
-const TARGETS: [&str; 10] =
-    ["traces", "pool", "simulate", "policy", "ask", "sync", "journal", "attach", "shim", "page"];
-
 /// Feeds one target, or all, each for so long.
 pub(crate) fn run(seconds: u64, only: Option<&str>) -> Result<()> {
     let folder = target().join("fuzz");
@@ -27,7 +23,10 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Result<()> {
             .env("RUSTFLAGS", COUNTERS),
     )?;
     let program = folder.join(HOST).join("debug/polder-fuzz");
-    let wanted: Vec<&str> = only.map_or_else(|| TARGETS.to_vec(), |only| vec![only]);
+    let list = Command::new(&program).arg("--list").output();
+    let list = list.with_context(|| format!("running {}", program.display()))?;
+    let names = String::from_utf8(list.stdout).context("names of targets")?;
+    let wanted: Vec<&str> = only.map_or_else(|| names.lines().collect(), |only| vec![only]);
     let mut broken = Vec::new();
     for names in wanted.chunks(AT_ONCE) {
         let mut running = Vec::new();

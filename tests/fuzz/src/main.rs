@@ -1,4 +1,5 @@
 //! `polder-fuzz SECONDS [TARGET]`: hunts in one target, or in all, and writes down what breaks.
+//! `polder-fuzz --list`: their names, one a line.
 #![allow(clippy::print_stdout, reason = "figures are what it is for")]
 
 use anyhow::{Context, bail};
@@ -9,6 +10,10 @@ use std::time::{Duration, SystemTime};
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "--list") {
+        TARGETS.iter().for_each(|target| println!("{}", target.name));
+        return Ok(());
+    }
     let seconds: u64 = words.first().context("SECONDS [TARGET]")?.parse()?;
     let wanted = |name: &str| words.get(1).is_none_or(|only| only == name);
     if !TARGETS.iter().any(|target| wanted(target.name)) {
