@@ -131,6 +131,8 @@ struct Lease {
     absent_until_ns: u64,
     absent_wait_ns: u64,
     rest_ns: u64,
+    /// What its turns have lately taken to drain.
+    drain_ns: u64,
     gate: GateOrder,
 }
 
@@ -182,6 +184,7 @@ impl Arbiter {
             absent_until_ns: 0,
             absent_wait_ns: 0,
             rest_ns: REST_MIN_NS,
+            drain_ns: 0,
             gate: GateOrder { lease, flags: 0, deadline_ns: 0, in_flight_ns: IN_FLIGHT_NS },
         };
         self.leases.insert(lease, lease_state);

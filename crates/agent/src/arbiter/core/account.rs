@@ -2,7 +2,8 @@
 
 use super::rank::Earned;
 use super::{
-    Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_NS, Turn,
+    Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_MAX_NS,
+    QUANTUM_NS, Turn,
 };
 use crate::arbiter::page::{Carried, Share};
 use polder_ledger::gate::Census;
@@ -11,8 +12,16 @@ use polder_ledger::gate::Census;
 const SCALE: u128 = 1 << 20;
 /// A whole device, in thousandths.
 pub(super) const WHOLE: u64 = 1000;
-/// A capped lease that has used up its time starts again with this much.
-const REFILL_NS: i64 = (QUANTUM_NS / 2).cast_signed();
+/// A capped lease that has used up its time starts again with this much at least...
+const REFILL_MIN_NS: u64 = QUANTUM_NS / 2;
+/// ...at most...
+const REFILL_MAX_NS: u64 = QUANTUM_MAX_NS;
+/// ...and in between with so many times what its turns have lately taken to drain. While it drains it
+/// is charged for a device that it may no longer use, so the slower its ends are heard of, the fewer
+/// turns it takes.
+const REFILL_DRAINS: u64 = 16;
+/// A new drain counts for one part in this many.
+const DRAIN_PARTS: u64 = 4;
 
 /// How a lease stands on one of its devices.
 #[derive(Debug)]
@@ -73,8 +82,8 @@ impl Standing {
         self.vtime = self.vtime.max(device_vtime.saturating_sub(self.scaled(CREDIT_NS)));
     }
 
-    fn refill(&mut self, wall_ns: u64) {
-        let full = BURST_NS.cast_signed() * WHOLE.cast_signed();
+    fn refill(&mut self, wall_ns: u64, start_ns: u64) {
+        let full = BURST_NS.max(start_ns).cast_signed() * WHOLE.cast_signed();
         let more = i64::try_from(wall_ns.saturating_mul(self.cap)).unwrap_or(i64::MAX);
         self.tokens = self.tokens.saturating_add(more).min(full);
         self.earned.earn(wall_ns, self.weight);
@@ -110,11 +119,22 @@ impl Lease {
         capped.map(|standing| standing.tokens.max(0).cast_unsigned() / (WHOLE - standing.cap)).min()
     }
 
+    /// What a capped lease starts again with when it has used up its time.
+    fn start_ns(&self) -> u64 {
+        self.drain_ns.saturating_mul(REFILL_DRAINS).clamp(REFILL_MIN_NS, REFILL_MAX_NS)
+    }
+
+    /// A turn took so long from its end until nothing was in flight.
+    pub(super) fn drained_in(&mut self, ns: u64) {
+        self.drain_ns = self.drain_ns - self.drain_ns / DRAIN_PARTS + ns / DRAIN_PARTS;
+    }
+
     /// How long until a capped lease may have its devices again; zero without a cap.
     pub(super) fn refill_ns(&self) -> u64 {
         let capped = self.standing.iter().filter(|standing| standing.cap < WHOLE);
+        let start = (self.start_ns() * WHOLE).cast_signed();
         let lack = |standing: &Standing| {
-            let lack = (REFILL_NS * WHOLE.cast_signed()).saturating_sub(standing.tokens);
+            let lack = start.saturating_sub(standing.tokens);
             lack.max(0).cast_unsigned().div_ceil(standing.cap)
         };
         capped.map(lack).max().unwrap_or(0)
@@ -183,6 +203,7 @@ impl Arbiter {
             let own = u32::from(lease.demands(before_ns));
             let held = matches!(lease.turn, Turn::Held(_) | Turn::Draining { .. });
             let overlaps = lease.turn == Turn::Out && lease.census.inflight > 0;
+            let start_ns = lease.start_ns();
             for standing in &mut lease.standing {
                 let device = &self.devices[standing.device];
                 if held {
@@ -191,7 +212,7 @@ impl Arbiter {
                     standing.charge_overlap(passed_ns, device.demand > own, device.vtime);
                 }
                 // After the charge: what is earned while a full bucket is used is not lost.
-                standing.refill(passed_ns);
+                standing.refill(passed_ns, start_ns);
             }
             lease.judge_urgency();
         }

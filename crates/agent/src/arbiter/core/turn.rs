@@ -27,6 +27,7 @@ pub(super) enum Turn {
     Held(Held),
     /// Its gate is closed and commands are in flight; from the limit on the devices are shared.
     Draining {
+        since_ns: u64,
         limit_ns: u64,
         /// A census was taken after the gate was closed.
         looked: bool,
@@ -95,7 +96,7 @@ impl Lease {
         let limit_ns = (2 * QUANTUM_NS + longest_ns).min(DRAIN_MAX_NS);
         // One that never drained from its last turn has had its time to drain.
         let limit_ns = if self.late { now_ns } else { now_ns + limit_ns };
-        self.turn = Turn::Draining { limit_ns, looked: false };
+        self.turn = Turn::Draining { since_ns: now_ns, limit_ns, looked: false };
     }
 
     fn launched_nothing(&mut self, now_ns: u64) {
@@ -198,11 +199,12 @@ impl Arbiter {
             }
             let wanted = self.is_wanted(&self.leases[&id]);
             let lease = self.leases.get_mut(&id).expect("ids were just listed");
-            if let Turn::Draining { limit_ns, looked } = lease.turn {
+            if let Turn::Draining { since_ns, limit_ns, looked } = lease.turn {
                 let drained = looked && lease.census.inflight == 0;
                 let shared = now_ns >= limit_ns && wanted;
                 lease.late |= shared && !drained;
                 if drained || shared {
+                    lease.drained_in(now_ns.saturating_sub(since_ns));
                     lease.turn = Turn::Out;
                     // Not looked at again before it asks: it must be seen to come back then.
                     lease.active = lease.is_active(now_ns);
