@@ -93,6 +93,16 @@ fn events(library: &Library) {
     let mut took = 0.0;
     call!(library, cuEventElapsedTime_v2(&raw mut took, start, end));
     println!("events: early {early}, five kernels of 2 ms took at least 10 ms: {}", took > 9.9);
+    let mut back = 0.0;
+    call!(library, cuEventElapsedTime_v2(&raw mut back, end, start));
+    let mut untimed = null_mut();
+    call!(library, cuEventCreate(&raw mut untimed, CU_EVENT_DISABLE_TIMING));
+    call!(library, cuEventRecord(untimed, stream));
+    call!(library, cuEventSynchronize(untimed));
+    let elapsed = function!(library, cuEventElapsedTime_v2);
+    // SAFETY: events of ours, and a place for the time.
+    let code = unsafe { elapsed(&raw mut took, start, untimed) };
+    println!("events: backwards below zero: {}, of one without time: {code}", back < -9.9);
     call!(library, cuStreamBeginCapture_v2(stream, 0));
     (0..10).for_each(|_| launch(library, function, stream));
     let (mut graph, mut exec) = (null_mut(), null_mut());

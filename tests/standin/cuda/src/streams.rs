@@ -16,9 +16,16 @@ use std::sync::Mutex;
 
 /// Streams of the process, by number; the default one is zero.
 static STREAMS: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
-static EVENTS: Mutex<BTreeMap<usize, Option<Mark>>> = Mutex::new(BTreeMap::new());
+static EVENTS: Mutex<BTreeMap<usize, Event>> = Mutex::new(BTreeMap::new());
 const STREAM: usize = 0x2000;
 const EVENT: usize = 0x10_0000;
+
+/// Where it was recorded, if it was, and whether it knows the time.
+#[derive(Clone, Copy)]
+struct Event {
+    mark: Option<Mark>,
+    timed: bool,
+}
 
 thread_local! {
     static OWN: Cell<u32> = const { Cell::new(0) };
@@ -101,18 +108,22 @@ fn launch(what: &Launch, own: bool) -> Result<(), CUresult> {
     tell(client, Ask::Launch { stream, blocks, threads, length_ns, nodes: 0, cooperative })
 }
 
-fn mark_of(event: CUevent) -> Result<Option<Mark>, CUresult> {
+fn event(event: CUevent) -> Result<Event, CUresult> {
     lock(&EVENTS).get(&event.addr()).copied().ok_or(CUDA_ERROR_INVALID_HANDLE)
 }
 
-fn record(event: CUevent, stream: CUstream, own: bool) -> Result<(), CUresult> {
+fn mark_of(of: CUevent) -> Result<Option<Mark>, CUresult> {
+    event(of).map(|event| event.mark)
+}
+
+fn record(of: CUevent, stream: CUstream, own: bool) -> Result<(), CUresult> {
     let stream = number(stream, own)?;
-    mark_of(event)?;
+    let known = event(of)?;
     if graphs::capturing(stream) {
         return Ok(());
     }
     let mark = device()?.mark(stream).map_err(|_| CUDA_ERROR_UNKNOWN)?;
-    lock(&EVENTS).insert(event.addr(), Some(mark));
+    lock(&EVENTS).insert(of.addr(), Event { mark: Some(mark), ..known });
     Ok(())
 }
 
@@ -140,13 +151,15 @@ fn created(out: *mut CUstream) -> Result<(), CUresult> {
 }
 
 fn elapsed(milliseconds: *mut f32, start: CUevent, end: CUevent) -> Result<(), CUresult> {
-    let marks = (mark_of(start)?, mark_of(end)?);
+    let timed_mark = |of| event(of).map(|event| event.mark.filter(|_| event.timed));
+    let marks = (timed_mark(start)?, timed_mark(end)?);
     let (Some(start), Some(end)) = marks else { return Err(CUDA_ERROR_INVALID_HANDLE) };
     over(Some(start))?;
     over(Some(end))?;
     let client = device()?;
-    let ns = client.over_at_ns(end).saturating_sub(client.over_at_ns(start));
-    put(milliseconds, std::time::Duration::from_nanos(ns).as_secs_f32() * 1000.0)
+    let (start_ns, end_ns) = (client.over_at_ns(start), client.over_at_ns(end));
+    let apart = std::time::Duration::from_nanos(end_ns.abs_diff(start_ns)).as_secs_f32() * 1000.0;
+    put(milliseconds, if end_ns < start_ns { -apart } else { apart })
 }
 
 /// What a thread calls when the stream has come so far.
@@ -244,11 +257,12 @@ api! { |own|
         put(priority, 0)
     }
 
-    fn cuEventCreate(out: *mut CUevent, _flags: c_uint) {
+    fn cuEventCreate(out: *mut CUevent, flags: c_uint) {
         current()?;
         let mut events = lock(&EVENTS);
         let new = events.keys().next_back().map_or(EVENT, |last| last + 16);
-        events.insert(new, None);
+        let timed = flags & CU_EVENT_DISABLE_TIMING == 0;
+        events.insert(new, Event { mark: None, timed });
         put(out, std::ptr::without_provenance_mut(new))
     }
 

@@ -59,6 +59,7 @@ fn a_program_finds_a_device_that_says_what_it_is() {
         "memory: 1 MiB took 2 MiB",
         "memory: more than there is: 2",
         "events: early 600, five kernels of 2 ms took at least 10 ms: true",
+        "events: backwards below zero: true, of one without time: 400",
         "streams: early 0, waited true",
         "graph: ten nodes took at least 20 ms: true",
         "name cuMemAlloc: 0 0 true",
