@@ -120,7 +120,7 @@ impl Lease {
     }
 
     /// What a capped lease starts again with when it has used up its time.
-    fn start_ns(&self) -> u64 {
+    pub(super) fn start_ns(&self) -> u64 {
         self.drain_ns.saturating_mul(REFILL_DRAINS).clamp(REFILL_MIN_NS, REFILL_MAX_NS)
     }
 

@@ -133,43 +133,17 @@ fn a_hard_cap_holds_alone_and_beside_others() {
     }
 }
 
-/// A capped lease that always has work, in flight while its gate is open and until `drain_ns` after:
-/// how many turns it has in four seconds, and what it is charged in thousandths.
-fn turns_of_a_cap(cap: u32, drain_ns: u64) -> (u64, u64) {
-    let lease = LeaseId(1);
-    let mut arbiter = Arbiter::default();
-    arbiter.add(0, lease, &Program::new(cap, MS).capped(cap).terms());
-    let (mut open, mut over_ns, mut turns, mut charged_ns) = (false, 0, 0, 0);
-    for now_ns in (0..4 * SEC).step_by(usize::try_from(MS / 10).expect("it fits")) {
-        for _ in 0..2 {
-            let census = Census {
-                processes: 1,
-                inflight: u64::from(open || now_ns < over_ns),
-                waiting: u64::from(!open),
-                completed: now_ns / MS,
-                longest_ns: MS,
-            };
-            arbiter.observe(now_ns, lease, census);
-            for order in arbiter.advance(now_ns) {
-                let opens = order.flags & gate::OPEN != 0;
-                turns += u64::from(opens && !open);
-                over_ns = if open && !opens { now_ns + drain_ns } else { over_ns };
-                open = opens;
-            }
-        }
-        arbiter.take_charges(|_, _, charge| charged_ns += charge.charged_ns);
-    }
-    (turns, charged_ns * 1000 / (4 * SEC))
-}
-
 #[test]
-fn the_slower_the_turns_of_a_cap_drain_the_fewer_there_are() {
-    for cap in [100, 300, 500, 800] {
-        let (quick, slow) = (turns_of_a_cap(cap, 0), turns_of_a_cap(cap, 3 * MS));
-        assert!(slow.0 <= quick.0 * 2 / 5, "{slow:?} and {quick:?} at {cap}");
-        let held = |charged: u64| charged.abs_diff(u64::from(cap)) <= 25;
-        assert!(held(quick.1) && held(slow.1), "{slow:?} and {quick:?} at {cap}");
-    }
+fn the_slower_the_turns_of_a_cap_drain_the_more_it_saves_up_for_the_next() {
+    let lease = LeaseId(1);
+    let starts_with = |drain_ns: u64| {
+        let mut arbiter = Arbiter::default();
+        arbiter.add(0, lease, &Program::new(300, MS).capped(300).terms());
+        let lease = arbiter.leases.get_mut(&lease).expect("it was just added");
+        (0..32).for_each(|_| lease.drained_in(drain_ns));
+        lease.start_ns() / MS
+    };
+    assert_eq!([0, MS / 4, 3 * MS, SEC].map(starts_with), [10, 10, 47, 50]);
 }
 
 #[test]
