@@ -6,7 +6,9 @@ use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
     read_simulated,
 };
-use polder_model::{Address, Api, Device, DeviceKind, Inventory, Mechanism, WordError};
+use polder_model::{
+    Address, Api, Bytes, Device, DeviceKind, Inventory, Mechanism, NodeFacts, WordError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -28,6 +30,14 @@ pub enum InventoryError {
     /// The file of simulated devices and the agent's options contradict each other.
     #[error("the node's partitions and labels: {0}")]
     Words(#[from] WordError),
+    /// More host memory is to stand behind devices than there is.
+    #[error("{asked} of host memory cannot be kept for backing: this node has {has} in all")]
+    Backing {
+        /// What was to be kept.
+        asked: Bytes,
+        /// What there is.
+        has: Bytes,
+    },
 }
 
 /// Looks once. `before` is what was found last time: what is measured once is kept from there.
@@ -65,7 +75,18 @@ pub(crate) fn look(
     let mut node = node_facts(env!("CARGO_PKG_VERSION"));
     words.say(&mut node);
     node.enforcement = options.enforcement;
+    keep_apart(&mut node, options.backing)?;
     Ok(Inventory { node, devices })
+}
+
+/// Takes what stands behind devices out of the memory that leases may share.
+fn keep_apart(node: &mut NodeFacts, backing: Bytes) -> Result<(), InventoryError> {
+    if backing >= node.memory && !backing.is_zero() {
+        return Err(InventoryError::Backing { asked: backing, has: node.memory });
+    }
+    node.memory = Bytes(node.memory.0.saturating_sub(backing.0));
+    node.backing = backing;
+    Ok(())
 }
 
 /// Whether the device is one that programs reach through CUDA alone.
@@ -141,7 +162,19 @@ fn tell(before: &Inventory, now: &Inventory) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polder_model::Bytes;
+
+    #[test]
+    fn what_stands_behind_devices_is_no_memory_of_tasks() {
+        let facts = node_facts("1");
+        let mut node = facts.clone();
+        keep_apart(&mut node, Bytes(1)).unwrap();
+        assert_eq!((node.memory, node.backing), (Bytes(facts.memory.0 - 1), Bytes(1)));
+        let error = keep_apart(&mut node, Bytes(u64::MAX)).unwrap_err().to_string();
+        assert!(error.contains("cannot be kept for backing"), "{error}");
+        let mut node = facts.clone();
+        keep_apart(&mut node, Bytes(0)).unwrap();
+        assert_eq!(node, facts);
+    }
 
     #[test]
     fn the_memory_of_a_processor_is_what_leases_were_granted_on() {

@@ -11,6 +11,7 @@
 
 mod abandoned;
 pub mod arbiter;
+mod backing;
 pub mod client;
 mod clients;
 mod earlier;

@@ -1,6 +1,7 @@
 //! The node's loop: one task that knows every lease, calls the server, and tells the leases what
 //! the server wants.
 
+use crate::backing;
 use crate::clients::{self, Clients};
 use crate::folder;
 use crate::inventory;
@@ -17,7 +18,7 @@ use crate::sync::{self, SyncError};
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase,
+    Bytes, Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase,
     SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
@@ -64,6 +65,8 @@ pub(crate) struct Node {
     news: mpsc::Receiver<News>,
     inventory: watch::Receiver<Arc<Inventory>>,
     inventory_told: bool,
+    /// The host memory that is offered to stand behind devices.
+    offered: Bytes,
     doubt: Arc<Notify>,
     sequence: u64,
     calls: JoinSet<Back>,
@@ -131,6 +134,7 @@ impl Node {
             news: heard,
             inventory,
             inventory_told: false,
+            offered: Bytes(0),
             doubt,
             sequence: 0,
             calls: JoinSet::new(),
@@ -146,6 +150,7 @@ impl Node {
         node.adopt_all().await?;
         let spatial = node.room.spatial.clone();
         let _ = leases::blocking(move || spatial.sweep()).await;
+        node.offer();
         tracing::info!(
             node = %node.room.options.node, incarnation = node.memory.incarnation(),
             leases = node.known.len(), devices = node.inventory.borrow().devices.len(),
@@ -253,8 +258,11 @@ impl Node {
     fn call(&mut self) {
         self.sequence += 1;
         let with_inventory = !self.inventory_told;
-        let inventory =
-            with_inventory.then(|| Inventory::clone(&self.inventory.borrow_and_update()));
+        let inventory = with_inventory.then(|| {
+            let mut now = Inventory::clone(&self.inventory.borrow_and_update());
+            now.node.backing = now.node.backing.min(self.offered);
+            now
+        });
         let told = self.known.iter().filter(|(_, known)| !known.noted);
         let leases = told.map(|(lease, known)| known.report(*lease)).collect();
         let request = SyncRequest {
@@ -500,6 +508,31 @@ impl Node {
         }
     }
 
+    /// Looks how much host memory can be put behind devices, and tells the server when that changes.
+    fn offer(&mut self) {
+        let kept = self.room.options.backing.0;
+        if kept == 0 {
+            return;
+        }
+        let node = self.inventory.borrow().node.clone();
+        let memory = node.memory.0.saturating_add(kept);
+        // A kernel that does not say is not one to promise upon.
+        let available = backing::available().unwrap_or(0);
+        let leases = self.known.values().filter(|known| !known.held.ended);
+        let promised = leases.filter_map(|known| known.lease.as_ref()).map(backing::promised);
+        let promised = promised.fold(0, u64::saturating_add);
+        let machine = backing::Machine { kept, memory, available };
+        let offered = backing::offer(machine, promised, self.offered);
+        if offered != self.offered {
+            if offered < self.offered {
+                tracing::warn!(kept, %offered, available, "this machine is short of memory: less is put behind devices");
+            }
+            self.offered = offered;
+            self.inventory_told = false;
+            self.pace.news();
+        }
+    }
+
     fn tick(&mut self) {
         let now = Micros(boot_micros());
         let mut changed = false;
@@ -512,6 +545,7 @@ impl Node {
         if changed {
             self.pace.news();
         }
+        self.offer();
         let silence = Micros(now.0.saturating_sub(self.contact.0));
         let cut_off: Vec<_> = self
             .known

@@ -8,7 +8,7 @@ use crate::paths::{StatePaths, write_help};
 use crate::shim::{CudaLibraries, NvmlLibraries};
 use crate::spatial::offer::Cards;
 use polder_devices::ProbeOptions;
-use polder_model::{Enforcement, NodeId, NodeWords, SyncRefusal};
+use polder_model::{Bytes, Enforcement, NodeId, NodeWords, SyncRefusal};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::DirBuilder;
 use std::io;
@@ -70,6 +70,8 @@ pub struct AgentOptions {
     pub spatial: Cards,
     /// NVIDIA's `nvidia-cuda-mps-control`; without it no card is shared spatially.
     pub mps_program: Option<PathBuf>,
+    /// Host memory kept apart to stand behind the memory of devices.
+    pub backing: Bytes,
     /// How devices are probed.
     pub probe: ProbeOptions,
     /// Least time between two looks at the devices, whatever fails meanwhile.
@@ -95,6 +97,7 @@ impl AgentOptions {
             enforcement: Enforcement::default(),
             spatial: Cards::default(),
             mps_program: find_mps(),
+            backing: Bytes(0),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,
             client_wait: CLIENT_WAIT,

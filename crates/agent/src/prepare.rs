@@ -243,6 +243,7 @@ pub(crate) fn terms(lease: &Lease, granularity: &[Bytes]) -> Terms {
         compute: slice.compute,
         compute_max: slice.compute_max,
         memory: slice.memory,
+        backing: slice.backing,
         granularity,
     };
     Terms {

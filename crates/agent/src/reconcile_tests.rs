@@ -124,6 +124,7 @@ fn slice(compute: u32) -> Slice {
         compute: polder_model::Permille(compute),
         compute_max: polder_model::Permille::WHOLE,
         memory: polder_model::Bytes(1),
+        backing: polder_model::Bytes(0),
         instance: None,
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
                 memory: Bytes(0),
                 memory_peak: Bytes(0),
                 refused: 0,
+                backing: Bytes(0),
             })
             .collect(),
         ..LeaseSample::default()
@@ -47,6 +48,7 @@ mod tests {
             compute: Permille(compute),
             compute_max: Permille(compute),
             memory: Bytes(10 << 30),
+            backing: Bytes(0),
             instance: None,
         };
         let lease = Lease {

@@ -27,6 +27,7 @@ fn share(device: &str, compute: u32, compute_max: u32) -> Share {
         compute: Permille(compute),
         compute_max: Permille(compute_max),
         memory: Bytes(1 << 30),
+        backing: Bytes(0),
         granularity: Bytes(4096),
     }
 }

@@ -102,8 +102,12 @@ pub(crate) fn devices(ask: &DeviceAsk) -> String {
     if ask.count == 0 {
         return "no device".to_owned();
     }
-    let one =
-        if ask.whole { "whole".to_owned() } else { format!("{} {}", ask.compute, ask.memory) };
+    let behind = ask.backing.map_or_else(String::new, |size| format!(" + {size} on the host"));
+    let one = if ask.whole {
+        "whole".to_owned()
+    } else {
+        format!("{} {}{behind}", ask.compute, ask.memory)
+    };
     if ask.count == 1 { one } else { format!("{} x {one}", ask.count) }
 }
 

@@ -31,6 +31,7 @@ pub fn node_facts(agent: &str) -> NodeFacts {
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),
         enforcement: Enforcement::default(),
+        backing: Bytes(0),
     }
 }
 

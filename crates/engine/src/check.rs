@@ -85,18 +85,22 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
     }
 }
 
-/// No machine gives more CPU, memory or network than it has, to work that goes on.
+/// What a machine gives beside its devices, as [`machines`] sums it up.
+const WORDS: [&str; 4] = ["CPU", "memory", "network", "backing"];
+
+/// No machine gives more CPU, memory, network or backing than it has, to work that goes on.
 fn machines(facts: &Facts, found: &mut Vec<String>) {
-    let mut given: BTreeMap<&NodeId, [u128; 3]> = BTreeMap::new();
+    let mut given: BTreeMap<&NodeId, [u128; 4]> = BTreeMap::new();
     for lease in facts.leases.values().map(|facts| &facts.lease) {
         let Some(job) = facts.jobs.get(&lease.job).filter(|_| !is_ending(facts, lease)) else {
             continue;
         };
         let host = &job.ask.host;
-        let more: [u128; 3] = [
+        let more: [u128; 4] = [
             host.cpu.map_or(0, |cpu| cpu.0.into()),
             host.memory.map_or(0, |memory| memory.0.into()),
             host.nic.map_or(0, |nic| nic.0.into()),
+            lease.slices.iter().map(|slice| u128::from(slice.backing.0)).sum(),
         ];
         let sums = given.entry(&lease.node).or_default();
         sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
@@ -105,8 +109,9 @@ fn machines(facts: &Facts, found: &mut Vec<String>) {
         let Some(state) = facts.nodes.get(node) else { continue };
         let machine = &state.inventory.node;
         let nic = machine.nic.map_or(0, |nic| nic.0.into());
-        let has: [u128; 3] = [machine.cpu.0.into(), machine.memory.0.into(), nic];
-        for ((sum, has), what) in sums.into_iter().zip(has).zip(["CPU", "memory", "network"]) {
+        let backing = machine.backing.0.into();
+        let has: [u128; 4] = [machine.cpu.0.into(), machine.memory.0.into(), nic, backing];
+        for ((sum, has), what) in sums.into_iter().zip(has).zip(WORDS) {
             if sum > has && !state.shrank {
                 found.push(format!("{sum} of {what} of {node} is granted, which has {has}"));
             }

@@ -105,6 +105,7 @@ impl<'a> Closest<'a> {
             cpu: self.need.cpu.saturating_sub(free.cpu),
             memory: self.need.host_memory.saturating_sub(free.memory),
             nic: self.need.nic.saturating_sub(free.nic),
+            backing: self.need.backing.saturating_sub(free.backing),
         }
     }
 
@@ -118,6 +119,7 @@ impl<'a> Closest<'a> {
             part(lacks.cpu, self.need.cpu)
                 + part(lacks.memory, self.need.host_memory)
                 + part(lacks.nic, self.need.nic)
+                + part(lacks.backing, self.need.backing)
         };
         self.space.nodes_of(self.cells).into_iter().min_by_key(|node| (weight(node), *node))
     }
@@ -130,6 +132,7 @@ impl<'a> Closest<'a> {
             cpu_lacking: MilliCpu(u32::try_from(lacks.cpu).unwrap_or(u32::MAX)),
             memory_lacking: Bytes(lacks.memory),
             nic_lacking: BitRate(lacks.nic),
+            backing_lacking: Bytes(lacks.backing),
         }
     }
 

@@ -409,7 +409,7 @@ fn is_asked(class: &Class, need: &Need, slice: &Slice) -> bool {
     let Some(wants) = need.wants() else {
         let memory = if need.is_whole() { class.memory.0 } else { need.memory };
         let amounts = slice.compute.0 == need.compute && slice.memory.0 == memory;
-        return amounts && slice.instance.is_none();
+        return amounts && slice.backing == need.backing_each() && slice.instance.is_none();
     };
     let profile = class.parts.zip(slice.instance.as_ref()).and_then(|(table, instance)| {
         Some((table, table.profiles.get(table.profile(&instance.profile)?)?))
@@ -418,6 +418,7 @@ fn is_asked(class: &Class, need: &Need, slice: &Slice) -> bool {
         wants.carried_by(table, profile)
             && slice.compute == table.compute(profile)
             && slice.memory == profile.memory
+            && slice.backing.is_zero()
     })
 }
 

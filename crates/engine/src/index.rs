@@ -81,6 +81,7 @@ pub(crate) fn take_of(lease: &Lease, ask: &Ask) -> Take {
         cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: ask.host.memory.map_or(0, |memory| memory.0),
         nic: ask.host.nic.map_or(0, |nic| nic.0),
+        backing: ask.devices.backing_each_task().0,
         devices,
         cuts: lease.slices.iter().filter_map(cut).collect(),
         keeps: Vec::new(),

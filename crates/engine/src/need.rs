@@ -47,6 +47,8 @@ pub(crate) struct Need {
     pub(crate) host_memory: u64,
     /// Bits a second.
     pub(crate) nic: u64,
+    /// Bytes of host memory behind that of its devices.
+    pub(crate) backing: u64,
     /// Fewest and most tasks.
     pub(crate) min: u32,
     pub(crate) max: u32,
@@ -61,12 +63,15 @@ pub(crate) struct Beside {
     pub(crate) memory: u64,
     /// Bits a second.
     pub(crate) nic: u64,
+    /// Bytes kept for backing.
+    pub(crate) backing: u64,
 }
 
 impl Beside {
     /// All that a machine has.
     fn of(host: &Host) -> Self {
-        Self { cpu: host.cpu.0.into(), memory: host.memory.0, nic: host.nic.0 }
+        let (nic, backing) = (host.nic.0, host.backing.0);
+        Self { cpu: host.cpu.0.into(), memory: host.memory.0, nic, backing }
     }
 }
 
@@ -87,6 +92,7 @@ pub(crate) enum Miss {
     Cpu { wanted: u64, has: MilliCpu },
     HostMemory { wanted: Bytes, has: Bytes },
     Nic { wanted: BitRate, has: BitRate },
+    Backing { wanted: Bytes, has: Bytes },
 }
 
 impl Need {
@@ -121,6 +127,7 @@ impl Need {
             cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
             host_memory: ask.host.memory.map_or(0, |memory| memory.0),
             nic: ask.host.nic.map_or(0, |nic| nic.0),
+            backing: devices.backing_each_task().0,
             min: ask.gang.start_min(),
             max: ask.gang.max,
         }
@@ -201,6 +208,11 @@ impl Need {
         misses
     }
 
+    /// Host memory behind each of its devices'.
+    pub(crate) fn backing_each(&self) -> Bytes {
+        Bytes(self.backing.checked_div(self.count.into()).unwrap_or(0))
+    }
+
     /// Tasks that one device with this much free could carry.
     pub(crate) fn tasks_on(&self, compute: u32, memory: u64) -> u64 {
         if self.is_whole() {
@@ -214,7 +226,8 @@ impl Need {
     pub(crate) fn tasks_beside(&self, free: Beside) -> u64 {
         let times = |free: u64, need: u64| free.checked_div(need).unwrap_or(u64::MAX);
         let by_memory = times(free.memory, self.host_memory);
-        times(free.cpu, self.cpu).min(by_memory).min(times(free.nic, self.nic))
+        let by_backing = times(free.backing, self.backing);
+        times(free.cpu, self.cpu).min(by_memory).min(times(free.nic, self.nic)).min(by_backing)
     }
 
     /// Tasks that the devices of one empty node of this shape could carry, at most `max`.
@@ -240,7 +253,8 @@ impl Need {
         };
         let devices = shape.lies.iter().filter_map(device).collect();
         let node = Node::idle(&NodeSpec { devices, ..NodeSpec::default() });
-        let alone = Demand { cells: None, cpu: 0, memory: 0, nic: 0, ..self.demand(&[]) };
+        let alone =
+            Demand { cells: None, cpu: 0, memory: 0, nic: 0, backing: 0, ..self.demand(&[]) };
         alone.tasks_in(&node)
     }
 
@@ -257,6 +271,7 @@ impl Need {
             cpu: amount(self.cpu),
             memory: amount(self.host_memory),
             nic: amount(self.nic),
+            backing: amount(self.backing),
             cells: (self.count > 0).then(|| cells.iter().map(|cell| cell.0).collect()),
             ..Demand::default()
         }
@@ -315,6 +330,9 @@ impl Need {
         }
         if host.nic.0 < self.nic {
             misses.push(Miss::Nic { wanted: BitRate(self.nic), has: host.nic });
+        }
+        if host.backing.0 < self.backing {
+            misses.push(Miss::Backing { wanted: Bytes(self.backing), has: host.backing });
         }
         misses
     }
@@ -438,7 +456,8 @@ impl Miss {
         match self {
             Self::Memory { wanted, has }
             | Self::Bandwidth { wanted, has }
-            | Self::HostMemory { wanted, has } => part(wanted.0, has.0),
+            | Self::HostMemory { wanted, has }
+            | Self::Backing { wanted, has } => part(wanted.0, has.0),
             Self::Devices { wanted, has } => part((*wanted).into(), *has),
             Self::Cpu { wanted, has } => part(*wanted, has.0.into()),
             Self::Nic { wanted, has } => part(wanted.0, has.0),
@@ -469,6 +488,12 @@ impl Miss {
                 format!("has a network of unknown speed where {wanted} is wanted")
             }
             Self::Nic { wanted, has } => format!("has {has} of network where {wanted} is wanted"),
+            Self::Backing { wanted, has: Bytes(0) } => {
+                format!("keeps no host memory for backing where {wanted} is wanted")
+            }
+            Self::Backing { wanted, has } => {
+                format!("can back {has} with host memory where {wanted} is wanted")
+            }
             other => other.to_string(),
         }
     }
@@ -511,7 +536,8 @@ impl fmt::Display for Miss {
             | Self::Label { .. }
             | Self::Cpu { .. }
             | Self::HostMemory { .. }
-            | Self::Nic { .. } => write!(f, "is on a node that {}", self.of_node()),
+            | Self::Nic { .. }
+            | Self::Backing { .. } => write!(f, "is on a node that {}", self.of_node()),
         }
     }
 }

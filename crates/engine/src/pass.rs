@@ -572,6 +572,7 @@ impl<'a> Pass<'a> {
             compute: ask.compute,
             compute_max: ask.compute_max.unwrap_or(Permille::WHOLE),
             memory: if ask.whole { whole() } else { ask.memory },
+            backing: ask.backing.unwrap_or(Bytes(0)),
         };
         // What hardware or the vendor's driver cuts is as large as it is, and no larger when others
         // are idle.

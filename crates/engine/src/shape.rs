@@ -51,6 +51,8 @@ pub(crate) struct Host {
     pub(crate) memory: Bytes,
     /// Nothing where it is not known.
     pub(crate) nic: BitRate,
+    /// Kept behind the memory of devices.
+    pub(crate) backing: Bytes,
 }
 
 /// Machines, and how many of each. They are kept apart from [`Shape`] because equal nodes of a
@@ -155,7 +157,8 @@ fn number(known: &mut BTreeMap<u32, u16>, name: Option<u32>) -> u16 {
 
 impl Host {
     pub(crate) fn of(node: &NodeFacts) -> Self {
-        Self { cpu: node.cpu, memory: node.memory, nic: node.nic.unwrap_or_default() }
+        let (nic, backing) = (node.nic.unwrap_or_default(), node.backing);
+        Self { cpu: node.cpu, memory: node.memory, nic, backing }
     }
 }
 

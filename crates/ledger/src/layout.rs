@@ -134,7 +134,8 @@ pub struct Limits {
     /// When the arbiter last looked, `CLOCK_MONOTONIC` nanoseconds. When it is over a second old
     /// the arbiter is gone, and processes keep to their share by themselves.
     pub heartbeat_ns: AtomicU64,
-    /// By device, in the lease's order.
+    /// By device, in the lease's order. Behind the last device come as many rows again for the host
+    /// memory behind each, where the lease has any: see [`Limits::backing_row`].
     pub device: [DeviceLimits; DEVICES_MAX],
 }
 
@@ -170,7 +171,7 @@ pub struct Slot {
     pub refused: AtomicU64,
     /// The longest command seen lately, nanoseconds.
     pub longest_ns: AtomicU64,
-    /// By device, in the lease's order.
+    /// By row of [`Limits::device`].
     pub device: [SlotDevice; DEVICES_MAX],
 }
 
@@ -235,6 +236,23 @@ impl Limits {
     /// Devices in use, whatever the page claims at most [`DEVICES_MAX`].
     pub fn device_count(&self) -> usize {
         (self.devices.load(Ordering::Relaxed) as usize).min(DEVICES_MAX)
+    }
+
+    /// The row of the host memory behind `device`, if the lease has any: `memory_max` there is how
+    /// much, and what is held of it is reserved in the same row of each slot, as that of a device is.
+    /// Whoever does not know of such rows never looks behind the last device.
+    pub fn backing_row(&self, device: usize) -> Option<usize> {
+        let devices = self.device_count();
+        let row = devices.checked_add(device)?;
+        let limits = self.device.get(row).filter(|_| device < devices)?;
+        (limits.memory_max.load(Ordering::Relaxed) > 0).then_some(row)
+    }
+
+    /// Rows that something may be held in: the devices', and those behind them.
+    pub fn row_count(&self) -> usize {
+        let devices = self.device_count();
+        let behind = (0..devices).filter_map(|device| self.backing_row(device)).max();
+        behind.map_or(devices, |last| last + 1)
     }
 }
 

@@ -231,6 +231,10 @@ pub struct NodeFacts {
     /// Bits a second of all its network cards together, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nic: Option<BitRate>,
+    /// Host memory kept apart for leases to have behind the memory of their devices; not a part of
+    /// `memory`.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub backing: Bytes,
     /// Agent's version.
     pub agent: String,
     /// Partitions it belongs to.

@@ -181,6 +181,9 @@ pub enum Reason {
         /// Bits a second of its network missing there.
         #[serde(default, skip_serializing_if = "is_no_rate")]
         nic_lacking: BitRate,
+        /// Host memory kept for backing that is missing there.
+        #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+        backing_lacking: Bytes,
     },
     /// The devices of a task must lie together, and nowhere are enough free that do.
     NotTogether {

@@ -21,6 +21,10 @@ pub struct Slice {
     pub compute_max: Permille,
     /// Memory guaranteed, and the most it may hold. A whole slice has the device's.
     pub memory: Bytes,
+    /// Host memory of the node that is kept behind it: what the lease may hold beyond `memory`, and
+    /// never on the device.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub backing: Bytes,
     /// The instance, where the hardware cuts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<Instance>,

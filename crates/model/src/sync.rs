@@ -148,6 +148,9 @@ pub struct DeviceSample {
     pub memory_peak: Bytes,
     /// Allocations refused because they would pass the lease's memory.
     pub refused: u64,
+    /// Host memory held behind the device's.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub backing: Bytes,
 }
 
 /// What an agent should have.

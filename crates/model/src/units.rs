@@ -139,6 +139,14 @@ const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 const PIB: u64 = 1 << 50;
 
+impl Bytes {
+    /// Whether it is nothing at all.
+    #[must_use]
+    pub const fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+}
+
 impl FromStr for Bytes {
     type Err = UnitError;
 

@@ -233,6 +233,7 @@ pub fn node(cpu: MilliCpu, memory: Bytes, devices: Vec<Device>) -> Inventory {
         cpu,
         memory,
         nic: None,
+        backing: Bytes(0),
         agent,
         partitions: BTreeSet::new(),
         labels: BTreeSet::new(),

@@ -18,6 +18,8 @@ pub struct Share {
     pub compute_max: Permille,
     /// Most memory.
     pub memory: Bytes,
+    /// Most host memory behind it.
+    pub backing: Bytes,
     /// The driver's allocation granularity.
     pub granularity: Bytes,
 }
@@ -115,6 +117,18 @@ impl LeasePages {
             limits.compute.store(share.compute.0, Ordering::Relaxed);
             limits.compute_max.store(share.compute_max.0, Ordering::Relaxed);
         }
+        // Before the number of devices is told, and never beyond the last row: a lease of more
+        // devices than there are rows for is refused when it is asked for.
+        for (limits, share) in self.limits.device.iter().skip(shares.len()).zip(shares) {
+            limits.memory_max.store(share.backing.0, Ordering::Relaxed);
+            limits.granularity.store(share.granularity.0.max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes held of the host memory behind a device.
+    fn backing_held(&self, index: usize) -> u64 {
+        let row = self.limits.backing_row(index);
+        row.map_or(0, |row| polder_ledger::memory::held(&self.usage, row))
     }
 
     /// Adds to what was charged on device `index` of the lease.
@@ -150,6 +164,7 @@ impl LeasePages {
                 memory_peak: Bytes(usage.peak[index].load(Ordering::Relaxed).max(memory)),
                 // The pages count refusals by process, not by device; the first device shows them.
                 refused: if index == 0 { refused } else { 0 },
+                backing: Bytes(self.backing_held(index)),
             }
         };
         LeaseSample {

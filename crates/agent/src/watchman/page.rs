@@ -133,12 +133,17 @@ fn slots(usage: &Usage, known: &Known<'_>, found: &mut Vec<(u32, Broken)>) {
 
 /// Memory of the whole lease.
 fn held(usage: &Usage, limits: &Limits, memory: &mut Memory, found: &mut Vec<(u32, Broken)>) {
-    memory.memory_max.resize(limits.device_count(), 0);
+    let devices = limits.device_count();
+    memory.memory_max.resize(limits.row_count(), 0);
     for (at, most) in memory.memory_max.iter_mut().enumerate() {
         *most = read64(&limits.device[at].memory_max).max(*most);
         let held = polder_ledger::memory::held(usage, at);
         if held > *most {
-            let evidence = format!("{held} bytes held of device {at}, of which it has {most}");
+            let of = match at.checked_sub(devices) {
+                None => format!("device {at}"),
+                Some(device) => format!("host memory behind device {device}"),
+            };
+            let evidence = format!("{held} bytes held of {of}, of which it has {most}");
             found.push((0, (Rule::PageMemory, 0, evidence)));
         }
     }
@@ -159,7 +164,7 @@ fn process(
         say(Rule::PageCounts, format!("{inflight} commands in flight"));
     }
     if known.on_cpu {
-        let held = slot.device[..limits.device_count()].iter().map(|device| read64(&device.held));
+        let held = slot.device[..limits.row_count()].iter().map(|device| read64(&device.held));
         let held = held.fold(0, u64::saturating_add);
         if held > stat.address_space {
             let evidence =

@@ -27,6 +27,7 @@ impl Nodes {
                 ">CPUS",
                 ">MEMORY",
                 ">NETWORK",
+                ">BACKING",
                 "PARTITIONS",
                 "LABELS",
                 "ENFORCEMENT",
@@ -47,6 +48,7 @@ impl Nodes {
                 node.facts.cpu.to_string(),
                 node.facts.memory.to_string(),
                 node.facts.nic.map_or_else(String::new, |nic| nic.to_string()),
+                backing(node.facts.backing),
                 words(&node.facts.partitions),
                 words(&node.facts.labels),
                 node.facts.enforcement.to_string(),
@@ -59,6 +61,11 @@ impl Nodes {
         context.out.table(&table)?;
         Ok(0)
     }
+}
+
+/// Host memory kept behind devices, where there is any.
+fn backing(size: polder_model::Bytes) -> String {
+    if size.is_zero() { String::new() } else { size.to_string() }
 }
 
 fn words(words: &BTreeSet<String>) -> String {

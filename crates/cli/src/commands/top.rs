@@ -230,6 +230,7 @@ fn table(look: &Look, history: &History) -> Table {
             ">MEMORY",
             ">PEAK",
             ">OF",
+            ">ON-HOST",
             "ISOLATION",
         ],
         "no leases",
@@ -259,11 +260,19 @@ fn table(look: &Look, history: &History) -> Table {
                 used.map_or_else(String::new, |used| used.memory.to_string()),
                 used.map_or_else(String::new, |used| used.memory_peak.to_string()),
                 slice.memory.to_string(),
+                backed(used, slice),
                 crate::show::isolation(lease, Some(slice)),
             ]);
         }
     }
     table
+}
+
+/// What a lease holds of the host memory behind its slice, where it has any.
+fn backed(used: Option<&polder_model::DeviceSample>, slice: &polder_model::Slice) -> String {
+    let held = used.map_or(polder_model::Bytes(0), |used| used.backing);
+    let is_backed = !slice.backing.is_zero();
+    if is_backed { format!("{held} of {}", slice.backing) } else { String::new() }
 }
 
 fn percent(thousandths: u64) -> String {
@@ -286,6 +295,7 @@ mod tests {
             compute: Permille(300),
             compute_max: Permille(1000),
             memory: Bytes(1 << 30),
+            backing: Bytes(0),
         };
         let used = DeviceSample {
             device,
@@ -294,6 +304,7 @@ mod tests {
             memory: Bytes(0),
             memory_peak: Bytes(0),
             refused: 0,
+            backing: Bytes(0),
         };
         LeaseView {
             lease: Lease {

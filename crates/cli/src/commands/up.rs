@@ -7,7 +7,7 @@ use crate::output;
 use crate::place;
 use clap::Args;
 use polder_agent::spatial::offer::Cards;
-use polder_model::{Enforcement, NodeWords};
+use polder_model::{Bytes, Enforcement, NodeWords};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,10 @@ pub(crate) struct Up {
     /// Where NVIDIA's `libcuda.so.1` and `libnvidia-ml.so.1` are, if not where they usually are.
     #[arg(long, value_name = "DIR")]
     driver_folder: Option<PathBuf>,
+    /// Host memory kept apart to stand behind the memory of devices, for jobs that ask for it with
+    /// --host-backed. It is not kept: the next `up` says it again.
+    #[arg(long, value_name = "SIZE", default_value = "0", allow_hyphen_values = true)]
+    host_backing: Bytes,
     /// Return once the daemon is ready; it goes on in the background.
     #[arg(long)]
     detach: bool,
@@ -92,6 +96,7 @@ impl Up {
             enforcement: self.enforcement,
             spatial: self.spatial,
             driver_folder: self.driver_folder,
+            backing: self.host_backing,
         };
         let detached = self.detached;
         let ready = move || if detached { leave_terminal(&folder) } else { Ok(()) };
@@ -118,6 +123,7 @@ impl Up {
         if let Some(folder) = &self.driver_folder {
             command.arg("--driver-folder").arg(folder);
         }
+        command.arg("--host-backing").arg(self.host_backing.0.to_string());
         for (flag, words) in [("--partition", &self.partitions), ("--label", &self.labels)] {
             for word in words {
                 command.arg(flag).arg(word);

@@ -7,7 +7,7 @@ use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::spatial::offer::Cards;
 use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
-use polder_model::{Device, Enforcement, NodeId, NodeWords};
+use polder_model::{Bytes, Device, Enforcement, NodeId, NodeWords};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
@@ -42,6 +42,8 @@ pub(crate) struct Daemon {
     pub(crate) spatial: Cards,
     /// Where NVIDIA's libraries are, if not where they usually are.
     pub(crate) driver_folder: Option<PathBuf>,
+    /// Host memory kept behind the memory of devices.
+    pub(crate) backing: Bytes,
 }
 
 /// Runs a daemon until it is stopped. `ready` is called once it serves and knows its devices.
@@ -300,7 +302,8 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     }
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
     let (enforcement, spatial) = (daemon.enforcement, daemon.spatial.clone());
-    Ok(AgentOptions { simulate, words, enforcement, spatial, ..options })
+    let backing = daemon.backing;
+    Ok(AgentOptions { simulate, words, enforcement, spatial, backing, ..options })
 }
 
 /// The host's name, as far as it can name a node.

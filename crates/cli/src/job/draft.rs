@@ -202,6 +202,7 @@ impl Draft {
             compute,
             compute_max: self.compute_max,
             memory,
+            backing: None,
             models: self.models.clone(),
             features: self.features.iter().map(|word| word.to_ascii_lowercase()).collect(),
             isolation: None,

@@ -86,6 +86,11 @@ pub(crate) struct Terms {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     #[serde(deserialize_with = "spelled")]
     bandwidth: Option<Bytes>,
+    /// Host memory behind each device's memory: what does not fit into --memory lives there, up to
+    /// this size, and is slower to reach [default: none].
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[serde(deserialize_with = "spelled")]
+    host_backed: Option<Bytes>,
     /// A digest of the script it runs, to predict it by.
     #[arg(long, value_name = "TEXT")]
     script: Option<String>,
@@ -197,6 +202,7 @@ impl Terms {
             mechanism: over.mechanism.or(self.mechanism),
             isolation: over.isolation.or(self.isolation),
             bandwidth: over.bandwidth.or(self.bandwidth),
+            host_backed: over.host_backed.or(self.host_backed),
             script: over.script.or(self.script),
             model_parameters: over.model_parameters.or(self.model_parameters),
             data_set: over.data_set.or(self.data_set),
@@ -263,6 +269,9 @@ impl Terms {
         if self.bandwidth == Some(Bytes(0)) {
             return refuse("bandwidth is 0, which every device has: leave it out".into());
         }
+        if self.host_backed == Some(Bytes(0)) {
+            return refuse("host_backed is 0, which every job has: leave it out".into());
+        }
         if let Some(Err(error)) = self.labels.iter().map(|text| label(text)).find(Result::is_err) {
             return Err(Failure::usage(error));
         }
@@ -317,6 +326,7 @@ impl Terms {
             Level::Hardware => Isolation::Hardware,
         });
         devices.bandwidth = self.bandwidth;
+        devices.backing = self.host_backed;
         ask.hints.script = self.script;
         ask.hints.model_parameters = self.model_parameters;
         ask.hints.data_set = self.data_set;
@@ -403,6 +413,8 @@ mod tests {
         );
         check(&["--deadline-in", "30s", "--estimate", "30s"], (1, 1), "");
         check(&["--bandwidth", "0"], (1, 1), "bandwidth is 0");
+        check(&["--host-backed", "0"], (1, 1), "host_backed is 0");
+        check(&["--host-backed", "1GiB"], (1, 1), "");
         check(&["--label", "rack"], (1, 1), "\"rack\" is no label: write KEY=VALUE");
         check(&["--label", "rack=a"], (1, 1), "");
     }

@@ -133,7 +133,8 @@ impl Engine {
 
 /// Whether a machine has less of anything beside its devices than it had.
 fn is_less(now: &NodeFacts, before: &NodeFacts) -> bool {
-    now.cpu < before.cpu || now.memory < before.memory || now.nic < before.nic
+    let beside = now.cpu < before.cpu || now.memory < before.memory;
+    beside || now.nic < before.nic || now.backing < before.backing
 }
 
 /// Whether a device can have the instance of a slice, if it is one.

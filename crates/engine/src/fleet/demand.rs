@@ -30,6 +30,8 @@ pub struct Demand {
     pub memory: i64,
     /// Network in bits a second.
     pub nic: i64,
+    /// Host memory behind its devices', bytes.
+    pub backing: i64,
     /// Cells whose devices would do; absent means any.
     pub cells: Option<Bits>,
     /// Traits that the node must have, all of them.
@@ -81,6 +83,7 @@ impl Demand {
             && node.cpu >= self.cpu
             && node.memory >= self.memory
             && node.nic >= self.nic
+            && node.backing >= self.backing
             && node.traits.holds(&self.must)
             && !node.traits.meets(&self.never)
     }
@@ -108,7 +111,8 @@ impl Demand {
             return 0;
         }
         let by_memory = times(node.memory, self.memory);
-        times(node.cpu, self.cpu).min(by_memory).min(times(node.nic, self.nic))
+        let by_backing = times(node.backing, self.backing);
+        times(node.cpu, self.cpu).min(by_memory).min(times(node.nic, self.nic)).min(by_backing)
     }
 
     /// Tasks that a node could carry now, exactly.
@@ -125,8 +129,8 @@ impl Demand {
     /// What one task takes on these devices of a node.
     #[must_use]
     pub fn take(&self, node: &Node, devices: &[u16]) -> Take {
-        let (cpu, memory, nic) = (self.cpu, self.memory, self.nic);
-        let mut take = Take { cpu, memory, nic, ..Take::default() };
+        let (cpu, memory, nic, backing) = (self.cpu, self.memory, self.nic, self.backing);
+        let mut take = Take { cpu, memory, nic, backing, ..Take::default() };
         for place in devices {
             let Some(device) = node.devices.get(usize::from(*place)) else { continue };
             let (mut compute, mut memory) = (self.compute, self.device_memory);

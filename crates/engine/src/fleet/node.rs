@@ -42,6 +42,8 @@ pub struct NodeSpec {
     pub memory: i64,
     /// Network in bits a second.
     pub nic: i64,
+    /// Host memory for backing, bytes.
+    pub backing: i64,
     /// Labels, features and partitions, by numbers that the owner hands out.
     pub traits: Bits,
     /// Its devices; ties within a node go to the first.
@@ -74,6 +76,8 @@ pub struct Node {
     pub memory: i64,
     /// Free network in bits a second.
     pub nic: i64,
+    /// Free host memory for backing, bytes.
+    pub backing: i64,
     /// Host CPU it has.
     pub cpu_all: i64,
     /// Host memory it has.
@@ -93,6 +97,8 @@ pub struct Take {
     pub memory: i64,
     /// Network in bits a second.
     pub nic: i64,
+    /// Host memory for backing, bytes.
+    pub backing: i64,
     /// Place of the device in the node, compute in thousandths, memory in bytes.
     pub devices: Vec<(u16, i32, i64)>,
     /// Place of the device in the node, and the mask of the instances cut from it.
@@ -128,6 +134,7 @@ impl Node {
             cpu: spec.cpu,
             memory: spec.memory,
             nic: spec.nic,
+            backing: spec.backing,
             cpu_all: spec.cpu,
             memory_all: spec.memory,
             traits: spec.traits.clone(),
@@ -151,6 +158,7 @@ impl Node {
         self.cpu -= sign * take.cpu;
         self.memory -= sign * take.memory;
         self.nic -= sign * take.nic;
+        self.backing -= sign * take.backing;
         for (place, compute, memory) in &take.devices {
             if let Some(device) = self.devices.get_mut(usize::from(*place)) {
                 device.compute -= if sign < 0 { -compute } else { *compute };
@@ -176,13 +184,15 @@ impl Node {
             (one.compute, one.memory) == (other.compute, other.memory)
                 && (one.cut, one.kept) == (other.cut, other.kept)
         };
-        (self.cpu, self.memory) == (other.cpu, other.memory)
+        (self.cpu, self.memory, self.nic, self.backing)
+            == (other.cpu, other.memory, other.nic, other.backing)
             && self.devices.iter().zip(&other.devices).all(same)
     }
 
     /// Makes the same free as on another state of this node.
     pub fn be_as_free(&mut self, other: &Self) {
         (self.cpu, self.memory) = (other.cpu, other.memory);
+        (self.nic, self.backing) = (other.nic, other.backing);
         for (one, other) in self.devices.iter_mut().zip(&other.devices) {
             (one.compute, one.memory) = (other.compute, other.memory);
             (one.cut, one.kept) = (other.cut, other.kept);
@@ -193,6 +203,8 @@ impl Node {
     pub fn be_no_freer(&mut self, other: &Self) {
         self.cpu = self.cpu.min(other.cpu);
         self.memory = self.memory.min(other.memory);
+        self.nic = self.nic.min(other.nic);
+        self.backing = self.backing.min(other.backing);
         for (one, other) in self.devices.iter_mut().zip(&other.devices) {
             one.compute = one.compute.min(other.compute);
             one.memory = one.memory.min(other.memory);
@@ -225,6 +237,7 @@ impl Node {
             })
         };
         let beside = self.cpu >= take.cpu && self.memory >= take.memory && self.nic >= take.nic;
+        let beside = beside && self.backing >= take.backing;
         let mut cuts = take.cuts.iter().chain(&take.keeps);
         beside && take.devices.iter().all(on) && cuts.all(cut)
     }

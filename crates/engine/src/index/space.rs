@@ -63,6 +63,7 @@ pub(crate) struct Take {
     pub(crate) cpu: u64,
     pub(crate) memory: u64,
     pub(crate) nic: u64,
+    pub(crate) backing: u64,
     pub(crate) devices: Vec<(DeviceId, u32, u64)>,
     /// Instances that hardware cuts from devices for it.
     pub(crate) cuts: Vec<(DeviceId, Instance)>,
@@ -142,7 +143,7 @@ impl PartialEq for Space {
             let amounts = |node: &Node| {
                 let of = |d: &Device| (d.compute, d.memory, d.cut, d.kept);
                 let devices: Vec<_> = node.devices.iter().map(of).collect();
-                (node.present, node.cpu, node.memory, node.nic, devices)
+                (node.present, node.cpu, node.memory, (node.nic, node.backing), devices)
             };
             let of = |ix: &NodeIx| (*ix, fleet.settled(*ix).as_ref().map(amounts));
             space.slots.values().map(of).collect()
@@ -218,6 +219,7 @@ impl Entry {
             cpu: signed(take.cpu),
             memory: signed(take.memory),
             nic: signed(take.nic),
+            backing: signed(take.backing),
             devices: devices.chain(take.keeps.iter().filter_map(kept)).collect(),
             cuts: take.cuts.iter().filter_map(cut).collect(),
             keeps: take.keeps.iter().filter_map(cut).collect(),
@@ -276,8 +278,13 @@ impl Entry {
 impl NodeSpace {
     /// What is free beside the devices.
     pub(crate) fn beside(&self) -> Beside {
-        let Node { cpu, memory, nic, .. } = &self.free;
-        Beside { cpu: unsigned(*cpu), memory: unsigned(*memory), nic: unsigned(*nic) }
+        let Node { cpu, memory, nic, backing, .. } = &self.free;
+        Beside {
+            cpu: unsigned(*cpu),
+            memory: unsigned(*memory),
+            nic: unsigned(*nic),
+            backing: unsigned(*backing),
+        }
     }
 
     /// What is free on a device.
@@ -465,6 +472,7 @@ impl Space {
             cpu: entry.host.cpu.0.into(),
             memory: signed(entry.host.memory.0),
             nic: signed(entry.host.nic.0),
+            backing: signed(entry.host.backing.0),
             traits: Bits::default(),
             devices: entry.devices.iter().map(spec).collect(),
         };

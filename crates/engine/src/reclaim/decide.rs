@@ -246,6 +246,7 @@ fn demand(need: &Need, place: &PlaceAsk) -> Demand {
         cpu: need.cpu,
         host_memory: need.host_memory,
         nic: need.nic,
+        backing: need.backing,
     }
 }
 

@@ -103,6 +103,7 @@ impl Live {
             cpu: node.inventory.node.cpu.0.into(),
             memory: node.inventory.node.memory.0,
             nic: node.inventory.node.nic.unwrap_or_default().0,
+            backing: node.inventory.node.backing.0,
         };
         let Some(seen) = self.seen.get_mut(place) else { return };
         seen.is_open = !node.silent;
@@ -431,8 +432,8 @@ impl Live {
                 let class = class.and_then(|class| self.classes.get(class));
                 (id, (class, room.compute, room.memory, room.open))
             });
-            said.nodes
-                .insert(name, (seen.is_open, devices.collect(), free.cpu, free.memory, free.nic));
+            let beside = [free.cpu, free.memory, free.nic, free.backing];
+            said.nodes.insert(name, (seen.is_open, devices.collect(), beside));
         }
         for (path, place) in &self.tenants {
             let Some(tenant) = running.tenants.get(*place) else { continue };
@@ -487,6 +488,7 @@ fn beside(job: &JobFacts, node: usize, slices: Vec<Piece>) -> MemberFacts {
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         host_memory: host.memory.map_or(0, |memory| memory.0),
         nic: host.nic.map_or(0, |nic| nic.0),
+        backing: job.ask.devices.backing_each_task().0,
     }
 }
 
@@ -510,7 +512,7 @@ type Members<'l> = Vec<(&'l NodeId, Vec<(&'l DeviceId, u32, u64)>)>;
 /// The same by name, to compare.
 #[derive(Debug, Default, PartialEq)]
 struct Said<'l> {
-    nodes: BTreeMap<&'l NodeId, (bool, Devices<'l>, u64, u64, u64)>,
+    nodes: BTreeMap<&'l NodeId, (bool, Devices<'l>, [u64; 4])>,
     tenants: BTreeMap<&'l TenantPath, (&'l Share, &'l Cover, &'l Held, Vec<u64>)>,
     jobs: BTreeMap<JobId, (Entry, &'l Option<Yields>, bool, Members<'l>)>,
 }

@@ -128,6 +128,7 @@ fn elsewhere(
         cpu: like.cpu,
         host_memory: like.host_memory,
         nic: like.nic,
+        backing: like.backing,
     };
     let carries = |node: usize| {
         trial.step(1);

@@ -51,6 +51,7 @@ pub(crate) fn takes(job: &JobFacts) -> Vec<(&NodeId, Take)> {
         cpu: host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: host.memory.map_or(0, |memory| memory.0),
         nic: host.nic.map_or(0, |nic| nic.0),
+        backing: need.backing,
         devices: if need.wants().is_some() {
             Vec::new()
         } else {

@@ -44,6 +44,8 @@ pub(crate) struct Rooms {
     pub(crate) memory: u64,
     /// Bits a second.
     pub(crate) nic: u64,
+    /// Bytes kept for backing.
+    pub(crate) backing: u64,
 }
 
 /// What each of `tasks` equal tasks needs.
@@ -69,6 +71,8 @@ pub(crate) struct Demand {
     pub(crate) host_memory: u64,
     /// Bits a second of its network.
     pub(crate) nic: u64,
+    /// Bytes of the machine's memory behind that of its devices.
+    pub(crate) backing: u64,
 }
 
 /// What all devices of a task must have in common, as a name.
@@ -177,7 +181,7 @@ impl Demand {
         let times = |free: u64, need: u64| free.checked_div(need).unwrap_or(u64::MAX);
         let by_cpu = times(rooms.cpu, self.cpu);
         let by_memory = times(rooms.memory, self.host_memory);
-        let by_nic = times(rooms.nic, self.nic);
+        let by_nic = times(rooms.nic, self.nic).min(times(rooms.backing, self.backing));
         let most = if self.apart { 1 } else { u64::from(u32::MAX) };
         u32::try_from(by_cpu.min(by_memory).min(by_nic).min(most)).unwrap_or(u32::MAX)
     }

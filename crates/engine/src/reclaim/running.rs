@@ -100,6 +100,8 @@ pub(crate) struct MemberFacts {
     pub(crate) host_memory: u64,
     /// Bits a second of its network.
     pub(crate) nic: u64,
+    /// Bytes of the machine's memory behind that of its devices.
+    pub(crate) backing: u64,
 }
 
 /// A gang that runs.
@@ -202,6 +204,7 @@ impl Rooms {
         self.cpu = self.cpu.saturating_add(member.cpu);
         self.memory = self.memory.saturating_add(member.host_memory);
         self.nic = self.nic.saturating_add(member.nic);
+        self.backing = self.backing.saturating_add(member.backing);
         for piece in &member.slices {
             if let Some(room) = self.devices.get_mut(piece.device) {
                 room.give(piece);
@@ -214,6 +217,7 @@ impl Rooms {
         self.cpu = self.cpu.saturating_sub(member.cpu);
         self.memory = self.memory.saturating_sub(member.host_memory);
         self.nic = self.nic.saturating_sub(member.nic);
+        self.backing = self.backing.saturating_sub(member.backing);
         for piece in &member.slices {
             if let Some(room) = self.devices.get_mut(piece.device) {
                 room.take(piece);
@@ -236,6 +240,7 @@ impl Node {
             cpu: self.has.cpu.saturating_sub(self.used.cpu),
             memory: self.has.memory.saturating_sub(self.used.memory),
             nic: self.has.nic.saturating_sub(self.used.nic),
+            backing: self.has.backing.saturating_sub(self.used.backing),
         }
     }
 }

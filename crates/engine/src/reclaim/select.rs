@@ -410,6 +410,7 @@ impl Place {
             cpu: demand.cpu,
             host_memory: demand.host_memory,
             nic: demand.nic,
+            backing: demand.backing,
         }
     }
 }

@@ -111,7 +111,7 @@ fn devices(amount: Option<u64>) -> Share {
 
 fn rooms((devices, cpu, memory): (usize, u64, u64)) -> Rooms {
     let devices = vec![Room::idle(MEMORY, Some(table())); devices];
-    Rooms { devices, cpu, memory, nic: NIC }
+    Rooms { devices, cpu, memory, nic: NIC, backing: 0 }
 }
 
 fn is_home(class: Option<usize>, node: usize) -> bool {
@@ -226,7 +226,7 @@ prop_compose! {
             Wants::share(Permille(slots * 250 - 100), Bytes(1))
         });
         let whole = whole && cut.is_none();
-        Demand { tasks, devices, compute, memory, whole, cut, apart, cpu, host_memory, nic }
+        Demand { tasks, devices, compute, memory, whole, cut, apart, cpu, host_memory, nic, backing: 0 }
     }
 }
 

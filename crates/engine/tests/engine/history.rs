@@ -32,6 +32,7 @@ fn ended(world: &mut World, ask: Ask, (seconds, peak): (u64, Bytes), outcome: Ou
             device_time: Micros::from_secs(seconds),
             contended_time: Micros(0),
             memory: Bytes(0),
+            backing: Bytes(0),
             memory_peak: peak,
             refused: 0,
         };

@@ -4,6 +4,7 @@
 
 mod admission;
 mod backfills;
+mod backing;
 mod elastic;
 mod explanations;
 mod gangs;

@@ -18,7 +18,7 @@ pub(crate) fn device() -> DeviceSpec {
 /// A node of 16 cores and 64 bytes with so many devices.
 pub(crate) fn node(devices: usize) -> NodeSpec {
     let devices = vec![device(); devices];
-    NodeSpec { cpu: 16_000, memory: 64, nic: 8, traits: Bits::default(), devices }
+    NodeSpec { cpu: 16_000, memory: 64, nic: 8, backing: 8, traits: Bits::default(), devices }
 }
 
 /// A pool of so many equal nodes.
@@ -76,6 +76,7 @@ pub(crate) fn any_node() -> impl Strategy<Value = NodeSpec> {
         cpu: cpu * 1000,
         memory,
         nic,
+        backing: (memory + nic) % 9,
         traits: traits.into_iter().collect(),
         devices,
     })
@@ -113,6 +114,7 @@ pub(crate) fn any_demand() -> impl Strategy<Value = Demand> {
                 cpu: cpu * 1000,
                 memory,
                 nic,
+                backing: nic % 3,
                 cells: cells.map(|cells| cells.into_iter().collect()),
                 must: must.into_iter().collect(),
                 never: never.into_iter().collect(),

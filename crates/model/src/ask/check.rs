@@ -2,7 +2,7 @@
 
 use super::place::PLACE_ENTRIES_MAX;
 use super::{Ask, GANG_MAX, Stdio, TEXT_BYTES_MAX, Work};
-use crate::{Bytes, Micros, Permille};
+use crate::{Bytes, Mechanism, Micros, Permille};
 use thiserror::Error;
 
 /// Longest name of a job, in bytes.
@@ -94,6 +94,15 @@ pub enum AskError {
     WholeAndShare {
         /// The field that contradicts.
         field: &'static str,
+    },
+    /// Host memory behind a device that is not shared in turns.
+    #[error(
+        "devices.backing is for devices shared in turns, and this ask is for {mechanism}: leave it \
+         out, or ask for a share"
+    )]
+    BackingAlone {
+        /// How the ask has its devices cut.
+        mechanism: Mechanism,
     },
     /// The cap is below the guarantee.
     #[error(

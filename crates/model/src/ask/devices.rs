@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 
 /// Most devices for one task.
 const DEVICES_MAX: u32 = 16;
+/// Most devices for one task whose memory has host memory behind it: its pages have a row for each
+/// device and one for what is behind it.
+const BACKED_DEVICES_MAX: u32 = DEVICES_MAX / 2;
 
 /// Devices for each task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,10 @@ pub struct DeviceAsk {
     pub compute_max: Option<Permille>,
     /// Memory guaranteed, and the most it may hold, on each device.
     pub memory: Bytes,
+    /// Host memory behind each device's: what does not fit into `memory` lives there, up to so many
+    /// bytes. Absent means none: the lease holds no more than `memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backing: Option<Bytes>,
     /// Models that will do, as the device says them or a part of it; empty means any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
@@ -50,7 +57,13 @@ impl DeviceAsk {
             let asked = self.whole || self.compute_max.is_some() || self.isolation.is_some();
             let selects = !self.models.is_empty() || !self.features.is_empty();
             let bandwidth = self.bandwidth.is_some() || self.mechanism.is_some();
-            if asked || selects || bandwidth || self.compute.0 != 0 || self.memory.0 != 0 {
+            if asked
+                || selects
+                || bandwidth
+                || self.backing.is_some()
+                || self.compute.0 != 0
+                || self.memory.0 != 0
+            {
                 return Err(AskError::NoDevice);
             }
             return Ok(());
@@ -63,9 +76,20 @@ impl DeviceAsk {
             if self.memory != Bytes(0) {
                 return Err(AskError::WholeAndShare { field: "devices.memory" });
             }
+            if self.backing.is_some() {
+                return Err(AskError::BackingAlone { mechanism: Mechanism::Whole });
+            }
             return Ok(());
         }
         size("devices.memory", self.memory, Bytes(1))?;
+        if let Some(backing) = self.backing {
+            size("devices.backing", backing, Bytes(1))?;
+            if self.mechanism() != Mechanism::TimeSlice {
+                return Err(AskError::BackingAlone { mechanism: self.mechanism() });
+            }
+            let count = self.count.into();
+            range("devices.count (with devices.backing)", count, 1, BACKED_DEVICES_MAX.into())?;
+        }
         if let Some(max) = self.compute_max {
             range("devices.compute_max (thousandths)", max.0.into(), 1, 1000)?;
             if max < self.compute {
@@ -81,6 +105,12 @@ impl DeviceAsk {
             }
         }
         Ok(())
+    }
+
+    /// Host memory behind all devices of one task together.
+    #[must_use]
+    pub fn backing_each_task(&self) -> Bytes {
+        Bytes(self.backing.map_or(0, |each| each.0.saturating_mul(self.count.into())))
     }
 
     /// The mechanism that follows from the ask: a share that more than the program itself must

@@ -22,6 +22,7 @@ fn ask() -> Ask {
             compute: Permille(300),
             compute_max: None,
             memory: Bytes(1 << 30),
+            backing: None,
             models: vec![],
             features: BTreeSet::new(),
             isolation: None,
@@ -55,6 +56,23 @@ fn nonsense_is_named() {
         let expect = format!("the name holds {expect}, which would mislead");
         check(|a| a.name = Some(name.into()), &expect);
     }
+    let backed = |backing| move |a: &mut Ask| a.devices.backing = Some(Bytes(backing));
+    check(backed(1 << 30), "");
+    check(backed(0), "devices.backing is 0 B");
+    check(backed(u64::MAX), "devices.backing is");
+    check(
+        |a| (a.devices.count, a.devices.backing) = (9, Some(Bytes(1))),
+        "devices.count (with devices.backing) is 9: it must lie between 1 and 8",
+    );
+    let whole = |a: &mut Ask| {
+        (a.devices.whole, a.devices.compute, a.devices.memory) = (true, Permille(1000), Bytes(0));
+        a.devices.backing = Some(Bytes(1));
+    };
+    check(whole, "devices.backing is for devices shared in turns, and this ask is for whole");
+    check(
+        |a| (a.devices.isolation, a.devices.backing) = (Some(Isolation::Hardware), Some(Bytes(1))),
+        "this ask is for mig",
+    );
     check(|a| a.work.umask = Some(0o1000), "work.umask is 512");
     for image in ["", "--privileged", "a b", "a\nb", "/tmp/x", "x\u{202e}", &"x".repeat(513)] {
         check(|a| a.work.image = Some(image.to_owned()), "is no image");

@@ -172,7 +172,14 @@ impl fmt::Display for Reason {
             Self::NodesSilent { nodes } => {
                 write!(f, "the {nodes} nodes that could carry it do not answer")
             }
-            Self::NoHostRoom { devices, node, cpu_lacking, memory_lacking, nic_lacking } => {
+            Self::NoHostRoom {
+                devices,
+                node,
+                cpu_lacking,
+                memory_lacking,
+                nic_lacking,
+                backing_lacking,
+            } => {
                 match devices {
                     0 => write!(f, "closest is {node}, which lacks ")?,
                     _ => write!(f, "devices are free, but {node} lacks ")?,
@@ -182,6 +189,8 @@ impl fmt::Display for Reason {
                     (cpu_lacking.0 > 0).then(|| format!("{cpu_lacking} CPU{s}")),
                     (memory_lacking.0 > 0).then(|| format!("{memory_lacking} of host memory")),
                     (nic_lacking.0 > 0).then(|| format!("{nic_lacking} of network")),
+                    (backing_lacking.0 > 0)
+                        .then(|| format!("{backing_lacking} of host memory kept for backing")),
                 ];
                 let lacking: Vec<String> = lacking.into_iter().flatten().collect();
                 f.write_str(&lacking.join(" and "))

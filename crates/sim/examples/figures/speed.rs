@@ -190,6 +190,7 @@ impl Kernel {
             cpu: i64::from(NODE_CPUS) * 1000,
             memory: 1024,
             nic: 0,
+            backing: 0,
             traits: Bits::default(),
             devices: vec![device; 8],
         };

@@ -101,7 +101,14 @@ impl Workload {
             let traits = Bits::default();
             fleet.set(
                 NodeIx(slot),
-                &NodeSpec { cpu, memory, nic: 0, traits, devices: vec![device; devices] },
+                &NodeSpec {
+                    cpu,
+                    memory,
+                    nic: 0,
+                    backing: 0,
+                    traits,
+                    devices: vec![device; devices],
+                },
             );
         }
         fleet

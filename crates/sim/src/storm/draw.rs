@@ -122,6 +122,10 @@ pub(super) fn ask(random: &mut Random, at: Timestamp) -> Ask {
         ask.host.cpu = Some(MilliCpu(500 * between(random, 1, 64)));
         ask.host.memory = Some(Bytes(GIB * random.below(128)));
     }
+    let shared = !ask.devices.whole && ask.devices.mechanism() == Mechanism::TimeSlice;
+    if shared && (1..=8).contains(&ask.devices.count) && one_in(random, 8) {
+        ask.devices.backing = Some(Bytes(GIB * (1 + random.below(24))));
+    }
     if one_in(random, 8) {
         ask.host.nic = Some(BitRate(GBIT * random.below(80)));
     }
@@ -215,6 +219,7 @@ pub(super) fn inventory(random: &mut Random, number: u64) -> Inventory {
     inventory.node.labels.insert(rack.to_owned());
     // Of some nodes nobody knows it.
     inventory.node.nic = (!number.is_multiple_of(4)).then_some(BitRate(GBIT * 100));
+    inventory.node.backing = Bytes(GIB * 16 * (number % 4));
     inventory
 }
 

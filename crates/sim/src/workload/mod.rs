@@ -115,6 +115,7 @@ pub fn ask_whole(tenant: TenantPath, user: UserName, devices: u32) -> Ask {
             compute: Permille::WHOLE,
             compute_max: None,
             memory: Bytes(0),
+            backing: None,
             models: Vec::new(),
             features: BTreeSet::new(),
             isolation: None,

@@ -99,6 +99,7 @@ impl Run {
             memory: Bytes(0),
             memory_peak,
             refused: 0,
+            backing: Bytes(0),
         };
         let devices = task.device_ids.iter().map(device).collect();
         LeaseSample { devices, ..LeaseSample::default() }

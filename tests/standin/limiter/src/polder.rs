@@ -131,6 +131,7 @@ impl Polder {
             compute,
             compute_max: compute,
             memory: Bytes(0),
+            backing: Bytes(0),
             granularity: Bytes(1),
         };
         let mut core = Arbiter::default();

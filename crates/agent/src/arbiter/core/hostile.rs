@@ -20,7 +20,8 @@ fn terms(compute: u32, class: WorkClass) -> Terms {
     let device = "d0".parse().expect("a device's name");
     let (compute, compute_max) = (Permille(compute), Permille(1000));
     let (memory, granularity) = (Bytes(0), Bytes(1));
-    let share = Share { device, compute, compute_max, memory, granularity };
+    let backing = Bytes(0);
+    let share = Share { device, compute, compute_max, memory, backing, granularity };
     Terms { class, ..Terms::batch(vec![share]) }
 }
 

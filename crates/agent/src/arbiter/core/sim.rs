@@ -121,6 +121,7 @@ fn share(device: &str, compute: u32, compute_max: u32) -> Share {
         compute: Permille(compute),
         compute_max: Permille(compute_max),
         memory: Bytes(0),
+        backing: Bytes(0),
         granularity: Bytes(1),
     }
 }

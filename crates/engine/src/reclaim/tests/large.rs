@@ -19,7 +19,7 @@ fn full(nodes: usize) -> Running {
     running.set_tenant(1, devices(Some(nodes as u64 * 8)), devices(None));
     for node in 0..nodes {
         let room = Room::idle(80, None);
-        running.add_node(Rooms { devices: vec![room; 8], cpu: 64, memory: 64, nic: 0 });
+        running.add_node(Rooms { devices: vec![room; 8], cpu: 64, memory: 64, nic: 0, backing: 0 });
         for device in 0..8 {
             let facts = GangFacts {
                 job: (node * 8 + device) as u64 + 1,
@@ -36,7 +36,7 @@ fn full(nodes: usize) -> Running {
             let slices = vec![Piece { device, compute: 1000, memory: 80, cut: 0 }];
             running.add_gang(
                 facts,
-                vec![MemberFacts { node, slices, cpu: 1, host_memory: 1, nic: 0 }],
+                vec![MemberFacts { node, slices, cpu: 1, host_memory: 1, nic: 0, backing: 0 }],
             );
         }
     }

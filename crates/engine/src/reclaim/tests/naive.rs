@@ -181,7 +181,7 @@ pub(super) fn all_fit(
             for slices in pieces(demand, rooms, &chosen) {
                 let mut after = free.to_vec();
                 let Demand { cpu, host_memory, nic, .. } = *demand;
-                after[node].take(&MemberFacts { node, slices, cpu, host_memory, nic });
+                after[node].take(&MemberFacts { node, slices, cpu, host_memory, nic, backing: 0 });
                 let mut taken = taken.clone();
                 taken.insert(node);
                 if all_fit(demand, (lies, class), &after, tasks - 1, &taken) {

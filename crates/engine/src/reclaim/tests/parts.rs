@@ -70,7 +70,7 @@ proptest! {
             compute: compute * 100,
             ..Room::idle(*memory, Some(super::table()))
         };
-        let rooms = Rooms { devices: devices.iter().map(room).collect(), cpu, memory, nic: super::NIC };
+        let rooms = Rooms { devices: devices.iter().map(room).collect(), cpu, memory, nic: super::NIC, backing: 0 };
         let demand = Demand { tasks: 4, ..demand };
         let alike = |_| Some(Lie::default());
         let most = demand.most(&rooms, alike);

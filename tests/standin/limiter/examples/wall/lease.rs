@@ -43,6 +43,7 @@ impl Lease {
             compute,
             compute_max: compute,
             memory: Bytes(1 << 34),
+            backing: Bytes(0),
             granularity: Bytes(2 << 20),
         };
         let (usage, page) = create_usage(LEASE)?;
