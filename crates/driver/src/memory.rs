@@ -12,6 +12,15 @@ const SPINS: u32 = LOOKS_MAX / 20;
 /// Sleep between later looks.
 const PAUSE: Duration = Duration::from_micros(20);
 
+/// Where memory of a lease lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// On the device.
+    Device,
+    /// In the host memory behind it.
+    Host,
+}
+
 /// Bytes held in the ledger; given back when dropped.
 #[derive(Debug)]
 pub struct Charge {
@@ -25,6 +34,41 @@ impl Charge {
     pub fn reserve(state: &'static State, devices: &[usize], bytes: u64) -> Option<Self> {
         let mut charge = Self { state, parts: Vec::with_capacity(devices.len()) };
         devices.iter().all(|device| charge.add(*device, bytes)).then_some(charge)
+    }
+
+    /// Reserves `bytes` of the host memory behind each of `devices`; none when one of them has none
+    /// behind it, or no room there.
+    ///
+    /// **Invariant.** What is reserved here is never on the device: whoever reserves it sees to that.
+    /// So what a lease has on a device never passes the lease's memory there, whatever is behind it,
+    /// and no lease ever yields a byte to another.
+    pub fn reserve_behind(state: &'static State, devices: &[usize], bytes: u64) -> Option<Self> {
+        let limits = state.attachment.as_ref()?.limits();
+        let row = |device: &usize| limits.backing_row(*device);
+        let rows: Vec<usize> = devices.iter().map(row).collect::<Option<_>>()?;
+        Self::reserve(state, &rows, bytes).filter(|_| !rows.is_empty())
+    }
+
+    /// Reserves `bytes` on each of `devices`, or in the host memory behind each when one of them has
+    /// no room: where, stands beside the charge.
+    pub fn reserve_or_behind(
+        state: &'static State,
+        devices: &[usize],
+        bytes: u64,
+    ) -> Option<(Self, Home)> {
+        if let Some(charge) = Self::reserve(state, devices, bytes) {
+            return Some((charge, Home::Device));
+        }
+        let charge = Self::reserve_behind(state, devices, bytes)?;
+        Self::was_met(state);
+        Some((charge, Home::Host))
+    }
+
+    /// What was just refused, and counted so, found another place: nothing was refused to the program.
+    pub fn was_met(state: &State) {
+        if let Some(attachment) = &state.attachment {
+            attachment.slot().refused.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn add(&mut self, device: usize, bytes: u64) -> bool {

@@ -55,6 +55,8 @@ enum Block {
     Own {
         _charge: Charge,
         context: usize,
+        /// Bytes, of a block in the host memory behind the device; 0 for one on the device.
+        behind: u64,
     },
     Pooled {
         pool: usize,
@@ -91,6 +93,8 @@ struct Inner {
     handles: HashMap<u64, u64>,
     /// Address to length and physical memory.
     mappings: BTreeMap<u64, (u64, u64)>,
+    /// Blocks behind the device: address to length.
+    behind: BTreeMap<u64, u64>,
     pools: HashMap<usize, Pool>,
     last: u64,
 }
@@ -99,21 +103,57 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Inner>);
 
+impl Inner {
+    /// Makes a block behind the device known by its addresses.
+    fn link(&mut self, name: Name, block: &Block) {
+        if let (Name::Pointer(address), Block::Own { behind: bytes @ 1.., .. }) = (name, block) {
+            self.behind.insert(address, *bytes);
+        }
+    }
+
+    fn unlink(&mut self, name: Name) {
+        if let Name::Pointer(address) = name {
+            self.behind.remove(&address);
+        }
+    }
+}
+
 impl Memory {
     /// Remembers a block of `context` (0 for none) until it is freed.
     pub(crate) fn keep(&self, name: Name, charge: Charge, context: usize) {
-        lock(&self.0).blocks.insert(name, Block::Own { _charge: charge, context });
+        let block = Block::Own { _charge: charge, context, behind: 0 };
+        lock(&self.0).blocks.insert(name, block);
+    }
+
+    /// The same of a block in the host memory behind the device.
+    pub(crate) fn keep_behind(&self, name: Name, charge: Charge, context: usize, bytes: u64) {
+        let mut inner = lock(&self.0);
+        let block = Block::Own { _charge: charge, context, behind: bytes };
+        inner.link(name, &block);
+        inner.blocks.insert(name, block);
+    }
+
+    /// Whether an address lies in a block behind the device.
+    pub(crate) fn is_behind(&self, address: u64) -> bool {
+        let inner = lock(&self.0);
+        let before = inner.behind.range(..=address).next_back();
+        before.is_some_and(|(start, bytes)| address - start < *bytes)
     }
 
     /// Takes a block out, before the driver frees it: afterwards another thread may be given its
     /// name. The charge is given back when what is returned is dropped.
     pub(crate) fn take(&self, name: Name) -> Option<Taken> {
-        lock(&self.0).blocks.remove(&name).map(Taken)
+        let mut inner = lock(&self.0);
+        let block = inner.blocks.remove(&name)?;
+        inner.unlink(name);
+        Some(Taken(block))
     }
 
     /// The driver did not free it after all.
     pub(crate) fn put_back(&self, name: Name, taken: Taken) {
-        lock(&self.0).blocks.insert(name, taken.0);
+        let mut inner = lock(&self.0);
+        inner.link(name, &taken.0);
+        inner.blocks.insert(name, taken.0);
     }
 
     /// The driver freed it. Returns the pool that it went back into, if any.
@@ -129,7 +169,13 @@ impl Memory {
     pub(crate) fn forget_context(&self, context: usize) {
         let of_context =
             |block: &Block| matches!(block, Block::Own { context: own, .. } if *own == context);
-        lock(&self.0).blocks.retain(|_, block| !of_context(block));
+        let mut inner = lock(&self.0);
+        let gone = inner.blocks.iter().filter(|(_, block)| of_context(block));
+        let gone: Vec<Name> = gone.map(|(name, _)| *name).collect();
+        for name in gone {
+            inner.blocks.remove(&name);
+            inner.unlink(name);
+        }
     }
 
     /// Makes room in `pool` of a device of the lease for `bytes` more; false when there is none.
@@ -261,5 +307,33 @@ impl Memory {
                 inner.physical.remove(&number);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use polder_driver::state;
+
+    /// A charge of nothing.
+    fn nothing() -> Charge {
+        Charge::reserve(state::get(), &[], 0).unwrap()
+    }
+
+    #[test]
+    fn what_lies_behind_a_device_is_known_by_each_of_its_addresses_until_it_is_freed() {
+        let memory = Memory::default();
+        memory.keep_behind(Name::Pointer(1000), nothing(), 1, 100);
+        memory.keep_behind(Name::Pointer(2000), nothing(), 2, 10);
+        memory.keep(Name::Pointer(3000), nothing(), 1);
+        let is = |address| memory.is_behind(address);
+        assert!(is(1000) && is(1099) && is(2009));
+        assert!(!is(999) && !is(1100) && !is(2010) && !is(3000) && !is(0) && !is(u64::MAX));
+        let taken = memory.take(Name::Pointer(1000)).unwrap();
+        assert!(!is(1000));
+        memory.put_back(Name::Pointer(1000), taken);
+        assert!(is(1050));
+        memory.forget_context(1);
+        assert!(!is(1050) && is(2000));
     }
 }

@@ -83,3 +83,10 @@ pub(crate) fn slice(device: usize) -> (u64, u64) {
     let limit = attachment.limits().device[device].memory_max.load(Ordering::Relaxed);
     (limit, limit.saturating_sub(held(attachment.usage(), device)))
 }
+
+/// What the lease may hold of the host memory behind its device, and what is free of that, bytes.
+pub(crate) fn behind(device: usize) -> (u64, u64) {
+    let Some(attachment) = &state::get().attachment else { return (0, 0) };
+    let Some(row) = attachment.limits().backing_row(device) else { return (0, 0) };
+    slice(row)
+}

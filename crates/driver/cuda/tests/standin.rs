@@ -7,14 +7,15 @@ mod support;
 
 use polder_ledger::attach::{Cuda, Route};
 use polder_ledger::record::{Log, PROFILE_VARIABLE, Span, SpanKind};
-use polder_standin_host::{Script, serve};
+use polder_standin_host::{Ask, Client, Script, serve};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use support::{Lease, example, skipped};
+use support::{Lease, Talk, example, skipped};
 
 const GIB: u64 = 1 << 30;
+const MIB: u64 = 1 << 20;
 /// Place of the H200 among the stand-in's models.
 const H200: usize = 3;
 /// What the stand-in's device is called.
@@ -43,17 +44,29 @@ fn scene(bytes: u64) -> Scene {
     while !socket.exists() {
         std::thread::yield_now();
     }
+    Scene { lease: lease(&folder, bytes), folder, over, host: Some(host) }
+}
+
+/// A lease of the stand-in's device, whose programs find our library in a folder.
+fn lease(folder: &tempfile::TempDir, bytes: u64) -> Lease {
     let ours = built().join("deps/libpolder_cuda.so");
     for name in ["libcuda.so.1", "libcuda.so"] {
         std::os::unix::fs::symlink(&ours, folder.path().join(name)).unwrap();
     }
     let library = built().join("deps/libstandin_cuda.so").to_str().unwrap().to_owned();
     let cuda = Cuda { library, nvml: String::new(), uuid: UUID };
-    let lease = Lease::of(vec![Route { cuda: Some(cuda), ..Route::default() }], &[bytes]);
-    Scene { folder, lease, over, host: Some(host) }
+    Lease::of(vec![Route { cuda: Some(cuda), ..Route::default() }], &[bytes])
 }
 
 impl Scene {
+    /// Another lease of the same device.
+    fn another(&self, bytes: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let device = self.folder.path().join("device");
+        std::os::unix::fs::symlink(device, folder.path().join("device")).unwrap();
+        Self { lease: lease(&folder, bytes), folder, over: Arc::default(), host: None }
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("log")
     }
@@ -156,6 +169,104 @@ fn a_program_finds_through_the_library_what_it_finds_without() {
     // Five kernels and one, a graph, two copies and a fill: what was captured is no launch.
     assert_eq!(launches, 10);
     scene.lease.until("drained", |census| census.inflight == 0);
+}
+
+/// What the stand-in has given away of its memory, by its own account.
+fn used(scene: &Scene) -> u64 {
+    let watcher = Client::connect(&scene.folder.path().join("device"), 1).unwrap();
+    watcher.ask(Ask::State).unwrap()[1]
+}
+
+fn behind(scene: &Scene) -> Talk {
+    let mut command = scene.program(client());
+    Talk::start(command.arg(scene.folder.path().join("libcuda.so.1")).args(["behind", "4"]))
+}
+
+/// What a lease has no room for lives behind the device, never on it; its contents are the program's,
+/// and no more is promised than the two hold together.
+#[test]
+fn what_has_no_room_on_the_device_lives_behind_it() {
+    let scene = scene(16 * MIB);
+    scene.lease.set_backing(&[24 * MIB]);
+    let mut program = behind(&scene);
+    program.expect("free 40 of 40 MiB");
+    let before = used(&scene);
+    program.go();
+    program.expect("blocks ddddhhhhhh");
+    program.expect("free 0 MiB");
+    program.expect("used");
+    let usage = scene.lease.usage();
+    assert_eq!((scene.lease.held(0), scene.lease.held(1)), (16 * MIB, 24 * MIB));
+    // One of the blocks on the device is the program's own managed memory, which went there with
+    // its first use.
+    assert_eq!(used(&scene) - before, 16 * MIB, "nothing behind the device is on it");
+    // The eleventh block was refused; those that found a place behind the device were not.
+    assert_eq!(usage.slots()[0].refused.load(Ordering::Relaxed), 2);
+    program.go();
+    program.expect("contents are as they were");
+    program.expect("again d");
+    program.end();
+    assert_eq!((scene.lease.held(0), scene.lease.held(1)), (0, 0));
+}
+
+#[test]
+fn a_lease_that_did_not_ask_has_nothing_behind_its_device() {
+    let scene = scene(16 * MIB);
+    let mut program = behind(&scene);
+    program.expect("free 16 of 16 MiB");
+    program.go();
+    program.expect("blocks dddd");
+    program.expect("free 0 MiB");
+    program.expect("used");
+    assert_eq!(scene.calls("cuMemAdvise"), 0);
+    program.go();
+    program.expect("contents are as they were");
+    program.expect("again d");
+    program.end();
+}
+
+/// Two tenants who were promised 1.6 times what the device has, both of whom use all of it at the
+/// same time.
+#[test]
+fn two_tenants_have_more_than_the_device_and_neither_takes_of_the_other() {
+    let one = scene(16 * MIB);
+    let two = one.another(16 * MIB);
+    let leases = [&one, &two];
+    leases.iter().for_each(|scene| scene.lease.set_backing(&[12 * MIB]));
+    let mut programs: Vec<Talk> = leases.iter().map(|scene| behind(scene)).collect();
+    programs.iter_mut().for_each(|program| program.expect("free 28 of 28 MiB"));
+    let before = used(&one);
+    programs.iter_mut().for_each(Talk::go);
+    for program in &mut programs {
+        program.expect("blocks ddddhhh");
+        program.expect("free 0 MiB");
+        program.expect("used");
+    }
+    assert_eq!(used(&one) - before, 32 * MIB, "each has its memory on the device, and no more");
+    programs.iter_mut().for_each(Talk::go);
+    for mut program in programs {
+        program.expect("contents are as they were");
+        program.expect("again d");
+        program.end();
+    }
+}
+
+/// A driver that would move managed memory as a whole, or does not hear where it belongs, gets none.
+#[test]
+fn a_driver_that_cannot_keep_memory_on_the_host_gets_none_behind_the_device() {
+    for failure in ["cuMemAdvise:1", "cuMemAllocManaged:2:1"] {
+        let scene = scene(16 * MIB);
+        scene.lease.set_backing(&[24 * MIB]);
+        let mut command = scene.program(client());
+        command.arg(scene.folder.path().join("libcuda.so.1")).args(["behind", "4"]);
+        let mut program = Talk::start(command.env("STANDIN_FAIL", failure));
+        program.expect("free 40 of 40 MiB");
+        program.go();
+        let blocks = program.line();
+        assert_eq!(blocks, "blocks dddd", "{failure}");
+        assert_eq!(scene.lease.held(1), 0);
+        drop(program);
+    }
 }
 
 #[test]

@@ -60,6 +60,17 @@ pub const CUDA_ARRAY3D_DEFERRED_MAPPING: u32 = 0x80;
 
 pub const CU_MEM_LOCATION_TYPE_DEVICE: u32 = 1;
 pub const CU_MEM_LOCATION_TYPE_HOST: u32 = 2;
+/// The host, where a device is named that memory is to be at.
+pub const CU_DEVICE_CPU: i32 = -1;
+/// No device at all: what is said of memory of which nobody said where it is to be.
+pub const CU_DEVICE_INVALID: i32 = -2;
+pub const CU_MEM_ATTACH_GLOBAL: u32 = 1;
+pub const CU_MEM_ADVISE_SET_PREFERRED_LOCATION: u32 = 3;
+pub const CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION: u32 = 4;
+pub const CU_MEM_ADVISE_SET_ACCESSED_BY: u32 = 5;
+pub const CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION: u32 = 2;
+/// The device can use managed memory while the host does, and leaves it where it is.
+pub const CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS: u32 = 89;
 pub const CU_GRAPH_NODE_TYPE_KERNEL: u32 = 0;
 pub const CU_GRAPH_NODE_TYPE_MEMCPY: u32 = 1;
 pub const CU_GRAPH_NODE_TYPE_MEMSET: u32 = 2;

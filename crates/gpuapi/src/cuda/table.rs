@@ -79,6 +79,8 @@ macro_rules! cuda_table {
             queries (major: *mut c_int, minor: *mut c_int, dev: CUdevice) {
                 cuDeviceComputeCapability 2000 }
             queries (pi: *mut c_int, attrib: c_uint, dev: CUdevice) { cuDeviceGetAttribute 2000 }
+            queries (data: *mut c_void, data_size: usize, attribute: c_uint, dev_ptr: CUdeviceptr,
+                count: usize) { cuMemRangeGetAttribute 8000 }
             queries (pool_out: *mut CUmemoryPool, dev: CUdevice) { cuDeviceGetDefaultMemPool 11020 }
             queries (pool: *mut CUmemoryPool, dev: CUdevice) { cuDeviceGetMemPool 11020 }
             queries (name: *mut c_char, len: c_int, dev: CUdevice) { cuDeviceGetName 2000 }
@@ -198,8 +200,7 @@ macro_rules! cuda_table {
                 cuLibraryGetUnifiedFunction 12000, cuMemGetAccess 10020,
                 cuMemGetAllocationPropertiesFromHandle 10020, cuMemGetDefaultMemPool 13000,
                 cuMemGetHandleForAddressRange 11070, cuMemGetLocationInfo 13040,
-                cuMemGetMemPool 13000, cuMemPoolGetAccess 11020, cuMemRangeGetAttribute 8000,
-                cuMemRangeGetAttributes 8000, cuMipmappedArrayGetSparseProperties 11010,
+                cuMemGetMemPool 13000, cuMemPoolGetAccess 11020, cuMemRangeGetAttributes 8000, cuMipmappedArrayGetSparseProperties 11010,
                 cuModuleEnumerateFunctions 12040, cuModuleGetFunctionCount 12040,
                 cuModuleGetSurfRef 3000, cuModuleGetTexRef 2000, cuMulticastGetGranularity 12010,
                 cuOccupancyMaxPotentialBlockSize 6050,
@@ -666,6 +667,10 @@ macro_rules! cuda_table {
                 cuProfilerStop 4000 }
 
             pass (config: c_uint) { cuCtxSetCacheConfig 3020 }
+            pass (dev_ptr: CUdeviceptr, count: usize, advice: c_uint, device: CUdevice) {
+                cuMemAdvise 8000 }
+            pass (dev_ptr: CUdeviceptr, count: usize, advice: c_uint, location: CUmemLocation) {
+                cuMemAdvise_v2 12020 }
             pass (limit: c_uint, value: usize) { cuCtxSetLimit 3010 }
             pass (hfunc: CUfunction, attrib: c_uint, value: c_int) { cuFuncSetAttribute 9000 }
             pass (hfunc: CUfunction, config: c_uint) { cuFuncSetCacheConfig 3000 }
@@ -678,8 +683,7 @@ macro_rules! cuda_table {
                 cuDeviceRegisterAsyncNotification 12040, cuDeviceUnregisterAsyncNotification 12040,
                 cuFuncIsLoaded 12040, cuFuncLoad 12040, cuFuncSetBlockShape 2000,
                 cuFuncSetSharedMemConfig 4020, cuFuncSetSharedSize 2000,
-                cuKernelSetCacheConfig 12000, cuMemAdvise 8000, cuMemAdvise_v2 12020,
-                cuParamSetSize 2000, cuParamSetTexRef 2000, cuParamSetf 2000, cuParamSeti 2000,
+                cuKernelSetCacheConfig 12000, cuParamSetSize 2000, cuParamSetTexRef 2000, cuParamSetf 2000, cuParamSeti 2000,
                 cuParamSetv 2000, cuPointerSetAttribute 6000, cuStreamSetAttribute 11000,
                 cuStreamSetAttribute_ptsz 11000, cuSurfObjectCreate 5000, cuSurfObjectDestroy 5000,
                 cuSurfRefSetArray 3000, cuTensorMapEncodeIm2col 12000,

@@ -3,6 +3,8 @@
 //! * `check`: goes once through what most programs use, and says what it found.
 //! * `saturate KIND MICROSECONDS SECONDS`: launches work of that length as fast as it is taken; the
 //!   kind is `kernel`, `graph` (of 200 nodes) or `cooperative`.
+//! * `behind MIB`: allocates blocks of that size in every way there is until there is no more, says of
+//!   each whether it lies on the device, and uses and frees them all.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 #![allow(unsafe_code)] // it calls a C library
@@ -11,7 +13,7 @@ use libloading::Library;
 use polder_gpuapi::cuda::consts::*;
 use polder_gpuapi::cuda::pfn;
 use polder_gpuapi::cuda::types::*;
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -75,6 +77,103 @@ fn memory(library: &Library) {
     let code = unsafe { alloc(&raw mut more, total + 1) };
     println!("memory: more than there is: {code}");
     call!(library, cuMemFree_v2(at));
+}
+
+/// One more block, made in one of four ways by its number; none when there is no room.
+fn block(library: &Library, number: usize, bytes: usize) -> Option<CUdeviceptr> {
+    let (mut at, mut pitch) = (0, 0);
+    let rows = bytes / 4096;
+    let plain = function!(library, cuMemAlloc_v2);
+    let pooled = function!(library, cuMemAllocAsync);
+    let pitched = function!(library, cuMemAllocPitch_v2);
+    let managed = function!(library, cuMemAllocManaged);
+    // SAFETY: places for the answers; each function has its type.
+    let code = unsafe {
+        match number % 4 {
+            0 => plain(&raw mut at, bytes),
+            1 => pooled(&raw mut at, bytes, null_mut()),
+            2 => pitched(&raw mut at, &raw mut pitch, 4096, rows, 4),
+            _ => managed(&raw mut at, bytes, CU_MEM_ATTACH_GLOBAL),
+        }
+    };
+    assert!(code == CUDA_SUCCESS || code == CUDA_ERROR_OUT_OF_MEMORY, "{code}");
+    (code == CUDA_SUCCESS).then_some(at)
+}
+
+/// What block `number` is filled with: no two words alike, in any of them.
+fn words(number: usize, bytes: usize) -> Vec<u64> {
+    let word = |at: usize| (number as u64 + 1) << 48 | (at as u64).wrapping_mul(0x9e37_79b9);
+    (0..bytes / 8).map(word).collect()
+}
+
+/// Whether memory was said to belong to the host.
+fn is_behind(library: &Library, at: CUdeviceptr, bytes: usize) -> bool {
+    let mut place: c_int = 0;
+    let get = function!(library, cuMemRangeGetAttribute);
+    let (put, what) = ((&raw mut place).cast(), CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION);
+    // SAFETY: a place for the answer.
+    let code = unsafe { get(put, 4, what, at, bytes) };
+    code == CUDA_SUCCESS && place == CU_DEVICE_CPU
+}
+
+/// Everything at `from`, through the device.
+fn read(library: &Library, from: CUdeviceptr, bytes: usize) -> Vec<u64> {
+    let mut back = vec![0_u64; bytes / 8];
+    call!(library, cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), from, bytes));
+    back
+}
+
+fn wait() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a line");
+}
+
+fn behind(library: &Library, bytes: usize) {
+    open(library);
+    let (mut free, mut total) = (0, 0);
+    call!(library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    println!("free {} of {} MiB", free >> 20, total >> 20);
+    wait();
+    let mut blocks = Vec::new();
+    while let Some(at) = block(library, blocks.len(), bytes) {
+        let data = words(blocks.len(), bytes);
+        call!(library, cuMemcpyHtoD_v2(at, data.as_ptr().cast(), bytes));
+        blocks.push(at);
+    }
+    let places = blocks.iter().map(|at| if is_behind(library, *at, bytes) { 'h' } else { 'd' });
+    println!("blocks {}", places.collect::<String>());
+    call!(library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    println!("free {} MiB", free >> 20);
+    for at in blocks.iter().filter(|at| is_behind(library, **at, bytes)) {
+        // Asked to be on the device, by all who can ask; used there, all the same.
+        call!(library, cuMemAdvise(*at, bytes, CU_MEM_ADVISE_SET_PREFERRED_LOCATION, 0));
+        call!(library, cuMemPrefetchAsync(*at, bytes, 0, null_mut()));
+        call!(library, cuMemsetD8_v2(at + 8, 0x5a, 8));
+    }
+    println!("used");
+    wait();
+    for (number, at) in blocks.iter().enumerate() {
+        let mut expect = words(number, bytes);
+        if is_behind(library, *at, bytes) {
+            expect[1] = 0x5a5a_5a5a_5a5a_5a5a;
+        }
+        assert!(read(library, *at, bytes) == expect, "block {number} came back otherwise");
+    }
+    println!("contents are as they were");
+    for (number, at) in blocks.iter().enumerate() {
+        if number % 2 == 0 {
+            call!(library, cuMemFree_v2(*at));
+        } else {
+            let pooled = function!(library, cuMemFreeAsync);
+            // SAFETY: a block of ours; the driver refuses what is of no pool.
+            if unsafe { pooled(*at, null_mut()) } != CUDA_SUCCESS {
+                call!(library, cuMemFree_v2(*at));
+            }
+        }
+    }
+    let again = block(library, 0, bytes).expect("there is room again");
+    println!("again {}", if is_behind(library, again, bytes) { 'h' } else { 'd' });
+    call!(library, cuMemFree_v2(again));
 }
 
 fn events(library: &Library) {
@@ -212,6 +311,10 @@ fn main() {
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
     match words.get(1).map(String::as_str) {
         Some("check") => check(&library),
+        Some("behind") => {
+            let mib = usize::try_from(number(2)).expect("a size");
+            behind(&library, mib << 20);
+        }
         Some("saturate") => saturate(&library, &words[2], number(3), number(4)),
         other => println!("nothing to do for {other:?}"),
     }

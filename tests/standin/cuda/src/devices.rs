@@ -47,6 +47,8 @@ fn attribute(attrib: c_uint) -> Result<c_int, CUresult> {
         82 => 64 << 10,
         // Managed memory, cooperative launches.
         83 | 95 => 1,
+        // Managed memory stays where it is while the device uses it.
+        89 => 1,
         97 => 99 << 10,
         106 => number(model.blocks_per_sm.into()),
         // Memory pools.

@@ -29,6 +29,10 @@ enum Kind {
 struct Block {
     bytes: usize,
     kind: Kind,
+    /// Of managed memory: whether it lies on the device now.
+    resident: bool,
+    /// Of managed memory: where it was said to belong.
+    preferred: CUdevice,
 }
 
 static BLOCKS: Mutex<BTreeMap<u64, Block>> = Mutex::new(BTreeMap::new());
@@ -59,7 +63,8 @@ fn map(bytes: usize, kind: Kind) -> Result<u64, CUresult> {
     // SAFETY: a new mapping, wherever the kernel likes.
     let at = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, flags) };
     let at = at.map_err(|_| CUDA_ERROR_OUT_OF_MEMORY)?.expose_provenance() as u64;
-    lock(&BLOCKS).insert(at, Block { bytes, kind });
+    let (resident, preferred) = (kind == Kind::Device, CU_DEVICE_INVALID);
+    lock(&BLOCKS).insert(at, Block { bytes, kind, resident, preferred });
     Ok(at)
 }
 
@@ -68,11 +73,17 @@ fn allocate(dptr: *mut CUdeviceptr, bytes: usize, kind: Kind) -> Result<(), CUre
     if dptr.is_null() {
         return Err(CUDA_ERROR_INVALID_VALUE);
     }
-    charge(bytes)?;
+    if kind == Kind::Device {
+        charge(bytes)?;
+    } else if bytes == 0 {
+        return Err(CUDA_ERROR_INVALID_VALUE);
+    }
     match map(bytes, kind) {
         Ok(at) => put(dptr, at),
         Err(error) => {
-            credit(bytes)?;
+            if kind == Kind::Device {
+                credit(bytes)?;
+            }
             Err(error)
         }
     }
@@ -90,7 +101,7 @@ fn free(at: u64, kinds: &[Kind]) -> Result<(), CUresult> {
     // SAFETY: mapped by `map` with this size, and no longer in the list: nobody unmaps it twice.
     let gone = unsafe { munmap(pointer(at), block.bytes) };
     gone.map_err(|_| CUDA_ERROR_INVALID_VALUE)?;
-    if matches!(block.kind, Kind::Device | Kind::Managed) { credit(block.bytes) } else { Ok(()) }
+    if block.resident { credit(block.bytes) } else { Ok(()) }
 }
 
 fn pointer(at: u64) -> *mut c_void {
@@ -102,6 +113,45 @@ fn block_of(at: u64) -> Option<(u64, Block)> {
     let blocks = lock(&BLOCKS);
     let (&base, &block) = blocks.range(..=at).next_back()?;
     (at - base < block.bytes as u64).then_some((base, block))
+}
+
+/// Managed memory is made on the host. It moves as a whole: to the device when the device uses it or
+/// is said to be about to, unless it was said to belong to the host, and if there is room; back when
+/// it is said to belong there, or to be about to be used there. Nothing of another's moves for it,
+/// as a real driver would have it.
+fn settle(at: u64, device: bool) -> Result<(), CUresult> {
+    let mut blocks = lock(&BLOCKS);
+    let Some((base, block)) = blocks.range_mut(..=at).next_back() else { return Ok(()) };
+    let inside = at - base < block.bytes as u64;
+    if !inside || block.kind != Kind::Managed || block.resident == device {
+        return Ok(());
+    }
+    if !device {
+        credit(block.bytes)?;
+        block.resident = false;
+    } else if block.preferred != CU_DEVICE_CPU && charge(block.bytes).is_ok() {
+        block.resident = true;
+    }
+    Ok(())
+}
+
+/// Where managed memory was said to belong, in whole blocks.
+fn advise(at: u64, bytes: usize, advice: c_uint, place: CUdevice) -> Result<(), CUresult> {
+    check(at, bytes)?;
+    let preferred = match advice {
+        CU_MEM_ADVISE_SET_PREFERRED_LOCATION => place,
+        CU_MEM_ADVISE_UNSET_PREFERRED_LOCATION => CU_DEVICE_INVALID,
+        1..=6 => return Ok(()),
+        _ => return Err(CUDA_ERROR_INVALID_VALUE),
+    };
+    let (base, block) = block_of(at).ok_or(CUDA_ERROR_INVALID_VALUE)?;
+    if block.kind != Kind::Managed {
+        return Err(CUDA_ERROR_INVALID_VALUE);
+    }
+    if let Some(block) = lock(&BLOCKS).get_mut(&base) {
+        block.preferred = preferred;
+    }
+    if preferred == CU_DEVICE_CPU { settle(at, false) } else { Ok(()) }
 }
 
 /// An address that is said to be the device's must be, with all its bytes.
@@ -151,6 +201,7 @@ fn direction(to: u64, from: u64) -> u32 {
 fn fill<T: Copy>(at: u64, value: T, count: usize) -> Result<usize, CUresult> {
     let bytes = count.checked_mul(size_of::<T>()).ok_or(CUDA_ERROR_INVALID_VALUE)?;
     check(at, bytes)?;
+    settle(at, true)?;
     let at = pointer(at).cast::<T>();
     if !at.is_aligned() {
         return Err(CUDA_ERROR_INVALID_VALUE);
@@ -203,6 +254,25 @@ api! { |own|
         free(dptr, &[Kind::Device])
     }
 
+    fn cuMemAdvise(dev_ptr: CUdeviceptr, count: usize, advice: c_uint, device: CUdevice) {
+        advise(dev_ptr, count, advice, device)
+    }
+
+    fn cuMemPrefetchAsync / cuMemPrefetchAsync_ptsz(dev_ptr: CUdeviceptr, count: usize, dst_device: CUdevice, stream: CUstream) {
+        check(dev_ptr, count)?;
+        settle(dev_ptr, dst_device != CU_DEVICE_CPU)?;
+        take(stream, own, count, 0, false)
+    }
+
+    fn cuMemRangeGetAttribute(data: *mut c_void, data_size: usize, attribute: c_uint, dev_ptr: CUdeviceptr, count: usize) {
+        check(dev_ptr, count)?;
+        let (_, block) = block_of(dev_ptr).ok_or(CUDA_ERROR_INVALID_VALUE)?;
+        if attribute != CU_MEM_RANGE_ATTRIBUTE_PREFERRED_LOCATION || data_size != 4 {
+            return Err(CUDA_ERROR_INVALID_VALUE);
+        }
+        put(data.cast::<CUdevice>(), block.preferred)
+    }
+
     fn cuMemAllocHost_v2(pp: *mut *mut c_void, bytes: usize) {
         put(pp, pointer(map(bytes, Kind::Host)?))
     }
@@ -241,6 +311,7 @@ api! { |own|
 
     fn cuMemcpyHtoD_v2 / cuMemcpyHtoD_v2_ptds(dst: CUdeviceptr, src: *const c_void, bytes: usize) {
         check(dst, bytes)?;
+        settle(dst, true)?;
         copy(dst, src.expose_provenance() as u64, bytes);
         take(DEFAULT, own, bytes, 0, true)
     }
@@ -256,12 +327,15 @@ api! { |own|
     fn cuMemcpyDtoD_v2 / cuMemcpyDtoD_v2_ptds(dst: CUdeviceptr, src: CUdeviceptr, bytes: usize) {
         check(dst, bytes)?;
         check(src, bytes)?;
+        settle(dst, true)?;
+        settle(src, true)?;
         copy(dst, src, bytes);
         take(DEFAULT, own, bytes, 2, true)
     }
 
     fn cuMemcpyHtoDAsync_v2 / cuMemcpyHtoDAsync_v2_ptsz(dst: CUdeviceptr, src: *const c_void, bytes: usize, stream: CUstream) {
         check(dst, bytes)?;
+        settle(dst, true)?;
         copy(dst, src.expose_provenance() as u64, bytes);
         take(stream, own, bytes, 0, false)
     }

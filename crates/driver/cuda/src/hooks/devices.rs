@@ -66,9 +66,10 @@ fn wide(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
-/// What a device of the lease has in all, bytes; `real` is what the card has.
+/// What a device of the lease has in all, with the host memory behind it, bytes; `real` is what the card has.
 fn total(device: CUdevice, real: u64) -> u64 {
-    view::lease_device(device).map_or(real, |lease| real.min(view::slice(lease).0))
+    let shown = |lease| real.min(view::slice(lease).0).saturating_add(view::behind(lease).0);
+    view::lease_device(device).map_or(real, shown)
 }
 
 pub(super) unsafe extern "C" fn cuDeviceTotalMem_v2(
@@ -101,11 +102,13 @@ pub(super) unsafe extern "C" fn cuDeviceTotalMem(bytes: *mut c_uint, device: CUd
     })
 }
 
-/// Free and total bytes of the slice, of a card that has `free` and `total`.
+/// Free and total bytes of the slice, and of the host memory behind it, of a card that has `free` and `total`.
 fn slice(free: u64, total: u64) -> (u64, u64) {
     let Some(device) = view::current() else { return (free, total) };
     let (limit, left) = view::slice(device);
-    (free.min(left), total.min(limit))
+    let (behind, left_behind) = view::behind(device);
+    let free = free.min(left).saturating_add(left_behind);
+    (free, total.min(limit).saturating_add(behind))
 }
 
 pub(super) unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> CUresult {

@@ -2,12 +2,13 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
+use super::behind;
 use crate::flight::Lane;
 use crate::memory::Name;
 use crate::real::real;
 use crate::{own, view};
 use polder_driver::inside;
-use polder_driver::memory::Charge;
+use polder_driver::memory::{Charge, Home};
 use polder_driver::state;
 use polder_gpuapi::cuda::{consts::*, types::*};
 use std::ffi::{c_uint, c_void};
@@ -17,7 +18,7 @@ pub(super) fn wide(bytes: usize) -> u64 {
 }
 
 /// What was allocated: its name, and its size where only the driver knows it.
-type Made = Result<(Name, Option<u64>), CUresult>;
+pub(super) type Made = Result<(Name, Option<u64>), CUresult>;
 
 /// Reserves `bytes` on the current device, allocates with `make`, and remembers what was made.
 /// What the driver made larger than there is room for is undone with `undo`.
@@ -26,21 +27,42 @@ fn allocate(
     make: impl FnOnce() -> Made,
     undo: impl FnOnce(Name) -> CUresult,
 ) -> CUresult {
+    allocate_or_behind(bytes, make, undo, None::<fn() -> Made>)
+}
+
+/// The same; what has no room on the device is made with `behind`, in the host memory behind it,
+/// where the lease has any.
+fn allocate_or_behind(
+    bytes: u64,
+    make: impl FnOnce() -> Made,
+    undo: impl FnOnce(Name) -> CUresult,
+    behind: Option<impl FnOnce() -> Made>,
+) -> CUresult {
     inside::guard(CUDA_ERROR_UNKNOWN, || {
         let answer = |made: Made| made.map_or_else(|error| error, |_| CUDA_SUCCESS);
         // Sizes of nothing and calls without a context are errors, and the driver's to name.
         let device = view::current().filter(|_| bytes > 0 && !inside::is_accounted());
         let Some(device) = device else { return answer(make()) };
-        let Some(mut charge) = Charge::reserve(state::get(), &[device], bytes) else {
-            return CUDA_ERROR_OUT_OF_MEMORY;
+        let reserved = match &behind {
+            None => Charge::reserve(state::get(), &[device], bytes).map(|it| (it, Home::Device)),
+            Some(_) => Charge::reserve_or_behind(state::get(), &[device], bytes),
         };
-        match inside::accounted(make) {
+        let Some((mut charge, home)) = reserved else { return CUDA_ERROR_OUT_OF_MEMORY };
+        let made = match (home, behind) {
+            (Home::Host, Some(behind)) => inside::accounted(behind),
+            _ => inside::accounted(make),
+        };
+        match made {
             Ok((name, real)) => {
                 if real.is_some_and(|real| !charge.settle(real)) {
                     inside::accounted(|| undo(name));
                     return CUDA_ERROR_OUT_OF_MEMORY;
                 }
-                own::get().memory.keep(name, charge, view::context());
+                let (memory, context) = (&own::get().memory, view::context());
+                match home {
+                    Home::Device => memory.keep(name, charge, context),
+                    Home::Host => memory.keep_behind(name, charge, context, real.unwrap_or(bytes)),
+                }
                 CUDA_SUCCESS
             }
             Err(error) => error,
@@ -49,7 +71,7 @@ fn allocate(
 }
 
 /// What `result` means for what the driver has put at `at`.
-fn made<T: Copy>(result: CUresult, at: *mut T, name: impl FnOnce(T) -> Name) -> Made {
+pub(super) fn made<T: Copy>(result: CUresult, at: *mut T, name: impl FnOnce(T) -> Name) -> Made {
     match result {
         // SAFETY: the driver has just written there.
         CUDA_SUCCESS if !at.is_null() => Ok((name(unsafe { at.read() }), None)),
@@ -64,7 +86,8 @@ fn nothing(_: Name) -> CUresult {
 
 pub(super) unsafe extern "C" fn cuMemAlloc_v2(at: *mut CUdeviceptr, bytes: usize) -> CUresult {
     let make = || made(real!(cuMemAlloc_v2(at, bytes)), at, Name::Pointer);
-    allocate(wide(bytes), make, nothing)
+    let behind = || behind::make(at, bytes, CU_MEM_ATTACH_GLOBAL);
+    allocate_or_behind(wide(bytes), make, nothing, Some(behind))
 }
 
 pub(super) unsafe extern "C" fn cuMemAlloc(at: *mut CUdeviceptr_v1, bytes: c_uint) -> CUresult {
@@ -79,7 +102,8 @@ pub(super) unsafe extern "C" fn cuMemAllocManaged(
 ) -> CUresult {
     // It may move to the device whole.
     let make = || made(real!(cuMemAllocManaged(at, bytes, flags)), at, Name::Pointer);
-    allocate(wide(bytes), make, nothing)
+    let behind = || behind::make(at, bytes, flags);
+    allocate_or_behind(wide(bytes), make, nothing, Some(behind))
 }
 
 pub(super) unsafe extern "C" fn cuMemAllocPitch_v2(
@@ -100,7 +124,9 @@ pub(super) unsafe extern "C" fn cuMemAllocPitch_v2(
         Name::Pointer(address) => real!(cuMemFree_v2(address)),
         _ => CUDA_SUCCESS,
     };
-    allocate(wide(width).saturating_mul(wide(height)), make, undo)
+    let behind = || behind::make_pitched(at, pitch, width, height);
+    let bytes = wide(width).saturating_mul(wide(height));
+    allocate_or_behind(bytes, make, undo, Some(behind))
 }
 
 pub(super) unsafe extern "C" fn cuMemAllocPitch(
@@ -176,6 +202,17 @@ fn free_in(
     if own::get().flights.is_captured(lane) {
         return inside::accounted(call);
     }
+    if own::get().memory.is_behind(address) {
+        // It is of no pool, and nothing can be put into a stream that would free it there.
+        return free(Name::Pointer(address), || {
+            let waited = if per_thread {
+                real!(cuStreamSynchronize_ptsz(stream))
+            } else {
+                real!(cuStreamSynchronize(stream))
+            };
+            if waited == CUDA_SUCCESS { real!(cuMemFree_v2(address)) } else { waited }
+        });
+    }
     free(Name::Pointer(address), call)
 }
 
@@ -210,7 +247,7 @@ fn allocate_pooled(
         let pool = pool.unwrap_or_else(current_pool).expose_provenance();
         let bytes = wide(bytes);
         if !own.memory.reserve_pooled(state::get(), device, pool, bytes) {
-            return CUDA_ERROR_OUT_OF_MEMORY;
+            return allocate_behind(at, device, bytes);
         }
         match made(inside::accounted(call), at, Name::Pointer) {
             Ok((name, _)) => {
@@ -225,6 +262,24 @@ fn allocate_pooled(
             }
         }
     })
+}
+
+/// Allocates behind the device what its pool has no room for. It is there at once, which is before
+/// any work in the stream that was to have it.
+fn allocate_behind(at: *mut CUdeviceptr, device: usize, bytes: u64) -> CUresult {
+    let state = state::get();
+    let Ok(size) = usize::try_from(bytes) else { return CUDA_ERROR_OUT_OF_MEMORY };
+    let Some(charge) = Charge::reserve_behind(state, &[device], bytes) else {
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    };
+    match inside::accounted(|| behind::make(at, size, CU_MEM_ATTACH_GLOBAL)) {
+        Ok((name, _)) => {
+            Charge::was_met(state);
+            own::get().memory.keep_behind(name, charge, view::context(), bytes);
+            CUDA_SUCCESS
+        }
+        Err(error) => error,
+    }
 }
 
 /// The pool that the current device allocates from.

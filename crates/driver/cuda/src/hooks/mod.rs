@@ -1,5 +1,6 @@
 //! The functions that stand in place of the vendor's.
 
+mod behind;
 mod code;
 mod contexts;
 mod devices;
@@ -38,6 +39,12 @@ pub(crate) fn of(function: Function) -> Option<*const c_void> {
 }
 
 hooks! {
+    behind {
+        cuMemAdvise, cuMemAdvise_v2, cuMemPrefetchAsync, cuMemPrefetchAsync_ptsz,
+        cuMemPrefetchAsync_v2, cuMemPrefetchAsync_v2_ptsz, cuMemPrefetchBatchAsync,
+        cuMemPrefetchBatchAsync_ptsz, cuMemDiscardAndPrefetchBatchAsync,
+        cuMemDiscardAndPrefetchBatchAsync_ptsz,
+    }
     code { cuGetProcAddress, cuGetProcAddress_v2 }
     devices {
         cuInit, cuDeviceGetCount, cuDeviceGet, cuDeviceGetByPCIBusId, cuDeviceTotalMem,

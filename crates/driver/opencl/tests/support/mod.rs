@@ -181,6 +181,15 @@ impl Lease {
         limits.device[0].memory_max.store(bytes, Ordering::Release);
     }
 
+    /// Puts host memory behind the lease's devices: bytes behind each.
+    pub(crate) fn set_backing(&self, bytes: &[u64]) {
+        let limits = self.shared.limits.lock().unwrap();
+        let devices = limits.device_count();
+        for (row, bytes) in limits.device.iter().skip(devices).zip(bytes) {
+            row.memory_max.store(*bytes, Ordering::Release);
+        }
+    }
+
     /// From now on every program is turned away.
     pub(crate) fn refuse(&self) {
         self.shared.refuse.store(true, Ordering::Release);
