@@ -10,7 +10,7 @@ use crate::exports;
 use crate::gate::{Work, launch};
 use crate::hooks::{release_queue, retain_queue};
 use crate::view::{self, Platform};
-use crate::{own, vendor};
+use crate::{own, paged, vendor};
 use polder_driver::inside;
 use polder_driver::locks::lock;
 use polder_driver::meter::Kind;
@@ -141,6 +141,10 @@ unsafe extern "C" fn create(
         // SAFETY: the program says that one queue stands there.
         let queue = unsafe { queues.read() };
         let Some(real) = Vendors::behind(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        if paged::is_on() {
+            // What is recorded names the vendor's objects, which would come and go.
+            return CL_OUT_OF_RESOURCES;
+        }
         let mut error = CL_SUCCESS;
         // SAFETY: the caller's arguments, passed on.
         made =
@@ -210,7 +214,7 @@ unsafe extern "C" fn enqueue(
         let queue = if count == 1 { unsafe { queues.read() } } else { recorded_for };
         let kind = Kind { what: buffer.addr(), size: 0, guess_ns: 0 };
         let work = Work { queue, kind, events, list, event, blocking: false };
-        launch(vendor, work, |event| {
+        launch(vendor, work, Vec::new(), |event| {
             // SAFETY: the caller's arguments, passed on.
             unsafe { (real.enqueue)(count, queues, buffer, events, list, event) }
         })

@@ -3,17 +3,19 @@
 
 use crate::graph::{Dependence, Order};
 use crate::own;
+use crate::paged::Pin;
 use crate::queues::Queue;
 use crate::vendor::Vendor;
 use polder_driver::gate::Passage;
 use polder_driver::inside;
+use polder_driver::locks::lock;
 use polder_driver::meter::Kind;
 use polder_driver::state::{self, State};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::c_void;
 use std::ptr::null_mut;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A command on its way.
 #[derive(Debug)]
@@ -21,12 +23,14 @@ pub(crate) struct Command {
     passage: Passage,
     /// What it is called in the graph, when it was not ready.
     pending: AtomicU64,
+    /// Buffers that it uses: until it has ended they stay where they are.
+    pins: Mutex<Vec<Pin>>,
 }
 
 impl Command {
-    fn new(state: &'static State, device: usize, kind: Kind) -> Arc<Self> {
+    fn new(state: &'static State, device: usize, kind: Kind, pins: Vec<Pin>) -> Arc<Self> {
         let passage = Passage::new(state, device, kind);
-        Arc::new(Self { passage, pending: AtomicU64::new(0) })
+        Arc::new(Self { passage, pending: AtomicU64::new(0), pins: Mutex::new(pins) })
     }
 
     /// Counts the command in whatever the gate says.
@@ -39,6 +43,7 @@ impl Command {
         if !self.passage.state().is_current() {
             return;
         }
+        drop(std::mem::take(&mut *lock(&self.pins)));
         let pending = self.pending.load(Ordering::Acquire);
         if pending != 0 {
             own::get().graph.remove(pending);
@@ -74,10 +79,11 @@ impl Work {
 }
 
 /// Queues a command: `real` calls the vendor's function and says what it returned, given where to
-/// put the command's event.
+/// put the command's event. `pins` hold the buffers that it uses.
 pub(crate) fn launch(
     vendor: &'static Vendor,
     work: Work,
+    pins: Vec<Pin>,
     real: impl FnOnce(*mut cl_event) -> cl_int,
 ) -> cl_int {
     if inside::is_accounted() {
@@ -89,9 +95,11 @@ pub(crate) fn launch(
     }
     let Some(queue) = own.queues.get(work.queue) else {
         // Not a queue, or not a device of the lease: the driver knows what to answer.
+        // Nobody will say when it has ended: its buffers stay.
+        pins.into_iter().for_each(Pin::keep);
         return inside::accounted(|| real(work.event));
     };
-    let command = Command::new(state, queue.device, work.kind);
+    let command = Command::new(state, queue.device, work.kind, pins);
     let pending = (!own.graph.is_idle())
         .then(|| {
             let order = if queue.in_order() { Order::InLine } else { Order::Neither };
@@ -164,7 +172,9 @@ fn watch(vendor: &Vendor, event: cl_event, command: &Arc<Command>) {
         set == CL_SUCCESS
     });
     if !told {
-        // Nobody will say when it ends: it is not counted rather than counted for ever.
+        // Nobody will say when it ends: it is not counted rather than counted for ever, and its
+        // buffers stay where they are.
+        std::mem::take(&mut *lock(&command.pins)).into_iter().for_each(Pin::keep);
         command.leave(false);
     }
 }

@@ -8,6 +8,8 @@
 //! * Memory is reserved in the lease's ledger before the real allocation ([`polder_driver::memory`]).
 //! * Work waits for the lease's turn before it is handed over ([`gate`], [`polder_driver::meter`]); commands behind
 //!   an event that the program signals itself count only from that signal on ([`graph`]).
+//! * A buffer of a lease with host memory behind its device is there or on the host, and its handle is
+//!   ours: the one exception to what is said above ([`paged`]).
 //! * The program sees the lease's devices and no others ([`view`]).
 //!
 //! When the process is profiled, what passes is written down too ([`spans`]).
@@ -24,6 +26,7 @@ mod graph;
 mod hooks;
 mod image;
 mod own;
+mod paged;
 mod queues;
 mod spans;
 mod svm;

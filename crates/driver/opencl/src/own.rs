@@ -2,6 +2,7 @@
 
 use crate::commands_recorded::CommandBuffers;
 use crate::graph::Graph;
+use crate::paged::Pages;
 use crate::queues::Queues;
 use crate::svm::Svm;
 use polder_driver::state::PerProcess;
@@ -13,6 +14,7 @@ pub(crate) struct Own {
     pub(crate) graph: Graph,
     pub(crate) svm: Svm,
     pub(crate) command_buffers: CommandBuffers,
+    pub(crate) pages: Pages,
 }
 
 static OWN: PerProcess<Own> = PerProcess::new();

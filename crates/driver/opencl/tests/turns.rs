@@ -247,7 +247,20 @@ fn results_are_those_of_the_driver_alone() {
 #[test]
 fn answers_are_those_of_the_driver_alone_also_to_nonsense() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
-    let (through, alone) = both(&lease, "answers");
+    answers_as_alone(&lease);
+}
+
+/// The same where the handles of buffers are ours.
+#[test]
+fn answers_are_those_of_the_driver_alone_with_host_memory_behind_the_device() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    lease.set_backing(&[MEMORY]);
+    answers_as_alone(&lease);
+}
+
+#[track_caller]
+fn answers_as_alone(lease: &Lease) {
+    let (through, alone) = both(lease, "answers");
     for (index, (through, alone)) in through.iter().zip(&alone).enumerate() {
         assert_eq!(through, alone, "line {}", index + 1);
     }

@@ -9,6 +9,7 @@ mod answers;
 mod common;
 mod device;
 mod memory;
+mod paged;
 mod process;
 mod queue;
 mod recorded;
@@ -50,6 +51,8 @@ fn main() {
         "pipes" => memory::pipes(),
         "shared" => memory::shared(number),
         "everywhere" => memory::everywhere(number),
+        "mirrored" => paged::mirrored(number),
+        "asked" => paged::asked(),
         "launches" => queue::launches(number),
         "threads" => queue::threads(number),
         "blocking-read" => queue::blocking_read(),

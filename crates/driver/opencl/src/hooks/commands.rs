@@ -5,6 +5,7 @@
 use super::devices::fail;
 use crate::gate::{Work, launch};
 use crate::graph::{Dependence, Order};
+use crate::paged::{Argument, Needs, Pin, real as real_object};
 use crate::{callbacks, own, vendor};
 use polder_driver::inside;
 use polder_driver::meter::Kind;
@@ -33,7 +34,7 @@ fn copy(function: Function, bytes: u64) -> Kind {
 }
 
 /// What the driver does to fill a new object of `bytes` from the program's memory.
-pub(super) fn filling(bytes: u64) -> Kind {
+pub(crate) fn filling(bytes: u64) -> Kind {
     copy(Function::clCreateBuffer, bytes)
 }
 
@@ -82,7 +83,14 @@ macro_rules! queued {
                 // SAFETY: the caller's arguments, under the API's contract.
                 let kind = unsafe { $kind };
                 let work = Work { queue, kind, events, list, event, blocking: $blocking };
-                launch(vendor, work, |event| {
+                let mut needs = Needs::default();
+                $(Argument::needs($arg, &mut needs);)*
+                let pins = match needs.meet() {
+                    Ok(pins) => pins,
+                    Err(error) => return error,
+                };
+                $(let $arg = Argument::real($arg);)*
+                launch(vendor, work, pins, |event| {
                     // SAFETY: the caller's arguments, passed on.
                     unsafe { real(queue, $($arg,)* events, list, event) }
                 })
@@ -131,10 +139,6 @@ queued! {
         region: *const usize) copy(Function::clEnqueueCopyBufferToImage, pixels(region)), false;
     clEnqueueFillImage(image: cl_mem, color: *const c_void, origin: *const usize,
         region: *const usize) copy(Function::clEnqueueFillImage, pixels(region)), false;
-    clEnqueueUnmapMemObject(memory: cl_mem, at: *mut c_void)
-        copy(Function::clEnqueueUnmapMemObject, 0), false;
-    clEnqueueMigrateMemObjects(count: cl_uint, objects: *const cl_mem,
-        flags: cl_mem_migration_flags) copy(Function::clEnqueueMigrateMemObjects, 0), false;
     clEnqueueSVMMemcpy(blocking: cl_bool, to: *mut c_void, from: *const c_void, size: usize)
         copy(Function::clEnqueueSVMMemcpy, wide(size)), blocking != 0;
     clEnqueueSVMMemFill(at: *mut c_void, pattern: *const c_void, pattern_size: usize,
@@ -146,22 +150,114 @@ queued! {
         flags: cl_mem_migration_flags) copy(Function::clEnqueueSVMMigrateMem, 0), false;
 }
 
+pub(crate) unsafe extern "C" fn clEnqueueUnmapMemObject(
+    queue: cl_command_queue,
+    memory: cl_mem,
+    at: *mut c_void,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let Some(real) = vendor.original.clEnqueueUnmapMemObject else {
+            return CL_INVALID_OPERATION;
+        };
+        let kind = copy(Function::clEnqueueUnmapMemObject, 0);
+        let work = Work { queue, kind, events, list, event, blocking: false };
+        // What is mapped is on the device, and stays there until this command has ended.
+        let buffer = own::get().pages.get(memory);
+        let pins: Vec<Pin> = buffer.iter().filter_map(Pin::of_map).collect();
+        let object = real_object(memory);
+        launch(vendor, work, pins, |event| {
+            // SAFETY: the caller's arguments, passed on.
+            let result = unsafe { real(queue, object, at, events, list, event) };
+            if result != CL_SUCCESS
+                && let Some(pin) = buffer.as_ref().and_then(|buffer| buffer.pin_again())
+            {
+                pin.keep_mapped();
+            }
+            result
+        })
+    })
+}
+
+/// The vendor's objects of a list, held on the device.
+///
+/// # Safety
+/// `objects` is null or has `count` members.
+unsafe fn real_objects(
+    objects: *const cl_mem,
+    count: cl_uint,
+) -> Result<(Vec<Pin>, Option<Vec<cl_mem>>), cl_int> {
+    if objects.is_null() || own::get().pages.is_idle() {
+        return Ok((Vec::new(), None));
+    }
+    // SAFETY: the caller's promise.
+    let list = unsafe { std::slice::from_raw_parts(objects, count as usize) };
+    let mut needs = Needs::default();
+    list.iter().for_each(|object| object.needs(&mut needs));
+    let pins = needs.meet()?;
+    Ok((pins, Some(list.iter().map(|object| real_object(*object)).collect())))
+}
+
+pub(crate) unsafe extern "C" fn clEnqueueMigrateMemObjects(
+    queue: cl_command_queue,
+    count: cl_uint,
+    objects: *const cl_mem,
+    flags: cl_mem_migration_flags,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let Some(vendor) = vendor::of(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let Some(real) = vendor.original.clEnqueueMigrateMemObjects else {
+            return CL_INVALID_OPERATION;
+        };
+        let kind = copy(Function::clEnqueueMigrateMemObjects, 0);
+        let work = Work { queue, kind, events, list, event, blocking: false };
+        // SAFETY: the caller's list.
+        let (pins, own) = match unsafe { real_objects(objects, count) } {
+            Ok(found) => found,
+            Err(error) => return error,
+        };
+        let at = own.as_ref().map_or(objects, |own| own.as_ptr());
+        launch(vendor, work, pins, |event| {
+            // SAFETY: the caller's arguments, with the vendor's objects.
+            unsafe { real(queue, count, at, flags, events, list, event) }
+        })
+    })
+}
+
 /// Queues a mapping, which returns an address and its error beside it.
 fn map(
     work: Work,
+    object: cl_mem,
     errcode_ret: *mut cl_int,
     real: impl FnOnce(&vendor::Vendor, *mut cl_event, *mut cl_int) -> Option<*mut c_void>,
 ) -> *mut c_void {
     let mut mapped = null_mut();
     let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
         let Some(vendor) = vendor::of(work.queue) else { return CL_INVALID_COMMAND_QUEUE };
-        launch(vendor, work, |event| {
+        let mut needs = Needs::default();
+        object.needs(&mut needs);
+        let pins = match needs.meet() {
+            Ok(pins) => pins,
+            Err(error) => return error,
+        };
+        let kept = pins.first().and_then(|pin| pin.buffer().pin_again());
+        let result = launch(vendor, work, pins, |event| {
             let mut error = CL_INVALID_OPERATION;
             if let Some(at) = real(vendor, event, &raw mut error) {
                 mapped = at;
             }
             error
-        })
+        });
+        if let Some(pin) = kept.filter(|_| result == CL_SUCCESS) {
+            pin.keep_mapped();
+        }
+        result
     });
     // SAFETY: the caller's pointer.
     unsafe { fail(errcode_ret, error) };
@@ -182,8 +278,9 @@ pub(crate) unsafe extern "C" fn clEnqueueMapBuffer(
 ) -> *mut c_void {
     let kind = copy(Function::clEnqueueMapBuffer, wide(size));
     let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
-    map(work, errcode_ret, |vendor, event, error| {
+    map(work, buffer, errcode_ret, |vendor, event, error| {
         let real = vendor.original.clEnqueueMapBuffer?;
+        let buffer = real_object(buffer);
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
             real(queue, buffer, blocking, flags, offset, size, events, list, event, error)
@@ -208,7 +305,7 @@ pub(crate) unsafe extern "C" fn clEnqueueMapImage(
     // SAFETY: the caller's region.
     let kind = copy(Function::clEnqueueMapImage, unsafe { pixels(region) });
     let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
-    map(work, errcode_ret, |vendor, event, error| {
+    map(work, image, errcode_ret, |vendor, event, error| {
         let real = vendor.original.clEnqueueMapImage?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe {
@@ -243,7 +340,7 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
             && mem_list.is_null() == args_mem_loc.is_null()
             && (mem_list.is_null() || !args.is_null());
         let Some(function) = user_func.filter(|_| fits) else {
-            return launch(vendor, work, |event| {
+            return launch(vendor, work, Vec::new(), |event| {
                 // SAFETY: the caller's arguments, passed on.
                 unsafe {
                     real(
@@ -270,7 +367,13 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
         let at = block.as_mut_ptr().cast::<c_void>();
         let places = places_in(args, args_mem_loc, num_mem_objects, at);
         let places_at = if places.is_empty() { null_mut() } else { places.as_ptr().cast_mut() };
-        launch(vendor, work, |event| {
+        // SAFETY: the caller's list.
+        let (pins, objects) = match unsafe { real_objects(mem_list, num_mem_objects) } {
+            Ok(found) => found,
+            Err(error) => return error,
+        };
+        let mem_list = objects.as_ref().map_or(mem_list, |objects| objects.as_ptr());
+        launch(vendor, work, pins, |event| {
             let size = callbacks::NATIVE_HEAD + cb_args;
             // SAFETY: the caller's arguments, with a block that carries its function in front.
             unsafe {
@@ -333,7 +436,7 @@ pub(crate) unsafe extern "C" fn clEnqueueSVMFree(
         let kind = copy(Function::clEnqueueSVMFree, 0);
         let work = Work { queue, kind, events, list, event, blocking: false };
         callbacks::svm_free(free, data, |free, data| {
-            launch(vendor, work, |event| {
+            launch(vendor, work, Vec::new(), |event| {
                 // SAFETY: the caller's arguments with the freeing function wrapped.
                 unsafe { real(queue, count, pointers, free, data, events, list, event) }
             })

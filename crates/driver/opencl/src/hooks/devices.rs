@@ -133,6 +133,8 @@ pub(crate) unsafe extern "C" fn clGetDeviceInfo(
 enum Memory {
     /// Bytes there are.
     All,
+    /// Bytes that one buffer may have.
+    Largest,
     /// Kibibytes that nobody has.
     Free,
 }
@@ -140,7 +142,8 @@ enum Memory {
 impl Memory {
     fn of(question: cl_device_info) -> Option<Self> {
         match question {
-            CL_DEVICE_GLOBAL_MEM_SIZE | CL_DEVICE_MAX_MEM_ALLOC_SIZE => Some(Self::All),
+            CL_DEVICE_GLOBAL_MEM_SIZE => Some(Self::All),
+            CL_DEVICE_MAX_MEM_ALLOC_SIZE => Some(Self::Largest),
             CL_DEVICE_GLOBAL_FREE_MEMORY_AMD => Some(Self::Free),
             _ => None,
         }
@@ -150,7 +153,7 @@ impl Memory {
     /// upper bound.
     fn inside(self, vendors: u64, slice: u64, held: u64) -> u64 {
         match self {
-            Self::All => vendors.min(slice),
+            Self::All | Self::Largest => vendors.min(slice),
             Self::Free => vendors.min(slice.saturating_sub(held) / 1024),
         }
     }
@@ -163,16 +166,28 @@ impl Memory {
 unsafe fn answer_memory(device: cl_device_id, question: Memory, at: *mut cl_ulong, words: usize) {
     let Some(attachment) = &state::get().attachment else { return };
     let Some(index) = view::lease_device(device) else { return };
-    let slice = attachment.limits().device[index].memory_max.load(Ordering::Relaxed);
+    let limits = attachment.limits();
+    let slice = limits.device[index].memory_max.load(Ordering::Relaxed);
+    let held = |row| polder_ledger::memory::held(attachment.usage(), row);
+    // What is behind the device comes on top, but no one buffer is larger than the device's part.
+    let behind = limits.backing_row(index).map_or(0, |row| {
+        let most = limits.device[row].memory_max.load(Ordering::Relaxed);
+        match question {
+            Memory::All => most,
+            Memory::Largest => 0,
+            Memory::Free => most.saturating_sub(held(row)) / 1024,
+        }
+    });
     let held = match question {
-        Memory::All => 0,
-        Memory::Free => polder_ledger::memory::held(attachment.usage(), index),
+        Memory::All | Memory::Largest => 0,
+        Memory::Free => held(index),
     };
     for word in 0..words {
         // SAFETY: the caller's promise.
         unsafe {
             let at = at.add(word);
-            at.write_unaligned(question.inside(at.read_unaligned(), slice, held));
+            let shown = question.inside(at.read_unaligned(), slice, held);
+            at.write_unaligned(shown.saturating_add(behind));
         }
     }
 }
@@ -300,6 +315,7 @@ mod tests {
     #[test]
     fn memory_is_the_slices_and_never_more_than_the_vendors() {
         assert_eq!(Memory::of(CL_DEVICE_GLOBAL_MEM_SIZE), Some(Memory::All));
+        assert_eq!(Memory::of(CL_DEVICE_MAX_MEM_ALLOC_SIZE), Some(Memory::Largest));
         assert_eq!(Memory::of(CL_DEVICE_NAME), None);
         for (question, vendors, slice, held, expect) in [
             (Memory::All, 1 << 30, 1 << 20, 1 << 19, 1 << 20),

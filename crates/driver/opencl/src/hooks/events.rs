@@ -94,6 +94,13 @@ pub(crate) unsafe extern "C" fn clSetMemObjectDestructorCallback(
     user_data: *mut c_void,
 ) -> cl_int {
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        if let Some(buffer) = own::get().pages.get(memobj) {
+            if pfn_notify.is_none() {
+                return CL_INVALID_VALUE;
+            }
+            buffer.at_end(pfn_notify, user_data);
+            return CL_SUCCESS;
+        }
         let vendor = vendor::of(memobj);
         let set = vendor.and_then(|vendor| vendor.original.clSetMemObjectDestructorCallback);
         let Some(set) = set else { return CL_INVALID_MEM_OBJECT };

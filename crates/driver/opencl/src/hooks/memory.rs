@@ -134,7 +134,10 @@ fn charged(
         Cost::About(bytes) => bytes,
     };
     let devices = devices_of(vendor, context)?;
-    let charge = Charge::reserve(state::get(), &devices, bytes);
+    let charge = match devices.as_slice() {
+        [device] => own::get().pages.reserve(*device, bytes),
+        devices => Charge::reserve(state::get(), devices, bytes),
+    };
     let mut charge = charge.ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE)?;
     let memory = match devices.first() {
         Some(device) if ask.filled => at_once(*device, filling(bytes), call)?,
@@ -169,7 +172,7 @@ fn release(vendor: &Vendor, memory: cl_mem) {
 
 /// Ties a charge to the end of its object. Ours is the first destructor callback of the object, so
 /// it is called last.
-fn hold(vendor: &Vendor, memory: cl_mem, charge: Charge) {
+pub(super) fn hold(vendor: &'static Vendor, memory: cl_mem, charge: Charge) {
     let data = Box::into_raw(Box::new(charge)).cast::<c_void>();
     // When the driver has no such callback the charge stays until the process ends: rather too
     // much is held than too little.
@@ -192,10 +195,31 @@ pub(crate) unsafe extern "C" fn clCreateBuffer(
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
     let ask = Ask::buffer(context, flags, size, host_ptr);
-    allocate(context, ask, errcode_ret, |vendor, error| {
+    let real = |vendor: &Vendor, error| {
         let create = vendor.original.clCreateBuffer?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe { create(context, flags, size, host_ptr, error) })
+    };
+    if let Some(made) = paged(context, (flags, size), ask, real) {
+        // SAFETY: the caller's pointer.
+        unsafe { fail(errcode_ret, made.err().unwrap_or(CL_SUCCESS)) };
+        return made.unwrap_or(null_mut());
+    }
+    allocate(context, ask, errcode_ret, real)
+}
+
+/// Makes a buffer that may move, where the lease has host memory behind the device; none when it is to
+/// be made as ever.
+fn paged(
+    context: cl_context,
+    size: (cl_mem_flags, usize),
+    ask: Ask,
+    real: impl Fn(&Vendor, *mut cl_int) -> Option<cl_mem>,
+) -> Option<Result<cl_mem, cl_int>> {
+    inside::guard(None, || {
+        let vendor = vendor::of(context)?;
+        let create = |error: &mut cl_int| real(vendor, error);
+        own::get().pages.make((vendor, context), size, ask.filled, create)
     })
 }
 
@@ -208,11 +232,19 @@ pub(crate) unsafe extern "C" fn clCreateBufferWithProperties(
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
     let ask = Ask::buffer(context, flags, size, host_ptr);
-    allocate(context, ask, errcode_ret, |vendor, error| {
+    let real = |vendor: &Vendor, error| {
         let create = vendor.original.clCreateBufferWithProperties?;
         // SAFETY: the caller's arguments, passed on.
         Some(unsafe { create(context, properties, flags, size, host_ptr, error) })
-    })
+    };
+    // With properties a buffer is more than its bytes.
+    let made = if properties.is_null() { paged(context, (flags, size), ask, real) } else { None };
+    if let Some(made) = made {
+        // SAFETY: the caller's pointer.
+        unsafe { fail(errcode_ret, made.err().unwrap_or(CL_SUCCESS)) };
+        return made.unwrap_or(null_mut());
+    }
+    allocate(context, ask, errcode_ret, real)
 }
 
 /// What an image costs.
@@ -243,7 +275,8 @@ pub(crate) unsafe extern "C" fn clCreateImage(
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
     // SAFETY: the caller's pointers.
-    let cost = unsafe { image_cost(image_format, image_desc) };
+    let (cost, own) = unsafe { (image_cost(image_format, image_desc), over_buffer(image_desc)) };
+    let image_desc = own.as_ref().map_or(image_desc, std::ptr::from_ref);
     let ask = Ask::new(cost, flags, host_ptr);
     allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImage?;
@@ -262,7 +295,8 @@ pub(crate) unsafe extern "C" fn clCreateImageWithProperties(
     errcode_ret: *mut cl_int,
 ) -> cl_mem {
     // SAFETY: the caller's pointers.
-    let cost = unsafe { image_cost(image_format, image_desc) };
+    let (cost, own) = unsafe { (image_cost(image_format, image_desc), over_buffer(image_desc)) };
+    let image_desc = own.as_ref().map_or(image_desc, std::ptr::from_ref);
     let ask = Ask::new(cost, flags, host_ptr);
     allocate(context, ask, errcode_ret, |vendor, error| {
         let create = vendor.original.clCreateImageWithProperties?;
@@ -271,6 +305,18 @@ pub(crate) unsafe extern "C" fn clCreateImageWithProperties(
             create(context, properties, flags, image_format, image_desc, host_ptr, error)
         })
     })
+}
+
+/// The description of an image over a buffer that may move, with the vendor's own object: from now on
+/// the buffer stays on the device. None when there is nothing to change.
+///
+/// # Safety
+/// The pointer is null or valid.
+unsafe fn over_buffer(description: *const cl_image_desc) -> Option<cl_image_desc> {
+    // SAFETY: the caller's promise.
+    let mut description = unsafe { description.as_ref().copied() }?;
+    description.mem_object = super::buffers::stay(description.mem_object).ok()??;
+    Some(description)
 }
 
 /// The description of an image made by one of the old functions.
@@ -393,7 +439,11 @@ pub(crate) unsafe extern "C" fn clSVMAlloc(
         let state = state::get();
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
         let Ok(devices) = devices_of(vendor, context) else { return null_mut() };
-        let Some(charge) = Charge::reserve(state, &devices, bytes) else { return null_mut() };
+        let charge = match devices.as_slice() {
+            [device] => own::get().pages.reserve(*device, bytes),
+            devices => Charge::reserve(state, devices, bytes),
+        };
+        let Some(charge) = charge else { return null_mut() };
         let memory = call();
         if !memory.is_null() {
             own::get().svm.keep(context.addr(), memory.addr(), size, charge);
