@@ -8,6 +8,7 @@ mod figures;
 mod latency;
 mod lending;
 mod memory;
+mod oversubscribe;
 mod path;
 mod pocl_tests;
 mod programs;
@@ -47,7 +48,11 @@ const SHARE: &[Part] = &[
 ];
 
 /// Parts of `enforce` that need a device.
-const ENFORCE: &[Part] = &[("latency", latency::run), ("programs", programs::run)];
+const ENFORCE: &[Part] = &[
+    ("latency", latency::run),
+    ("oversubscribe", oversubscribe::run),
+    ("programs", programs::run),
+];
 /// Parts of it whose figures are no speeds but comparisons: they run what tests run.
 const COMPARED: &[Part] =
     &[("conformance, pyopencl", conformance::run), ("conformance, pocl", pocl_tests::run)];

@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Host memory that a benchmark's pool keeps behind its device.
+const HOST_BACKING: &str = "256MiB";
+
 /// A pool for a benchmark, and the calibrations that its programs share.
 pub(crate) struct Bench {
     /// The pool.
@@ -99,8 +102,8 @@ impl Bench {
     pub(crate) fn start(products: &Products, quick: bool) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("polder-bench-").tempdir()?;
         let cache = std::env::temp_dir().join("polder-kernel-cache");
-        let pool =
-            Pool::start(&products.polder, &folder.path().join("state"), &cache, &["--no-listen"])?;
+        let flags = ["--no-listen", "--host-backing", HOST_BACKING];
+        let pool = Pool::start(&products.polder, &folder.path().join("state"), &cache, &flags)?;
         for tenant in ["a", "b", "c"] {
             pool.text(["admin", "tenant", "set", tenant])?;
         }
