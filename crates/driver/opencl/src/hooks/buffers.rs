@@ -68,7 +68,17 @@ pub(crate) unsafe extern "C" fn clGetMemObjectInfo(
             let real = vendor::of(memobj).and_then(|vendor| vendor.original.clGetMemObjectInfo);
             let Some(real) = real else { return CL_INVALID_MEM_OBJECT };
             // SAFETY: the caller's arguments, passed on.
-            return unsafe { real(memobj, what, size, at, had) };
+            let result = unsafe { real(memobj, what, size, at, had) };
+            if what == CL_MEM_ASSOCIATED_MEMOBJECT && result == CL_SUCCESS && !at.is_null() {
+                let at = at.cast::<cl_mem>();
+                // SAFETY: the driver has written an object there, or none.
+                let made_of = unsafe { at.read_unaligned() };
+                if let Some(handle) = own::get().pages.handle_of(made_of) {
+                    // SAFETY: as above.
+                    unsafe { at.write_unaligned(handle) };
+                }
+            }
+            return result;
         };
         let Some(answer) = buffer.answer(what) else { return CL_INVALID_VALUE };
         if !at.is_null() {

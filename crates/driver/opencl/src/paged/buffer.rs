@@ -56,7 +56,7 @@ pub(crate) struct Buffer {
     pub(super) vendor: &'static Vendor,
     /// The program's handle.
     proxy: *mut Proxy,
-    /// Kept alive by a reference.
+    /// Kept alive by the vendor's object, and by a reference of ours while there is none.
     pub(super) context: usize,
     /// The context's only device, and its place in the lease.
     pub(super) cl_device: usize,
@@ -103,10 +103,6 @@ impl Buffer {
         let Birth { vendor, context, cl_device, device, bytes, charged, flags } = birth;
         // SAFETY: an object of the API begins with its dispatch table; it is larger than two words.
         let head = unsafe { real.cast::<[usize; HEAD_WORDS]>().read() };
-        if let Some(retain) = vendor.original.clRetainContext {
-            // SAFETY: the program's context, which it has just used.
-            unsafe { retain(context) };
-        }
         Self {
             vendor,
             proxy: Box::into_raw(Box::new(Proxy { head })),
@@ -151,6 +147,22 @@ impl Buffer {
             CL_SUCCESS if !made.is_null() => Ok(made),
             CL_SUCCESS => Err(CL_OUT_OF_RESOURCES),
             error => Err(error),
+        }
+    }
+
+    /// Keeps the context alive while the buffer is on the host.
+    pub(super) fn retain_context(&self) {
+        if let Some(retain) = self.vendor.original.clRetainContext {
+            // SAFETY: it lives: the vendor's object has a reference.
+            inside::accounted(|| unsafe { retain(with_exposed_provenance_mut(self.context)) });
+        }
+    }
+
+    /// The reverse of [`Self::retain_context`].
+    pub(super) fn release_context(&self) {
+        if let Some(release) = self.vendor.original.clReleaseContext {
+            // SAFETY: the reference that was taken when the buffer went to the host.
+            inside::accounted(|| unsafe { release(with_exposed_provenance_mut(self.context)) });
         }
     }
 
@@ -231,9 +243,8 @@ impl Drop for Buffer {
                 inside::callback(|| unsafe { function(handle, with_exposed_provenance_mut(data)) });
             }
         }
-        if let Some(release) = self.vendor.original.clReleaseContext {
-            // SAFETY: the reference taken in `new`.
-            inside::accounted(|| unsafe { release(with_exposed_provenance_mut(self.context)) });
+        if real.is_null() {
+            self.release_context();
         }
         // SAFETY: made in `new`; the program has given its last reference back.
         drop(unsafe { Box::from_raw(self.proxy) });

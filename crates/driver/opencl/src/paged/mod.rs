@@ -102,6 +102,15 @@ impl Pages {
         read(&self.table).get(&handle.addr()).cloned()
     }
 
+    /// The program's handle of the buffer that the vendor knows as `real`.
+    pub(crate) fn handle_of(&self, real: cl_mem) -> Option<cl_mem> {
+        if self.is_idle() || real.is_null() {
+            return None;
+        }
+        let table = read(&self.table);
+        table.values().find(|buffer| buffer.real() == real).map(|buffer| buffer.handle())
+    }
+
     pub(crate) fn kernels(&self) -> &Kernels {
         &self.kernels
     }
@@ -206,6 +215,7 @@ impl Pages {
         drop(queue);
         // A vendor may hold on to what an argument names.
         self.kernels.unset(buffer);
+        buffer.retain_context();
         buffer.real.store(0, Ordering::Release);
         buffer.unmake(real);
         // The charge of the device goes with what stood here before.
@@ -328,6 +338,8 @@ fn move_in(buffer: &Arc<Buffer>) -> Result<(), cl_int> {
     }
     *side = Some(Side::Device(charge));
     buffer.real.store(real.expose_provenance(), Ordering::Release);
+    // The new object has a reference of its own.
+    buffer.release_context();
     Ok(())
 }
 
