@@ -8,10 +8,10 @@ mod memory;
 mod profile;
 mod queues;
 
+pub(crate) use commands::filling;
 pub(crate) use queues::{
     clReleaseCommandQueue as release_queue, clRetainCommandQueue as retain_queue,
 };
-pub(crate) use commands::filling;
 
 use polder_driver::record;
 use polder_gpuapi::opencl::{Function, SLOTS, pfn};

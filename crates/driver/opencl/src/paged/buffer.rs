@@ -220,7 +220,13 @@ impl Buffer {
     pub(crate) fn answer(&self, what: cl_mem_info) -> Option<Vec<u8>> {
         match what {
             CL_MEM_REFERENCE_COUNT => {
-                Some(self.references.load(Ordering::Acquire).to_ne_bytes().to_vec())
+                // What is made of it, and keeps it where it is, the driver counts.
+                let kept = self.kept.load(Ordering::Acquire) > 0;
+                let real = kept.then(|| asked(self.vendor, self.real(), what)).flatten();
+                let more = real.and_then(|(_, bytes)| bytes.try_into().ok());
+                let more = more.map_or(0, |bytes| u32::from_ne_bytes(bytes).saturating_sub(1));
+                let all = self.references.load(Ordering::Acquire).saturating_add(more);
+                Some(all.to_ne_bytes().to_vec())
             }
             CL_MEM_MAP_COUNT => Some(self.maps.load(Ordering::Acquire).to_ne_bytes().to_vec()),
             _ => self.answers.iter().find(|(known, _)| *known == what).map(|it| it.1.clone()),
