@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | bench | fuzz | ci | packages`.
+//! Developer commands: `cargo xtask demo | test | bench | gpu | fuzz | ci | packages`.
 //!
 //! Each installs what it needs from the package registries, so that a fresh Debian machine with
 //! Rust needs nothing else.
@@ -8,6 +8,7 @@ mod build;
 mod checks;
 mod demo;
 mod fuzz;
+mod gpu;
 mod packages;
 mod polder;
 mod python;
@@ -62,13 +63,16 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         target: Option<String>,
     },
+    /// Run everything of enforcement on a real NVIDIA card, against the same without Polder; ends with 3
+    /// where there is none.
+    Gpu(gpu::Gpu),
     /// Install the system packages that demo, test and bench use.
     Packages,
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say::error(&error);
             ExitCode::FAILURE
@@ -76,13 +80,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
-    match command {
+fn run(command: Command) -> Result<ExitCode> {
+    let done = match command {
+        Command::Gpu(options) => return gpu::run(&options),
         Command::Demo { keep } => demo::run(keep),
         Command::Test => checks::test(),
         Command::Ci => checks::ci(),
         Command::Bench { name, json, quick, only } => bench::run(name, json, quick, only),
         Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Command::Packages => packages::install(packages::ALL),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -41,6 +41,7 @@ pub(crate) struct Pool {
     polder: PathBuf,
     state: PathBuf,
     cache: PathBuf,
+    variables: Vec<(String, String)>,
     up: Option<Child>,
     remove: bool,
 }
@@ -53,6 +54,17 @@ impl Pool {
         cache: &Path,
         arguments: &[&str],
     ) -> Result<Self> {
+        Self::start_in(polder, state, cache, arguments, Vec::new())
+    }
+
+    /// The same with these variables, for the daemon and all that is run.
+    pub(crate) fn start_in(
+        polder: &Path,
+        state: &Path,
+        cache: &Path,
+        arguments: &[&str],
+        variables: Vec<(String, String)>,
+    ) -> Result<Self> {
         std::fs::create_dir_all(state)?;
         std::fs::create_dir_all(cache)?;
         let log = File::create(state.join("up.log"))?;
@@ -62,6 +74,7 @@ impl Pool {
             .arg("up")
             .args(arguments)
             .env("POCL_CACHE_DIR", cache)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -72,6 +85,7 @@ impl Pool {
             polder: polder.into(),
             state: state.into(),
             cache: cache.into(),
+            variables,
             up: Some(up),
             remove: true,
         };
@@ -108,6 +122,7 @@ impl Pool {
             .arg(&self.state)
             .args(words)
             .env("POCL_CACHE_DIR", &self.cache)
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .process_group(0);
         command
