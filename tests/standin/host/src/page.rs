@@ -61,8 +61,9 @@ impl Page {
     pub(crate) fn told(&self) {
         let turn = &self.layout().turn;
         turn.fetch_add(1, Ordering::Release);
-        // The word is ours; waking nobody is no error.
-        let _ = futex::wake(turn, futex::Flags::empty(), u32::MAX);
+        // The word is ours; waking nobody is no error. The kernel counts in signed numbers: a larger one
+        // would be negative, and wake one alone.
+        let _ = futex::wake(turn, futex::Flags::empty(), i32::MAX.unsigned_abs());
     }
 
     /// Waits until the turn is no longer `seen`, or a tenth of a second has passed.
