@@ -35,7 +35,7 @@ fn two_jobs_use_more_than_their_parts_of_the_device_and_no_more_is_promised() {
     assert_ne!(pool.say(&["wait", &alone]).code, 0);
 
     let more = pool.say(&["submit", "--host-backed", "65MiB", "--", "true"]);
-    assert_eq!(more.code, 1);
+    assert_eq!(more.code, 2);
     assert!(
         more.stderr.contains("can back 64 MiB with host memory where 65 MiB is wanted"),
         "{more:?}"
