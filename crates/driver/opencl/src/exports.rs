@@ -5,6 +5,7 @@
 use crate::commands_recorded;
 use crate::extensions;
 use crate::hooks;
+use crate::paged;
 use crate::vendor;
 use crate::view::{self, Platform};
 use polder_driver::inside::guard;
@@ -194,7 +195,8 @@ pub(crate) fn own(name: &str) -> Option<*mut c_void> {
 /// known to need none, and otherwise nothing.
 pub(crate) fn resolve(platform: &Platform, name: &str) -> *mut c_void {
     if let Some(hook) = commands_recorded::hook(name) {
-        return if platform.command_buffers().is_some() { hook } else { null_mut() };
+        let there = !paged::is_on() && platform.command_buffers().is_some();
+        return if there { hook } else { null_mut() };
     }
     let slot = slot_of(name);
     if let Some(hook) = slot.and_then(|slot| {

@@ -1,10 +1,13 @@
 //! The extensions that a platform or device names: those whose functions would resolve to nothing
 //! are left out, for a program that reads a name calls what belongs to it.
 
+use crate::paged;
 use polder_gpuapi::opencl::{EXTENSIONS_HIDDEN, consts::*, types::*};
 
 /// Longest list of extensions that is looked through.
 const BYTES_MAX: usize = 1 << 20;
+/// The extension that cannot be had where buffers are moved.
+const COMMAND_BUFFERS: &[u8] = b"cl_khr_command_buffer";
 /// A name with its version: four bytes and sixty-four.
 const NAMED_BYTES: usize = 68;
 const NAME_AT: usize = 4;
@@ -37,7 +40,9 @@ pub(crate) fn of_device(question: cl_device_info) -> Option<List> {
 }
 
 fn is_hidden(name: &[u8]) -> bool {
-    EXTENSIONS_HIDDEN.iter().any(|hidden| name.starts_with(hidden.as_bytes()))
+    // What was recorded names buffers where they were then.
+    let moves = paged::is_on() && name.starts_with(COMMAND_BUFFERS);
+    moves || EXTENSIONS_HIDDEN.iter().any(|hidden| name.starts_with(hidden.as_bytes()))
 }
 
 impl List {
