@@ -4,8 +4,8 @@ use crate::now_ns;
 use crate::page::{MARKS_MAX, Page, STREAMS_MAX};
 use crate::wire::{Ask, BYTES, Words, bytes_of, words_of};
 use polder_standin::{
-    ContextId, Copy, Device, Direction, Done, Fault, Kernel, Length, MODELS, SubmitError, Ticket,
-    Work,
+    ContextId, Copy, Device, Direction, Done, Fault, Kernel, Length, MODELS, SubmitError, Throttle,
+    Ticket, Work,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -262,6 +262,16 @@ impl Host {
                 self.answer(index, &[truth.ran_ns, truth.switched_ns, truth.completed]);
             }
             Ask::Fail { xid, pid } => self.fail(xid, pid),
+            Ask::Xid { index: place } => {
+                let fault = self.device.xids().get(place as usize);
+                let words = fault.map_or([0; 2], |(_, fault, process)| {
+                    [fault.xid().into(), process.unwrap_or(0).into()]
+                });
+                self.answer(index, &words);
+            }
+            Ask::Throttle { reasons, speed } => {
+                self.device.set_throttle(Throttle { reasons, speed });
+            }
         }
     }
 

@@ -89,6 +89,19 @@ pub enum Ask {
         /// Process id.
         pid: u32,
     },
+    /// The fault at this place among all so far: answered with its XID and the pid of whose context it
+    /// took, zero for all; or zeros.
+    Xid {
+        /// Place.
+        index: u32,
+    },
+    /// From now on it runs at this speed, and says why.
+    Throttle {
+        /// Bits of NVML's clock event reasons.
+        reasons: u64,
+        /// What is left of its speed, thousandths.
+        speed: u32,
+    },
 }
 
 /// What the host says of its device.
@@ -126,6 +139,8 @@ impl Ask {
             Self::Process { index } => put(&[10, index.into()]),
             Self::Truth { pid } => put(&[11, pid.into()]),
             Self::Fail { xid, pid } => put(&[12, xid.into(), pid.into()]),
+            Self::Xid { index } => put(&[14, index.into()]),
+            Self::Throttle { reasons, speed } => put(&[15, reasons, speed.into()]),
         }
         words
     }
@@ -153,6 +168,8 @@ impl Ask {
             10 => Self::Process { index: small(1)? },
             11 => Self::Truth { pid: small(1)? },
             12 => Self::Fail { xid: small(1)?, pid: small(2)? },
+            14 => Self::Xid { index: small(1)? },
+            15 => Self::Throttle { reasons: words[1], speed: small(2)? },
             _ => return None,
         })
     }

@@ -1,10 +1,12 @@
 //! What is answered.
 
-use crate::script::{ask, client, init, model};
+use crate::script::{State, ask, client, init, is_lost, model, state, xid};
 use polder_gpuapi::nvml::consts::*;
 use polder_gpuapi::nvml::types::*;
 use polder_standin_host::Ask;
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The one device's handle.
 const DEVICE: usize = 0x5000;
@@ -20,10 +22,14 @@ macro_rules! api {
         api!(@one $name $args $body);
         api!($($rest)*);
     };
-    (fn $name:ident / $variant:ident $args:tt $body:block $($rest:tt)*) => {
-        api!(@one $name $args $body);
-        api!(@one $variant $args $body);
-        api!($($rest)*);
+    (fn $a:ident / $b:ident $args:tt $body:block $($rest:tt)*) => {
+        api!(fn $a $args $body fn $b $args $body $($rest)*);
+    };
+    (fn $a:ident / $b:ident / $c:ident $args:tt $body:block $($rest:tt)*) => {
+        api!(fn $a $args $body fn $b $args $body fn $c $args $body $($rest)*);
+    };
+    (fn $a:ident / $b:ident / $c:ident / $d:ident $args:tt $body:block $($rest:tt)*) => {
+        api!(fn $a / $b $args $body fn $c / $d $args $body $($rest)*);
     };
     (@one $name:ident ($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         #[unsafe(no_mangle)]
@@ -84,6 +90,39 @@ fn check(device: nvmlDevice_t) -> Result<(), nvmlReturn_t> {
     if device.addr() == DEVICE { Ok(()) } else { Err(NVML_ERROR_INVALID_ARGUMENT) }
 }
 
+/// A device that has fallen off answers nothing.
+fn check_there(device: nvmlDevice_t) -> Result<(), nvmlReturn_t> {
+    check(device)?;
+    if is_lost()? { Err(NVML_ERROR_GPU_IS_LOST) } else { Ok(()) }
+}
+
+/// What a waiting program is told: the layout is the API's.
+#[repr(C)]
+struct EventData {
+    device: nvmlDevice_t,
+    kind: u64,
+    data: u64,
+    gpu_instance: c_uint,
+    compute_instance: c_uint,
+}
+
+/// Events that a program waits for: faults of the device from the moment on at which it was put in.
+struct Events {
+    /// The place of the next, once the device is in the set.
+    next: Mutex<Option<u64>>,
+}
+
+/// The bit of faults among kinds of events.
+const XID_EVENTS: u64 = 8;
+/// Between two looks at the device while a program waits.
+const EVENT_LOOK: Duration = Duration::from_millis(5);
+
+/// The set of a handle; sets are never freed, so a handle of this process is one for good.
+fn events(set: nvmlEventSet_t) -> Result<&'static Events, nvmlReturn_t> {
+    // SAFETY: null, or what `nvmlEventSetCreate` gave.
+    unsafe { set.cast::<Events>().as_ref() }.ok_or(NVML_ERROR_INVALID_ARGUMENT)
+}
+
 /// A number that no model has: the same for all.
 fn made_up(device: nvmlDevice_t, at: *mut c_uint, value: c_uint) -> Result<(), nvmlReturn_t> {
     check(device)?;
@@ -91,7 +130,7 @@ fn made_up(device: nvmlDevice_t, at: *mut c_uint, value: c_uint) -> Result<(), n
 }
 
 fn memory() -> Result<nvmlMemory_t, nvmlReturn_t> {
-    let [total, used, ..] = ask(Ask::State)?;
+    let State { memory_total: total, memory_used: used, .. } = state()?;
     Ok(nvmlMemory_t { total, free: total.saturating_sub(used), used })
 }
 
@@ -232,11 +271,7 @@ api! {
         check(device)?;
         put_text(uuid, length, UUID)
     }
-    fn nvmlDeviceGetPciInfo / nvmlDeviceGetPciInfo_v2(device: nvmlDevice_t, info: *mut nvmlPciInfo_t) {
-        check(device)?;
-        put(info, pci())
-    }
-    fn nvmlDeviceGetPciInfo_v3(device: nvmlDevice_t, info: *mut nvmlPciInfo_t) {
+    fn nvmlDeviceGetPciInfo / nvmlDeviceGetPciInfo_v2 / nvmlDeviceGetPciInfo_v3(device: nvmlDevice_t, info: *mut nvmlPciInfo_t) {
         check(device)?;
         put(info, pci())
     }
@@ -249,11 +284,11 @@ api! {
     }
 
     fn nvmlDeviceGetMemoryInfo(device: nvmlDevice_t, info: *mut nvmlMemory_t) {
-        check(device)?;
+        check_there(device)?;
         put(info, memory()?)
     }
     fn nvmlDeviceGetMemoryInfo_v2(device: nvmlDevice_t, info: *mut nvmlMemory_v2_t) {
-        check(device)?;
+        check_there(device)?;
         // SAFETY: the caller's own, in which it has put the version.
         let version = unsafe { info.as_ref() }.ok_or(NVML_ERROR_INVALID_ARGUMENT)?.version;
         let nvmlMemory_t { total, free, used } = memory()?;
@@ -265,9 +300,8 @@ api! {
         put(info, nvmlBAR1Memory_t { bar1Total: total, bar1Free: total, bar1Used: 0 })
     }
     fn nvmlDeviceGetUtilizationRates(device: nvmlDevice_t, rates: *mut nvmlUtilization_t) {
-        check(device)?;
-        let gpu = c_uint::try_from(ask(Ask::State)?[2]).unwrap_or(100);
-        put(rates, nvmlUtilization_t { gpu, memory: 0 })
+        check_there(device)?;
+        put(rates, nvmlUtilization_t { gpu: state()?.busy, memory: 0 })
     }
     fn nvmlDeviceGetProcessUtilization(device: nvmlDevice_t, samples: *mut nvmlProcessUtilizationSample_t, count: *mut c_uint, _since: u64) {
         check(device)?;
@@ -286,7 +320,7 @@ api! {
         put_list(&all, count, samples)
     }
     fn nvmlDeviceGetComputeRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, infos: *mut nvmlProcessInfo_t) {
-        check(device)?;
+        check_there(device)?;
         let info = |&(pid, bytes, _): &(u32, u64, u32)| nvmlProcessInfo_t {
             pid,
             usedGpuMemory: bytes,
@@ -295,18 +329,14 @@ api! {
         };
         put_list(&processes()?.iter().map(info).collect::<Vec<_>>(), count, infos)
     }
-    fn nvmlDeviceGetGraphicsRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, infos: *mut nvmlProcessInfo_t) {
-        check(device)?;
-        put_list(&[], count, infos)
-    }
-    fn nvmlDeviceGetMPSComputeRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, infos: *mut nvmlProcessInfo_t) {
+    fn nvmlDeviceGetGraphicsRunningProcesses_v3 / nvmlDeviceGetMPSComputeRunningProcesses_v3(device: nvmlDevice_t, count: *mut c_uint, infos: *mut nvmlProcessInfo_t) {
         check(device)?;
         put_list(&[], count, infos)
     }
 
     fn nvmlDeviceGetCurrentClocksEventReasons / nvmlDeviceGetCurrentClocksThrottleReasons(device: nvmlDevice_t, reasons: *mut u64) {
-        check(device)?;
-        put(reasons, ask(Ask::State)?[4])
+        check_there(device)?;
+        put(reasons, state()?.reasons)
     }
     fn nvmlDeviceGetTemperature(device: nvmlDevice_t, _sensor: c_uint, degrees: *mut c_uint) {
         made_up(device, degrees, 40)
@@ -314,43 +344,62 @@ api! {
     fn nvmlDeviceGetPowerUsage(device: nvmlDevice_t, milliwatts: *mut c_uint) {
         made_up(device, milliwatts, 100_000)
     }
-    fn nvmlDeviceGetEnforcedPowerLimit(device: nvmlDevice_t, milliwatts: *mut c_uint) {
+    fn nvmlDeviceGetEnforcedPowerLimit / nvmlDeviceGetPowerManagementLimit(device: nvmlDevice_t, milliwatts: *mut c_uint) {
         made_up(device, milliwatts, 500_000)
     }
-    fn nvmlDeviceGetPowerManagementLimit(device: nvmlDevice_t, milliwatts: *mut c_uint) {
-        made_up(device, milliwatts, 500_000)
-    }
-    fn nvmlDeviceGetPowerManagementMode(device: nvmlDevice_t, mode: *mut c_uint) {
+    fn nvmlDeviceGetPowerManagementMode / nvmlDeviceGetPersistenceMode(device: nvmlDevice_t, mode: *mut c_uint) {
         made_up(device, mode, 1)
     }
-    fn nvmlDeviceGetPerformanceState(device: nvmlDevice_t, state: *mut c_uint) {
-        made_up(device, state, 0)
+    fn nvmlDeviceGetPerformanceState / nvmlDeviceGetComputeMode / nvmlDeviceGetDisplayActive / nvmlDeviceGetDisplayMode(device: nvmlDevice_t, value: *mut c_uint) {
+        made_up(device, value, 0)
     }
-    fn nvmlDeviceGetPersistenceMode(device: nvmlDevice_t, mode: *mut c_uint) {
-        made_up(device, mode, 1)
-    }
-    fn nvmlDeviceGetComputeMode(device: nvmlDevice_t, mode: *mut c_uint) {
-        made_up(device, mode, 0)
-    }
-    fn nvmlDeviceGetDisplayActive(device: nvmlDevice_t, active: *mut c_uint) {
-        made_up(device, active, 0)
-    }
-    fn nvmlDeviceGetDisplayMode(device: nvmlDevice_t, mode: *mut c_uint) {
-        made_up(device, mode, 0)
-    }
-    fn nvmlDeviceGetClockInfo(device: nvmlDevice_t, _kind: c_uint, megahertz: *mut c_uint) {
-        made_up(device, megahertz, 1_500)
-    }
-    fn nvmlDeviceGetMaxClockInfo(device: nvmlDevice_t, _kind: c_uint, megahertz: *mut c_uint) {
+    fn nvmlDeviceGetClockInfo / nvmlDeviceGetMaxClockInfo(device: nvmlDevice_t, _kind: c_uint, megahertz: *mut c_uint) {
         made_up(device, megahertz, 1_500)
     }
     fn nvmlDeviceGetEccMode(device: nvmlDevice_t, current: *mut c_uint, pending: *mut c_uint) {
         made_up(device, current, 1)?;
         put(pending, 1)
     }
+    fn nvmlEventSetCreate(set: *mut nvmlEventSet_t) {
+        client()?;
+        let events = Box::leak(Box::new(Events { next: Mutex::new(None) }));
+        put(set, std::ptr::from_mut(events).cast())
+    }
+    fn nvmlEventSetFree(set: nvmlEventSet_t) { events(set).map(|_| ()) }
+    fn nvmlDeviceRegisterEvents(device: nvmlDevice_t, kinds: u64, set: nvmlEventSet_t) {
+        check(device)?;
+        if kinds & !XID_EVENTS != 0 {
+            return Err(NVML_ERROR_NOT_SUPPORTED);
+        }
+        let mut next = events(set)?.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = Some(state()?.xids);
+        Ok(())
+    }
+    fn nvmlEventSetWait / nvmlEventSetWait_v2(set: nvmlEventSet_t, data: *mut c_void, milliseconds: c_uint) {
+        let until = Instant::now() + Duration::from_millis(milliseconds.into());
+        let mut next = events(set)?.next.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(index) = *next && let Some(number) = xid(index)? {
+                *next = Some(index + 1);
+                let (device, none) = (handle(), c_uint::MAX);
+                let event = EventData {
+                    device,
+                    kind: XID_EVENTS,
+                    data: number,
+                    gpu_instance: none,
+                    compute_instance: none,
+                };
+                return put(data.cast(), event);
+            }
+            if Instant::now() >= until {
+                return Err(NVML_ERROR_TIMEOUT);
+            }
+            std::thread::sleep(EVENT_LOOK);
+        }
+    }
     fn nvmlDeviceGetTotalEccErrors(device: nvmlDevice_t, kind: c_uint, _counter: c_uint, count: *mut u64) {
         check(device)?;
-        let xids = ask(Ask::State)?[3];
+        let xids = state()?.xids;
         // Of those that cannot be corrected.
         put(count, if kind == 1 { xids } else { 0 })
     }
