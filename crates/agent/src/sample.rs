@@ -23,6 +23,7 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
                 memory_peak: Bytes(0),
                 refused: 0,
                 backing: Bytes(0),
+                throttle: Vec::new(),
             })
             .collect(),
         ..LeaseSample::default()

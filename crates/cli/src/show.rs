@@ -153,6 +153,25 @@ pub(crate) fn not_enforced<'a>(leases: impl Iterator<Item = &'a Lease>) -> Vec<S
     unlike.into_iter().map(line).collect()
 }
 
+/// Why a device of a live lease runs slower than it could; empty when it does not.
+pub(crate) fn throttle(view: &LeaseView, device: &DeviceId) -> String {
+    let used = view.sample.iter().flat_map(|sample| &sample.devices);
+    let of = used.filter(|used| used.device == *device).flat_map(|used| &used.throttle);
+    of.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The devices of live leases that run slower than they could, and why.
+pub(crate) fn slowed(leases: &[LeaseView]) -> Vec<String> {
+    let slices = leases.iter().flat_map(|view| view.lease.slices.iter().map(move |s| (view, s)));
+    let all = slices.map(|(view, slice)| (slice, view, throttle(view, &slice.device)));
+    let slowed = all.filter(|(_, _, reasons)| !reasons.is_empty());
+    slowed
+        .map(|(slice, view, reasons)| {
+            format!("{}/{} of lease {}: {reasons}", view.lease.node, slice.device, view.lease.id)
+        })
+        .collect()
+}
+
 /// What nodes found that breaks the rules.
 pub(crate) fn findings(leases: &[LeaseView]) -> Vec<String> {
     let of = |view: &LeaseView| {

@@ -6,8 +6,8 @@ use crate::index::Index;
 use crate::mig::Table;
 use crate::{Engine, Held};
 use polder_model::{
-    Bytes, DeviceId, GangKind, Instance, Lease, LeaseId, Mechanism, NodeId, Resource, TenantPath,
-    UserName,
+    Bytes, DeviceId, GangKind, Health, Instance, Lease, LeaseId, Mechanism, NodeId, Resource,
+    TenantPath, UserName,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +72,12 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
         let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
         let memory: u128 = slices().map(|slice| u128::from(slice.memory.0)).sum();
         let has = inventory.iter().find(|other| other.id == *device).map(|device| device.memory);
+        let failed = inventory
+            .iter()
+            .any(|other| other.id == *device && matches!(other.health, Health::Failed(_)));
+        for lease in leases.iter().filter(|lease| failed && !is_ending(facts, lease)) {
+            found.push(format!("{device} of {node} has failed, and lease {} goes on", lease.id));
+        }
         // A device that went away or shrank under its leases: they must be on their way out.
         if has.is_none_or(|has| memory > u128::from(has.0)) {
             for lease in leases.iter().filter(|lease| !is_ending(facts, lease)) {

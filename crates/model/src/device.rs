@@ -138,6 +138,8 @@ pub enum Health {
     Healthy,
     /// Present but not to be used, and why.
     Faulty(String),
+    /// It failed under whatever ran on it: nothing there goes on. Why, and what to do.
+    Failed(String),
 }
 
 /// How a tenant's program reaches the device through its API.

@@ -72,6 +72,10 @@ pub enum Rule {
     PageMemory,
     /// A command that ran for longer than the process has lived.
     PageLongest,
+    /// Its device's driver reported a fault that is a program's own.
+    DeviceFault,
+    /// A process that is no lease's uses its device.
+    Stranger,
 }
 
 impl fmt::Display for Rule {
@@ -85,6 +89,8 @@ impl fmt::Display for Rule {
             Self::PageCompleted => "claims work completed that was not",
             Self::PageMemory => "claims more memory than it can hold",
             Self::PageLongest => "claims a command longer than its life",
+            Self::DeviceFault => "had a fault of its own on the device",
+            Self::Stranger => "uses the lease's device and belongs to no lease",
         })
     }
 }

@@ -18,6 +18,7 @@ mod reservation;
 mod size;
 mod sync;
 mod tenant;
+mod throttle;
 mod units;
 mod written;
 
@@ -53,6 +54,7 @@ pub use sync::{
     SyncRefusal, SyncRequest, SyncResponse, Tombstone, Version,
 };
 pub use tenant::{Quota, Role, Share, Tenant, User};
+pub use throttle::Throttle;
 pub use units::{BitRate, Bytes, Micros, MilliCpu, Permille, Timestamp, UnitError};
 pub use written::{
     DEVICES_WRITTEN_MAX, DevicesWritten, NODE_WORDS_MAX, NodeWords, WordError, label, partition,

@@ -8,7 +8,7 @@
 use crate::device::Inventory;
 use crate::{
     Bytes, DeviceId, Finding, HostAsk, Isolation, Lease, LeaseId, Micros, NodeId, NotEnforced,
-    Outcome, PoolId, StopReason, Work,
+    Outcome, PoolId, StopReason, Throttle, Work,
 };
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +151,9 @@ pub struct DeviceSample {
     /// Host memory held behind the device's.
     #[serde(default, skip_serializing_if = "Bytes::is_zero")]
     pub backing: Bytes,
+    /// Why the device runs slower than it could, if it does: for all its leases alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub throttle: Vec<Throttle>,
 }
 
 /// What an agent should have.

@@ -165,6 +165,7 @@ impl LeasePages {
                 // The pages count refusals by process, not by device; the first device shows them.
                 refused: if index == 0 { refused } else { 0 },
                 backing: Bytes(self.backing_held(index)),
+                throttle: Vec::new(),
             }
         };
         LeaseSample {

@@ -357,6 +357,7 @@ impl Shim {
                 // The page counts them for all devices together.
                 refused: if index == 0 { refused } else { 0 },
                 backing: Bytes(0),
+                throttle: Vec::new(),
             }
         };
         LeaseSample {

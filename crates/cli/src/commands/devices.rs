@@ -170,6 +170,7 @@ fn health(device: &Device) -> String {
     let health = match &device.health {
         Health::Healthy => "healthy".to_owned(),
         Health::Faulty(why) => format!("faulty: {why}"),
+        Health::Failed(why) => format!("failed: {why}"),
     };
     if device.simulated { format!("{health}, simulated") } else { health }
 }

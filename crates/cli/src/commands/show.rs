@@ -135,6 +135,9 @@ fn facts(detail: &JobDetail) -> String {
     for kills in show::memory_kills(&detail.leases) {
         line("note", kills);
     }
+    for slowed in show::slowed(&detail.leases) {
+        line("slowed", slowed);
+    }
     for found in show::findings(&detail.leases) {
         line("found", found);
     }

@@ -214,27 +214,41 @@ fn device_lines(text: &mut String, view: &DeviceView, leases: &LeaseList, paint:
         if view.whole { "whole".to_owned() } else { view.compute_held.to_string() }
     );
     let _ = writeln!(text, "  memory  {} {}", bar(paint, &memory, BAR_WIDTH), view.memory_held);
+    // Every lease on a device is told the same of it.
+    let slowed = on(leases, &view.node, &device.id)
+        .map(|(lease, _)| crate::show::throttle(lease, &device.id))
+        .find(|reasons| !reasons.is_empty());
+    if let Some(reasons) = slowed {
+        let _ = writeln!(text, "  slowed by {reasons}");
+    }
 }
 
+/// Of the table of leases; the last is left out where no lease is slowed.
+const COLUMNS: [&str; 14] = [
+    ">LEASE",
+    ">JOB",
+    "TENANT",
+    "DEVICE",
+    "STATE",
+    ">ASKED",
+    ">ACHIEVED",
+    ">WAITING",
+    ">MEMORY",
+    ">PEAK",
+    ">OF",
+    ">ON-HOST",
+    "ISOLATION",
+    "SLOWED BY",
+];
+
 fn table(look: &Look, history: &History) -> Table {
-    let mut table = Table::new(
-        &[
-            ">LEASE",
-            ">JOB",
-            "TENANT",
-            "DEVICE",
-            "STATE",
-            ">ASKED",
-            ">ACHIEVED",
-            ">WAITING",
-            ">MEMORY",
-            ">PEAK",
-            ">OF",
-            ">ON-HOST",
-            "ISOLATION",
-        ],
-        "no leases",
-    );
+    // A column that is empty on most nodes is there only when it says something.
+    let slowed = look.leases.leases.iter().any(|view| {
+        let devices = view.sample.iter().flat_map(|sample| &sample.devices);
+        devices.into_iter().any(|device| !device.throttle.is_empty())
+    });
+    let mut table =
+        Table::new(if slowed { &COLUMNS } else { &COLUMNS[..COLUMNS.len() - 1] }, "no leases");
     for view in &look.leases.leases {
         let lease = &view.lease;
         for slice in &lease.slices {
@@ -248,7 +262,7 @@ fn table(look: &Look, history: &History) -> Table {
             let rates =
                 if metered { history.rates(view, &slice.device, look.leases.now) } else { None };
             let used = used.filter(|_| metered);
-            table.row([
+            let mut row = vec![
                 lease.id.to_string(),
                 lease.job.to_string(),
                 lease.tenant.to_string(),
@@ -262,7 +276,11 @@ fn table(look: &Look, history: &History) -> Table {
                 slice.memory.to_string(),
                 backed(used, slice),
                 crate::show::isolation(lease, Some(slice)),
-            ]);
+            ];
+            if slowed {
+                row.push(crate::show::throttle(view, &slice.device));
+            }
+            table.row(row);
         }
     }
     table
@@ -305,6 +323,7 @@ mod tests {
             memory_peak: Bytes(0),
             refused: 0,
             backing: Bytes(0),
+            throttle: Vec::new(),
         };
         LeaseView {
             lease: Lease {
@@ -368,5 +387,21 @@ mod tests {
         let text = render(&look, &History::default(), Paint(false));
         assert!(text.contains("30%"), "{text}");
         assert!(!text.contains("0.0%"), "{text}");
+    }
+
+    #[test]
+    fn a_lease_on_a_device_that_is_slowed_says_by_what() {
+        let mut look = look(5, 0);
+        let quiet = render(&look, &History::default(), Paint(false));
+        assert!(!quiet.contains("SLOWED"), "{quiet}");
+        let sample = look.leases.leases[0].sample.as_mut().unwrap();
+        sample.devices[0].throttle = polder_model::Throttle::of_nvml(0x44);
+        let text = render(&look, &History::default(), Paint(false));
+        assert!(
+            text.contains("SLOWED BY") && text.contains("power cap, heat (hardware)"),
+            "{text}"
+        );
+        let lines = crate::show::slowed(&look.leases.leases);
+        assert!(lines[0].contains("gpu0 of lease L1: power cap, heat (hardware)"), "{lines:?}");
     }
 }

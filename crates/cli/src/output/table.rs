@@ -32,9 +32,13 @@ impl Table {
     }
 
     /// Adds a row; empty cells become `-`, so that every column can be found by its number.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        assert_eq!(N, self.heading.len(), "a row has as many cells as the heading");
-        let clean = cells.into_iter().map(|cell| match clean(&cell) {
+    pub(crate) fn row(
+        &mut self,
+        cells: impl IntoIterator<Item = String, IntoIter: ExactSizeIterator>,
+    ) {
+        let cells = cells.into_iter();
+        assert_eq!(cells.len(), self.heading.len(), "a row has as many cells as the heading");
+        let clean = cells.map(|cell| match clean(&cell) {
             cell if cell.is_empty() => "-".to_owned(),
             cell => cell,
         });

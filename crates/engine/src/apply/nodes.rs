@@ -4,7 +4,7 @@ use crate::Engine;
 use crate::facts::{Away, NodeState};
 use crate::shape::Class;
 use polder_model::{
-    Device, GangKind, Inventory, JobId, LeaseId, NodeFacts, NodeId, Slice, Spot, StopReason,
+    Device, GangKind, Health, Inventory, JobId, LeaseId, NodeFacts, NodeId, Slice, Spot, StopReason,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -85,7 +85,7 @@ impl Engine {
         }
     }
 
-    /// Leases whose slices a node no longer has, by job, and why.
+    /// Leases whose slices a node no longer has, or whose devices failed, by job, and why.
     pub(super) fn lost_on(
         &self,
         id: &NodeId,
@@ -104,6 +104,7 @@ impl Engine {
             for slice in &lease.slices {
                 let why = match devices.get(&slice.device) {
                     None => "is gone",
+                    Some(Device { health: Health::Failed(why), .. }) => why.as_str(),
                     Some(now) if held.get(&slice.device) > Some(&now.memory.0) => "lost memory",
                     Some(now) if !can_have(now, slice) => "is no longer cut so",
                     Some(_) => continue,

@@ -35,6 +35,7 @@ fn ended(world: &mut World, ask: Ask, (seconds, peak): (u64, Bytes), outcome: Ou
             backing: Bytes(0),
             memory_peak: peak,
             refused: 0,
+            throttle: Vec::new(),
         };
         let sample = LeaseSample { devices: vec![device], ..LeaseSample::default() };
         let ran = Micros::from_secs(seconds);

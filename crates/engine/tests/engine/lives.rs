@@ -3,7 +3,8 @@
 use crate::world::{With, World, ask, gib};
 use polder_engine::ENGINE_VERSION;
 use polder_model::{
-    Bytes, Decision, Event, Inventory, LeaseId, NodeId, Outcome, Quota, StopReason, Timestamp,
+    Bytes, Decision, Event, Health, Inventory, LeaseId, NodeId, Outcome, Quota, StopReason,
+    Timestamp,
 };
 
 fn one() -> World {
@@ -217,6 +218,32 @@ fn a_device_that_is_gone_stops_its_leases_as_lost() {
     world.end(job, Outcome::Signalled { signal: 15 });
     let Some(Outcome::Lost { why }) = world.over.get(&job) else { panic!("{:?}", world.over) };
     assert_eq!(why, "device d0 of node n1 is gone");
+}
+
+#[test]
+fn a_device_that_failed_ends_its_leases_with_its_words_and_is_not_used_again() {
+    let mut world = World::new().device("n1", "d0").device("n1", "d1");
+    let job = world.submit(ask().retries(1));
+    let other = world.submit(ask().whole());
+    world.run();
+    let lost = world.leases(job)[0].clone();
+    let of = |device: &&mut polder_model::Device| device.id == lost.slices[0].device;
+    let words = "has failed: XID 79, the card has fallen off the bus; restart the machine";
+    let failed = world.inventory("n1").devices.iter_mut().find(of).unwrap();
+    failed.health = Health::Failed(words.into());
+    world.report("n1");
+    world.settle();
+    assert!(tombstones(&world, "n1")[0].contains(words), "{:?}", tombstones(&world, "n1"));
+    assert_eq!(tombstones(&world, "n1").len(), 1, "the other device's lease goes on");
+    world.end_lease(lost.id, Outcome::Signalled { signal: 15 });
+    world.settle();
+    // It is tried again, and has only the failed device to go to.
+    assert_eq!((world.state(job), world.state(other)), ("queued".into(), "running".into()));
+    let of = |device: &&mut polder_model::Device| device.id == lost.slices[0].device;
+    world.inventory("n1").devices.iter_mut().find(of).unwrap().health = Health::Healthy;
+    world.report("n1");
+    world.settle();
+    assert_eq!(world.leases(job)[0].slices[0].device, lost.slices[0].device);
 }
 
 #[test]

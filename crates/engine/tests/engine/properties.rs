@@ -144,6 +144,7 @@ fn report(world: &mut World, node: &str, how: u32) {
         0 => drop(devices.remove(0)),
         1 => devices[1].health = Health::Faulty("hot".into()),
         2 => devices[0].memory = gib(4),
+        4 => devices[1].health = Health::Failed("has failed: hot".into()),
         3 => world.inventory(node).node.partitions = BTreeSet::from(["odd".into()]),
         _ => {}
     }

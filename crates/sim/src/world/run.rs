@@ -100,6 +100,7 @@ impl Run {
             memory_peak,
             refused: 0,
             backing: Bytes(0),
+            throttle: Vec::new(),
         };
         let devices = task.device_ids.iter().map(device).collect();
         LeaseSample { devices, ..LeaseSample::default() }
