@@ -1,7 +1,7 @@
 //! The parent's side: one short-lived child per source.
 
 use crate::{
-    Answer, IcdError, ProbeOutcome, ProbeRequest, Problem, Source, catalogue,
+    Answer, IcdError, ProbeOutcome, ProbeRequest, Problem, Source, WatchRequest, catalogue,
     opencl::{icd_libraries, vendor_folder},
     supervise::{self, ChildError},
 };
@@ -124,6 +124,31 @@ pub fn probe_in_child(
     Ok(Catalogue { devices, problems })
 }
 
+/// The command of a child that watches NVIDIA's cards: it prints one [`crate::CardsNow`] a line, until
+/// nobody reads them, of every card but those named `without`. The caller starts it, in a thread that outlives it.
+#[must_use]
+pub fn watch_in_child(
+    exe: &Path,
+    args: &[&str],
+    options: &ProbeOptions,
+    without: Vec<String>,
+) -> Option<Command> {
+    // Only a path that is not UTF-8 cannot be written as JSON.
+    let request =
+        WatchRequest { watch_nvidia: true, library: options.nvml_library.clone(), without };
+    let request = serde_json::to_string(&request).ok()?;
+    Some(child(exe, args, &request, options))
+}
+
+/// A child with a request, in the environment of children.
+fn child(exe: &Path, args: &[&str], request: &str, options: &ProbeOptions) -> Command {
+    let kept = ENVIRONMENT_KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?)));
+    let mut command = Command::new(exe);
+    command.args(args).arg(request).env_clear().envs(kept);
+    command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
 /// Asks one child about one source.
 fn ask(
     exe: &Path,
@@ -137,10 +162,7 @@ fn ask(
         // Only a path that is not UTF-8 cannot be written as JSON.
         ChildError::Watch(std::io::Error::other(error))
     })?;
-    let kept = ENVIRONMENT_KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?)));
-    let mut command = Command::new(exe);
-    command.args(args).arg(request).env_clear().envs(kept);
-    command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+    let mut command = child(exe, args, &request, options);
     let finished = supervise::run(&mut command, options.time_limit)?;
     Ok(understand(source, &finished))
 }

@@ -9,6 +9,9 @@
 //!
 //! Devices that are not there come only from [`read_simulated`], and only when asked for.
 //!
+//! NVIDIA's cards are watched, while leases run, by a child that lives as long as the agent
+//! ([`watch_in_child`]): faults, reasons to run slower, processes.
+//!
 //! What this crate does not do: it grants, cuts and resets nothing, keeps no state, and does not
 //! go through the system's OpenCL loader (a tenant's program must be told the vendor's own
 //! library, which a loader hides).
@@ -30,9 +33,11 @@ mod sysfs;
 pub use catalogue::{Answer, catalogue};
 pub use child::{
     Catalogue, ENVIRONMENT_KEPT, PROBE_LIMIT, PROBE_SUBCOMMAND, ProbeError, ProbeOptions,
-    probe_in_child,
+    probe_in_child, watch_in_child,
 };
 pub use node::node_facts;
+pub use nvidia::watch::{CARDS_LINE_BYTES_MAX, CardNow, CardsNow, WatchRequest};
+pub use nvidia::xid::{XidClass, xid_class, xid_words};
 pub use opencl::{IcdError, OWN_LIBRARY, VENDOR_FOLDER};
 pub use probe::{
     Found, ProbeOutcome, ProbeRequest, Prober, Problem, REQUEST_BYTES_MAX, Source, probe_main,

@@ -1,6 +1,7 @@
 //! The child's side: one source, one answer.
 
-use crate::{bandwidth, node, nvidia::Nvidia, opencl::Icd, sysfs::Sysfs};
+use crate::nvidia::{Nvidia, watch};
+use crate::{bandwidth, node, opencl::Icd, sysfs::Sysfs};
 use polder_model::{Device, DeviceKind};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -115,7 +116,8 @@ impl Source {
 }
 
 /// What the hidden subcommand `probe-devices REQUEST` runs. The child prints the answer to standard
-/// output as one line of JSON and ends.
+/// output as one line of JSON and ends. One that is asked to watch ([`crate::WatchRequest`]) prints a
+/// line for each look before.
 ///
 /// Call it only in a process of its own: it ties that process's life to its parent's.
 #[must_use]
@@ -124,6 +126,10 @@ pub fn probe_main(request: &str) -> ProbeOutcome {
     if request.len() > REQUEST_BYTES_MAX {
         let what = format!("longer than {REQUEST_BYTES_MAX} bytes");
         return ProbeOutcome::failed(Problem::new("probe request", what));
+    }
+    if let Ok(request) = serde_json::from_str(request) {
+        watch::watch(&request);
+        return ProbeOutcome::default();
     }
     match serde_json::from_str::<ProbeRequest>(request) {
         Ok(request) => probe(&request, &Sysfs::system()),

@@ -108,8 +108,10 @@ impl CardFacts {
     }
 
     fn health(&self) -> Health {
+        if self.lost {
+            return Health::Failed("has fallen off the bus: restart the machine".to_owned());
+        }
         let faults = [
-            (self.lost, "has fallen off the bus: reset it or restart the machine"),
             (self.remapping_failed, "a failed memory row has no spare left: replace the card"),
             (self.retirement_pending, "a memory page waits to be retired: reset the card"),
             (self.mig_on, "is in MIG mode, where it cannot be granted whole: nvidia-smi -mig 0"),
@@ -212,14 +214,15 @@ mod tests {
             change(&mut card);
             match device(card).health {
                 Health::Faulty(why) => assert!(why.contains(words), "{why}"),
-                Health::Healthy => panic!("healthy, but should say {words:?}"),
+                other => panic!("{other:?}, but should say {words:?}"),
             }
         };
         faulty(|card| card.remapping_failed = true, "replace");
         faulty(|card| card.retirement_pending = true, "reset");
         faulty(|card| card.mig_on = true, "-mig 0");
         faulty(|card| card.memory = 0, "no memory");
-        faulty(|card| card.lost = true, "bus");
+        let lost = device(CardFacts { lost: true, ..card((9, 0), 0) });
+        assert!(matches!(lost.health, Health::Failed(why) if why.contains("restart")));
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! through OpenCL, [`crate::catalogue()`] joins the two and it can be shared in time.
 
 mod facts;
+pub(crate) mod watch;
+pub(crate) mod xid;
 
 use crate::{ProbeOutcome, Prober, Problem, Source, sysfs::Sysfs};
 use facts::CardFacts;
