@@ -1,6 +1,7 @@
 //! What the node has, probed at the start, now and then, and after a lease ended badly.
 
 use crate::AgentOptions;
+use crate::cards::Failed;
 use crate::spatial::offer::{Offer, Offered};
 use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
@@ -123,6 +124,7 @@ pub(crate) async fn keep_looking(
     offer: Offer,
     found: watch::Sender<Arc<Inventory>>,
     doubt: Arc<Notify>,
+    failed: Failed,
 ) {
     loop {
         tokio::time::sleep(options.probe_rest).await;
@@ -134,11 +136,18 @@ pub(crate) async fn keep_looking(
         let looked =
             tokio::task::spawn_blocking(move || look(&asked, &offered, Some(&known))).await;
         match looked {
-            Ok(Ok(now)) if now != *before => {
-                tell(&before, &now);
-                found.send_replace(Arc::new(now));
+            Ok(Ok(mut now)) => {
+                found.send_if_modified(|known| {
+                    // Cards may have failed while this looked.
+                    failed.mark(&mut now);
+                    let differs = now != **known;
+                    if differs {
+                        tell(known, &now);
+                        *known = Arc::new(now);
+                    }
+                    differs
+                });
             }
-            Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "devices could not be looked at again"),
             Err(error) => tracing::error!(%error, "looking at devices"),
         }

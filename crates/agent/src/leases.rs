@@ -4,6 +4,7 @@
 //! what became of it; the loop tells it what the server wants. When the loop is gone the task ends
 //! and touches nothing: the shim goes on by itself.
 
+use crate::cards::Cards;
 use crate::clients::{Client, Clients};
 use crate::folder::Folder;
 use crate::known::take_terms;
@@ -43,6 +44,8 @@ pub(crate) struct Room {
     pub(crate) watchman: Watchman,
     /// Seats of leases that share a card spatially.
     pub(crate) spatial: Spatial,
+    /// What NVIDIA's cards say.
+    pub(crate) cards: Cards,
     pub(crate) clients: Arc<Clients>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
     /// The kernel's boot id.

@@ -12,6 +12,7 @@
 mod abandoned;
 pub mod arbiter;
 mod backing;
+mod cards;
 pub mod client;
 mod clients;
 mod earlier;

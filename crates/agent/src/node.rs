@@ -2,6 +2,7 @@
 //! the server wants.
 
 use crate::backing;
+use crate::cards::{self, Ears, FAULTS_MAX, Failed, ProgramFault};
 use crate::clients::{self, Clients};
 use crate::folder;
 use crate::inventory;
@@ -63,6 +64,8 @@ pub(crate) struct Node {
     memory: Memory,
     known: BTreeMap<LeaseId, Known>,
     news: mpsc::Receiver<News>,
+    /// Faults of programs on cards.
+    faults: mpsc::Receiver<ProgramFault>,
     inventory: watch::Receiver<Arc<Inventory>>,
     inventory_told: bool,
     /// The host memory that is offered to stand behind devices.
@@ -104,14 +107,25 @@ impl Node {
         let doubt = Arc::new(Notify::new());
         let mut helpers = JoinSet::new();
         helpers.spawn(Arc::clone(&clients).serve(listener));
-        let asked = Arc::clone(&options);
-        helpers.spawn(inventory::keep_looking(asked, offer, found, Arc::clone(&doubt)));
+        let failed = Failed::default();
+        helpers.spawn(inventory::keep_looking(
+            Arc::clone(&options),
+            offer,
+            found.clone(),
+            Arc::clone(&doubt),
+            failed.clone(),
+        ));
+        let (said, cards) = watch::channel(Arc::default());
+        let (told, faults) = mpsc::channel(FAULTS_MAX);
+        let ears = Ears { inventory: found, failed, faults: told, cards: said };
+        helpers.spawn(cards::keep_watching(Arc::clone(&options), ears));
         let arbiter = match options.enforcement {
             Enforcement::Off => ArbiterHandle::start_ungated()?,
             Enforcement::Strict | Enforcement::Permissive => ArbiterHandle::start()?,
         };
         let watchman = Watchman::new();
-        helpers.spawn(watchman.clone().keep_looking(options.enforcement, news.clone()));
+        let watching = watchman.clone();
+        helpers.spawn(watching.keep_looking(options.enforcement, cards.clone(), news.clone()));
         let spatial = Spatial::new(options.mps_program.clone(), paths.mps());
         helpers.spawn(leases::keep_daemons(spatial.clone(), news.clone()));
         let inventory_of_room = inventory.clone();
@@ -121,6 +135,7 @@ impl Node {
             arbiter,
             watchman,
             spatial,
+            cards,
             clients,
             inventory: inventory_of_room,
             boot,
@@ -132,6 +147,7 @@ impl Node {
             memory,
             known: BTreeMap::new(),
             news: heard,
+            faults,
             inventory,
             inventory_told: false,
             offered: Bytes(0),
@@ -244,6 +260,7 @@ impl Node {
                 () = &mut shutdown => return Ok(()),
                 Some(back) = self.calls.join_next() => self.came_back(back)?,
                 Some(news) = self.news.recv() => self.heard(news),
+                Some(fault) = self.faults.recv() => self.faulted(&fault),
                 Ok(()) = self.inventory.changed() => {
                     self.inventory_told = false;
                     self.pace.news();
@@ -491,6 +508,15 @@ impl Node {
         }
     }
 
+    /// A program had a fault of its own on a card: whose it is, is known where one lease has the card.
+    fn faulted(&mut self, fault: &ProgramFault) {
+        let run = self.known.values().filter(|known| !known.held.ended);
+        let leases = run.filter_map(|known| known.lease.as_ref());
+        if let Some(lease) = cards::alone_on(&fault.device, leases).map(|lease| lease.id) {
+            self.heard(News { lease, what: What::Found(fault.finding()) });
+        }
+    }
+
     fn came_to(&mut self, lease: LeaseId, phase: Phase, started: Option<Micros>) {
         let Some(known) = self.known.get_mut(&lease) else { return };
         if let Phase::Ended { end } = &phase {
@@ -536,9 +562,13 @@ impl Node {
     fn tick(&mut self) {
         let now = Micros(boot_micros());
         let mut changed = false;
+        let cards = Arc::clone(&self.room.cards.borrow());
         for (lease, known) in &mut self.known {
             known.resize();
-            let fresh = known.sample_now(*lease, &self.room.arbiter);
+            let mut fresh = known.sample_now(*lease, &self.room.arbiter);
+            for device in fresh.iter_mut().flat_map(|sample| &mut sample.devices) {
+                device.throttle = cards::throttle_of(&cards, &device.device);
+            }
             changed |= fresh != known.sample;
             known.sample = fresh;
         }

@@ -1,11 +1,13 @@
 //! One look after another at the processes and pages of every lease.
 
 use super::Ward;
+use super::driver::{self, Strangers};
 use super::maps::{self, Mapped};
 use super::page::{self, Known};
 use crate::prepare::EvidencePages;
 use crate::runner::{Cgroup, Stat, all_processes, below, stat};
 use crate::shim::{Attached, ShimClient, boot_micros};
+use polder_devices::CardsNow;
 use polder_model::{Enforcement, FINDINGS_MAX, Finding, LeaseId, Rule};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -27,6 +29,7 @@ pub(super) struct Subject {
     lease: LeaseId,
     folder: PathBuf,
     libraries: Vec<String>,
+    cards: Vec<String>,
     on_cpu: bool,
     pages: Option<Arc<EvidencePages>>,
     shim: u32,
@@ -35,12 +38,20 @@ pub(super) struct Subject {
     attached: Vec<Attached>,
 }
 
+impl Subject {
+    /// Whether anybody is looked for who uses its devices without a slot.
+    fn is_guarded(&self) -> bool {
+        !self.libraries.is_empty() || !self.cards.is_empty()
+    }
+}
+
 /// What of each lease is looked at now.
 pub(super) fn subjects(wards: &BTreeMap<LeaseId, Ward>) -> Vec<Subject> {
     let subject = |(lease, ward): (&LeaseId, &Ward)| Subject {
         lease: *lease,
         folder: ward.folder.clone(),
         libraries: ward.libraries.clone(),
+        cards: ward.cards.clone(),
         on_cpu: ward.on_cpu,
         pages: ward.pages.clone(),
         shim: ward.shim,
@@ -61,6 +72,8 @@ struct Case {
     /// Those that had nothing to do with a device, and what could not have changed since.
     cleared: BTreeMap<u32, Fingerprint>,
     suspects: BTreeMap<u32, Suspect>,
+    /// Processes that are no lease's, on its cards.
+    strangers: Strangers,
     page: page::Memory,
     reported: BTreeSet<(Rule, u32)>,
     /// Where reading memory maps goes on.
@@ -118,6 +131,7 @@ impl Looker {
     pub(super) fn look(
         &mut self,
         subjects: impl FnOnce() -> Vec<Subject>,
+        cards: &CardsNow,
     ) -> Vec<(LeaseId, Finding)> {
         let subjects = subjects();
         self.cases.retain(|lease, _| subjects.iter().any(|subject| subject.lease == *lease));
@@ -126,10 +140,17 @@ impl Looker {
         }
         self.looks = self.looks.wrapping_add(1);
         let (tick_ns, enforcement) = (self.tick_ns, self.enforcement);
+        let attached = subjects.iter().flat_map(|subject| &subject.attached);
+        let on_cards = driver::unslotted(cards, &attached.map(|holder| holder.pid).collect());
+        let owned = if on_cards.is_empty() { BTreeSet::new() } else { self.owned(&subjects) };
         let mut found = Vec::new();
         for subject in &subjects {
             let case = self.cases.entry(subject.lease).or_default();
-            let mut all = case.processes(subject, enforcement);
+            let on_its_cards = on_cards.iter().filter(|(_, card)| subject.cards.contains(card));
+            let on_its_cards: BTreeMap<u32, &str> =
+                on_its_cards.map(|(pid, card)| (*pid, card.as_str())).collect();
+            let mut all = case.processes(subject, &on_its_cards, enforcement);
+            all.extend(case.strangers(&on_its_cards, &owned));
             all.extend(case.pages(subject, tick_ns));
             for finding in all {
                 let new = case.reported.len() < FINDINGS_MAX
@@ -142,9 +163,16 @@ impl Looker {
         found
     }
 
+    /// Every process that is a lease's, as far as it is known.
+    fn owned(&self, subjects: &[Subject]) -> BTreeSet<u32> {
+        let listed = subjects.iter().flat_map(|it| Cgroup::from_paths(&it.cgroups).processes());
+        let members = self.cases.values().flat_map(|case| case.members.iter().copied());
+        members.chain(listed).collect()
+    }
+
     /// Asks every process of the machine whose it is.
     fn walk(&mut self, subjects: &[Subject]) {
-        let guarded = || subjects.iter().filter(|subject| !subject.libraries.is_empty());
+        let guarded = || subjects.iter().filter(|subject| subject.is_guarded());
         if guarded().next().is_none() {
             return;
         }
@@ -184,9 +212,15 @@ fn namespace(pid: &str) -> Option<PathBuf> {
 }
 
 impl Case {
-    /// Looks for processes that use a device without a slot.
-    fn processes(&mut self, subject: &Subject, enforcement: Enforcement) -> Vec<Finding> {
-        if subject.libraries.is_empty() {
+    /// Looks for processes that use a device without a slot. `on_cards` are those of the driver's list
+    /// that have none.
+    fn processes(
+        &mut self,
+        subject: &Subject,
+        on_cards: &BTreeMap<u32, &str>,
+        enforcement: Enforcement,
+    ) -> Vec<Finding> {
+        if !subject.is_guarded() {
             return Vec::new();
         }
         let listed = Cgroup::from_paths(&subject.cgroups).processes();
@@ -203,7 +237,8 @@ impl Case {
         self.next = 0;
         for pid in after.into_iter().chain(before) {
             let Some(now) = stat(pid) else { continue };
-            if self.cleared.get(&pid) == Some(&Fingerprint::of(&now)) {
+            let card = on_cards.get(&pid).copied();
+            if card.is_none() && self.cleared.get(&pid) == Some(&Fingerprint::of(&now)) {
                 continue;
             }
             if maps_read >= MAPS_PER_LOOK_MAX {
@@ -211,16 +246,28 @@ impl Case {
                 break;
             }
             maps_read += 1;
-            again.extend(self.suspect(pid, &now, &subject.libraries));
+            again.extend(self.suspect(pid, &now, &subject.libraries, card));
         }
         again.into_iter().filter_map(|found| self.judge(found, subject, enforcement)).collect()
     }
 
-    /// Looks at one process. Returns it when it was suspect before.
-    fn suspect(&mut self, pid: u32, now: &Stat, libraries: &[String]) -> Option<(u32, String)> {
+    /// Looks at one process. Returns it when it was suspect before, with what shows its use.
+    fn suspect(
+        &mut self,
+        pid: u32,
+        now: &Stat,
+        libraries: &[String],
+        card: Option<&str>,
+    ) -> Option<(u32, String)> {
         // Opened before the map is read, and found alive after: both tell of one process.
         let pidfd = open(pid).ok()?;
-        let Ok(Mapped { device_use, usage }) = maps::mapped(pid, libraries) else {
+        // Where no library is the vendor's to have, the driver's word alone counts.
+        let maps = if card.is_some() || libraries.is_empty() {
+            Ok(Mapped::default())
+        } else {
+            maps::mapped(pid, libraries)
+        };
+        let Ok(Mapped { device_use, usage }) = maps else {
             // Gone, or another user's that only root may look at.
             self.suspects.remove(&pid);
             return None;
@@ -228,7 +275,9 @@ impl Case {
         // A fork keeps its parent's mappings and threads none of its own; when it uses a device
         // through Polder's driver, it gets a slot.
         let inherited = now.is_fork && usage;
-        let Some(device_use) = device_use.filter(|_| !inherited && alive(&pidfd)) else {
+        let mapped = device_use.filter(|_| !inherited).map(|path| format!("it has {path} mapped"));
+        let listed = card.map(|card| format!("the driver lists it on {card}"));
+        let Some(device_use) = listed.or(mapped).filter(|_| alive(&pidfd)) else {
             self.suspects.remove(&pid);
             self.cleared.insert(pid, Fingerprint::of(now));
             return None;
@@ -262,9 +311,24 @@ impl Case {
             rule: Rule::NoSlot,
             pid,
             program: program.trim_end().to_owned(),
-            evidence: format!("it has {device_use} mapped"),
+            evidence: device_use,
             ended,
         })
+    }
+
+    /// Processes on the lease's cards that are no lease's, and have stayed. They are not Polder's to end.
+    fn strangers(&mut self, on_cards: &BTreeMap<u32, &str>, owned: &BTreeSet<u32>) -> Vec<Finding> {
+        let now = on_cards.keys().copied().filter(|pid| !owned.contains(pid)).collect();
+        let stayed = self.strangers.see(&now);
+        let new = stayed.into_iter().filter(|pid| !self.reported.contains(&(Rule::Stranger, *pid)));
+        let finding = |pid| {
+            let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            let card = on_cards.get(&pid).copied().unwrap_or_default();
+            let evidence = format!("the driver lists it on {card}, and it descends from no lease");
+            let program = program.trim_end().to_owned();
+            Finding { rule: Rule::Stranger, pid, program, evidence, ended: false }
+        };
+        new.map(finding).collect()
     }
 
     /// Looks for contradictions in the lease's page.

@@ -7,20 +7,25 @@
 //! has taken over its number. A look costs a few microseconds for each process of a lease, and
 //! nothing while no lease is watched.
 //!
+//! On NVIDIA's cards the driver's own list of processes is evidence too: a process on it that has no slot
+//! of any lease is found, whether it is a lease's or nobody's.
+//!
 //! What belongs to a lease is what is in its cgroup, descends from its shim, or shares the task's
 //! mount namespace. A program with the vendor's library linked into itself, or one that has a slot
 //! and calls the vendor behind Polder's back, is not seen here: `docs/isolation.md`.
 
+mod driver;
 mod look;
 mod maps;
 mod page;
 
+use crate::cards::Cards;
 use crate::leases::{News, What, blocking};
 use crate::prepare::EvidencePages;
 use crate::runner::{has_no_device, intercepts_opencl};
 use crate::shim::{Attached, Plan, ShimPhase, ShimState};
 use look::Looker;
-use polder_model::{Address, DeviceKind, Enforcement, Inventory, LeaseId};
+use polder_model::{Address, DeviceKind, Enforcement, Inventory, LeaseId, Mechanism};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +42,8 @@ pub(crate) struct Ward {
     /// What nobody without a slot may use: stems of the vendors' libraries. Empty: nobody is looked
     /// for.
     libraries: Vec<String>,
+    /// NVIDIA's cards of which it has a share: by UUID.
+    cards: Vec<String>,
     /// Its devices are the host's processor.
     on_cpu: bool,
     pages: Option<Arc<EvidencePages>>,
@@ -65,9 +72,13 @@ impl Ward {
         let guarded = intercepts_opencl(plan) || has_no_device(plan);
         let libraries = if guarded { libraries(plan, inventory) } else { Vec::new() };
         let on_cpu = own(DeviceKind::Cpu) && !own(DeviceKind::Gpu) && !own(DeviceKind::Accelerator);
+        let shared = slices.iter().filter(|slice| slice.mechanism == Mechanism::TimeSlice);
+        let ids = shared.map(|slice| slice.device.to_string());
+        let cards = ids.filter(|id| id.starts_with("GPU-")).collect();
         let mut ward = Self {
             folder,
             libraries,
+            cards,
             on_cpu,
             pages,
             shim: 0,
@@ -147,7 +158,12 @@ impl Watchman {
     }
 
     /// Looks until dropped, and tells what it finds.
-    pub(crate) async fn keep_looking(self, enforcement: Enforcement, news: mpsc::Sender<News>) {
+    pub(crate) async fn keep_looking(
+        self,
+        enforcement: Enforcement,
+        cards: Cards,
+        news: mpsc::Sender<News>,
+    ) {
         if enforcement == Enforcement::Off {
             return;
         }
@@ -159,8 +175,9 @@ impl Watchman {
             tokio::time::sleep(LOOK_PERIOD).await;
             let mut at_work = looker.take().unwrap_or_else(|| Looker::new(enforcement));
             let shared = Arc::clone(&self.shared);
+            let cards = Arc::clone(&cards.borrow());
             let looked = blocking(move || {
-                let found = at_work.look(|| look::subjects(&shared.lock()));
+                let found = at_work.look(|| look::subjects(&shared.lock()), &cards);
                 (at_work, found)
             });
             // One that broke off begins anew, and reports again what it has forgotten.

@@ -17,14 +17,54 @@ fn shim_entry() {
     }
 }
 
+/// What the hidden subcommand of the product's binary does: the request comes in a variable.
+#[test]
+fn probe_entry() {
+    let Ok(request) = std::env::var("AGENT_TEST_REQUEST") else { return };
+    let found = polder_devices::probe_main(&request);
+    println!("{}", serde_json::to_string(&found).unwrap());
+    std::process::exit(0);
+}
+
+/// The test program as the product's binary would be called.
+fn binary(state: &std::path::Path) -> PathBuf {
+    let me = std::env::current_exe().unwrap();
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = probe-devices ]; then\n  AGENT_TEST_REQUEST=\"$2\" exec {me} \
+         --exact entry::probe_entry --nocapture\nfi\nexec {me} \"$@\"\n",
+        me = me.display()
+    );
+    let (path, new) = (state.join("binary"), state.join("binary.new"));
+    if !path.exists() {
+        // Whole from its first moment: another agent may already use it.
+        std::fs::write(&new, script).unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&new, open).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+    }
+    path
+}
+
+/// Where a stand-in card is served, and the stand-in NVML that tells of it.
+pub(crate) const STANDIN_VARIABLES: [&str; 2] = ["STANDIN_SOCKET", "AGENT_TEST_NVML"];
+
 #[test]
 fn agent_entry() {
     let Some(state) = std::env::var_os(STATE_VARIABLE).map(PathBuf::from) else { return };
-    let exe = std::env::current_exe().unwrap();
+    let exe = binary(&state);
+    let standin = STANDIN_VARIABLES.map(std::env::var_os);
+    let mut probe = polder_devices::ProbeOptions::default();
+    if let [Some(socket), Some(nvml)] = &standin {
+        probe.nvml_library = Some(nvml.into());
+        probe.vendor_folder = Some(state.join("no vendors"));
+        probe.environment = vec![("STANDIN_SOCKET".into(), socket.clone())];
+    }
     let arguments = ["--exact", "entry::shim_entry", "--nocapture"];
     let options = AgentOptions {
         shim_arguments: arguments.map(str::to_owned).to_vec(),
-        simulate: Some(state.join("devices.toml")),
+        simulate: standin[0].is_none().then(|| state.join("devices.toml")),
+        probe,
+        enforcement: polder_model::Enforcement::Strict,
         driver_library: None,
         cuda_libraries: None,
         probe_rest: Duration::from_millis(100),

@@ -6,6 +6,7 @@ use polder_agent::shim::{ShimClient, ShimState, Stream, read_log};
 use polder_agent::{StatePaths, live_shims};
 use polder_model::{LeaseEnd, LeaseId, LeaseOrder, LeaseReport, Micros, Outcome, Phase, Tombstone};
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -66,7 +67,12 @@ impl Stage {
 
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none());
-        self.agent = Some(spawn_agent(&self.paths));
+        self.agent = Some(spawn_agent(&self.paths, &[]));
+    }
+
+    /// An agent with these variables.
+    pub(crate) fn start_agent_with(&mut self, variables: &[(&str, PathBuf)]) {
+        self.agent = Some(spawn_agent(&self.paths, variables));
     }
 
     /// `kill -9`.
@@ -84,7 +90,7 @@ impl Stage {
 
     /// The last words of another agent in the same folder.
     pub(crate) async fn words_of_a_second_agent(&self) -> String {
-        last_words(spawn_agent(&self.paths)).await
+        last_words(spawn_agent(&self.paths, &[])).await
     }
     /// Wants a lease prepared.
     pub(crate) fn order(&self, order: LeaseOrder) {
@@ -173,10 +179,11 @@ impl Stage {
     }
 }
 
-fn spawn_agent(paths: &StatePaths) -> Child {
+fn spawn_agent(paths: &StatePaths, variables: &[(&str, PathBuf)]) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "entry::agent_entry", "--nocapture"])
         .env(STATE_VARIABLE, &paths.0)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

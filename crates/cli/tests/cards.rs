@@ -1,0 +1,137 @@
+//! What becomes of leases on an NVIDIA card that is slowed, faults or falls off the bus: a real daemon,
+//! and beneath it the stand-in NVML of `tests/standin`, which tells of a stand-in device whose faults are
+//! scripted here. No card is there.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{POLDER, Pool, soon};
+use polder_standin_host::{Ask, Client, Script, serve};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the stand-in's one device is called.
+const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
+/// Bits of NVML's clock event reasons: the power cap, and heat as the driver sees it.
+const POWER_AND_HEAT: u64 = 0x24;
+
+/// A stand-in H200, and a pool whose daemon finds it through the stand-in NVML.
+struct Scene {
+    pool: Pool,
+    device: Client,
+    over: Arc<AtomicBool>,
+    host: Option<std::thread::JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+/// Builds the stand-in NVML.
+fn nvml() -> PathBuf {
+    let folder = Path::new(POLDER).parent().unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--package", "polder-standin-nvml", "--target-dir"]);
+    assert!(cargo.arg(folder.parent().unwrap()).status().unwrap().success(), "it builds");
+    let built = folder.parent().unwrap().join("debug/libstandin_nvml.so");
+    assert!(built.exists(), "{}", built.display());
+    built
+}
+
+fn scene() -> Option<Scene> {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("standin-device");
+    let over = Arc::new(AtomicBool::new(false));
+    let (at, told) = (socket.clone(), Arc::clone(&over));
+    let script = Script { model: 3 };
+    let host = std::thread::spawn(move || {
+        serve(&at, script, || told.load(Ordering::Acquire)).unwrap();
+    });
+    soon("the stand-in's socket", || socket.exists().then_some(()));
+    std::os::unix::fs::symlink(nvml(), folder.path().join("libnvidia-ml.so.1")).unwrap();
+    let place = folder.path().to_str().unwrap();
+    let variables = [("LD_LIBRARY_PATH", place), ("TMPDIR", place)];
+    let pool = Pool::start_in(&["--no-listen"], &variables)?;
+    let device = Client::connect(&socket, 4321).unwrap();
+    Some(Scene { pool, device, over, host: Some(host), _folder: folder })
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(host) = self.host.take() {
+            // It has said what went wrong, if anything did.
+            let _ = host.join();
+        }
+    }
+}
+
+impl Scene {
+    /// A job that has the card whole, and runs.
+    fn job(&self) -> String {
+        let flags = ["--whole", "--model", "Stand-in", "--retries", "1"];
+        let job = self.pool.submit(&flags, "sleep 600");
+        soon("the job runs", || (self.lease(&job)["lease"]["state"] == "started").then_some(()));
+        job
+    }
+
+    /// The newest lease of a job.
+    fn lease(&self, job: &str) -> Value {
+        let shown = self.pool.json(&["show", job]);
+        shown["leases"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default()
+    }
+
+    fn health(&self) -> Value {
+        let devices = self.pool.json(&["devices"]);
+        let all = devices["devices"].as_array().unwrap();
+        let card = all.iter().find(|view| view["device"]["id"] == CARD);
+        card.map(|view| view["device"]["health"].clone()).unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_card_that_is_slowed_says_so_and_one_that_falls_off_ends_what_ran_on_it() {
+    let Some(scene) = scene() else { return };
+    assert_eq!(scene.health()["state"], "healthy", "{}", scene.health());
+    let job = scene.job();
+
+    scene.device.tell(Ask::Throttle { reasons: POWER_AND_HEAT, speed: 700 }).unwrap();
+    let reasons = soon("the sample says that the card is slowed", || {
+        let lease = scene.lease(&job);
+        let reasons = lease["sample"]["devices"][0]["throttle"].as_array()?.clone();
+        (!reasons.is_empty()).then_some(reasons)
+    });
+    assert_eq!(reasons, ["power_cap", "thermal"]);
+    let top = scene.pool.say(&["top", "--once"]).stdout;
+    assert!(top.contains("slowed by power cap, heat") && top.contains("SLOWED BY"), "{top}");
+    let shown = scene.pool.say(&["show", &job]).stdout;
+    assert!(shown.contains("power cap, heat"), "{shown}");
+
+    // A fault of a program's own is told of the only lease on the card, and ends nothing.
+    scene.device.tell(Ask::Fail { xid: 31, pid: 1 }).unwrap();
+    let finding = soon("the program's fault is found", || {
+        scene.lease(&job)["lease"]["findings"].as_array()?.first().cloned()
+    });
+    assert_eq!(finding["rule"], "device_fault", "{finding}");
+    assert!(finding["evidence"].as_str().unwrap().contains("XID 31"), "{finding}");
+    assert_eq!(scene.health()["state"], "healthy");
+    assert_eq!(scene.lease(&job)["lease"]["state"], "started");
+
+    scene.device.tell(Ask::Fail { xid: 79, pid: 0 }).unwrap();
+    let ended = soon("the lease on the lost card ends", || {
+        let lease = scene.lease(&job);
+        (!lease["ending"].is_null()).then_some(lease)
+    });
+    let words = ended["ending"].to_string();
+    assert!(words.contains("XID 79") && words.contains("restart the machine"), "{words}");
+    assert_eq!(scene.health()["state"], "failed", "{}", scene.health());
+    // Its one retry waits: nothing is placed on a card that has failed.
+    let state = soon("it is tried again", || {
+        let shown = scene.pool.json(&["show", &job]);
+        (shown["job"]["attempt"] == 2).then(|| shown["job"]["state"].clone())
+    });
+    assert!(state.to_string().contains("queued"), "{state}");
+    let devices = scene.pool.say(&["devices"]).stdout;
+    assert!(devices.contains("failed"), "{devices}");
+}
