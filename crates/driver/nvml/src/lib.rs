@@ -5,7 +5,7 @@
 //! a jump to the vendor's own library, whose path comes from the lease's shim, never from the
 //! environment ([`real`]). The rest ([`hooks`]):
 //!
-//! * Devices are the lease's, in its order; no other is found by any name ([`slice`]).
+//! * Devices are the lease's, in its order; no other is found by any name ([`mod@slice`]).
 //! * Memory, processes and utilisation are the lease's: what its pages say, and of the vendor's lists
 //!   what is the lease's own ([`busy`]).
 //! * What changes a card is not permitted; what tells of its other users is not supported.
