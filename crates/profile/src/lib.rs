@@ -2,7 +2,7 @@
 //!
 //! In: what each process of a profiled run wrote down ([`polder_ledger::record`]), and how long the
 //! run took. Out: a [`Summary`] with a verdict and a slice that would suit the program
-//! ([`summarise`]), a trace for Perfetto and Chrome ([`trace`]), and a page ([`report`]).
+//! ([`summarise`]), a trace for Perfetto and Chrome ([`trace()`]), and a page ([`report`]).
 //!
 //! * [`timeline`](Timeline): the records of all processes on one clock.
 //! * `parts`: every moment of a run belongs to exactly one part.

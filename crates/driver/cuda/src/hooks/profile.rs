@@ -1,5 +1,5 @@
 //! The hooks of a profiled program: each writes down what passes and calls the plain one. Launches
-//! and copies have theirs in [`work`](super::work), made from the table like the plain ones.
+//! and copies have theirs in [`super::work`], made from the table like the plain ones.
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 

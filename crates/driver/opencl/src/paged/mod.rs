@@ -9,7 +9,7 @@
 //! The handle of such a buffer is ours ([`buffer`]): it begins as the vendor's objects do, so that every
 //! loader finds the way, and each hook that takes memory objects puts the vendor's own in its place
 //! ([`real`]). Arguments of kernels are put anew where the object has changed ([`kernels`]). Which
-//! buffers move is decided by a plan ([`plan`]).
+//! buffers move is decided by a plan ([`mod@plan`]).
 //!
 //! What stays on the device for good: images, pipes, shared virtual memory, buffers over or shared with
 //! the program's memory or with flags about the host's access, buffers of a context of several devices,
