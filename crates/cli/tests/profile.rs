@@ -164,6 +164,7 @@ fn what_cannot_be_profiled_says_why() {
     };
     refused(&["--whole"], "ask for --compute 100%");
     refused(&["--devices", "0"], "nothing to profile");
+    refused(&["--mechanism", "spatial"], "leave out --mechanism spatial");
     refused(&["--image", "debian"], "leave out --image");
     let own = pool.file("own");
     fs::create_dir(&own).unwrap();
@@ -172,4 +173,49 @@ fn what_cannot_be_profiled_says_why() {
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.stderr.contains("holds thesis.tex"), "{}", said.stderr);
     assert_eq!(fs::read_to_string(own.join("thesis.tex")).unwrap(), "mine");
+}
+
+#[test]
+fn what_a_command_leaves_in_the_place_of_records_and_pages_is_neither_waited_for_nor_followed() {
+    let Some(pool) = Pool::shared() else { return };
+    let (out, other) = (pool.file("planted"), pool.file("precious"));
+    fs::write(&other, "precious").unwrap();
+    let script = format!(
+        "cd \"$POLDER_PROFILE\" && mkfifo 1.rec && mkdir 2.rec && ln -s {other} 3.rec && ln -s {other} ../report.html",
+        other = other.display()
+    );
+    let said =
+        pool.say(&["profile", "--out", &out.display().to_string(), "--", "sh", "-c", &script]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("</main>"));
+}
+
+#[test]
+fn an_earlier_profile_stays_when_the_command_never_begins() {
+    let Some(pool) = Pool::shared() else { return };
+    let out = pool.file("earlier");
+    let shown = out.display().to_string();
+    let profile = |words: &[&str]| pool.say(&[&["profile", "--out", &shown][..], words].concat());
+    assert_eq!(profile(&["--", "true"]).code, 0);
+    let before = fs::read(out.join("profile.json")).unwrap();
+    let absent = profile(&["--", "/no/such/program"]);
+    assert_eq!(absent.code, 127, "{absent:?}");
+    assert!(!absent.stderr.contains("used no device"), "{}", absent.stderr);
+    assert_eq!(profile(&["--memory", "900TiB", "--", "true"]).code, 2);
+    assert_eq!(fs::read(out.join("profile.json")).unwrap(), before);
+    assert!(!out.join("records").exists());
+}
+
+#[test]
+fn two_profiles_at_once_do_not_share_a_folder() {
+    let Some(pool) = Pool::shared() else { return };
+    let (shown, state) =
+        (pool.file("both").display().to_string(), pool.path().display().to_string());
+    // The second is asked for by the first's own command, which then surely runs.
+    let polder = env!("CARGO_BIN_EXE_polder");
+    let inner = [polder, "--state", &state, "profile", "--out", &shown, "--", "true"];
+    let said = pool.say(&[&["profile", "--out", &shown, "--"][..], &inner].concat());
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.stderr.contains("whose command still runs"), "{}", said.stderr);
 }

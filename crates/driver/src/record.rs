@@ -38,7 +38,9 @@ fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let named = FOLDER.get_or_init(|| {
         let own = getuid() == geteuid() && getgid() == getegid();
-        std::env::var_os(PROFILE_VARIABLE).filter(|_| own).map(PathBuf::from)
+        let named = std::env::var_os(PROFILE_VARIABLE).map(PathBuf::from);
+        // A path that means another folder wherever the process goes is none of `polder profile`'s.
+        named.filter(|path| own && path.is_absolute())
     });
     named.as_deref()
 }

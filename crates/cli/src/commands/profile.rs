@@ -13,10 +13,11 @@ use clap::Args;
 use polder_model::Bytes;
 use polder_profile::record::{Log, PROFILE_VARIABLE, RECORD_SUFFIX};
 use polder_profile::{Part, Run, Summary, Timeline, percent, report, summarise, time, trace};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File};
-use std::io::{self, BufWriter};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, BufWriter, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Most processes whose records are read.
@@ -59,15 +60,41 @@ impl Profile {
         let mut draft = self.job.into_draft(words.clone(), None);
         can_be_profiled(&draft)?;
         draft.check()?;
-        let folder = Folder::make(&self.out)?;
-        draft.environment.insert(PROFILE_VARIABLE.to_owned(), folder.variable()?);
-        let ran = perform(context, || Ok(draft)).await?;
-        let Some(run) = folder.read(context, words, &ran) else { return Ok(ran.code) };
+        let mut made = None;
+        let ran = perform(context, || {
+            let folder = made.insert(Folder::make(&self.out)?);
+            draft.environment.insert(PROFILE_VARIABLE.to_owned(), folder.variable()?);
+            Ok(draft)
+        });
+        let ran = ran.await;
+        let run = match (&ran, &made) {
+            (Ok(ran), Some(folder)) => folder.read(context, words, ran),
+            _ => None,
+        };
+        let (Some(folder), Some(run)) = (&made, run) else {
+            // The command never began: an earlier profile stays.
+            if let Some(Err(error)) = made.as_ref().map(Folder::forget_records) {
+                context.out.warn(&format!("what was to hold its records stays: {error}"));
+            }
+            return ran.map(|ran| ran.code);
+        };
+        let code = ran?.code;
         let timeline = Timeline::of(&run);
         let summary = summarise(&run, &timeline);
-        folder.write(context, &run, &timeline, &summary)?;
-        say(context, &folder, &summary)?;
-        Ok(ran.code)
+        // A full disk takes neither the verdict nor the command's exit code away.
+        say(context, &summary)?;
+        match folder.write(context, &run, &timeline, &summary) {
+            Err(failure) if code == 0 => return Err(failure),
+            Err(failure) => context.out.warn(&failure.message),
+            Ok(()) if context.out.json_wanted() => {}
+            Ok(()) => {
+                let shown = folder.shown.display();
+                context.out.note(&format!(
+                    "wrote {shown}/report.html, {shown}/trace.json (ui.perfetto.dev opens it)"
+                ));
+            }
+        }
+        Ok(code)
     }
 }
 
@@ -78,6 +105,8 @@ fn can_be_profiled(draft: &Draft) -> Result<(), Failure> {
          instead of --whole"
     } else if draft.devices == Some(0) {
         "a job without a device has nothing to profile: leave out --devices 0"
+    } else if draft.terms.is_beside_others() {
+        "a spatial part runs without Polder's driver, which is what records: leave out --mechanism spatial"
     } else if draft.image.is_some() {
         "a program in a container cannot reach the folder of the records: leave out --image"
     } else {
@@ -91,34 +120,38 @@ fn can_be_profiled(draft: &Draft) -> Result<(), Failure> {
 struct Folder {
     shown: PathBuf,
     path: PathBuf,
+    /// Locked for as long as this profile is made.
+    _lock: File,
 }
 
 impl Folder {
-    /// Makes the folder, or empties it of an earlier profile.
+    /// Makes the folder, or takes that of an earlier profile, which goes when this one is written.
     fn make(shown: &Path) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("{}: {error}", shown.display()));
         std::fs::create_dir_all(shown).map_err(failed)?;
         let path = std::fs::canonicalize(shown).map_err(failed)?;
+        let lock = File::open(&path).map_err(failed)?;
+        let refuse = |why: &str| {
+            let failure = Failure::usage(format!("{} {why}", shown.display()));
+            failure.help("name a folder of its own with --out")
+        };
+        // Its owner could put something in the place of what is written there.
+        if lock.metadata().map_err(failed)?.uid() != rustix::process::geteuid().as_raw() {
+            return Err(refuse("belongs to another user"));
+        }
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err(refuse("is another profile's, whose command still runs"));
+        }
         let entries = std::fs::read_dir(&path).map_err(failed)?;
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             if name != RECORDS && !LEFT.iter().any(|left| name == *left) {
-                return Err(Failure::usage(format!(
-                    "{} holds {}, which no profile left there",
-                    shown.display(),
-                    name.display()
-                ))
-                .help("name a folder of its own with --out"));
+                let why = format!("holds {}, which no profile left there", name.display());
+                return Err(refuse(&why));
             }
         }
-        let folder = Self { shown: shown.to_owned(), path };
+        let folder = Self { shown: shown.to_owned(), path, _lock: lock };
         folder.forget_records().map_err(failed)?;
-        for left in LEFT {
-            match std::fs::remove_file(folder.path.join(left)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                _ => {}
-            }
-        }
         DirBuilder::new().mode(0o700).create(folder.records()).map_err(failed)?;
         Ok(folder)
     }
@@ -159,7 +192,7 @@ impl Folder {
                     .warn(&format!("{left} more processes wrote records, which are not read"));
                 break;
             }
-            match File::open(path).map_err(Into::into).and_then(Log::read) {
+            match open_record(path).map_err(Into::into).and_then(Log::read) {
                 Ok(log) => {
                     spans += log.spans.len();
                     logs.push(log);
@@ -183,9 +216,19 @@ impl Folder {
         let failed =
             |error: io::Error| Failure::failed(format!("{}: {error}", self.shown.display()));
         let json = serde_json::to_vec_pretty(summary).map_err(|error| failed(error.into()))?;
-        std::fs::write(self.path.join("profile.json"), json).map_err(failed)?;
-        std::fs::write(self.path.join("report.html"), report(summary, timeline)).map_err(failed)?;
-        let file = File::create(self.path.join("trace.json")).map_err(failed)?;
+        for left in LEFT {
+            match std::fs::remove_file(self.path.join(left)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
+        }
+        // What the command may have put there meanwhile is not followed.
+        let anew =
+            |name| OpenOptions::new().write(true).create_new(true).open(self.path.join(name));
+        let put = |name, bytes: &[u8]| anew(name).and_then(|mut file| file.write_all(bytes));
+        put("profile.json", &json).map_err(failed)?;
+        put("report.html", report(summary, timeline).as_bytes()).map_err(failed)?;
+        let file = anew("trace.json").map_err(failed)?;
         let left_out = trace(run, timeline, &mut BufWriter::new(file)).map_err(failed)?;
         if left_out > 0 {
             let why = format!("trace.json holds the first calls alone; {left_out} are not in it");
@@ -195,8 +238,15 @@ impl Folder {
     }
 }
 
+/// A file of records. The command may have put anything there: no link is followed, nothing waited for.
+fn open_record(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
+}
+
 /// Prints the summary.
-fn say(context: &Context, folder: &Folder, summary: &Summary) -> Done {
+fn say(context: &Context, summary: &Summary) -> Done {
     let out = context.out;
     if out.json_wanted() {
         out.json(summary)?;
@@ -240,8 +290,6 @@ fn say(context: &Context, folder: &Folder, summary: &Summary) -> Done {
         text.push_str(&format!("note: {note}\n"));
     }
     out.aside(&text);
-    let shown = folder.shown.display();
-    out.note(&format!("wrote {shown}/report.html, {shown}/trace.json (ui.perfetto.dev opens it)"));
     Ok(0)
 }
 

@@ -60,7 +60,6 @@ pub(crate) fn command(
     let known = recorder().zip(own::get().queues.get(queue)).zip(vendor::of(queue));
     let Some((((state, recorder), queue), vendor)) = known else { return call(wanted) };
     let (kind, name, bytes) = tell(vendor, recorder);
-    sweep(recorder, false);
     let begun = Call::begin();
     let mut own: cl_event = null_mut();
     let at = if wanted.is_null() { &raw mut own } else { wanted };
@@ -86,7 +85,11 @@ pub(crate) fn command(
     } else {
         drop(waiting);
         pending.finish(recorder);
+        return result;
     }
+    drop(waiting);
+    // A call that blocked has waited, for itself and for what was before it: it may be the last.
+    sweep(recorder, false);
     result
 }
 

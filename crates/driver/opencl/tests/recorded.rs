@@ -101,6 +101,23 @@ fn waiting_for_a_turn_is_written_down_as_that() {
 }
 
 #[test]
+fn a_program_that_ends_with_a_blocking_call_has_waited() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = lease.command(example("probe"));
+    command.args(["blocking-read", "0"]).env(PROFILE_VARIABLE, folder.path());
+    let mut program = Talk::start(&mut command);
+    program.expect("reading");
+    program.go();
+    program.expect("done");
+    program.end();
+    let logs = logs(folder.path());
+    let reads = logs[0].spans.iter().filter(|span| span.kind == SpanKind::ToHost);
+    assert_eq!(reads.filter(|span| span.end_ns > 0).count(), 1, "{logs:?}");
+    assert_eq!(logs[0].unfinished, 0);
+}
+
+#[test]
 fn a_folder_that_takes_no_file_costs_the_program_nothing() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut command = lease.command(example("bounds"));

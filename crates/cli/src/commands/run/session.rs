@@ -60,7 +60,9 @@ impl Session {
                     let began = self.times.map_or_else(monotonic_ns, |(began, _)| began);
                     self.say_not_enforced().await;
                     let outcome = self.follow(following, descriptors, held).await?;
-                    self.times = Some((began, monotonic_ns()));
+                    if !matches!(outcome, Outcome::NotStarted { .. }) {
+                        self.times = Some((began, monotonic_ns()));
+                    }
                     outcome
                 }
             };

@@ -83,10 +83,7 @@ unsafe fn volume(region: *const usize) -> u64 {
         return 0;
     }
     // SAFETY: the caller's promise.
-    (0..3)
-        .fold(1, |all, at| all * u128::from(wide(unsafe { region.add(at).read() })))
-        .try_into()
-        .unwrap_or(u64::MAX)
+    (0..3).fold(1, |all: u64, at| all.saturating_mul(wide(unsafe { region.add(at).read() })))
 }
 
 /// Bytes of a region of pixels.
