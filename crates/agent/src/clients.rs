@@ -241,15 +241,18 @@ impl Clients {
 /// It is a `SOCK_SEQPACKET` socket behind types made for streams: accepting and waiting are the
 /// same, and packets go through [`wire`] alone.
 pub(crate) fn listen(path: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(path) {
+    // Whoever sees it can connect to it: it has its name last.
+    let begun = &path.with_extension("new");
+    match std::fs::remove_file(begun) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    rustix::net::bind(&socket, &wire::address(path)?)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    rustix::net::bind(&socket, &wire::address(begun)?)?;
+    std::fs::set_permissions(begun, std::fs::Permissions::from_mode(0o666))?;
     rustix::net::listen(&socket, BACKLOG)?;
+    std::fs::rename(begun, path)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }
 

@@ -188,7 +188,9 @@ fn a_container_is_held_as_any_task_and_strangers_are_not_let_in() {
     let work = "workload --kernel-us 100 --iterations 1000 --commands 20";
     let held = say(run(&format!("{work} --memory 16777216 && ! {work} --memory 67108864")));
     assert_eq!(held.code, 0, "16 of 32 MiB, and not 64: {held:?}");
-    let job = pool.submit(&flags, work);
+    // Long enough to be looked at while it works.
+    let long = "workload --kernel-us 100 --iterations 1000000 --commands 100";
+    let job = pool.submit(&flags, long);
     assert_eq!(pool.say(&["wait", &job]).code, 0, "{:?}", pool.say(&["logs", "--stderr", &job]));
     let shown = pool.json(&["show", &job]);
     let used = &shown["leases"][0]["ending"]["end"]["sample"];

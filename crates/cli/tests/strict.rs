@@ -93,8 +93,9 @@ fn ways_around(pool: &Pool) -> (Vec<(&'static str, String)>, Option<tempfile::Te
     let (rogue, library) = (program("rogue"), library());
     let vendors = vendors(pool);
     let beats = pool.file("around.beats");
+    // The path is for the linker of PoCL's compiler.
     let cleared = format!(
-        "env -i OCL_ICD_VENDORS={} {} --beats {} --iterations 2000000 --commands 100000",
+        "env -i PATH=/usr/bin:/bin OCL_ICD_VENDORS={} {} --beats {} --iterations 2000000 --commands 100000",
         vendors.display(),
         program("steady"),
         beats.display(),

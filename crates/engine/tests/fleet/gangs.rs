@@ -37,6 +37,7 @@ fn most(nodes: &mut Vec<Node>, demand: &Demand, want: u32) -> u32 {
             nodes[at].cpu -= take.cpu;
             nodes[at].memory -= take.memory;
             nodes[at].nic -= take.nic;
+            nodes[at].backing -= take.backing;
             for (place, compute, memory) in &take.devices {
                 nodes[at].devices[usize::from(*place)].compute -= compute;
                 nodes[at].devices[usize::from(*place)].memory -= memory;

@@ -70,8 +70,11 @@ pub fn serve(path: &Path, script: Script, stop: impl Fn() -> bool) -> Result<(),
     let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let listener = rustix::net::socket_with(family, kind, flags, None)?;
-    rustix::net::bind(&listener, &SocketAddrUnix::new(path)?)?;
+    // Whoever sees the socket can connect to it.
+    let new = path.with_extension("new");
+    rustix::net::bind(&listener, &SocketAddrUnix::new(&new)?)?;
     rustix::net::listen(&listener, 64)?;
+    rustix::fs::rename(&new, path)?;
     let model = script.model.min(MODELS.len() - 1);
     let mut host = Host {
         device: Device::new(*MODELS[model]),
