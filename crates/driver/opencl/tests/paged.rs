@@ -58,6 +58,16 @@ fn what_is_computed_is_what_it_would_be_and_both_sides_hold() {
     }
 }
 
+/// Threads that take what they can at the same time, of what moves and of what does not, leave room to
+/// move the largest buffer: whatever was given can be used.
+#[test]
+fn what_many_threads_were_given_can_be_used() {
+    for _ in 0..5 {
+        let Some(lease) = lease(MIB / 2, MIB) else { return };
+        assert_eq!(lease.probe("greedy", 8).end(), ["all can be used"]);
+    }
+}
+
 /// Two tenants who were promised more than 1.6 times what the device has, and use it all at the same time. They
 /// never have more of it than their parts, so no byte of one is ever taken for the other.
 #[test]

@@ -53,6 +53,7 @@ fn main() {
         "everywhere" => memory::everywhere(number),
         "mirrored" => paged::mirrored(number),
         "asked" => paged::asked(),
+        "greedy" => paged::greedy(number),
         "launches" => queue::launches(number),
         "threads" => queue::threads(number),
         "blocking-read" => queue::blocking_read(),

@@ -173,6 +173,56 @@ pub(crate) fn mirrored(threads: usize) {
     say(&"released");
 }
 
+/// `threads` threads take buffers at the same time until none is to be had, half of them as memory
+/// that stays where it is; what they got can all be used.
+pub(crate) fn greedy(threads: usize) {
+    let cl = Cl::load();
+    let device = cl.devices(cl.platforms()[0])[0];
+    let context = cl.context(&[device]);
+    let queue = cl.queue(context, device, 0);
+    let (begin, context, loader) = (std::sync::Barrier::new(threads), Handle(context), &cl);
+    let taken: Vec<Handle<cl_mem>> = std::thread::scope(|scope| {
+        let take = |thread: usize| {
+            let (begin, context) = (&begin, &context);
+            move || {
+                begin.wait();
+                let fixed = if thread.is_multiple_of(2) { 0 } else { CL_MEM_ALLOC_HOST_PTR };
+                let flags = CL_MEM_READ_WRITE | fixed;
+                let more = || {
+                    let mut error = 0;
+                    let made = call!(
+                        loader,
+                        clCreateBuffer(context.0, flags, BYTES, null_mut(), &mut error)
+                    );
+                    (error == CL_SUCCESS).then_some(Handle(made))
+                };
+                std::iter::from_fn(more).collect::<Vec<_>>()
+            }
+        };
+        let all: Vec<_> = (0..threads).map(|thread| scope.spawn(take(thread))).collect();
+        all.into_iter().flat_map(|one| one.join().expect("it took what it could")).collect()
+    });
+    for round in 0..3_u32 {
+        for buffer in &taken {
+            let at = (&raw const round).cast();
+            check(call!(
+                cl,
+                clEnqueueFillBuffer(queue, buffer.0, at, 4, 0, BYTES, 0, null(), null_mut())
+            ));
+        }
+    }
+    cl.finish(queue);
+    say(&"all can be used");
+}
+
+/// A handle that any thread may use.
+struct Handle<T>(T);
+
+// SAFETY: as the API says of its handles.
+unsafe impl<T> Send for Handle<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Handle<T> {}
+
 /// Handles of the API may be used by any thread.
 struct Shared<'w, 'c>(&'w mut Worker<'c>);
 

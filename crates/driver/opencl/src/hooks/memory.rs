@@ -5,6 +5,7 @@
 use super::commands::filling;
 use super::devices::fail;
 use crate::gate::at_once;
+use crate::paged::Stay;
 use crate::vendor::Vendor;
 use crate::{image, own, vendor, view};
 use polder_driver::memory::Charge;
@@ -135,7 +136,7 @@ fn charged(
     };
     let devices = devices_of(vendor, context)?;
     let charge = match devices.as_slice() {
-        [device] => own::get().pages.reserve(*device, bytes),
+        [device] => own::get().pages.reserve(*device, bytes, Stay::Fixed),
         devices => Charge::reserve(state::get(), devices, bytes),
     };
     let mut charge = charge.ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE)?;
@@ -440,7 +441,7 @@ pub(crate) unsafe extern "C" fn clSVMAlloc(
         let bytes = u64::try_from(size).unwrap_or(u64::MAX);
         let Ok(devices) = devices_of(vendor, context) else { return null_mut() };
         let charge = match devices.as_slice() {
-            [device] => own::get().pages.reserve(*device, bytes),
+            [device] => own::get().pages.reserve(*device, bytes, Stay::Fixed),
             devices => Charge::reserve(state, devices, bytes),
         };
         let Some(charge) = charge else { return null_mut() };

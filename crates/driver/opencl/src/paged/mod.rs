@@ -31,7 +31,8 @@ use crate::vendor::Vendor;
 use buffer::{Birth, MOVING, Side};
 pub(crate) use buffer::{Buffer, Pin};
 use kernels::Kernels;
-use plan::{Seen, Sides, Step, admits, plan};
+pub(crate) use plan::Stay;
+use plan::{Seen, Sides, Step, admits, come_back, plan};
 use polder_driver::inside;
 use polder_driver::locks::{lock, read, write};
 use polder_driver::memory::Charge;
@@ -65,6 +66,11 @@ pub(crate) struct Pages {
     number: AtomicUsize,
     /// Held by whoever moves buffers; never taken by a thread of the driver.
     moving: Mutex<()>,
+    /// Held from the look at what there is to the reserving of more: what was admitted is counted
+    /// before anybody else looks. A thread of the driver never waits for it.
+    admitting: Mutex<()>,
+    /// Bytes of buffers that were admitted and are not in the table yet. Never held while waiting.
+    making: Mutex<Vec<u64>>,
     clock: AtomicU64,
     kernels: Kernels,
 }
@@ -148,7 +154,7 @@ impl Pages {
         done: impl Fn() -> Option<T>,
     ) -> Result<T, cl_int> {
         let _moving = lock(&self.moving);
-        let (mut since, mut before) = (Instant::now(), 0);
+        let (mut since, mut before, mut was_idle) = (Instant::now(), 0, false);
         loop {
             if let Some(done) = done() {
                 return Ok(done);
@@ -165,6 +171,12 @@ impl Pages {
                 (since, before) = (Instant::now(), busy);
             }
             let wait = if own.graph.is_idle() { WAIT_MAX } else { WAIT_HELD_BACK_MAX };
+            // The last may have ended after the plan was made: then there is one more.
+            if busy == 0 && !was_idle {
+                was_idle = true;
+                continue;
+            }
+            was_idle = busy == 0;
             if busy == 0 || since.elapsed() > wait {
                 return done().ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE);
             }
@@ -240,28 +252,41 @@ impl Pages {
         }
         let limits = state::get().attachment.as_ref()?.limits();
         let (cl_device, device) = only_device(vendor, context)?;
-        let account = Account::of(device)?;
         let granularity = limits.device[device].granularity.load(Ordering::Relaxed);
         let charged = charge(u64::try_from(bytes).ok()?, granularity)?;
         let birth = Birth { vendor, context, cl_device, device, bytes, charged, flags };
-        Some(self.make_here(birth, &account, filled, create))
+        Some(self.make_here(birth, filled, create))
     }
 
     fn make_here(
         &self,
         birth: Birth,
-        account: &Account,
         filled: bool,
         create: impl FnOnce(&mut cl_int) -> Option<cl_mem>,
     ) -> Result<cl_mem, cl_int> {
         let full = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-        let of_device = |it: &&Arc<Buffer>| it.device == birth.device;
-        let largest = read(&self.table).values().filter(of_device).map(|it| it.charged).max();
-        if !admits(account.terms, account.held, largest.unwrap_or(0), birth.charged) {
-            count_refusal();
-            return Err(full);
+        let bytes = birth.charged;
+        let charge = self.reserve(birth.device, bytes, Stay::Moves).ok_or(full)?;
+        let made = self.make_admitted(birth, charge, filled, create);
+        self.is_made(bytes);
+        made
+    }
+
+    /// What was admitted is in the table now, or has come to nothing.
+    fn is_made(&self, bytes: u64) {
+        let mut making = lock(&self.making);
+        if let Some(at) = making.iter().position(|it| *it == bytes) {
+            making.swap_remove(at);
         }
-        let charge = self.reserve(birth.device, birth.charged).ok_or(full)?;
+    }
+
+    fn make_admitted(
+        &self,
+        birth: Birth,
+        charge: Charge,
+        filled: bool,
+        create: impl FnOnce(&mut cl_int) -> Option<cl_mem>,
+    ) -> Result<cl_mem, cl_int> {
         let call = || {
             let mut error = CL_SUCCESS;
             let made = inside::accounted(|| create(&mut error));
@@ -282,17 +307,51 @@ impl Pages {
         Ok(handle)
     }
 
-    /// Reserves bytes of a device, moving buffers to the host where there is no room for them.
-    pub(crate) fn reserve(&self, device: usize, bytes: u64) -> Option<Charge> {
+    /// Reserves bytes of a device for what is made there, moving buffers to the host where there is no
+    /// room for it. None also where the buffers that there are could then not all come back.
+    pub(crate) fn reserve(&self, device: usize, bytes: u64, stay: Stay) -> Option<Charge> {
+        let _admitting = match (is_on(), inside::is_callback()) {
+            (false, _) => None,
+            (true, true) => Some(self.admitting.try_lock().ok()?),
+            (true, false) => Some(lock(&self.admitting)),
+        };
+        if let Some(account) = Account::of(device) {
+            let table = read(&self.table);
+            let here = || table.values().filter(|it| it.device == device);
+            let mut making = lock(&self.making);
+            let all = here().map(|it| it.charged).chain(making.iter().copied());
+            let largest = all.max().unwrap_or(0);
+            let moves = here().filter(|it| !it.real().is_null()).map(|it| it.charged).sum();
+            let fixed = account.held.device.saturating_sub(moves);
+            if !admits(account.terms, account.held, largest, bytes)
+                || !come_back(account.terms, fixed, largest, bytes, stay)
+            {
+                count_refusal();
+                return None;
+            }
+            if stay == Stay::Moves {
+                making.push(bytes);
+            }
+        }
         let reserve = || Charge::reserve(state::get(), &[device], bytes);
         let charge = reserve();
-        if charge.is_some() || self.is_idle() || inside::is_callback() {
+        if charge.is_some() {
             return charge;
         }
+        if self.is_idle() || inside::is_callback() {
+            if stay == Stay::Moves {
+                self.is_made(bytes);
+            }
+            return None;
+        }
         // The first try counted as a refusal.
-        let charge = self.until(device, &[], bytes, reserve).ok()?;
-        Charge::was_met(state::get());
-        Some(charge)
+        let charge = self.until(device, &[], bytes, reserve).ok();
+        match &charge {
+            Some(_) => Charge::was_met(state::get()),
+            None if stay == Stay::Moves => self.is_made(bytes),
+            None => {}
+        }
+        charge
     }
 }
 

@@ -51,12 +51,30 @@ pub(crate) fn admits(terms: Sides, held: Sides, largest: u64, bytes: u64) -> boo
         return false;
     }
     if held.host == 0 && held.device.saturating_add(bytes) <= terms.device {
-        // Nothing has to move, and nothing ever will for what is there now.
+        // Nothing has to move: all that there is can be on the device together.
         return true;
     }
     let all = held.device.saturating_add(held.host).saturating_add(bytes);
     let moving = largest.max(bytes).saturating_mul(2);
     all.saturating_add(moving) <= terms.device.saturating_add(terms.host)
+}
+
+/// Whether what is made will move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// To the host and back.
+    Moves,
+    /// Never.
+    Fixed,
+}
+
+/// Whether each buffer can be on the device once `bytes` more are there, beside what is `fixed` there.
+pub(crate) fn come_back(terms: Sides, fixed: u64, largest: u64, bytes: u64, stay: Stay) -> bool {
+    let (fixed, largest) = match stay {
+        Stay::Moves => (fixed, largest.max(bytes)),
+        Stay::Fixed => (fixed.saturating_add(bytes), largest),
+    };
+    fixed.saturating_add(largest) <= terms.device
 }
 
 /// The moves after which all of `needed` are on the device, and `more` bytes are free there besides.
