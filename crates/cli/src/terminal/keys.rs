@@ -3,6 +3,7 @@
 use super::pty::RawMode;
 use rustix::termios::LocalModes;
 use std::io::{self, IsTerminal, Read};
+use std::os::fd::AsFd;
 use tokio::sync::mpsc;
 
 /// Keys that nobody has asked for yet; a reader that is so far behind needs no more.
@@ -22,7 +23,7 @@ impl Keys {
         if !io::stdin().is_terminal() {
             return None;
         }
-        let mode = RawMode::enter(|mode| {
+        let mode = RawMode::enter(io::stdin().as_fd(), |mode| {
             mode.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
         });
         let (press, pressed) = mpsc::channel(KEYS_MAX);

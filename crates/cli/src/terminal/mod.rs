@@ -15,10 +15,10 @@ use standing::Standing;
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Whether reading from this terminal or changing its modes stops nobody: this process is in the
+/// Whether reading from a terminal or changing its modes stops nobody: this process is in the
 /// foreground of it, or no shell controls jobs there.
-fn in_foreground() -> bool {
-    front(io::stdin().as_fd()).is_none_or(|front| owns(front).is_some())
+fn in_foreground(terminal: BorrowedFd<'_>) -> bool {
+    front(terminal).is_none_or(|front| owns(front).is_some())
 }
 
 /// Whether a shell could continue this process after a stop: it is in the foreground, and not of the

@@ -40,7 +40,7 @@ impl Pty {
         unlockpt(&ours)?;
         let pty = Self { ours: Arc::new(ours) };
         // In the background the modes are those of the shell's own line editor.
-        if in_foreground() {
+        if in_foreground(like) {
             tcsetattr(&pty.task_end()?, OptionalActions::Now, &tcgetattr(like)?)?;
         }
         pty.resize_like(like)?;
@@ -60,7 +60,7 @@ impl Pty {
 
     /// Joins the caller's terminal to this one until the result is dropped.
     pub(crate) fn relay(self, out: Output) -> io::Result<Relay> {
-        let raw = Arc::new(RawMode::enter(Termios::make_raw)?);
+        let raw = Arc::new(RawMode::enter(io::stdin().as_fd(), Termios::make_raw)?);
         let moved = Arc::new(AtomicU64::new(0));
         let (input, output) = (Arc::clone(&self.ours), Arc::clone(&self.ours));
         let (wakes, wake_input) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -126,6 +126,7 @@ impl Relay {
 /// The caller's terminal in another mode, as long as this lives and is in the foreground.
 #[derive(Debug)]
 pub(super) struct RawMode {
+    terminal: OwnedFd,
     change: fn(&mut Termios),
     state: Mutex<ModeState>,
 }
@@ -140,9 +141,11 @@ struct ModeState {
 
 impl RawMode {
     /// Changes the modes with `change`; in the background not now but once it is in front.
-    pub(super) fn enter(change: fn(&mut Termios)) -> io::Result<Self> {
-        tcgetattr(io::stdin())?;
-        let mode = Self { change, state: Mutex::new(ModeState { before: None, left: false }) };
+    pub(super) fn enter(terminal: BorrowedFd<'_>, change: fn(&mut Termios)) -> io::Result<Self> {
+        tcgetattr(terminal)?;
+        let terminal = terminal.try_clone_to_owned()?;
+        let state = Mutex::new(ModeState { before: None, left: false });
+        let mode = Self { terminal, change, state };
         mode.again();
         Ok(mode)
     }
@@ -157,22 +160,39 @@ impl RawMode {
         self.keep();
     }
 
-    /// Changes the modes if they are not changed and may be. Whether this is in the foreground. A
-    /// terminal that has just gone has no modes that matter.
+    /// Changes the modes if they are not changed and may be. Whether what is typed is for this
+    /// program: it has the terminal and is in the foreground. A terminal that has just gone has no
+    /// modes that matter.
     fn keep(&self) -> bool {
         let mut state = self.state();
-        if !in_foreground() {
+        if state.left || !in_foreground(self.terminal.as_fd()) {
             return false;
         }
-        if state.before.is_none() && !state.left {
-            let Ok(before) = tcgetattr(io::stdin()) else { return true };
+        if state.before.is_none() {
+            let Ok(before) = tcgetattr(&self.terminal) else { return true };
             let mut raw = before.clone();
             (self.change)(&mut raw);
-            if tcsetattr(io::stdin(), OptionalActions::Now, &raw).is_ok() {
+            if tcsetattr(&self.terminal, OptionalActions::Now, &raw).is_ok() {
                 state.before = Some(before);
             }
         }
         true
+    }
+
+    /// What was typed, if something was and it is for this program. Modes are not given back
+    /// meanwhile: once they are, what is typed is for others, and none of it is taken from them.
+    fn read(&self, chunk: &mut [u8]) -> io::Result<Option<usize>> {
+        let state = self.state();
+        // A read from the background would stop this program.
+        if state.left || !in_foreground(self.terminal.as_fd()) {
+            return Ok(None);
+        }
+        let mut typed = [PollFd::new(&self.terminal, PollFlags::IN)];
+        // A read that waits for a key would keep the modes from being given back as long.
+        if rustix::io::retry_on_intr(|| poll(&mut typed, Some(&Timespec::default())))? == 0 {
+            return Ok(None);
+        }
+        Ok(Some(rustix::io::retry_on_intr(|| rustix::io::read(&self.terminal, &mut *chunk))?))
     }
 
     /// Gives the modes back; in the background they are another's and stay as they are.
@@ -180,9 +200,9 @@ impl RawMode {
         let mut state = self.state();
         state.left = true;
         if let Some(before) = state.before.take()
-            && in_foreground()
+            && in_foreground(self.terminal.as_fd())
         {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+            let _ = tcsetattr(&self.terminal, OptionalActions::Now, &before);
         }
     }
 }
@@ -197,9 +217,9 @@ fn copy_input(to: &OwnedFd, wakes: &OwnedFd, mode: &RawMode) {
     let mut chunk = vec![0; CHUNK];
     loop {
         let front = mode.keep();
-        let stdin = io::stdin();
-        let mut fds = [PollFd::new(wakes, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
-        // In the background what is typed is for others; nobody says when that changes.
+        let mut fds = [wakes, &mode.terminal].map(|fd| PollFd::new(fd, PollFlags::IN));
+        // In the background, or once the terminal is given back, what is typed is for others; nobody
+        // says when that changes.
         let (watched, limit) = if front { (2, None) } else { (1, Some(&BACKGROUND_POLL)) };
         let polled = rustix::io::retry_on_intr(|| poll(&mut fds[..watched], limit));
         let (woken, readable) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
@@ -212,13 +232,13 @@ fn copy_input(to: &OwnedFd, wakes: &OwnedFd, mode: &RawMode) {
                 _ => return,
             }
         }
-        // Looked at again: a read from the background would stop this program.
-        if !readable || !in_foreground() {
+        if !readable {
             continue;
         }
-        match rustix::io::retry_on_intr(|| rustix::io::read(io::stdin().as_fd(), &mut chunk[..])) {
-            Ok(0) | Err(_) => return,
-            Ok(count) => {
+        match mode.read(&mut chunk) {
+            Ok(None) => {}
+            Ok(Some(0)) | Err(_) => return,
+            Ok(Some(count)) => {
                 let (typed, stops) = until_stop(to, &chunk[..count]);
                 if write_all(to, typed).is_err() {
                     return;
@@ -292,6 +312,35 @@ fn write_all(to: &OwnedFd, mut bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use rustix::termios::{Winsize, isatty, tcgetwinsize, tcsetwinsize};
+
+    #[test]
+    fn what_is_typed_once_the_modes_are_given_back_is_for_others() {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let terminal = ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let mode = RawMode::enter(terminal.as_fd(), Termios::make_raw).unwrap();
+        let arrived = || {
+            let mut fds = [PollFd::new(&terminal, PollFlags::IN)];
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "what was typed has arrived");
+        };
+        let mut chunk = [0; 16];
+        assert_eq!(mode.read(&mut chunk).unwrap(), None);
+        rustix::io::write(&ours, b"task").unwrap();
+        arrived();
+        assert_eq!(mode.read(&mut chunk).unwrap(), Some(4));
+        mode.leave();
+        rustix::io::write(&ours, b"shell\n").unwrap();
+        arrived();
+        assert_eq!(mode.read(&mut chunk).unwrap(), None);
+        assert!(!mode.keep());
+        assert_eq!(rustix::io::read(&terminal, &mut chunk[..]).unwrap(), 6);
+        mode.again();
+        rustix::io::write(&ours, b"on").unwrap();
+        arrived();
+        assert_eq!(mode.read(&mut chunk).unwrap(), Some(2));
+    }
 
     #[test]
     fn a_task_gets_a_terminal_like_the_callers() {
