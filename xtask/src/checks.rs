@@ -1,7 +1,7 @@
 //! Tests and the checks around them.
 
 use crate::build::{cargo, check, root};
-use crate::{packages, python, say};
+use crate::{fuzz, packages, python, say};
 use anyhow::Result;
 use std::process::{Command, Stdio};
 
@@ -68,7 +68,8 @@ pub(crate) fn ci() -> Result<()> {
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         run.env("PROPTEST_RNG_SEED", CI_SEED);
     }
-    every_test(run)
+    every_test(run)?;
+    fuzz::run(fuzz::SECONDS, None)
 }
 
 /// Bans, licences and sources of every dependency. Advisories need a database that not every

@@ -37,7 +37,7 @@ enum Command {
     },
     /// Run every test.
     Test,
-    /// What continuous integration runs: format, lints, documents, dependencies, every test.
+    /// What continuous integration runs: format, lints, documents, dependencies, every test, fuzzing.
     Ci,
     /// Measure, and print figures as ratios against a baseline of the same run.
     Bench {
