@@ -69,6 +69,7 @@ pub(crate) fn ci() -> Result<()> {
         run.env("PROPTEST_RNG_SEED", CI_SEED);
     }
     every_test(run)?;
+    // After the tests, whose builds of everything that is not Polder's own it goes on with.
     fuzz::run(fuzz::SECONDS, None)
 }
 

@@ -1,6 +1,6 @@
 //! Builds the fuzz targets with the compiler's coverage counters and runs them.
 
-use crate::build::{cargo, check, target};
+use crate::build::{cargo, check, root, target};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
@@ -8,21 +8,17 @@ use std::process::Command;
 pub(crate) const SECONDS: u64 = 20;
 /// Targets fed at the same time: each keeps one CPU busy.
 const AT_ONCE: usize = 2;
-/// Makes the compiler count each branch that is taken; stable Rust has the pass.
-const COUNTERS: &str = "-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=3 \
-    -C llvm-args=-sanitizer-coverage-inline-8bit-counters";
-/// The compiler's own target is named, so that build scripts and macros are built without counters.
-const HOST: &str = "x86_64-unknown-linux-gnu";
+
 /// Feeds one target, or all, each for so long.
 pub(crate) fn run(seconds: u64, only: Option<&str>) -> Result<()> {
-    let folder = target().join("fuzz");
+    // Of the whole workspace one program: what it depends on then has the features that tests have, and
+    // is there already. Only the workspace's own crates are built again, with counters.
     check(
         cargo()
-            .args(["build", "--package", "polder-fuzz", "--target", HOST, "--target-dir"])
-            .arg(&folder)
-            .env("RUSTFLAGS", COUNTERS),
+            .args(["build", "--workspace", "--bin", "polder-fuzz"])
+            .env("RUSTC_WORKSPACE_WRAPPER", root().join("tests/fuzz/counted")),
     )?;
-    let program = folder.join(HOST).join("debug/polder-fuzz");
+    let program = target().join("debug/polder-fuzz");
     let list = Command::new(&program).arg("--list").output();
     let list = list.with_context(|| format!("running {}", program.display()))?;
     let names = String::from_utf8(list.stdout).context("names of targets")?;

@@ -12,6 +12,8 @@ use thiserror::Error;
 pub const NODES_MAX: usize = 100_000;
 /// Most devices of one node.
 pub const NODE_DEVICES_MAX: u32 = 64;
+/// Most devices in one simulated pool: ten times what the engine is measured with.
+pub const DEVICES_MAX: u64 = 1_000_000;
 /// Pools that have a name.
 pub const PRESETS: &[(&str, &str)] = &[
     ("guides", "20 nodes x 8 cards of 80 GiB"),
@@ -147,6 +149,7 @@ fn build(kinds: &[Nodes]) -> Result<Pool, PoolError> {
 struct PoolInWork {
     nodes: Pool,
     names: BTreeSet<NodeId>,
+    devices: u64,
 }
 
 impl PoolInWork {
@@ -155,6 +158,8 @@ impl PoolInWork {
         let (had, max) = (crate::num::len(self.nodes.len()), crate::num::len(NODES_MAX));
         range("the number of nodes", count.into(), 1, max)?;
         range("the number of nodes", had + u64::from(count), 1, max)?;
+        self.devices += crate::num::len(inventory.devices.len()) * u64::from(count);
+        range("the number of cards of a pool", self.devices, 0, DEVICES_MAX)?;
         for number in 0..count {
             let name = match count {
                 1 => name.to_owned(),
@@ -346,6 +351,7 @@ mod tests {
         check(preset("lots"), "write guides, muri, NxM");
         check(preset("0x8"), "the number of nodes is 0");
         check(preset("4x65"), "the number of cards of a node is 65");
+        check(preset("20000x64"), "the number of cards of a pool is 1280000");
         check(parse("[[node]]\nname = 'a'\ncards = 1"), "unknown field `cards`");
         check(parse("[[node]]\nname = 'a'\n[[node]]\nname = 'a'"), "two of this name");
         check(parse("[[node]]\nname = 'a/b'"), "node \"a/b\"");

@@ -3,6 +3,7 @@
 use crate::coverage::Reached;
 use crate::mutate::{INPUT_BYTES_MAX, Random, mutate};
 use crate::targets::Target;
+use rustix::time::{ClockId, clock_gettime};
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// Most inputs that are kept in memory.
 const KEPT_MAX: usize = 4096;
-/// One input that takes longer has found something: every reader is bounded.
+/// One input that takes more of a CPU has found something: every reader is bounded.
 const FEED_MAX: Duration = Duration::from_secs(5);
 /// Without counters, every so many changes one is kept all the same.
 const BLIND_KEEPS: u64 = 200;
@@ -48,17 +49,24 @@ pub fn inputs(target: &Target) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
 
 /// Feeds one input. What broke, if something did.
 pub fn feed(target: &Target, input: &[u8]) -> Option<String> {
-    let begun = Instant::now();
+    let begun = cpu_time();
     let fed = catch_unwind(AssertUnwindSafe(|| (target.feed)(input)));
     let words = |panic: Box<dyn std::any::Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => other.downcast_ref::<&str>().map_or("a panic", |text| text).to_owned(),
     };
+    let took = cpu_time().saturating_sub(begun);
     match fed {
         Err(panic) => Some(words(panic)),
-        Ok(()) if begun.elapsed() > FEED_MAX => Some(format!("it took {:?}", begun.elapsed())),
+        Ok(()) if took > FEED_MAX => Some(format!("it took {took:?}")),
         Ok(()) => None,
     }
+}
+
+/// How much of a CPU this thread has had: how busy the machine is does not matter.
+fn cpu_time() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.try_into().unwrap_or_default()
 }
 
 /// Hunts for so long, from `seeds` on.
