@@ -4,7 +4,7 @@
 
 use crate::attach::Attachment;
 use crate::inside;
-use crate::meter::{Kind, Member, Moment, Room, Verdict};
+use crate::meter::{Kind, Member, Meter, Moment, Room, Verdict};
 use crate::patience::{POLITE_NS, Patience, Right};
 use crate::record;
 use crate::state::State;
@@ -73,12 +73,17 @@ impl Passage {
 
     /// Takes it out of what is in flight.
     fn member(&self) -> Member {
+        Member { counted: self.entered.swap(false, Ordering::AcqRel), ..self.told() }
+    }
+
+    /// What there is to learn from.
+    fn told(&self) -> Member {
         Member {
             kind: self.kind,
             count: 1,
-            launched_ns: self.launched_ns.load(Ordering::Relaxed),
+            launched_ns: self.launched_ns(),
             estimate_ns: self.estimate_ns(),
-            counted: self.entered.swap(false, Ordering::AcqRel),
+            counted: false,
             paid: self.paid.load(Ordering::Relaxed),
         }
     }
@@ -206,6 +211,20 @@ impl Passage {
         }
     }
 
+    /// Counts the command out before its end, of which nobody will hear.
+    pub fn leave_early(&self) {
+        let Some(attachment) = self.state.attachment.as_ref().filter(|_| self.state.is_current())
+        else {
+            return;
+        };
+        if self.entered.swap(false, Ordering::AcqRel) {
+            self.give_back(attachment);
+            let meter = &self.state.meters[self.device];
+            meter.leave_early(monotonic_ns(), self.estimate_ns());
+            answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
+        }
+    }
+
     /// Counts the command out. `completed` when it ran, so that its length can be learned. In the
     /// child of a fork the command is the parent's.
     pub fn leave(&self, completed: bool) {
@@ -310,27 +329,89 @@ impl Passage {
     }
 }
 
-/// Counts out commands of `device` that are known to be over only together; those that have left already
-/// only tell their part of the time. `more` are those that no passage stands for.
+/// Counts out commands of `device` that are known to be over now; those that have left already only tell
+/// their part of the time. `more` are those that no passage stands for.
 pub fn leave_together(
     state: &'static State,
     device: usize,
     passages: &[Passage],
     more: impl Iterator<Item = Member>,
 ) {
-    if !state.is_current() {
-        return;
+    count_out((state, device), passages, more, |meter, now_ns, members| {
+        Some(meter.complete_together(now_ns, members))
+    });
+}
+
+/// Commands that were counted out when their end was heard of. They had ended earlier: when is learned
+/// later.
+#[derive(Debug)]
+pub struct Told {
+    state: &'static State,
+    device: usize,
+    heard_ns: u64,
+    members: Vec<Member>,
+}
+
+/// The same for commands of whose end is heard late.
+pub fn heard_together(
+    state: &'static State,
+    device: usize,
+    passages: &[Passage],
+    more: impl Iterator<Item = Member>,
+) -> Option<Told> {
+    let mut heard_ns = 0;
+    let members = count_out((state, device), passages, more, |meter, now_ns, members| {
+        heard_ns = now_ns;
+        meter.heard_together(now_ns, members);
+        None
+    })?;
+    Some(Told { state, device, heard_ns, members })
+}
+
+impl Told {
+    /// When it was heard of, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn heard_ns(&self) -> u64 {
+        self.heard_ns
     }
-    let Some(attachment) = &state.attachment else { return };
+
+    /// The last moment at which it is known not to have been over.
+    #[must_use]
+    pub fn launched_ns(&self) -> u64 {
+        self.members.iter().map(|member| member.launched_ns).max().unwrap_or(0)
+    }
+
+    /// It had ended at `ended_ns`.
+    pub fn learn(&self, ended_ns: u64) {
+        let Some(attachment) = &self.state.attachment else { return };
+        if self.state.is_current() {
+            let meter = &self.state.meters[self.device];
+            let longest = meter.learn_late(ended_ns, self.heard_ns, &self.members);
+            attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Counts commands of one device out; `tell` tells its meter, and returns the longest command seen lately
+/// if it has learned.
+fn count_out(
+    (state, device): (&'static State, usize),
+    passages: &[Passage],
+    more: impl Iterator<Item = Member>,
+    tell: impl FnOnce(&Meter, u64, &[Member]) -> Option<u64>,
+) -> Option<Vec<Member>> {
+    let attachment = state.attachment.as_ref().filter(|_| state.is_current())?;
     let mut members: Vec<_> = passages.iter().map(Passage::member).collect();
     let counted = members.iter().filter(|member| member.counted).count();
     members.extend(more);
     passages.iter().for_each(|passage| passage.give_back(attachment));
-    let longest = state.meters[device].complete_together(monotonic_ns(), &members);
-    attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
+    if let Some(longest) = tell(&state.meters[device], monotonic_ns(), &members) {
+        attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
+    }
     for _ in 0..counted {
         answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
     }
+    Some(members)
 }
 
 fn quantum(limits: &Limits) -> u64 {

@@ -4,6 +4,7 @@
 //! * [`state`]: what the process knows of itself, and what a fork does to it.
 //! * [`gate`], [`meter`] and [`patience`]: work waits for the lease's turn and for room.
 //! * [`run`]: launches that follow one another without asking one by one.
+//! * [`ends`]: when work really ended that is heard of late.
 //! * [`memory`]: bytes reserved in the lease's ledger.
 //! * [`record`]: what the process does is written down, when it is profiled.
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
@@ -12,6 +13,7 @@
 //! No thread is started, no signal handler installed and the process never ended.
 
 pub mod attach;
+pub mod ends;
 pub mod gate;
 pub mod inside;
 pub mod locks;

@@ -26,6 +26,10 @@ const LENGTH_PARTS: u64 = 4;
 const BLENDS_MAX: u32 = 16;
 /// Of the room that is left, one part in so many may be taken ahead: other threads want some too.
 const AHEAD_PARTS: u32 = 4;
+/// Most work that is remembered after it was counted out before its end.
+const EARLY_NS_MAX: u64 = 10_000_000;
+/// Most work in flight that is taken to be over though nobody has heard of it.
+const UNHEARD_NS_MAX: u64 = 10_000_000;
 /// A command never seen is taken for this part of a quantum, so that few of its kind go out before
 /// the first has told its length.
 const UNKNOWN_PARTS: u64 = 4;
@@ -145,6 +149,12 @@ struct Flight {
     estimate_ns: u64,
     /// Since when the oldest command has the device.
     since_ns: u64,
+    /// When the last end that was learned from was.
+    ended_ns: u64,
+    /// Until when work that was counted out before its end is expected to have the device.
+    early_until_ns: u64,
+    /// Where ends are heard of late: how much of what is in flight may be over already.
+    unheard_ns: u64,
     /// The deadline under which the last command was launched: a turn is known by it.
     turn_ns: u64,
     waiters: u32,
@@ -179,13 +189,16 @@ impl Flight {
         }
     }
 
-    /// Estimated work left, with the oldest command's time so far taken off.
+    /// Estimated work left, with the time taken off that the oldest command has had so far, and those
+    /// that may be over without having been heard of.
     fn left_ns(&self, now_ns: u64) -> u64 {
+        let early = self.early_until_ns.saturating_sub(now_ns);
         if self.commands == 0 {
-            return 0;
+            return early;
         }
         let oldest = self.estimate_ns / u64::from(self.commands);
-        self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(oldest)
+        let most = oldest.saturating_add(self.unheard_ns).min(self.estimate_ns);
+        early + self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(most)
     }
 
     fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
@@ -238,7 +251,7 @@ impl Flight {
 
     fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
         if self.commands == 0 {
-            self.since_ns = now_ns;
+            self.since_ns = now_ns.max(self.early_until_ns);
         }
         self.commands += 1;
         self.estimate_ns += estimate_ns;
@@ -275,7 +288,7 @@ impl Flight {
     fn complete(&mut self, now_ns: u64, launched_ns: u64, estimate_ns: u64, kind: Kind) -> u64 {
         let length = now_ns.saturating_sub(self.since_ns.max(launched_ns)).max(1);
         self.withdraw(estimate_ns);
-        self.since_ns = now_ns;
+        (self.since_ns, self.ended_ns) = (now_ns, now_ns);
         self.count_lately(now_ns, 1);
         self.learn(kind, length, 1);
         length
@@ -300,27 +313,42 @@ impl Flight {
         self.longest_ns = length.max(self.longest_ns - self.longest_ns / 64);
     }
 
-    /// Counts out commands that are known to be over only together: the time since the completion
-    /// before them is theirs in the proportion of their estimates. Returns each one's length.
-    fn complete_together(&mut self, now_ns: u64, members: &[Member]) -> Vec<u64> {
-        let first = members.iter().map(|member| member.launched_ns).min().unwrap_or(now_ns);
-        let total = u128::from(now_ns.saturating_sub(self.since_ns.max(first)).max(1));
+    /// Counts out commands that were over at `now_ns`, as far as they still count.
+    fn count_out(&mut self, now_ns: u64, members: &[Member]) {
+        for member in members.iter().filter(|member| member.counted) {
+            let estimate_ns = member.estimate_ns.saturating_mul(member.count.into());
+            self.give_back(Room { commands: member.count, estimate_ns });
+            self.count_lately(now_ns, member.count);
+        }
+        self.since_ns = now_ns;
+    }
+
+    /// Learns from commands that ended together at `ended_ns`: the time since the end before them is
+    /// theirs in the proportion of their estimates. Returns each one's length.
+    fn learn_together(&mut self, ended_ns: u64, members: &[Member]) -> Vec<u64> {
+        let first = members.iter().map(|member| member.launched_ns).min().unwrap_or(ended_ns);
+        let total = u128::from(ended_ns.saturating_sub(self.ended_ns.max(first)).max(1));
         let weight = |member: &Member| u128::from(member.estimate_ns.max(1));
         let weights: u128 =
             members.iter().map(|member| weight(member) * u128::from(member.count)).sum();
         let mut lengths = Vec::with_capacity(members.len());
         for member in members {
-            if member.counted {
-                let estimate_ns = member.estimate_ns.saturating_mul(member.count.into());
-                self.give_back(Room { commands: member.count, estimate_ns });
-                self.count_lately(now_ns, member.count);
-            }
             let length = u64::try_from(total * weight(member) / weights.max(1)).unwrap_or(u64::MAX);
             self.learn(member.kind, length.max(1), member.count);
             lengths.push(length.max(1));
         }
-        self.since_ns = now_ns;
+        self.ended_ns = self.ended_ns.max(ended_ns);
         lengths
+    }
+
+    /// What a process without an arbiter paid too much or too little.
+    fn settle(&mut self, members: &[Member], lengths: &[u64]) {
+        let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
+        for (member, length) in members.iter().zip(lengths).filter(|(member, _)| member.paid) {
+            let all = |ns: u64| signed(ns.saturating_mul(member.count.into()));
+            let change = all(member.estimate_ns).saturating_sub(all(*length));
+            self.credit_ns = self.credit_ns.saturating_add(change);
+        }
     }
 
     /// Device time earned since the last look, at `share` thousandths.
@@ -376,6 +404,17 @@ impl Meter {
         estimate_ns
     }
 
+    /// Counts out a command of whose end nobody will hear: it has the device for as long as it is taken
+    /// to, behind those that went the same way.
+    pub fn leave_early(&self, now_ns: u64, estimate_ns: u64) {
+        let mut flight = lock(&self.flight);
+        let from_ns = flight.early_until_ns.max(now_ns);
+        let until_ns = from_ns.saturating_add(estimate_ns).min(now_ns.saturating_add(EARLY_NS_MAX));
+        flight.early_until_ns = until_ns.max(flight.early_until_ns);
+        flight.withdraw(estimate_ns);
+        self.tell(&flight, now_ns);
+    }
+
     /// Counts out a command that was not launched after all.
     pub fn cancel(&self, estimate_ns: u64) {
         let mut flight = lock(&self.flight);
@@ -427,18 +466,40 @@ impl Meter {
         flight.longest_ns
     }
 
-    /// Counts out commands whose end is heard of only together, and learns their lengths. Returns
-    /// the longest command seen lately.
+    /// Counts out commands that are known to be over now, and learns their lengths. Returns the longest
+    /// command seen lately.
     pub fn complete_together(&self, now_ns: u64, members: &[Member]) -> u64 {
         let mut flight = lock(&self.flight);
-        let lengths = flight.complete_together(now_ns, members);
-        let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
-        for (member, length) in members.iter().zip(lengths).filter(|(member, _)| member.paid) {
-            let all = |ns: u64| signed(ns.saturating_mul(member.count.into()));
-            let change = all(member.estimate_ns).saturating_sub(all(length));
-            flight.credit_ns = flight.credit_ns.saturating_add(change);
-        }
+        flight.count_out(now_ns, members);
+        let lengths = flight.learn_together(now_ns, members);
+        flight.settle(members, &lengths);
         self.tell(&flight, now_ns);
+        flight.longest_ns
+    }
+
+    /// Counts out commands of whose end is heard now. They ended earlier: when is told later, with
+    /// [`Meter::learn_late`].
+    pub fn heard_together(&self, now_ns: u64, members: &[Member]) {
+        let mut flight = lock(&self.flight);
+        flight.count_out(now_ns, members);
+        self.tell(&flight, now_ns);
+    }
+
+    /// Learns from commands that were counted out at `heard_ns` and had ended at `ended_ns`. Returns the
+    /// longest command seen lately.
+    pub fn learn_late(&self, ended_ns: u64, heard_ns: u64, members: &[Member]) -> u64 {
+        let mut flight = lock(&self.flight);
+        let before_ns = flight.ended_ns;
+        let lengths = flight.learn_together(ended_ns, members);
+        flight.settle(members, &lengths);
+        let first_ns = members.iter().map(|member| member.launched_ns).min().unwrap_or(ended_ns);
+        // The next was with the device while this one was not heard of, and is not heard of either.
+        let late_ns = heard_ns.saturating_sub(before_ns.max(first_ns));
+        let unheard_ns = late_ns.min(UNHEARD_NS_MAX);
+        flight.unheard_ns = unheard_ns.max(flight.unheard_ns - flight.unheard_ns / 16);
+        if flight.since_ns == heard_ns {
+            flight.since_ns = flight.since_ns.min(ended_ns);
+        }
         flight.longest_ns
     }
 
@@ -598,7 +659,8 @@ mod tests {
         };
         let batch =
             [member(KERNEL, MS, true), member(other, 3 * MS, true), member(KERNEL, MS, false)];
-        assert_eq!(flight.complete_together(10 * MS, &batch), [2 * MS, 6 * MS, 2 * MS]);
+        flight.count_out(10 * MS, &batch);
+        assert_eq!(flight.learn_together(10 * MS, &batch), [2 * MS, 6 * MS, 2 * MS]);
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         assert_eq!((flight.estimate(KERNEL, MS), flight.estimate(other, MS)), (2 * MS, 6 * MS));
     }
@@ -618,7 +680,8 @@ mod tests {
         };
         let other = Kind { what: 2, ..KERNEL };
         let batch = [of(6, KERNEL, MS / 10), of(2, other, MS / 5)];
-        assert_eq!(flight.complete_together(3 * MS, &batch), [MS / 5, 2 * MS / 5]);
+        flight.count_out(3 * MS, &batch);
+        assert_eq!(flight.learn_together(3 * MS, &batch), [MS / 5, 2 * MS / 5]);
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         assert_eq!(flight.lately[0], INFLIGHT_MAX + 8);
     }
@@ -633,6 +696,50 @@ mod tests {
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         while !matches!(flight.admit(alone(MS), KERNEL), Verdict::Room(_)) {}
         assert_eq!(flight.take(MS, 4 * MS, most), Room::default(), "none is left");
+    }
+
+    #[test]
+    fn what_was_counted_out_before_its_end_still_fills_the_turn() {
+        let meter = Meter::default();
+        let taught = meter.launch(0, KERNEL, 4 * MS);
+        meter.complete(MS, 0, taught, KERNEL, false);
+        let go = Verdict::Go { estimate_ns: MS };
+        for _ in 0..2 {
+            assert_eq!(meter.admit(turn(10 * MS, 12 * MS), KERNEL, false), go);
+            meter.leave_early(10 * MS, MS);
+        }
+        assert_eq!(meter.admit(turn(10 * MS, 12 * MS), KERNEL, false), Verdict::Turn);
+        assert_eq!(meter.admit(turn(10 * MS, 13 * MS), KERNEL, false), go);
+        assert_eq!(meter.admit(turn(10 * MS, 13 * MS), KERNEL, false), Verdict::Turn);
+    }
+
+    #[test]
+    fn an_end_heard_of_late_is_learned_as_it_was_and_late_ones_leave_room() {
+        let meter = Meter::default();
+        let member = |launched_ns| Member {
+            kind: KERNEL,
+            count: 1,
+            launched_ns,
+            estimate_ns: MS,
+            counted: true,
+            paid: false,
+        };
+        for end in 1..=8 {
+            meter.launch((end - 1) * MS, KERNEL, 4 * MS);
+            // Each took one millisecond and is heard of three later.
+            meter.heard_together((end + 3) * MS, &[member((end - 1) * MS)]);
+            assert_eq!(meter.learn_late(end * MS, (end + 3) * MS, &[member((end - 1) * MS)]), MS);
+        }
+        let flight = lock(&meter.flight);
+        assert_eq!((flight.estimate(KERNEL, 4 * MS), flight.unheard_ns), (MS, 4 * MS));
+        drop(flight);
+        // Two of those in flight may be over by now.
+        let busy: Vec<_> = (0..4).map(|_| meter.admit(alone(20 * MS), KERNEL, false)).collect();
+        assert!(busy.iter().all(|verdict| matches!(verdict, Verdict::Go { .. })), "{busy:?}");
+        assert!(matches!(meter.admit(alone(20 * MS), KERNEL, false), Verdict::Room(_)));
+        assert!(matches!(meter.admit(alone(22 * MS), KERNEL, false), Verdict::Go { .. }));
+        assert!(matches!(meter.admit(alone(22 * MS), KERNEL, false), Verdict::Go { .. }));
+        assert!(matches!(meter.admit(alone(22 * MS), KERNEL, false), Verdict::Room(_)));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //! The driver tells nobody when a launch has ended unless it is asked to. So launches of a stream
 //! are gathered in a batch, of at most [`BATCH_NS_MAX`] of expected work; then an event is recorded
 //! behind them, a stream of our own waits for that event, and a host function there counts the batch
-//! out. The program's streams never wait for us. What a synchronisation of the program shows to be
-//! over is counted out without any of that.
+//! out; what it took is learned a little later ([`crate::late`]). The program's streams never wait for
+//! us. What a synchronisation of the program shows to be over is counted out without any of that.
 //!
 //! **Invariant.** While anything of a device is counted as in flight, a batch of it is with the
 //! driver, or a thread is in a launch: so somebody will hear of its end. A launch that finds no
 //! batch with the driver closes its own, or, when it is shorter than [`DUST_NS_MAX`], is counted out
 //! at once; when the last batch comes back, what has gathered meanwhile is counted out too, at most
-//! [`BATCH_NS_MAX`] early. Nothing is recorded in a stream that is being captured.
+//! [`BATCH_NS_MAX`] early, unless a thread waits for it, which will then tell. Nothing is recorded in a stream that is being captured.
 //!
 //! That takes a lock and asks the driver for the context. While nobody else wants the device, a thread
 //! therefore gets a [`Run`] with a launch: those that follow in the same stream, context and thread
@@ -18,10 +18,11 @@
 //! whose thread is in a launch just then stays, and that thread ends it.
 #![allow(unsafe_code)] // calls to the vendor, and one back
 
+use crate::late::Late;
 use crate::own_runs::{self, Key};
 use crate::real::real;
 use crate::{own, view};
-use polder_driver::gate::{Passage, calm, leave_together};
+use polder_driver::gate::{Passage, Told, calm, heard_together, leave_together};
 use polder_driver::inside;
 use polder_driver::locks::lock;
 use polder_driver::meter::{Kind, Room};
@@ -109,9 +110,17 @@ impl Batch {
         self.runs.iter().for_each(|run| run.leave(true));
     }
 
+    /// Counts it out: its end is heard of, and was earlier.
+    fn heard(&self) -> Option<Told> {
+        let runs = self.runs.iter().flat_map(|run| run.members());
+        let told = heard_together(self.state, self.device, &self.launches, runs);
+        self.runs.iter().for_each(|run| run.leave(true));
+        told
+    }
+
     /// Counts it out, whatever has become of it.
     fn drop(&self) {
-        self.launches.iter().for_each(|passage| passage.leave(false));
+        self.launches.iter().for_each(Passage::leave_early);
         self.runs.iter().for_each(|run| run.leave(false));
     }
 }
@@ -119,7 +128,7 @@ impl Batch {
 #[derive(Debug)]
 struct Away {
     batch: Batch,
-    context: usize,
+    lane: Lane,
     event: usize,
 }
 
@@ -132,8 +141,28 @@ struct Side {
     next: usize,
 }
 
+/// What a thread of the program waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// One stream.
+    Lane(Lane),
+    /// All that is in a context.
+    Context(usize),
+}
+
+impl Waited {
+    fn covers(self, lane: Lane) -> bool {
+        match self {
+            Self::Lane(waited) => waited == lane,
+            Self::Context(context) => context == lane.context,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
+    /// What threads wait for: they will tell of its end.
+    waited: Vec<Waited>,
     open: BTreeMap<Lane, Batch>,
     away: BTreeMap<u64, Away>,
     sides: BTreeMap<usize, Side>,
@@ -163,12 +192,49 @@ impl Inner {
         let lanes: Vec<Lane> = wanted.map(|(lane, _)| *lane).collect();
         lanes.into_iter().filter_map(|lane| self.take(lane)).collect()
     }
+
+    /// Takes out what has gathered and nobody would hear of, if nothing of the device is with the driver.
+    fn take_unheard(&mut self, device: usize) -> Vec<Batch> {
+        if self.outstanding[device] > 0 {
+            return Vec::new();
+        }
+        let waited = self.waited.clone();
+        self.take_all(|lane, open| {
+            open.device == device && !waited.iter().any(|waited| waited.covers(lane))
+        })
+    }
+
+    /// Takes out batches that are with the driver and over; with the last of a device, what has
+    /// gathered there since: nobody would hear of it.
+    fn take_away(&mut self, which: impl Fn(u64, &Away) -> bool) -> Vec<Over> {
+        let away = self.away.extract_if(.., |number, away| which(*number, away));
+        let away: Vec<Away> = away.map(|(_, away)| away).collect();
+        let mut over = Vec::new();
+        for away in away {
+            let device = away.batch.device;
+            self.outstanding[device] = self.outstanding[device].saturating_sub(1);
+            over.push(Over::Away(away));
+            over.extend(self.take_unheard(device).into_iter().map(Over::Tail));
+        }
+        over
+    }
+}
+
+/// What is over.
+#[derive(Debug)]
+enum Over {
+    /// A batch that was with the driver.
+    Away(Away),
+    /// One that was not, and that nobody would hear of.
+    Tail(Batch),
 }
 
 /// All work of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
     inner: Mutex<Inner>,
+    /// What was heard of and not learned from yet.
+    late: Late,
     /// Captures that have begun and not ended.
     captures: AtomicU32,
 }
@@ -213,6 +279,7 @@ fn asked(key: Key, kind: Kind, blocking: bool, call: impl FnOnce() -> CUresult) 
     if own.flights.is_captured(lane) {
         return inside::accounted(call);
     }
+    own.flights.look_up(lane.context);
     let passage = Passage::new(state, device, kind);
     // What a run holds that cannot go on is room for this.
     if let Some(run) = own_runs::find(key, lane.context).filter(|run| !run.goes_on()) {
@@ -280,7 +347,7 @@ impl Flights {
             .and_then(|_| passage.ahead(Room { commands: RUN_MAX, estimate_ns: BATCH_NS_MAX }));
         if dust {
             inner.dust_ns[device] += estimate_ns;
-            passage.leave(false);
+            passage.leave_early();
         }
         let batch = inner.open.entry(lane).or_insert_with(|| Batch::new(state, device));
         batch.launches.push(passage);
@@ -358,7 +425,7 @@ impl Flights {
         let event = side.events.pop();
         let stream = side.streams.get(side.next % SIDES).copied();
         side.next = (side.next + 1) % SIDES;
-        let away = Away { batch, context: lane.context, event: event.unwrap_or_default() };
+        let away = Away { batch, lane, event: event.unwrap_or_default() };
         inner.away.insert(number, away);
         // The driver is never called with the lock held: it may call back before it returns.
         drop(inner);
@@ -397,35 +464,74 @@ impl Flights {
 
     /// A batch is over. `ran` when its time may be learned from.
     fn done(&self, number: u64, ran: bool) {
+        let over = lock(&self.inner).take_away(|known, _| known == number);
+        over.into_iter().for_each(|over| self.count_out(over, ran));
+    }
+
+    fn count_out(&self, over: Over, ran: bool) {
+        match over {
+            Over::Away(Away { batch, lane, event }) if ran && event != 0 => {
+                if let Some(told) = batch.heard() {
+                    self.late.keep(lane.context, event, told);
+                }
+            }
+            Over::Away(Away { batch, lane, event }) => {
+                self.recycle(lane.context, (event != 0).then_some(event));
+                batch.drop();
+            }
+            Over::Tail(batch) => batch.drop(),
+        }
+    }
+
+    /// Events that nobody waits for or asks about any more.
+    fn recycle(&self, context: usize, events: impl IntoIterator<Item = usize>) {
         let mut inner = lock(&self.inner);
-        let Some(away) = inner.away.remove(&number) else { return };
-        let device = away.batch.device;
-        inner.outstanding[device] = inner.outstanding[device].saturating_sub(1);
-        if away.event != 0
-            && let Some(side) = inner.sides.get_mut(&away.context)
-        {
-            side.events.push(away.event);
+        if let Some(side) = inner.sides.get_mut(&context) {
+            side.events.extend(events);
         }
-        let last = inner.outstanding[device] == 0;
-        let tail = if last { inner.take_all(|_, open| open.device == device) } else { Vec::new() };
-        drop(inner);
-        if ran {
-            away.batch.ran();
+    }
+
+    /// Learns from what was heard of in the current context.
+    fn look_up(&self, context: usize) {
+        let free = self.late.look_up(context);
+        if !free.is_empty() {
+            self.recycle(context, free);
+        }
+    }
+
+    /// Lets a thread wait: `call` returns when all that it waits for is over, which is counted out then
+    /// and not before.
+    pub(crate) fn wait_for(&self, what: Waited, call: impl FnOnce() -> CUresult) -> CUresult {
+        lock(&self.inner).waited.push(what);
+        let result = inside::accounted(call);
+        let mut inner = lock(&self.inner);
+        if let Some(at) = inner.waited.iter().position(|waited| *waited == what) {
+            inner.waited.swap_remove(at);
+        }
+        if result == CUDA_SUCCESS {
+            drop(inner);
+            self.over(|lane| what.covers(lane));
         } else {
-            away.batch.drop();
+            let unheard: Vec<Batch> =
+                (0..DEVICES_MAX).flat_map(|device| inner.take_unheard(device)).collect();
+            drop(inner);
+            unheard.iter().for_each(Batch::drop);
         }
-        tail.iter().for_each(Batch::drop);
+        result
     }
 
-    /// Everything in the lanes that `which` names is over.
+    /// Everything in the lanes that `which` names is over: a thread of the program has waited for it.
     pub(crate) fn over(&self, which: impl Fn(Lane) -> bool) {
-        let over = lock(&self.inner).take_all(|lane, _| which(lane));
-        over.iter().for_each(Batch::ran);
-    }
-
-    /// Everything of the current context is over.
-    pub(crate) fn context_over(&self, context: usize) {
-        self.over(|lane| lane.context == context);
+        let mut inner = lock(&self.inner);
+        // Before what is with the driver, whose last would take them for a tail.
+        let open = inner.take_all(|lane, _| which(lane));
+        let away = inner.take_away(|_, away| which(away.lane));
+        drop(inner);
+        if !away.is_empty() {
+            away.into_iter().for_each(|over| self.count_out(over, true));
+            self.look_up(view::context());
+        }
+        open.iter().for_each(Batch::ran);
     }
 
     /// Has the driver tell of everything that is open in the current context: the thread is about to
@@ -442,15 +548,11 @@ impl Flights {
     pub(crate) fn forget_context(&self, context: usize) {
         let mut inner = lock(&self.inner);
         inner.sides.remove(&context);
-        let away: Vec<u64> = inner
-            .away
-            .iter()
-            .filter(|(_, away)| away.context == context)
-            .map(|(number, _)| *number)
-            .collect();
+        let away = inner.take_away(|_, away| away.lane.context == context);
         drop(inner);
-        away.into_iter().for_each(|number| self.done(number, false));
-        self.context_over(context);
+        away.into_iter().for_each(|over| self.count_out(over, false));
+        self.late.forget(context);
+        self.over(|lane| lane.context == context);
     }
 }
 
@@ -461,7 +563,8 @@ unsafe extern "C" fn completed(data: *mut c_void) {
 
 fn make_event() -> Option<usize> {
     let mut event: CUevent = null_mut();
-    let made = real!(cuEventCreate(&raw mut event, CU_EVENT_DISABLE_TIMING));
+    // With its time: see `late`.
+    let made = real!(cuEventCreate(&raw mut event, CU_EVENT_DEFAULT));
     (made == CUDA_SUCCESS).then(|| event.expose_provenance())
 }
 

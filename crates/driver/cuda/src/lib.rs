@@ -22,6 +22,7 @@
 mod exports;
 mod flight;
 mod hooks;
+mod late;
 mod memory;
 mod own;
 mod own_runs;

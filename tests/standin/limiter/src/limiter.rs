@@ -20,6 +20,9 @@ pub trait Limiter {
     /// The oldest item that the process has in flight is over.
     fn completed(&mut self, _now_ns: u64, _process: usize) {}
 
+    /// The process begins to wait until nothing of its own is in flight.
+    fn syncing(&mut self, _now_ns: u64, _process: usize) {}
+
     /// The process has waited until nothing of its own was in flight.
     fn synced(&mut self, _now_ns: u64, _process: usize) {}
 

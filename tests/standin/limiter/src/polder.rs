@@ -8,6 +8,7 @@ use crate::MS;
 use crate::limiter::{Answer, Limiter};
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
 use polder_agent::arbiter::{Share, Terms};
+use polder_driver::ends::Ends;
 use polder_driver::meter::{Kind, Member, Meter, Moment, Verdict};
 use polder_driver::patience::{POLITE_NS, Patience, Right};
 use polder_ledger::Usage;
@@ -50,7 +51,16 @@ struct Batch {
     members: Vec<Member>,
     single: Option<Single>,
     last: u64,
-    heard: bool,
+    /// When it was over, by the device's clock.
+    ended_ns: Option<u64>,
+}
+
+/// A batch that was counted out, and whose end a thread of the program will look up.
+#[derive(Debug)]
+struct Heard {
+    members: Vec<Member>,
+    ended_ns: u64,
+    heard_ns: u64,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +69,10 @@ struct Slot {
     /// itself, and how many commands were handed over and are over.
     open: Vec<Member>,
     open_single: Option<Single>,
+    /// A thread waits for all of it, and will tell of its end.
+    syncing: bool,
+    heard: Vec<Heard>,
+    clock: Ends,
     away: VecDeque<Batch>,
     dust_ns: u64,
     launched: u64,
@@ -101,11 +115,21 @@ impl Slot {
         (self.flight.len() + counted) as u64
     }
 
-    /// Counts commands out of which nothing is learned.
-    fn leave(&mut self, members: &[Member]) {
+    /// Counts commands out before their end, of which nothing is heard.
+    fn leave_early(&mut self, now_ns: u64, members: &[Member]) {
         for member in members.iter().filter(|member| member.counted) {
-            self.meter.cancel(member.estimate_ns);
+            self.meter.leave_early(now_ns, member.estimate_ns);
             self.completed += 1;
+        }
+    }
+
+    /// A thread of the program looks up when the batches ended that were heard of since.
+    fn look_up(&mut self) {
+        for heard in std::mem::take(&mut self.heard) {
+            let launched_ns = heard.members.last().map_or(0, |last| last.launched_ns);
+            let Heard { members, ended_ns, heard_ns } = heard;
+            let ended_ns = self.clock.ended_ns(ended_ns, heard_ns, launched_ns);
+            self.longest_ns = self.meter.learn_late(ended_ns, heard_ns, &members);
         }
     }
 
@@ -170,7 +194,7 @@ impl Polder {
         let dust = alone && slot.dust_ns.saturating_add(member.estimate_ns) <= DUST_NS_MAX;
         if dust {
             slot.dust_ns += member.estimate_ns;
-            slot.leave(&[member]);
+            slot.leave_early(now_ns, &[member]);
             member.counted = false;
         } else {
             slot.open_single = slot.open_single.or(single);
@@ -212,7 +236,7 @@ impl Polder {
         slot.dust_ns = 0;
         let (members, last) = (std::mem::take(&mut slot.open), slot.launched);
         let single = slot.open_single.take();
-        slot.away.push_back(Batch { members, single, last, heard: false });
+        slot.away.push_back(Batch { members, single, last, ended_ns: None });
         self.ended(now_ns, process);
     }
 
@@ -221,25 +245,35 @@ impl Polder {
         let Hearing::Batches(late_ns) = self.hearing else { return };
         let slot = &mut self.slots[process];
         let over = slot.over;
-        let due = slot.away.iter_mut().filter(|batch| !batch.heard && batch.last <= over);
-        let count = due.map(|batch| batch.heard = true).count();
+        let due =
+            slot.away.iter_mut().filter(|batch| batch.ended_ns.is_none() && batch.last <= over);
+        let count = due.map(|batch| batch.ended_ns = Some(now_ns)).count();
         for _ in 0..count {
             let at_ns = now_ns + self.about(late_ns);
             self.ends.push((at_ns, process));
         }
     }
 
-    fn hear(&mut self, now_ns: u64, process: usize) {
+    /// The oldest batch that is away is over, and this is heard of now.
+    fn count_out(&mut self, now_ns: u64, process: usize) {
         let slot = &mut self.slots[process];
         let Some(batch) = slot.away.pop_front() else { return };
-        slot.leave_together(now_ns, &batch.members);
-        let mut singles = vec![batch.single];
-        if slot.away.is_empty() {
+        slot.meter.heard_together(now_ns, &batch.members);
+        slot.completed += batch.members.iter().filter(|member| member.counted).count() as u64;
+        let ended_ns = batch.ended_ns.unwrap_or(now_ns);
+        slot.heard.push(Heard { members: batch.members, ended_ns, heard_ns: now_ns });
+        self.give_back(now_ns, batch.single);
+    }
+
+    fn hear(&mut self, now_ns: u64, process: usize) {
+        self.count_out(now_ns, process);
+        let slot = &mut self.slots[process];
+        if slot.away.is_empty() && !slot.syncing {
             let tail = std::mem::take(&mut slot.open);
-            slot.leave(&tail);
-            singles.push(slot.open_single.take());
+            slot.leave_early(now_ns, &tail);
+            let single = slot.open_single.take();
+            self.give_back(now_ns, single);
         }
-        singles.into_iter().for_each(|single| self.give_back(now_ns, single));
         self.left(now_ns, process);
     }
 
@@ -366,6 +400,7 @@ fn kind(work: &Work) -> Kind {
 
 impl Limiter for Polder {
     fn launch(&mut self, now_ns: u64, process: usize, work: &Work) -> Answer {
+        self.slots[process].look_up();
         if self.flags & OPEN == 0 {
             return self.wait(now_ns, process, now_ns + GATE_WAIT_NS);
         }
@@ -433,8 +468,19 @@ impl Limiter for Polder {
         }
     }
 
+    fn syncing(&mut self, _now_ns: u64, process: usize) {
+        self.slots[process].syncing = true;
+    }
+
     fn synced(&mut self, now_ns: u64, process: usize) {
+        self.slots[process].syncing = false;
+        // The thread that has waited knows that all of it is over, and when.
+        while !self.slots[process].away.is_empty() {
+            self.count_out(now_ns, process);
+        }
+        self.ends.retain(|(_, other)| *other != process);
         let slot = &mut self.slots[process];
+        slot.look_up();
         let open = std::mem::take(&mut slot.open);
         slot.leave_together(now_ns, &open);
         let single = slot.open_single.take();

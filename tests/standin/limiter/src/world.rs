@@ -192,6 +192,7 @@ impl<'a> World<'a> {
         if process.launched.is_multiple_of(self.program.sync_every) {
             process.syncing = true;
             process.at_ns = u64::MAX;
+            self.limiter.syncing(now_ns, index);
         }
     }
 }

@@ -3,7 +3,7 @@
 #![allow(non_snake_case)] // the API's own names
 
 use super::memory::settle_pool;
-use crate::flight::Lane;
+use crate::flight::{Lane, Waited};
 use crate::real::real;
 use crate::{own, view};
 use polder_driver::inside;
@@ -15,12 +15,10 @@ fn settle_pools() {
     own::get().memory.slack_pools().into_iter().for_each(settle_pool);
 }
 
-fn wait_for_context(call: impl FnOnce() -> CUresult) -> CUresult {
+fn wait_for(what: impl FnOnce() -> Waited, call: impl FnOnce() -> CUresult) -> CUresult {
     inside::guard(CUDA_ERROR_UNKNOWN, || {
-        let context = view::context();
-        let result = inside::accounted(call);
+        let result = own::get().flights.wait_for(what(), call);
         if result == CUDA_SUCCESS {
-            own::get().flights.context_over(context);
             settle_pools();
         }
         result
@@ -28,28 +26,30 @@ fn wait_for_context(call: impl FnOnce() -> CUresult) -> CUresult {
 }
 
 pub(super) unsafe extern "C" fn cuCtxSynchronize() -> CUresult {
-    wait_for_context(|| real!(cuCtxSynchronize()))
+    wait_for(|| Waited::Context(view::context()), || real!(cuCtxSynchronize()))
 }
 
 pub(super) unsafe extern "C" fn cuCtxSynchronize_v2(context: CUcontext) -> CUresult {
-    inside::guard(CUDA_ERROR_UNKNOWN, || {
-        let result = inside::accounted(|| real!(cuCtxSynchronize_v2(context)));
-        if result == CUDA_SUCCESS {
-            let named = if context.is_null() { view::context() } else { context.addr() };
-            own::get().flights.context_over(named);
-            settle_pools();
-        }
-        result
-    })
+    let named = || if context.is_null() { view::context() } else { context.addr() };
+    wait_for(|| Waited::Context(named()), || real!(cuCtxSynchronize_v2(context)))
 }
 
-/// Waits for a stream, or asks whether it is done.
-fn wait_for_stream(
-    (stream, per_thread): (CUstream, bool),
-    call: impl FnOnce() -> CUresult,
-) -> CUresult {
+fn lane((stream, per_thread): (CUstream, bool)) -> Lane {
+    Lane::of(stream.expose_provenance(), per_thread)
+}
+
+pub(super) unsafe extern "C" fn cuStreamSynchronize(stream: CUstream) -> CUresult {
+    wait_for(|| Waited::Lane(lane((stream, false))), || real!(cuStreamSynchronize(stream)))
+}
+
+pub(super) unsafe extern "C" fn cuStreamSynchronize_ptsz(stream: CUstream) -> CUresult {
+    wait_for(|| Waited::Lane(lane((stream, true))), || real!(cuStreamSynchronize_ptsz(stream)))
+}
+
+/// Asks whether a stream is done.
+fn ask_stream(stream: (CUstream, bool), call: impl FnOnce() -> CUresult) -> CUresult {
     inside::guard(CUDA_ERROR_UNKNOWN, || {
-        let lane = Lane::of(stream.expose_provenance(), per_thread);
+        let lane = lane(stream);
         let flights = &own::get().flights;
         let result = inside::accounted(call);
         if result == CUDA_SUCCESS && !flights.is_captured(lane) {
@@ -60,20 +60,12 @@ fn wait_for_stream(
     })
 }
 
-pub(super) unsafe extern "C" fn cuStreamSynchronize(stream: CUstream) -> CUresult {
-    wait_for_stream((stream, false), || real!(cuStreamSynchronize(stream)))
-}
-
-pub(super) unsafe extern "C" fn cuStreamSynchronize_ptsz(stream: CUstream) -> CUresult {
-    wait_for_stream((stream, true), || real!(cuStreamSynchronize_ptsz(stream)))
-}
-
 pub(super) unsafe extern "C" fn cuStreamQuery(stream: CUstream) -> CUresult {
-    wait_for_stream((stream, false), || real!(cuStreamQuery(stream)))
+    ask_stream((stream, false), || real!(cuStreamQuery(stream)))
 }
 
 pub(super) unsafe extern "C" fn cuStreamQuery_ptsz(stream: CUstream) -> CUresult {
-    wait_for_stream((stream, true), || real!(cuStreamQuery_ptsz(stream)))
+    ask_stream((stream, true), || real!(cuStreamQuery_ptsz(stream)))
 }
 
 /// An event does not say what is over when it is: that is to be heard of.
