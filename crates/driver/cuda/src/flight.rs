@@ -207,10 +207,11 @@ impl Inner {
     /// Takes out batches that are with the driver and over; with the last of a device, what has
     /// gathered there since: nobody would hear of it.
     fn take_away(&mut self, which: impl Fn(u64, &Away) -> bool) -> Vec<Over> {
-        let away = self.away.extract_if(.., |number, away| which(*number, away));
-        let away: Vec<Away> = away.map(|(_, away)| away).collect();
+        let wanted = self.away.iter().filter(|(number, away)| which(**number, away));
+        let numbers: Vec<u64> = wanted.map(|(number, _)| *number).collect();
         let mut over = Vec::new();
-        for away in away {
+        for number in numbers {
+            let Some(away) = self.away.remove(&number) else { continue };
             let device = away.batch.device;
             self.outstanding[device] = self.outstanding[device].saturating_sub(1);
             over.push(Over::Away(away));
