@@ -3,6 +3,7 @@
 //! each API's own affair.
 
 use crate::attach::Attachment;
+use crate::ends::End;
 use crate::inside;
 use crate::meter::{Kind, Member, Meter, Moment, Room, Verdict};
 use crate::patience::{POLITE_NS, Patience, Right};
@@ -381,12 +382,12 @@ impl Told {
         self.members.iter().map(|member| member.launched_ns).max().unwrap_or(0)
     }
 
-    /// It had ended at `ended_ns`.
-    pub fn learn(&self, ended_ns: u64) {
+    /// This is how it had ended.
+    pub fn learn(&self, end: End) {
         let Some(attachment) = &self.state.attachment else { return };
         if self.state.is_current() {
             let meter = &self.state.meters[self.device];
-            let longest = meter.learn_late(ended_ns, self.heard_ns, &self.members);
+            let longest = meter.learn_late(end, self.heard_ns, &self.members);
             attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
         }
     }

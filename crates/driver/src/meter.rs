@@ -4,8 +4,9 @@
 //! A command's length is learned from the moments at which commands complete: on a device that
 //! works through its queues, one command's work lies between the completion before it and its own.
 
+use crate::ends::End;
 use crate::locks::lock;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ const WAIT_NS_MIN: u64 = 20_000;
 
 /// What is expected to take the same time again: a kernel or a kind of copy, and its size in
 /// powers of two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
     /// A kernel's handle, or the slot of a copying function.
     pub what: usize,
@@ -165,7 +166,7 @@ struct Flight {
     /// Commands completed in this stretch of [`LATELY_NS`] and in the one before.
     lately: [u32; 2],
     lately_since_ns: u64,
-    lengths: HashMap<Kind, u64>,
+    lengths: BTreeMap<Kind, u64>,
     mean_ns: u64,
     longest_ns: u64,
     /// For a process without an arbiter: device time it may still use.
@@ -192,13 +193,12 @@ impl Flight {
     /// Estimated work left, with the time taken off that the oldest command has had so far, and those
     /// that may be over without having been heard of.
     fn left_ns(&self, now_ns: u64) -> u64 {
-        let early = self.early_until_ns.saturating_sub(now_ns);
         if self.commands == 0 {
-            return early;
+            return 0;
         }
         let oldest = self.estimate_ns / u64::from(self.commands);
         let most = oldest.saturating_add(self.unheard_ns).min(self.estimate_ns);
-        early + self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(most)
+        self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(most)
     }
 
     fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
@@ -206,7 +206,8 @@ impl Flight {
         let left = self.left_ns(moment.now_ns);
         let mut long = false;
         if let Some(deadline_ns) = moment.deadline_ns {
-            let end = moment.now_ns.saturating_add(left).saturating_add(estimate_ns);
+            let from = moment.now_ns.max(self.early_until_ns);
+            let end = from.saturating_add(left).saturating_add(estimate_ns);
             let first = self.commands == 0 && self.turn_ns != deadline_ns;
             long = end > deadline_ns;
             if long && !(moment.now_ns < deadline_ns && (first || moment.held_back)) {
@@ -251,7 +252,7 @@ impl Flight {
 
     fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
         if self.commands == 0 {
-            self.since_ns = now_ns.max(self.early_until_ns);
+            self.since_ns = now_ns;
         }
         self.commands += 1;
         self.estimate_ns += estimate_ns;
@@ -323,11 +324,13 @@ impl Flight {
         self.since_ns = now_ns;
     }
 
-    /// Learns from commands that ended together at `ended_ns`: the time since the end before them is
-    /// theirs in the proportion of their estimates. Returns each one's length.
-    fn learn_together(&mut self, ended_ns: u64, members: &[Member]) -> Vec<u64> {
+    /// Learns from commands that ended together: the time since the end before them is theirs in the
+    /// proportion of their estimates. Returns each one's length.
+    fn learn_together(&mut self, end: End, members: &[Member]) -> Vec<u64> {
+        let ended_ns = end.at_ns;
         let first = members.iter().map(|member| member.launched_ns).min().unwrap_or(ended_ns);
-        let total = u128::from(ended_ns.saturating_sub(self.ended_ns.max(first)).max(1));
+        let passed_ns = ended_ns.saturating_sub(self.ended_ns.max(first));
+        let total = u128::from(passed_ns.min(end.within_ns).max(1));
         let weight = |member: &Member| u128::from(member.estimate_ns.max(1));
         let weights: u128 =
             members.iter().map(|member| weight(member) * u128::from(member.count)).sum();
@@ -471,7 +474,7 @@ impl Meter {
     pub fn complete_together(&self, now_ns: u64, members: &[Member]) -> u64 {
         let mut flight = lock(&self.flight);
         flight.count_out(now_ns, members);
-        let lengths = flight.learn_together(now_ns, members);
+        let lengths = flight.learn_together(End::heard(now_ns), members);
         flight.settle(members, &lengths);
         self.tell(&flight, now_ns);
         flight.longest_ns
@@ -485,12 +488,13 @@ impl Meter {
         self.tell(&flight, now_ns);
     }
 
-    /// Learns from commands that were counted out at `heard_ns` and had ended at `ended_ns`. Returns the
+    /// Learns from commands that were counted out at `heard_ns`, from how they had ended. Returns the
     /// longest command seen lately.
-    pub fn learn_late(&self, ended_ns: u64, heard_ns: u64, members: &[Member]) -> u64 {
+    pub fn learn_late(&self, end: End, heard_ns: u64, members: &[Member]) -> u64 {
+        let ended_ns = end.at_ns;
         let mut flight = lock(&self.flight);
         let before_ns = flight.ended_ns;
-        let lengths = flight.learn_together(ended_ns, members);
+        let lengths = flight.learn_together(end, members);
         flight.settle(members, &lengths);
         let first_ns = members.iter().map(|member| member.launched_ns).min().unwrap_or(ended_ns);
         // The next was with the device while this one was not heard of, and is not heard of either.
@@ -660,7 +664,7 @@ mod tests {
         let batch =
             [member(KERNEL, MS, true), member(other, 3 * MS, true), member(KERNEL, MS, false)];
         flight.count_out(10 * MS, &batch);
-        assert_eq!(flight.learn_together(10 * MS, &batch), [2 * MS, 6 * MS, 2 * MS]);
+        assert_eq!(flight.learn_together(End::heard(10 * MS), &batch), [2 * MS, 6 * MS, 2 * MS]);
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         assert_eq!((flight.estimate(KERNEL, MS), flight.estimate(other, MS)), (2 * MS, 6 * MS));
     }
@@ -681,7 +685,7 @@ mod tests {
         let other = Kind { what: 2, ..KERNEL };
         let batch = [of(6, KERNEL, MS / 10), of(2, other, MS / 5)];
         flight.count_out(3 * MS, &batch);
-        assert_eq!(flight.learn_together(3 * MS, &batch), [MS / 5, 2 * MS / 5]);
+        assert_eq!(flight.learn_together(End::heard(3 * MS), &batch), [MS / 5, 2 * MS / 5]);
         assert_eq!((flight.commands, flight.estimate_ns), (0, 0));
         assert_eq!(flight.lately[0], INFLIGHT_MAX + 8);
     }
@@ -728,7 +732,8 @@ mod tests {
             meter.launch((end - 1) * MS, KERNEL, 4 * MS);
             // Each took one millisecond and is heard of three later.
             meter.heard_together((end + 3) * MS, &[member((end - 1) * MS)]);
-            assert_eq!(meter.learn_late(end * MS, (end + 3) * MS, &[member((end - 1) * MS)]), MS);
+            let members = [member((end - 1) * MS)];
+            assert_eq!(meter.learn_late(End::heard(end * MS), (end + 3) * MS, &members), MS);
         }
         let flight = lock(&meter.flight);
         assert_eq!((flight.estimate(KERNEL, 4 * MS), flight.unheard_ns), (MS, 4 * MS));

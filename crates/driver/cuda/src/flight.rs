@@ -10,7 +10,8 @@
 //! driver, or a thread is in a launch: so somebody will hear of its end. A launch that finds no
 //! batch with the driver closes its own, or, when it is shorter than [`DUST_NS_MAX`], is counted out
 //! at once; when the last batch comes back, what has gathered meanwhile is counted out too, at most
-//! [`BATCH_NS_MAX`] early, unless a thread waits for it, which will then tell. Nothing is recorded in a stream that is being captured.
+//! [`BATCH_NS_MAX`] early, unless a thread waits for it, which will then tell. Nothing is recorded in a
+//! stream that is being captured.
 //!
 //! That takes a lock and asks the driver for the context. While nobody else wants the device, a thread
 //! therefore gets a [`Run`] with a launch: those that follow in the same stream, context and thread
@@ -472,9 +473,10 @@ impl Flights {
     fn count_out(&self, over: Over, ran: bool) {
         match over {
             Over::Away(Away { batch, lane, event }) if ran && event != 0 => {
-                if let Some(told) = batch.heard() {
-                    self.late.keep(lane.context, event, told);
-                }
+                let told = batch.heard();
+                let free =
+                    told.map_or(Some(event), |told| self.late.keep(lane.context, event, told));
+                self.recycle(lane.context, free);
             }
             Over::Away(Away { batch, lane, event }) => {
                 self.recycle(lane.context, (event != 0).then_some(event));
@@ -486,6 +488,10 @@ impl Flights {
 
     /// Events that nobody waits for or asks about any more.
     fn recycle(&self, context: usize, events: impl IntoIterator<Item = usize>) {
+        let mut events = events.into_iter().peekable();
+        if events.peek().is_none() {
+            return;
+        }
         let mut inner = lock(&self.inner);
         if let Some(side) = inner.sides.get_mut(&context) {
             side.events.extend(events);
@@ -494,10 +500,7 @@ impl Flights {
 
     /// Learns from what was heard of in the current context.
     fn look_up(&self, context: usize) {
-        let free = self.late.look_up(context);
-        if !free.is_empty() {
-            self.recycle(context, free);
-        }
+        self.recycle(context, self.late.look_up(context));
     }
 
     /// Lets a thread wait: `call` returns when all that it waits for is over, which is counted out then

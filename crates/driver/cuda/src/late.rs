@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // calls to the vendor
 
 use crate::real::real;
-use polder_driver::ends::Ends;
+use polder_driver::ends::{End, Ends};
 use polder_driver::gate::Told;
 use polder_driver::locks::lock;
 use polder_gpuapi::cuda::{consts::*, types::*};
@@ -48,17 +48,18 @@ pub(crate) struct Late {
 
 impl Late {
     /// Keeps a batch that was heard of and counted out. Its event comes back from
-    /// [`Late::look_up`].
-    pub(crate) fn keep(&self, context: usize, event: usize, told: Told) {
+    /// [`Late::look_up`], or at once when there is no room for it.
+    pub(crate) fn keep(&self, context: usize, event: usize, told: Told) -> Option<usize> {
         let mut kept = lock(&self.kept);
         if kept.len() < KEPT_MAX {
             kept.push(Kept { context, event, told });
             self.count.store(kept.len(), Ordering::Release);
-        } else {
-            // Its event is not used again: the program has not called us for a thousand batches.
-            drop(kept);
-            told.learn(told.heard_ns());
+            return None;
         }
+        // The program has not called us for a thousand batches.
+        drop(kept);
+        told.learn(End::heard(told.heard_ns()));
+        Some(event)
     }
 
     /// Learns from the batches of the current context. Returns events that nobody needs any more.
@@ -96,14 +97,14 @@ impl Clock {
             None => Some(0),
             Some((event, at_ns)) => elapsed(event, one.event).map(|ns| at_ns.wrapping_add(ns)),
         };
-        let ended_ns = match reached_ns {
-            Some(ns) => self.ends.ended_ns(ns, one.told.heard_ns(), one.told.launched_ns()),
+        let end = match reached_ns {
+            Some(ns) => self.ends.end(ns, one.told.heard_ns(), one.told.launched_ns()),
             None => {
                 self.ends = Ends::default();
-                one.told.heard_ns()
+                End::heard(one.told.heard_ns())
             }
         };
-        one.told.learn(ended_ns);
+        one.told.learn(end);
         self.last.replace((one.event, reached_ns.unwrap_or(0))).map(|(event, _)| event)
     }
 }

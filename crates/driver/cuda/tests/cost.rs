@@ -28,6 +28,7 @@ fn a_launch_and_an_allocation_cost_no_more_instructions_than_they_may() {
                 return skipped("valgrind is absent (package valgrind)");
             };
             least = least.min(ours - null);
+            println!("{name}: {:.0} instructions added", ours - null);
             if least <= most {
                 break;
             }

@@ -128,8 +128,8 @@ impl Slot {
         for heard in std::mem::take(&mut self.heard) {
             let launched_ns = heard.members.last().map_or(0, |last| last.launched_ns);
             let Heard { members, ended_ns, heard_ns } = heard;
-            let ended_ns = self.clock.ended_ns(ended_ns, heard_ns, launched_ns);
-            self.longest_ns = self.meter.learn_late(ended_ns, heard_ns, &members);
+            let end = self.clock.end(ended_ns, heard_ns, launched_ns);
+            self.longest_ns = self.meter.learn_late(end, heard_ns, &members);
         }
     }
 
