@@ -5,11 +5,14 @@
 
 mod common;
 
-use common::{Pool, program};
+use common::{Pool, program, read_until, soon};
+use polder_profile::record::{LogHeader, READ_RECORDS_MAX, RECORD_BYTES, RECORDS_MAX};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Trace times are microseconds to the nanosecond; a float may be off by less than one.
 const ROUNDING_US: f64 = 0.001;
@@ -18,11 +21,11 @@ const ROUNDING_US: f64 = 0.001;
 fn profiled(pool: &Pool, words: &[&str]) -> (Value, PathBuf) {
     let folder = pool.file(&format!("out-{}", words.join("-")));
     let (bounds, out) = (program("bounds"), folder.display().to_string());
-    let flags = ["profile", "--memory", "256MiB", "--out", &out, "--", &bounds];
+    let flags = ["profile", "--memory", "256MiB", "--devices", "1", "--out", &out, "--", &bounds];
     let said = pool.say(&[&flags[..], words].concat());
     assert_eq!(said.code, 0, "{said:?}\n{}", pool.log());
     assert!(said.stderr.contains("WHERE THE TIME GOES"), "{}", said.stderr);
-    assert!(said.stderr.contains("polder run --compute "), "{}", said.stderr);
+    assert!(said.stderr.contains(" run --devices 1 --compute "), "{}", said.stderr);
     assert!(!folder.join("records").exists(), "records are forgotten");
     let own = said.stdout.lines().last().unwrap();
     (serde_json::from_str(own).expect("standard output is the program's own"), folder)
@@ -142,7 +145,7 @@ fn the_exit_code_is_the_commands_and_a_program_without_a_device_is_told_so() {
     let out = pool.file("nothing").display().to_string();
     let said = pool.say(&["profile", "--out", &out, "--", "sh", "-c", "echo mine; exit 7"]);
     assert_eq!((said.code, said.stdout.as_str()), (7, "mine\n"), "{said:?}");
-    assert!(said.stderr.contains("used no device"), "{}", said.stderr);
+    assert!(said.stderr.contains("it used no device of its lease: no command"), "{}", said.stderr);
     let said = pool.say(&["profile", "--output", "json", "--out", &out, "--", "true"]);
     let summary: Value = serde_json::from_str(&said.stdout).unwrap();
     assert_eq!(summary["verdict"]["bound"], "no_device");
@@ -165,6 +168,8 @@ fn what_cannot_be_profiled_says_why() {
     refused(&["--whole"], "ask for --compute 100%");
     refused(&["--devices", "0"], "nothing to profile");
     refused(&["--mechanism", "spatial"], "leave out --mechanism spatial");
+    refused(&["--mechanism", "whole"], "instead of --whole or --mechanism whole");
+    refused(&["--isolation", "hardware"], "leave out --mechanism mig and --isolation");
     refused(&["--image", "debian"], "leave out --image");
     let own = pool.file("own");
     fs::create_dir(&own).unwrap();
@@ -189,6 +194,57 @@ fn what_a_command_leaves_in_the_place_of_records_and_pages_is_neither_waited_for
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
     assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("</main>"));
+}
+
+/// Writes a file of records whose places are all taken and empty, and returns the script that copies it.
+fn flood(pool: &Pool, files: u32) -> String {
+    let comm = *b"flood\0\0\0\0\0\0\0\0\0\0\0";
+    let header = LogHeader { pid: 7, comm, begun_ns: 1, dropped: 0, dropped_ns: 0, taken: 0 };
+    let path = pool.file("flood.rec");
+    fs::write(&path, header.encode()).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((RECORDS_MAX + 1) * RECORD_BYTES as u64).unwrap();
+    format!(
+        "for i in $(seq {files}); do cp --sparse=always {} \"$POLDER_PROFILE\"/$i.rec; done; echo written",
+        path.display()
+    )
+}
+
+#[test]
+fn of_too_many_records_the_first_of_each_process_are_read_and_that_is_told() {
+    let Some(pool) = Pool::start() else { return };
+    let (out, script) = (pool.file("flooded"), flood(&pool, 5));
+    let shown = out.display().to_string();
+    let said = pool.say(&["profile", "--out", &shown, "--", "sh", "-c", &script]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stderr.contains("5 processes wrote more records than are read"), "{said:?}");
+    let summary = read(&out, "profile.json");
+    assert_eq!(number(&summary["left_out"], "processes_cut"), 5);
+    assert_eq!(number(&summary, "unfinished"), READ_RECORDS_MAX / 5 * 5);
+}
+
+#[test]
+fn who_interrupts_the_making_of_a_profile_has_it_end_and_keeps_the_earlier_one() {
+    let Some(pool) = Pool::start() else { return };
+    let (out, script) = (pool.file("interrupted"), flood(&pool, 4));
+    let shown = out.display().to_string();
+    assert_eq!(pool.say(&["profile", "--out", &shown, "--", "true"]).code, 0);
+    let before = fs::read(out.join("report.html")).unwrap();
+    let mut profile = pool.polder(["profile", "--out", &shown, "--", "sh", "-c", &script]);
+    let mut profile = profile.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(profile.stdout.as_mut().unwrap(), "written\n");
+    // While the command ends it is the command's, and afterwards the profile's.
+    let pid = Pid::from_child(&profile);
+    let status = soon("the profile's end", || {
+        kill_process(pid, Signal::INT).unwrap();
+        profile.try_wait().unwrap()
+    });
+    let mut said = String::new();
+    profile.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("the profile was interrupted"), "{said}");
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert_eq!(fs::read(out.join("report.html")).unwrap(), before);
+    assert!(!out.join("records").exists());
 }
 
 #[test]

@@ -10,7 +10,8 @@
 //! * [`inside`]: where the current thread is; a fault fails the call, not the program.
 //! * [`vendor`] and the macros of `trampolines`: the vendor's own functions, and ours under their names.
 //!
-//! No thread is started, no signal handler installed and the process never ended.
+//! No thread is started, no signal handler installed and the process never ended. What is called when a
+//! process forks, or when one that is profiled ends, is called by the C library on the thread that does so.
 
 pub mod attach;
 pub mod ends;

@@ -82,7 +82,7 @@ impl Recorder {
             *place = *byte;
         }
         let begun_ns = monotonic_ns();
-        let header = LogHeader { pid, comm, begun_ns, dropped: 0, dropped_ns: 0 };
+        let header = LogHeader { pid, comm, begun_ns, dropped: 0, dropped_ns: 0, taken: 0 };
         // Beyond the limit on its files' size the kernel would end the process.
         let limit = getrlimit(Resource::Fsize).current.unwrap_or(u64::MAX);
         let room = (limit / RECORD_BYTES as u64).saturating_sub(1).min(RECORDS_MAX);
@@ -106,13 +106,27 @@ impl Recorder {
 
     /// Writes a span at its place, or counts it as left out.
     pub fn write(&self, place: Place, span: &Span) {
-        if place.0.is_some_and(|at| self.put(at + 1, &span.encode())) {
+        if place.0.is_some_and(|at| self.put(at + 1, &span.encode(self.taken()))) {
             return;
         }
         let length = span.end_ns.saturating_sub(span.start_ns);
-        let dropped_ns = self.dropped_ns.fetch_add(length, Ordering::Relaxed) + length;
-        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-        self.put(0, &LogHeader { dropped, dropped_ns, ..self.header }.encode());
+        self.dropped_ns.fetch_add(length, Ordering::Relaxed);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        self.put_header();
+    }
+
+    /// Places of the file that are taken.
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed).min(self.room)
+    }
+
+    /// Writes the header as it is now. The process is about to end when nothing was left out: places
+    /// behind the last record are known from here alone.
+    pub(crate) fn put_header(&self) {
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        let dropped_ns = self.dropped_ns.load(Ordering::Relaxed);
+        let header = LogHeader { dropped, dropped_ns, taken: self.taken(), ..self.header };
+        self.put(0, &header.encode());
     }
 
     /// The number of a name, which is written down the first time.
@@ -230,7 +244,7 @@ fn thread() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polder_ledger::record::Log;
+    use polder_ledger::record::{Budget, Log};
     use std::os::fd::AsRawFd as _;
 
     fn span(name: u32, length: u64) -> Span {
@@ -242,7 +256,8 @@ mod tests {
 
     fn read(folder: &Path) -> Log {
         let file = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
-        Log::read(std::fs::File::open(file.path()).unwrap()).unwrap()
+        let file = std::fs::File::open(file.path()).unwrap();
+        Log::read(file, &mut Budget::of(vec![RECORDS_MAX])).unwrap()
     }
 
     #[test]
@@ -269,6 +284,18 @@ mod tests {
         threads.sort_unstable();
         threads.dedup();
         assert!(threads.len() >= 4, "{threads:?}");
+    }
+
+    #[test]
+    fn places_that_were_taken_last_and_never_written_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::open_in(folder.path()).unwrap();
+        let (first, _) = (recorder.place(), recorder.place());
+        recorder.write(first, &span(0, 1));
+        assert_eq!(read(folder.path()).unfinished, 1, "as the span says");
+        let _ = recorder.place();
+        recorder.put_header();
+        assert_eq!(read(folder.path()).unfinished, 2, "as the process says in the end");
     }
 
     #[test]

@@ -82,9 +82,31 @@ fn watch_forks() {
     });
 }
 
+/// The end of a process that is profiled is noticed, where it ends by itself.
+fn watch_end() {
+    static AT_END: Once = Once::new();
+    // SAFETY: the handler writes to a file and takes no lock that a thread could hold for long.
+    AT_END.call_once(|| unsafe {
+        libc::atexit(at_end);
+    });
+}
+
+/// The process ends: its recorder says how many places were taken. The child of a fork has one of its own
+/// or none.
+extern "C" fn at_end() {
+    // SAFETY: as in `get`.
+    let state = unsafe { STATE.load(Ordering::Acquire).as_ref() };
+    if let Some(recorder) = state.and_then(|state| state.recorder.as_ref()) {
+        recorder.put_header();
+    }
+}
+
 /// Makes `state` the process's, unless another thread was faster.
 fn publish(state: State) -> &'static State {
     watch_forks();
+    if state.recorder.is_some() {
+        watch_end();
+    }
     let connection = state.attachment.as_ref().map(|attachment| attachment.connection().name());
     let mine = Box::into_raw(Box::new(state));
     let seen = STATE.compare_exchange(null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);

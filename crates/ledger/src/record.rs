@@ -9,8 +9,11 @@
 //!
 //! Numbers are little-endian words of eight bytes. A record's place is taken before its work is
 //! handed over and written when its end is heard of, so places that stay empty are work whose end
-//! nobody heard of. The file belongs to the tenant and may hold anything: [`Log::read`] takes what
-//! makes sense, counts what does not, and is bounded by [`RECORDS_MAX`].
+//! nobody heard of. Those behind the last record are told by the header, which a process that ends by
+//! itself writes once more, and by each span, which says how many places were taken when it was
+//! written. The file belongs to the tenant and may hold anything: [`Log::read`] takes what makes
+//! sense, counts what does not and what it leaves out, and is bounded by [`RECORDS_MAX`] and by a
+//! [`Budget`] over all files of a run.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -32,6 +35,12 @@ pub const NAMES_MAX: u32 = 4096;
 pub const NAME_BYTES_MAX: usize = NAME_PART * 5;
 /// What a name is beyond [`NAMES_MAX`], and one that was not written.
 pub const OTHER: &str = "(other)";
+
+/// Most records of a run that are read, of all processes together: 256 MiB of files, from which about
+/// a gigabyte of memory is filled while a profile is made.
+pub const READ_RECORDS_MAX: u64 = 2 << 20;
+/// Most bytes of names of a run that are kept, of all processes together.
+pub const READ_NAME_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of a name in one record.
 const NAME_PART: usize = RECORD_BYTES - 2 * WORD;
@@ -110,9 +119,9 @@ pub struct Span {
 }
 
 impl Span {
-    /// The record.
+    /// The record, written when so many places were `taken` in its file.
     #[must_use]
-    pub fn encode(&self) -> [u8; RECORD_BYTES] {
+    pub fn encode(&self, taken: u64) -> [u8; RECORD_BYTES] {
         let flags = u64::from(self.failed) | u64::from(self.device_clock) << 1;
         let head = u64::from(TAG_SPAN)
             | u64::from(self.kind.code()) << 8
@@ -132,13 +141,15 @@ impl Span {
             self.end_ns,
             self.bytes,
             self.held_bytes,
+            taken,
         ])
     }
 
-    fn decode(words: &[u64; WORDS]) -> Option<Self> {
+    /// The span, and how many places were taken when it was written.
+    fn decode(words: &[u64; WORDS]) -> Option<(Self, u64)> {
         let [head, names, lane, called, returned, waited, cpu_called, cpu_returned, queued, ..] =
             *words;
-        let [.., start, end, bytes, held, _, _, _] = *words;
+        let [.., start, end, bytes, held, taken, _, _] = *words;
         let [_, kind, flags, _, low, high, _, _] = head.to_le_bytes();
         let span = Self {
             kind: *SpanKind::ALL.get(usize::from(kind))?,
@@ -162,7 +173,7 @@ impl Span {
         let sane = span.called_ns <= span.returned_ns
             && span.cpu_called_ns <= span.cpu_returned_ns
             && (span.start_ns == 0 || span.start_ns <= span.end_ns);
-        sane.then_some(span)
+        sane.then_some((span, taken))
     }
 }
 
@@ -179,6 +190,8 @@ pub struct LogHeader {
     pub dropped: u64,
     /// Device time of those whose time was known, nanoseconds.
     pub dropped_ns: u64,
+    /// Places that were taken, as far as the header was written since.
+    pub taken: u64,
 }
 
 impl LogHeader {
@@ -192,11 +205,16 @@ impl LogHeader {
         };
         let pid = u64::from(self.pid);
         let (comm, more) = (half(0), half(WORD));
-        pack(&[MAGIC, RECORD_LAYOUT, pid, self.begun_ns, self.dropped, self.dropped_ns, comm, more])
+        let (dropped, dropped_ns) = (self.dropped, self.dropped_ns);
+        let head = [MAGIC, RECORD_LAYOUT, pid, self.begun_ns, dropped, dropped_ns, comm, more];
+        let mut words = [0; WORDS];
+        words[..head.len()].copy_from_slice(&head);
+        words[head.len()] = self.taken;
+        pack(&words)
     }
 
     fn decode(words: &[u64; WORDS]) -> Result<Self, LogError> {
-        let [magic, layout, pid, begun_ns, dropped, dropped_ns, comm, more, ..] = *words;
+        let [magic, layout, pid, begun_ns, dropped, dropped_ns, comm, more, taken, ..] = *words;
         if magic != MAGIC {
             return Err(LogError::Foreign);
         }
@@ -206,7 +224,7 @@ impl LogHeader {
         let mut name = [0; 16];
         name[..WORD].copy_from_slice(&comm.to_le_bytes());
         name[WORD..].copy_from_slice(&more.to_le_bytes());
-        Ok(Self { pid: low_half(pid), comm: name, begun_ns, dropped, dropped_ns })
+        Ok(Self { pid: low_half(pid), comm: name, begun_ns, dropped, dropped_ns, taken })
     }
 }
 
@@ -254,38 +272,92 @@ pub struct Log {
     pub unfinished: u64,
     /// Records that make no sense.
     pub malformed: u64,
+    /// Whether there are more, for which there was no room.
+    pub cut: bool,
+    /// Parts of names for which there was no room.
+    pub names_left_out: u64,
+}
+
+/// What may still be read of a run, over all its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Records of one file.
+    pub records: u64,
+    /// Bytes of names of all files.
+    pub name_bytes: usize,
+}
+
+impl Budget {
+    /// For files of so many records each, names and all. Where they are too many together, the longest
+    /// are cut, all at the same length: of each process its first part is read.
+    #[must_use]
+    pub fn of(mut records: Vec<u64>) -> Self {
+        records.sort_unstable();
+        let (mut left, mut files) = (READ_RECORDS_MAX, records.len() as u64);
+        for length in records {
+            let length = length.min(RECORDS_MAX);
+            if length > left / files {
+                return Self { records: left / files, name_bytes: READ_NAME_BYTES_MAX };
+            }
+            (left, files) = (left - length, files - 1);
+        }
+        Self { records: RECORDS_MAX, name_bytes: READ_NAME_BYTES_MAX }
+    }
 }
 
 impl Log {
-    /// Reads a file, as far as [`RECORDS_MAX`].
+    /// Reads a file, as far as the budget goes; names take their bytes from it.
     ///
     /// # Errors
     /// [`LogError`]; what stands behind a header that is one never makes an error.
-    pub fn read(source: impl Read) -> Result<Self, LogError> {
+    pub fn read(source: impl Read, budget: &mut Budget) -> Result<Self, LogError> {
         let mut source = std::io::BufReader::new(source);
         let header = next(&mut source)?.ok_or(LogError::Short)?;
         let header = LogHeader::decode(&words(&header))?;
-        let mut log =
-            Self { header, names: BTreeMap::new(), spans: Vec::new(), unfinished: 0, malformed: 0 };
-        let mut parts: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-        for _ in 0..RECORDS_MAX {
-            let Some(record) = next(&mut source)? else { break };
-            log.take(&record, &mut parts);
+        let mut log = Self {
+            header,
+            names: BTreeMap::new(),
+            spans: Vec::new(),
+            unfinished: 0,
+            malformed: 0,
+            cut: false,
+            names_left_out: 0,
+        };
+        let (mut parts, mut read, mut taken) = (BTreeMap::new(), 0, header.taken);
+        while let Some(record) = next(&mut source)? {
+            if read >= budget.records.min(RECORDS_MAX) {
+                log.cut = true;
+                break;
+            }
+            read += 1;
+            taken = taken.max(log.take(&record, &mut parts, &mut budget.name_bytes));
+        }
+        if !log.cut {
+            log.unfinished += taken.min(RECORDS_MAX).saturating_sub(read);
         }
         log.names = parts
             .into_iter()
-            .map(|(id, bytes)| (id, String::from_utf8_lossy(&bytes).into_owned()))
+            .map(|(id, bytes): (u32, Vec<u8>)| (id, String::from_utf8_lossy(&bytes).into_owned()))
             .collect();
         Ok(log)
     }
 
-    fn take(&mut self, record: &[u8; RECORD_BYTES], parts: &mut BTreeMap<u32, Vec<u8>>) {
+    /// Takes a record; returns how many places were taken when it was written, as far as it says.
+    fn take(
+        &mut self,
+        record: &[u8; RECORD_BYTES],
+        parts: &mut BTreeMap<u32, Vec<u8>>,
+        name_bytes: &mut usize,
+    ) -> u64 {
         let words = words(record);
         let [tag, part, length, ..] = words[0].to_le_bytes();
         match tag {
             0 => self.unfinished += 1,
             TAG_SPAN => match Span::decode(&words) {
-                Some(span) => self.spans.push(span),
+                Some((span, taken)) => {
+                    self.spans.push(span);
+                    return taken;
+                }
                 None => self.malformed += 1,
             },
             TAG_NAME => {
@@ -296,13 +368,19 @@ impl Log {
                     || known >= NAME_BYTES_MAX
                 {
                     self.malformed += 1;
-                    return;
+                    return 0;
                 }
+                let Some(left) = name_bytes.checked_sub(length) else {
+                    self.names_left_out += 1;
+                    return 0;
+                };
+                *name_bytes = left;
                 let text = &record[2 * WORD..2 * WORD + length];
                 parts.entry(id).or_default().extend_from_slice(text);
             }
             _ => self.malformed += 1,
         }
+        0
     }
 
     /// The name of a span.
@@ -349,7 +427,11 @@ mod tests {
 
     fn header() -> LogHeader {
         let comm = *b"python3\0\0\0\0\0\0\0\0\0";
-        LogHeader { pid: 77, comm, begun_ns: 5, dropped: 3, dropped_ns: 9 }
+        LogHeader { pid: 77, comm, begun_ns: 5, dropped: 3, dropped_ns: 9, taken: 0 }
+    }
+
+    fn read(file: &[u8]) -> Result<Log, LogError> {
+        Log::read(file, &mut Budget::of(vec![RECORDS_MAX]))
     }
 
     fn span() -> Span {
@@ -379,14 +461,14 @@ mod tests {
         let long = "gemm_".repeat(100);
         let mut file = header().encode().to_vec();
         file.extend(encode_name(4, &long).flatten());
-        file.extend(span().encode());
+        file.extend(span().encode(0));
         file.extend([0; RECORD_BYTES]);
-        file.extend(Span { start_ns: 9, end_ns: 8, ..span() }.encode());
-        let log = Log::read(&file[..]).unwrap();
+        file.extend(Span { start_ns: 9, end_ns: 8, ..span() }.encode(0));
+        let log = read(&file).unwrap();
         assert_eq!((log.header, log.spans.as_slice()), (header(), &[span()][..]));
         assert_eq!(log.name(&span()), long);
         assert_eq!((log.unfinished, log.malformed), (1, 1));
-        let cut = Log::read(&file[..file.len() - 300]).unwrap();
+        let cut = read(&file[..file.len() - 300]).unwrap();
         assert_eq!(cut.spans.len(), 0);
     }
 
@@ -394,14 +476,51 @@ mod tests {
     fn a_name_that_is_too_long_is_cut_and_one_that_is_missing_is_other() {
         let mut file = header().encode().to_vec();
         file.extend(encode_name(4, &"x".repeat(10_000)).flatten());
-        let log = Log::read(&file[..]).unwrap();
+        let log = read(&file).unwrap();
         assert_eq!(log.name(&span()).len(), NAME_BYTES_MAX);
         assert_eq!(log.name(&Span { name: 5, ..span() }), OTHER);
     }
 
     #[test]
+    fn places_behind_the_last_record_are_known_from_the_header_and_from_spans() {
+        let header = |taken| LogHeader { taken, ..header() };
+        let unfinished = |taken, told| {
+            let mut file = header(taken).encode().to_vec();
+            file.extend([0; RECORD_BYTES]);
+            file.extend(span().encode(told));
+            read(&file).unwrap().unfinished
+        };
+        assert_eq!(unfinished(0, 0), 1, "an older driver says neither");
+        assert_eq!(unfinished(0, 7), 6, "a process that was killed");
+        assert_eq!(unfinished(9, 7), 8, "one that ended by itself");
+        assert_eq!(unfinished(u64::MAX, 0), RECORDS_MAX - 1);
+        assert_eq!(read(&header(3).encode()).unwrap().unfinished, 3);
+    }
+
+    #[test]
+    fn what_is_read_of_many_files_is_bounded_and_told() {
+        assert_eq!(Budget::of(vec![RECORDS_MAX, 5]).records, RECORDS_MAX);
+        assert_eq!(Budget::of(vec![]).records, RECORDS_MAX);
+        let short = 1000;
+        let cut = Budget::of(vec![u64::MAX, short, RECORDS_MAX, RECORDS_MAX]).records;
+        assert_eq!(cut, (READ_RECORDS_MAX - short) / 3);
+        let mut file = header().encode().to_vec();
+        for id in 0..3 {
+            file.extend(encode_name(id, "four").flatten());
+        }
+        file.extend(span().encode(0));
+        let mut budget = Budget { records: 3, name_bytes: 9 };
+        let log = Log::read(&file[..], &mut budget).unwrap();
+        assert_eq!((log.spans.len(), log.cut, log.names_left_out), (0, true, 1));
+        assert_eq!((log.names.len(), budget.name_bytes), (2, 1));
+        let mut budget = Budget { records: 4, name_bytes: 12 };
+        let log = Log::read(&file[..], &mut budget).unwrap();
+        assert_eq!((log.spans.len(), log.cut, log.names_left_out), (1, false, 0));
+    }
+
+    #[test]
     fn what_is_no_record_is_refused_by_name() {
-        let refused = |bytes: &[u8]| Log::read(bytes).unwrap_err().to_string();
+        let refused = |bytes: &[u8]| read(bytes).unwrap_err().to_string();
         assert_eq!(refused(b"PLDR"), "it ends within its header");
         assert_eq!(refused(&[b'x'; 500]), "it is no record of a profiled process");
         let mut newer = header().encode();
@@ -414,19 +533,20 @@ mod tests {
         fn nonsense_is_counted_and_harms_nobody(noise in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut file = header().encode().to_vec();
             file.extend(&noise);
-            let log = Log::read(&file[..]).unwrap();
+            let log = read(&file).unwrap();
             let records = (noise.len() / RECORD_BYTES) as u64;
-            prop_assert!(log.spans.len() as u64 + log.unfinished + log.malformed <= records);
-            let _ = Log::read(&noise[..]);
+            let told = RECORDS_MAX.max(records);
+            prop_assert!(log.spans.len() as u64 + log.unfinished + log.malformed <= told);
+            let _ = read(&noise);
         }
 
         #[test]
         fn a_flipped_span_is_another_or_none(at in 0..RECORD_BYTES, bit in 0..8_u8) {
-            let mut record = span().encode();
+            let mut record = span().encode(0);
             record[at] ^= 1 << bit;
             let mut file = header().encode().to_vec();
             file.extend(record);
-            let log = Log::read(&file[..]).unwrap();
+            let log = read(&file).unwrap();
             prop_assert!(log.spans.len() <= 1);
         }
     }

@@ -7,6 +7,7 @@
 use crate::parts::{Part, Parts};
 use crate::summary::{Summary, part};
 use crate::timeline::Run;
+use polder_model::Bytes;
 use serde::Serialize;
 
 /// A part that is at least so many thousandths of the active time is clearly the bound.
@@ -61,6 +62,17 @@ pub struct Verdict {
     pub text: String,
     /// What that means.
     pub detail: String,
+}
+
+impl Verdict {
+    /// Both in one line, with its share of the active time, which is called `of`, where there is one.
+    #[must_use]
+    pub fn line(&self, of: &str) -> String {
+        match self.bound {
+            Bound::NoDevice => self.text.clone(),
+            _ => format!("{}, {} {of}", self.text, crate::percent(self.thousandths)),
+        }
+    }
 }
 
 /// Which of the parts means which bound: in short, and in full.
@@ -168,12 +180,15 @@ pub(crate) fn advise(summary: &Summary, run: &Run) -> Option<Advice> {
         compute_thousandths: share,
         time_thousandths: narrow((demand * 1000 / u64::from(share)).max(1000)),
     });
-    let words: Vec<String> = run.command.iter().map(|word| quoted(word)).collect();
+    let words = |words: &[String]| -> String {
+        words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+    };
     let line = format!(
-        "polder run --compute {}% --memory {}MiB -- {}",
+        "{} --compute {}% --memory {} -- {}",
+        words(&run.words),
         compute / 10,
-        memory >> 20,
-        words.join(" ")
+        whole(memory),
+        words(&run.command)
     );
     Some(Advice {
         compute_thousandths: narrow(compute),
@@ -187,9 +202,9 @@ pub(crate) fn advise(summary: &Summary, run: &Run) -> Option<Advice> {
 
 fn why(summary: &Summary, demand: u64, peak: u64) -> Vec<String> {
     let mut why = vec![format!(
-        "it used a device for {} of the time and held at most {} MiB",
+        "it used a device for {} of the time and held at most {} of its memory",
         crate::percent(narrow(demand)),
-        peak.div_ceil(1 << 20)
+        Bytes(peak)
     )];
     if demand >= WHOLE {
         why.push(
@@ -215,6 +230,14 @@ fn why(summary: &Summary, demand: u64, peak: u64) -> Vec<String> {
 
 fn narrow(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// A size of whole MiB as a flag takes it, exactly.
+fn whole(bytes: u64) -> String {
+    match bytes >> 20 {
+        mib if mib > 0 && mib.is_multiple_of(1024) => format!("{}GiB", mib / 1024),
+        mib => format!("{mib}MiB"),
+    }
 }
 
 /// A word as a shell takes it.
@@ -281,6 +304,17 @@ mod tests {
         let times: Vec<u32> = advice.at_shares.iter().map(|at| at.time_thousandths).collect();
         assert_eq!(times, [1000, 1604, 4010]);
         suggested(900, u64::MAX, 1000, u64::MAX >> 20);
+        let line = suggested(400, 900 << 20, 500, 1024).line;
+        assert_eq!(line, "polder run --compute 50% --memory 1GiB -- train");
+    }
+
+    #[test]
+    fn the_line_keeps_what_else_was_asked_for() {
+        let mut run = crate::timeline::tests::run(10, vec![span(SpanKind::Kernel, 0, 1, 9)]);
+        run.words.extend(["--devices", "2", "--tenant", "lab/a b"].map(String::from));
+        let timeline = crate::Timeline::of(&run);
+        let line = crate::summarise(&run, &timeline).advice.unwrap().line;
+        assert!(line.starts_with("polder run --devices 2 --tenant 'lab/a b' --compute "), "{line}");
     }
 
     #[test]

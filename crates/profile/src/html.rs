@@ -54,10 +54,8 @@ fn verdict(summary: &Summary, out: &mut String) {
     let verdict = &summary.verdict;
     let _ = write!(
         out,
-        "<section class=\"card\" id=\"verdict\"><h3>Verdict</h3><h2>{}: {} of the time between its \
-         first call and its last</h2><p>{}</p>",
-        escape(&verdict.text),
-        percent(verdict.thousandths),
+        "<section class=\"card\" id=\"verdict\"><h3>Verdict</h3><h2>{}</h2><p>{}</p>",
+        escape(&verdict.line("of the time between its first call and its last")),
         escape(&verdict.detail),
     );
     if let Some(advice) = &summary.advice {
@@ -348,7 +346,9 @@ mod tests {
     fn a_run_of_nothing_has_a_page_too() {
         let run = run(0, vec![]);
         let timeline = Timeline::of(&run);
-        assert!(report(&summarise(&run, &timeline), &timeline).contains("used no device"));
+        let page = report(&summarise(&run, &timeline), &timeline);
+        let (_, verdict) = page.split_once("<h2>").unwrap();
+        assert!(verdict.starts_with("it used no device of its lease</h2>"), "{verdict}");
     }
 
     #[test]

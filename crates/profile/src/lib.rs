@@ -23,6 +23,6 @@ pub use html::{percent, report, time};
 pub use parts::{Part, Parts};
 /// What processes write down.
 pub use polder_ledger::record;
-pub use summary::{Moved, Named, Process, Summary, summarise};
+pub use summary::{LeftOut, Moved, Named, Process, Summary, summarise};
 pub use timeline::{Piece, Run, Timeline};
-pub use trace::{TRACE_PIECES_MAX, trace};
+pub use trace::{TRACE_BYTES_MAX, TRACE_PIECES_MAX, trace};

@@ -3,7 +3,7 @@
 use crate::advice::{Advice, Verdict, advise, judge};
 use crate::parts::{Part, divide};
 use crate::timeline::{Piece, Run, Timeline};
-use polder_ledger::record::SpanKind;
+use polder_ledger::record::{Log, OTHER, SpanKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -53,10 +53,23 @@ pub struct Summary {
     pub dropped: u64,
     /// Records that made no sense.
     pub malformed: u64,
+    /// What of the records was not read, for it was too much.
+    pub left_out: LeftOut,
     /// The processes that used a device.
     pub processes: Vec<Process>,
     /// What else should be known.
     pub notes: Vec<String>,
+}
+
+/// What of a run's records was not read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Processes of which only the first records were read.
+    pub processes_cut: u64,
+    /// Processes whose records were not read at all.
+    pub processes: u64,
+    /// Parts of names.
+    pub names: u64,
 }
 
 /// Stretches without work on any device.
@@ -135,9 +148,7 @@ pub fn summarise(run: &Run, timeline: &Timeline) -> Summary {
     let commands = || pieces.iter().filter(|piece| piece.kind != SpanKind::Wait);
     let count = |which: &dyn Fn(&&Piece) -> bool| commands().filter(which).count() as u64;
     let waits = pieces.iter().filter(|piece| waits(piece)).count() as u64;
-    let sum = |of: fn(&polder_ledger::record::Log) -> u64| {
-        run.logs.iter().map(of).fold(0, u64::saturating_add)
-    };
+    let sum = |of: fn(&Log) -> u64| run.logs.iter().map(of).fold(0, u64::saturating_add);
     let mut summary = Summary {
         command: run.command.clone(),
         compute_thousandths: run.compute.0,
@@ -159,6 +170,11 @@ pub fn summarise(run: &Run, timeline: &Timeline) -> Summary {
         untimed: count(&|piece| piece.ran.is_none() && !piece.failed),
         dropped: sum(|log| log.header.dropped),
         malformed: sum(|log| log.malformed),
+        left_out: LeftOut {
+            processes_cut: sum(|log| log.cut.into()),
+            processes: run.unread,
+            names: sum(|log| log.names_left_out),
+        },
         processes: processes(run, pieces),
         notes: Vec::new(),
     };
@@ -227,58 +243,68 @@ fn busy(pieces: &[Piece]) -> BTreeMap<u16, u64> {
     ran.into_iter().map(|(device, ran)| (device, union(ran))).collect()
 }
 
-fn names(run: &Run, pieces: &[Piece]) -> Vec<Named> {
-    let mut by_number: BTreeMap<(SpanKind, usize, u32), Named> = BTreeMap::new();
-    for piece in pieces {
-        let named = by_number.entry((piece.kind, piece.process, piece.name)).or_insert_with(|| {
-            let names = run.logs.get(piece.process).map(|log| &log.names);
-            let name = names.and_then(|names| names.get(&piece.name));
-            Named {
-                name: name.map_or(polder_ledger::record::OTHER, String::as_str).to_owned(),
-                kind: kind_word(piece.kind),
-                count: 0,
-                total_ns: 0,
-                shortest_ns: u64::MAX,
-                longest_ns: 0,
-                bytes: 0,
-            }
-        });
-        let ran = if piece.kind == SpanKind::Wait { Some(piece.call) } else { piece.ran };
-        named.count += 1;
-        named.bytes = named.bytes.saturating_add(piece.bytes);
-        if let Some((start, end)) = ran {
-            named.total_ns = named.total_ns.saturating_add(end - start);
-            named.shortest_ns = named.shortest_ns.min(end - start);
-            named.longest_ns = named.longest_ns.max(end - start);
-        }
-    }
-    let mut by_name: BTreeMap<(&'static str, String), Named> = BTreeMap::new();
-    for named in by_number.into_values() {
-        match by_name.entry((named.kind, named.name.clone())) {
-            std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(named)),
-            std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().add(&named),
-        }
-    }
-    let mut names: Vec<Named> = by_name.into_values().collect();
-    names.sort_by_key(|named| std::cmp::Reverse((named.total_ns, named.count)));
-    let mut others = names.split_off(names.len().min(NAMES_SHOWN_MAX)).into_iter();
-    if let Some(mut rest) = others.next() {
-        others.for_each(|other| rest.add(&other));
-        let (name, kind) = (polder_ledger::record::OTHER.to_owned(), "others");
-        names.push(Named { name, kind, ..rest });
-    }
-    names.iter_mut().for_each(|named| named.shortest_ns = named.shortest_ns.min(named.longest_ns));
-    names
+/// All spans of one name, without it.
+#[derive(Debug, Clone, Copy)]
+struct Sum {
+    count: u64,
+    total_ns: u64,
+    shortest_ns: u64,
+    longest_ns: u64,
+    bytes: u64,
 }
 
-impl Named {
-    fn add(&mut self, other: &Self) {
+impl Sum {
+    const NOTHING: Self =
+        Self { count: 0, total_ns: 0, shortest_ns: u64::MAX, longest_ns: 0, bytes: 0 };
+
+    fn add(&mut self, other: Self) {
         self.count += other.count;
         self.total_ns = self.total_ns.saturating_add(other.total_ns);
         self.shortest_ns = self.shortest_ns.min(other.shortest_ns);
         self.longest_ns = self.longest_ns.max(other.longest_ns);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
+
+    fn of(piece: &Piece) -> Self {
+        let ran = if piece.kind == SpanKind::Wait { Some(piece.call) } else { piece.ran };
+        let nothing = Self { count: 1, bytes: piece.bytes, ..Self::NOTHING };
+        ran.map_or(nothing, |(start, end)| {
+            let length = end - start;
+            Self { total_ns: length, shortest_ns: length, longest_ns: length, ..nothing }
+        })
+    }
+
+    fn named(self, name: &str, kind: &'static str) -> Named {
+        let Self { count, total_ns, shortest_ns, longest_ns, bytes } = self;
+        let shortest_ns = shortest_ns.min(longest_ns);
+        Named { name: name.to_owned(), kind, count, total_ns, shortest_ns, longest_ns, bytes }
+    }
+}
+
+/// By number first: a text is looked at once for each number, not for each piece.
+fn names(run: &Run, pieces: &[Piece]) -> Vec<Named> {
+    let mut by_number: BTreeMap<(SpanKind, usize, u32), Sum> = BTreeMap::new();
+    for piece in pieces {
+        let number = (piece.kind, piece.process, piece.name);
+        by_number.entry(number).or_insert(Sum::NOTHING).add(Sum::of(piece));
+    }
+    let mut by_name: BTreeMap<(&'static str, &str), Sum> = BTreeMap::new();
+    for ((kind, process, number), sum) in by_number {
+        let name = run.logs.get(process).and_then(|log| log.names.get(&number));
+        let name = name.map_or(OTHER, String::as_str);
+        by_name.entry((kind_word(kind), name)).or_insert(Sum::NOTHING).add(sum);
+    }
+    let mut names: Vec<_> = by_name.into_iter().collect();
+    names.sort_by_key(|(_, sum)| std::cmp::Reverse((sum.total_ns, sum.count)));
+    let others = names.split_off(names.len().min(NAMES_SHOWN_MAX));
+    let mut shown: Vec<Named> =
+        names.into_iter().map(|((kind, name), sum)| sum.named(name, kind)).collect();
+    if !others.is_empty() {
+        let mut rest = Sum::NOTHING;
+        others.into_iter().for_each(|(_, sum)| rest.add(sum));
+        shown.push(rest.named(OTHER, "others"));
+    }
+    shown
 }
 
 fn moved(pieces: &[Piece]) -> BTreeMap<&'static str, Moved> {
@@ -300,24 +326,31 @@ fn moved(pieces: &[Piece]) -> BTreeMap<&'static str, Moved> {
     moved
 }
 
-/// Most bytes held on one device at one time, over all processes that were still at work.
+/// Most bytes held on one device at one time, over all processes that were still at work. Each call of
+/// a process says what it holds on that device; behind its last call it holds nothing.
 fn memory_peak(pieces: &[Piece]) -> u64 {
     let mut last: BTreeMap<usize, u64> = BTreeMap::new();
     for piece in pieces {
         last.insert(piece.process, piece.call.1);
     }
-    let mut held: BTreeMap<u16, BTreeMap<usize, u64>> = BTreeMap::new();
+    let mut ends: Vec<(u64, usize)> = last.into_iter().map(|(process, at)| (at, process)).collect();
+    ends.sort_unstable();
+    let mut ends = ends.into_iter().peekable();
+    let mut held: BTreeMap<usize, BTreeMap<u16, u64>> = BTreeMap::new();
+    let mut sums: BTreeMap<u16, u128> = BTreeMap::new();
     let mut peak = 0;
     for piece in pieces {
-        let on_device = held.entry(piece.device).or_default();
-        on_device.insert(piece.process, piece.held);
-        if on_device.len() > 1 {
-            on_device
-                .retain(|process, _| last.get(process).is_some_and(|last| *last >= piece.call.0));
+        while let Some((_, over)) = ends.next_if(|(at, _)| *at < piece.call.0) {
+            for (device, bytes) in held.remove(&over).into_iter().flatten() {
+                *sums.entry(device).or_default() -= u128::from(bytes);
+            }
         }
-        peak = peak.max(on_device.values().fold(0, |all, held| u64::saturating_add(all, *held)));
+        let before = held.entry(piece.process).or_default().insert(piece.device, piece.held);
+        let sum = sums.entry(piece.device).or_default();
+        *sum = *sum - u128::from(before.unwrap_or(0)) + u128::from(piece.held);
+        peak = peak.max(*sum);
     }
-    peak
+    u64::try_from(peak).unwrap_or(u64::MAX)
 }
 
 fn processes(run: &Run, pieces: &[Piece]) -> Vec<Process> {
@@ -327,7 +360,7 @@ fn processes(run: &Run, pieces: &[Piece]) -> Vec<Process> {
             *count += 1;
         }
     }
-    let process = |(log, commands): (&polder_ledger::record::Log, u64)| {
+    let process = |(log, commands): (&Log, u64)| {
         let name = String::from_utf8_lossy(&log.header.comm);
         let name = name.trim_end_matches('\0').to_owned();
         Process { pid: log.header.pid, name, commands }
@@ -363,6 +396,16 @@ fn notes(summary: &Summary, run: &Run) -> Vec<String> {
         ),
         (summary.dropped, "commands are not in here: a process had too many, or the disk was full"),
         (summary.malformed, "records made no sense and are left out"),
+        (
+            summary.left_out.processes_cut,
+            "processes wrote more records than are read of so many: what is said of them is of their \
+             first ones, and what came after counts as no work",
+        ),
+        (
+            summary.left_out.processes,
+            "processes' records are not read: they are too many, or no records",
+        ),
+        (summary.left_out.names, "parts of names are left out: they are too many"),
     ] {
         if count > 0 {
             notes.push(format!("{count} {what}"));
@@ -402,6 +445,7 @@ mod tests {
     use super::*;
     use crate::timeline::tests::{MS, log, run, span};
     use polder_ledger::record::Span;
+    use proptest::prelude::*;
 
     #[test]
     fn names_directions_gaps_and_memory_are_summed() {
@@ -448,5 +492,62 @@ mod tests {
         let summary = summarise(&run, &Timeline::of(&run));
         assert_eq!((summary.failed, summary.unfinished, summary.dropped), (1, 1, 2));
         assert_eq!(summary.notes.len(), 5, "{:?}", summary.notes);
+        (run.logs[0].cut, run.logs[0].names_left_out, run.unread) = (true, 4, 5);
+        let summary = summarise(&run, &Timeline::of(&run));
+        let expect = LeftOut { processes_cut: 1, processes: 5, names: 4 };
+        assert_eq!((summary.left_out, summary.notes.len()), (expect, 8), "{:?}", summary.notes);
+    }
+
+    #[test]
+    fn names_beyond_the_shown_are_summed_in_one() {
+        let many = NAMES_SHOWN_MAX as u64 + 5;
+        let at = |name: u64| Span {
+            name: name.try_into().unwrap(),
+            ..span(SpanKind::Kernel, name, name + 1, name + 2)
+        };
+        let mut run = run(many + 2, (0..many).map(at).collect());
+        run.logs[0].names = (0..).zip((0..many).map(|name| format!("k{name}"))).collect();
+        let names = summarise(&run, &Timeline::of(&run)).names;
+        assert_eq!(names.len(), NAMES_SHOWN_MAX + 1);
+        let last = names.last().unwrap();
+        assert_eq!((last.kind, last.count, last.total_ns), ("others", 5, 5 * MS));
+    }
+
+    /// As it is defined, looking at every process at every call.
+    fn memory_peak_slowly(pieces: &[Piece]) -> u64 {
+        let is_over = |process: usize, at: u64| {
+            let last = pieces.iter().rfind(|piece| piece.process == process).unwrap();
+            last.call.1 < at
+        };
+        let at = |end: usize| {
+            let now = &pieces[end];
+            let mut held = BTreeMap::new();
+            for piece in pieces[..=end].iter().filter(|piece| piece.device == now.device) {
+                held.insert(piece.process, piece.held);
+            }
+            held.retain(|process, _| !is_over(*process, now.call.0));
+            held.into_values().fold(0, u64::saturating_add)
+        };
+        (0..pieces.len()).map(at).max().unwrap_or(0)
+    }
+
+    proptest! {
+        #[test]
+        fn most_memory_is_what_looking_at_every_process_finds(
+            calls in prop::collection::vec(
+                (0..4_usize, 0..2_u16, 0..40_u64, 0..9_u64, prop_oneof![0..50_u64, Just(u64::MAX)]),
+                0..60,
+            ),
+        ) {
+            let mut run = run(100, vec![]);
+            run.logs = vec![log(vec![]); 4];
+            for (process, device, called, length, held_bytes) in calls {
+                let (called_ns, returned_ns) = (called * MS, (called + length) * MS);
+                let none = span(SpanKind::Wait, 0, 0, 0);
+                run.logs[process].spans.push(Span { device, called_ns, returned_ns, held_bytes, ..none });
+            }
+            let pieces = Timeline::of(&run).pieces;
+            prop_assert_eq!(memory_peak(&pieces), memory_peak_slowly(&pieces));
+        }
     }
 }

@@ -25,6 +25,10 @@ pub struct Run {
     pub ended_ns: u64,
     /// What its processes wrote down.
     pub logs: Vec<Log>,
+    /// Processes of which nothing was read.
+    pub unread: u64,
+    /// The words of `polder` that ran it: with them and another slice it is run again.
+    pub words: Vec<String>,
 }
 
 /// One span, in nanoseconds since the run began.
@@ -157,9 +161,9 @@ pub(crate) mod tests {
 
     pub(crate) fn log(spans: Vec<Span>) -> Log {
         let comm = *b"train\0\0\0\0\0\0\0\0\0\0\0";
-        let header = LogHeader { pid: 7, comm, begun_ns: 0, dropped: 0, dropped_ns: 0 };
+        let header = LogHeader { pid: 7, comm, begun_ns: 0, dropped: 0, dropped_ns: 0, taken: 0 };
         let names = [(0, "gemm".to_owned()), (1, "clEnqueueWriteBuffer".to_owned())].into();
-        Log { header, names, spans, unfinished: 0, malformed: 0 }
+        Log { header, names, spans, unfinished: 0, malformed: 0, cut: false, names_left_out: 0 }
     }
 
     pub(crate) fn run(length_ms: u64, spans: Vec<Span>) -> Run {
@@ -170,6 +174,8 @@ pub(crate) mod tests {
             began_ns: 0,
             ended_ns: length_ms * MS,
             logs: vec![log(spans)],
+            unread: 0,
+            words: vec!["polder".into(), "run".into()],
         }
     }
 

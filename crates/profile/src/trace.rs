@@ -10,6 +10,8 @@ use std::io::{self, Write};
 
 /// Most pieces in a trace, about 200 MB of text: viewers open no more with ease. The first are kept.
 pub const TRACE_PIECES_MAX: usize = 300_000;
+/// Most bytes of a trace, where names are long; what one more piece takes may come on top.
+pub const TRACE_BYTES_MAX: u64 = 256 << 20;
 
 /// Numbers of devices and of their tracks begin here: no process or thread has so high a number, and
 /// readers keep them in 32 bits.
@@ -22,7 +24,16 @@ const ROWS_MAX: usize = 16;
 /// # Errors
 /// What `out` says.
 pub fn trace(run: &Run, timeline: &Timeline, out: &mut impl Write) -> io::Result<usize> {
-    let mut events = Events { out, first: true };
+    trace_within(TRACE_BYTES_MAX, run, timeline, out)
+}
+
+fn trace_within(
+    bytes: u64,
+    run: &Run,
+    timeline: &Timeline,
+    out: &mut impl Write,
+) -> io::Result<usize> {
+    let mut events = Events { out: Counted { out, bytes: 0 }, first: true };
     events.begin()?;
     for log in &run.logs {
         let name = String::from_utf8_lossy(&log.header.comm);
@@ -32,13 +43,18 @@ pub fn trace(run: &Run, timeline: &Timeline, out: &mut impl Write) -> io::Result
         }))?;
     }
     let mut rows = Rows::default();
+    let mut written = 0;
     for (number, piece) in timeline.pieces.iter().take(TRACE_PIECES_MAX).enumerate() {
+        if events.out.bytes >= bytes {
+            break;
+        }
+        written += 1;
         call(run, (number, piece), &mut events)?;
         if piece.ran.is_some() {
             device(run, (number, piece), &mut rows, &mut events)?;
         }
     }
-    let left_out = timeline.pieces.len().saturating_sub(TRACE_PIECES_MAX);
+    let left_out = timeline.pieces.len() - written;
     events.end(run, left_out)?;
     Ok(left_out)
 }
@@ -153,8 +169,26 @@ impl Rows {
 }
 
 struct Events<'a, W> {
-    out: &'a mut W,
+    out: Counted<'a, W>,
     first: bool,
+}
+
+/// Counts what is written.
+struct Counted<'a, W> {
+    out: &'a mut W,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counted<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl<W: Write> Events<'_, W> {
@@ -165,7 +199,7 @@ impl<W: Write> Events<'_, W> {
     fn put(&mut self, event: &Value) -> io::Result<()> {
         self.out.write_all(if self.first { b"\n" } else { b",\n" })?;
         self.first = false;
-        serde_json::to_writer(&mut *self.out, event)?;
+        serde_json::to_writer(&mut self.out, event)?;
         Ok(())
     }
 
@@ -206,5 +240,18 @@ mod tests {
         let flows = |ph: &str| events.iter().filter(|event| event["ph"] == ph).count();
         assert_eq!((flows("s"), flows("f"), flows("C")), (3, 3, 3));
         assert_eq!(value["otherData"]["left_out"], 0);
+    }
+
+    #[test]
+    fn a_trace_ends_where_it_has_enough_bytes_and_is_json_all_the_same() {
+        let spans = (0..100).map(|at| span(SpanKind::Kernel, at, at, at + 1)).collect();
+        let run = run(200, spans);
+        let (timeline, mut text) = (Timeline::of(&run), Vec::new());
+        let left_out = trace_within(20_000, &run, &timeline, &mut text).unwrap();
+        assert!((1..90).contains(&left_out), "{left_out}");
+        let value: Value = serde_json::from_slice(&text).unwrap();
+        let calls = value["traceEvents"].as_array().unwrap().iter();
+        assert_eq!(calls.filter(|event| event["cat"] == "call").count(), 100 - left_out);
+        assert!(text.len() < 21_000, "{}", text.len());
     }
 }

@@ -7,7 +7,7 @@ use polder_model::{
     LeaseId, LeaseReport, Micros, MilliCpu, Permille, Policy, Reservation, SyncRequest,
     SyncResponse, TenantPath, UserName,
 };
-use polder_profile::record::Log;
+use polder_profile::record::{Budget, Log};
 use polder_profile::{Run, Timeline, report, summarise, trace};
 use polder_sim::workload::{self, BadRows};
 use serde::Serialize;
@@ -204,7 +204,7 @@ fn page(bytes: &[u8]) {
 
 /// What a profiled process wrote down: whatever it is, the parts of a run add up to it.
 fn record(bytes: &[u8]) {
-    let Ok(log) = Log::read(bytes) else { return };
+    let Ok(log) = Log::read(bytes, &mut Budget::of(vec![bytes.len() as u64])) else { return };
     let word = |at: usize| {
         let word = bytes.get(at..at + 8).map(|word| word.try_into().expect("eight bytes"));
         word.map_or(0, u64::from_le_bytes)
@@ -217,6 +217,8 @@ fn record(bytes: &[u8]) {
         began_ns: word(24),
         ended_ns: word(24).saturating_add(word(160).max(1 << 20)),
         logs: vec![log.clone(), log],
+        unread: 0,
+        words: vec!["polder".into(), "run".into()],
     };
     let timeline = Timeline::of(&run);
     let summary = summarise(&run, &timeline);

@@ -172,7 +172,7 @@ impl Draft {
     }
 
     /// What can be refused before a daemon is asked for anything.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<Ask, Failure> {
         let nobody = Caller {
             user: "nobody".parse().map_err(Failure::usage)?,
             tenant: "nobody".parse().map_err(Failure::usage)?,
@@ -180,7 +180,7 @@ impl Draft {
             directory: "/".to_owned(),
             environment: BTreeMap::new(),
         };
-        self.clone().finish(nobody, Stdio::Logs).map(drop)
+        self.clone().finish(nobody, Stdio::Logs)
     }
 
     fn device_ask(&self, tenant_default: Option<Permille>) -> DeviceAsk {

@@ -174,11 +174,6 @@ enum Level {
 }
 
 impl Terms {
-    /// Whether it insists on a part of a device beside others.
-    pub(crate) fn is_beside_others(&self) -> bool {
-        self.mechanism == Some(Cut::Spatial)
-    }
-
     /// `over` on top of this: what it says wins, and lists replace lists.
     pub(crate) fn with(self, over: Self) -> Self {
         fn list<T>(under: Vec<T>, over: Vec<T>) -> Vec<T> {

@@ -7,7 +7,7 @@ mod standing;
 
 pub(crate) use keys::Keys;
 pub(crate) use pty::{Pty, Relay};
-pub(crate) use signals::{Signals, stop_self};
+pub(crate) use signals::{Signals, ends, stop_self};
 
 use rustix::io::Errno;
 use rustix::termios::tcgetpgrp;

@@ -62,6 +62,11 @@ impl Signals {
     }
 }
 
+/// Whether a signal of the caller's ends a wait.
+pub(crate) fn ends(signal: i32) -> bool {
+    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|one| one.as_raw() == signal)
+}
+
 /// Stops this process until it is continued, as its own SIGTSTP would have: not where nobody is there
 /// who would continue it.
 pub(crate) fn stop_self() {

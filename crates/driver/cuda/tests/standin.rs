@@ -6,7 +6,7 @@
 mod support;
 
 use polder_ledger::attach::{Cuda, Route};
-use polder_ledger::record::{Log, PROFILE_VARIABLE, Span, SpanKind};
+use polder_ledger::record::{Budget, Log, PROFILE_VARIABLE, Span, SpanKind};
 use polder_standin_host::{Ask, Client, Script, serve};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -127,7 +127,7 @@ fn a_profiled_program_tells_its_kernels_copies_and_waits() {
     let output = command.env(PROFILE_VARIABLE, &folder).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let file = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-    let log = Log::read(std::fs::File::open(file).unwrap()).unwrap();
+    let log = Log::read(std::fs::File::open(file).unwrap(), &mut Budget::of(vec![0])).unwrap();
     let ms = |span: &Span| (span.end_ns - span.start_ns) as f64 / 1e6;
     let named = |name: &str| log.spans.iter().filter(|s| log.name(s) == name).collect::<Vec<_>>();
     let kernels = named("work_2ms");

@@ -1,12 +1,13 @@
 //! A tenant's program that is bound by one thing, and tells what its own events say of it.
 //!
 //! ```text
-//! bounds device|transfer|memory|cpu|sleep|fork ROUNDS
+//! bounds device|transfer|memory|cpu|sleep|fork|leave ROUNDS
 //! ```
 //!
 //! The last line on standard output is a JSON object: how many kernels and copies, the sum of their
 //! lengths as their events tell it, the bytes that its transfers moved, and the CPU time that it burned
-//! between its calls, in nanoseconds. With `fork` a child does the same as its parent, and each says so.
+//! between its calls, in nanoseconds. With `fork` a child does the same as its parent, and each says so. With
+//! `leave` it ends after a kernel that it waited for, with others that nothing ever starts.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 #![allow(unsafe_code)] // `call!` calls the C API
@@ -36,6 +37,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 
 struct Program {
     cl: Cl,
+    context: cl_context,
     queue: cl_command_queue,
     kernel: cl_kernel,
     buffers: [cl_mem; 2],
@@ -56,7 +58,7 @@ impl Program {
         let kernel = cl.kernel(context, SOURCE, "grind");
         cl.arg(kernel, 0, &buffers[0]);
         let (host, events) = (vec![7; BYTES], Vec::new());
-        Self { cl, queue, kernel, buffers, host, events, burned_ns: 0, bytes: 0 }
+        Self { cl, context, queue, kernel, buffers, host, events, burned_ns: 0, bytes: 0 }
     }
 
     fn launch(&mut self, iterations: u32) {
@@ -124,6 +126,18 @@ impl Program {
         self.cl.finish(self.queue);
     }
 
+    /// Queues kernels behind an event that nobody signals.
+    fn leave(&mut self, kernels: u32) {
+        self.launch(SHORT);
+        self.cl.finish(self.queue);
+        let mut error = CL_SUCCESS;
+        let never = call!(self.cl, clCreateUserEvent(self.context, &mut error));
+        check(error);
+        for _ in 0..kernels {
+            self.cl.launch(self.queue, self.kernel, ITEMS, &[never]);
+        }
+    }
+
     fn tell(&self) {
         let sum = |kernels: bool| {
             let events = self.events.iter().filter(|(kernel, _)| *kernel == kernels);
@@ -151,6 +165,9 @@ fn main() {
     // SAFETY: there is one thread.
     let child = if what == "fork" { unsafe { libc::fork() } } else { -1 };
     let mut program = Program::new();
+    if what == "leave" {
+        return program.leave(rounds);
+    }
     program.work(&what, rounds);
     program.tell();
     if child > 0 {

@@ -4,7 +4,7 @@
 
 mod support;
 
-use polder_ledger::record::{Log, PROFILE_VARIABLE, Span, SpanKind};
+use polder_ledger::record::{Budget, Log, PROFILE_VARIABLE, Span, SpanKind};
 use std::path::Path;
 use support::{Lease, Talk, example};
 
@@ -13,7 +13,8 @@ const MEMORY: u64 = 1 << 28;
 fn logs(folder: &Path) -> Vec<Log> {
     let files = std::fs::read_dir(folder).unwrap();
     files
-        .map(|file| Log::read(std::fs::File::open(file.unwrap().path()).unwrap()).unwrap())
+        .map(|file| std::fs::File::open(file.unwrap().path()).unwrap())
+        .map(|file| Log::read(file, &mut Budget::of(vec![0])).unwrap())
         .collect()
 }
 
@@ -115,6 +116,13 @@ fn a_program_that_ends_with_a_blocking_call_has_waited() {
     let reads = logs[0].spans.iter().filter(|span| span.kind == SpanKind::ToHost);
     assert_eq!(reads.filter(|span| span.end_ns > 0).count(), 1, "{logs:?}");
     assert_eq!(logs[0].unfinished, 0);
+}
+
+#[test]
+fn commands_that_a_program_leaves_behind_at_its_end_are_counted() {
+    let Some(lease) = Lease::pocl(MEMORY) else { return };
+    let (_, logs) = recorded(&lease, &["leave", "7"]);
+    assert_eq!((logs[0].unfinished, sum(&logs[0], &[SpanKind::Kernel]).0), (7, 1), "{logs:?}");
 }
 
 #[test]

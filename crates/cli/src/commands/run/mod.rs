@@ -49,7 +49,6 @@ impl Run {
 }
 
 /// How a command ran.
-#[derive(Debug)]
 pub(super) struct Ran {
     /// Its exit code.
     pub(super) code: i32,
@@ -57,6 +56,8 @@ pub(super) struct Ran {
     pub(super) ask: Ask,
     /// When it began and ended, nanoseconds of the monotonic clock; none when it never began.
     pub(super) times: Option<(u64, u64)>,
+    /// The signals of this process, which are heard here alone from now on.
+    pub(super) signals: Signals,
 }
 
 /// Runs the command of a draft as if it ran here.
@@ -108,5 +109,5 @@ async fn attempt(
         times: None,
     };
     let code = session.perform().await?;
-    Ok(Ran { code, ask, times: session.times })
+    Ok(Ran { code, ask, times: session.times, signals: session.signals })
 }

@@ -5,7 +5,7 @@ use crate::client::{Client, Query};
 use crate::commands::wait::place;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::terminal::{Descriptors, stop_self};
+use crate::terminal::{Descriptors, ends, stop_self};
 use polder_agent::client::{Attachment, Following};
 use polder_model::{Job, JobId, JobState, Outcome};
 use polder_server::api::WaitAnswer;
@@ -133,11 +133,6 @@ impl Session {
             Err(failure) => Err(failure),
         }
     }
-}
-
-/// Whether a signal of the caller's ends the wait.
-fn ends(signal: i32) -> bool {
-    [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].iter().any(|one| one.as_raw() == signal)
 }
 
 /// Shows the job's place in the queue. Returns only when the job is over.
