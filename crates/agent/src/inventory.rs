@@ -8,7 +8,7 @@ use polder_devices::{
     read_simulated,
 };
 use polder_model::{
-    Address, Api, Bytes, Device, DeviceKind, Inventory, Mechanism, NodeFacts, WordError,
+    Address, Api, Bytes, Device, DeviceId, DeviceKind, Inventory, Mechanism, NodeFacts, WordError,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,14 @@ pub enum InventoryError {
     /// The file of simulated devices and the agent's options contradict each other.
     #[error("the node's partitions and labels: {0}")]
     Words(#[from] WordError),
+    /// A card that is to be shared spatially is not there.
+    #[error("--spatial names {wanted}, and this node has {}: name one of these, or all", has_words(.has))]
+    NoSuchCard {
+        /// The card.
+        wanted: DeviceId,
+        /// What there is.
+        has: Vec<DeviceId>,
+    },
     /// More host memory is to stand behind devices than there is.
     #[error("{asked} of host memory cannot be kept for backing: this node has {has} in all")]
     Backing {
@@ -39,6 +47,18 @@ pub enum InventoryError {
         /// What there is.
         has: Bytes,
     },
+}
+
+/// Most devices that are named where one is missing.
+const NAMED_MAX: usize = 16;
+
+fn has_words(has: &[DeviceId]) -> String {
+    let named: Vec<&str> = has.iter().take(NAMED_MAX).map(DeviceId::as_str).collect();
+    match has.len().saturating_sub(named.len()) {
+        _ if has.is_empty() => "no device".to_owned(),
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// Looks once. `before` is what was found last time: what is measured once is kept from there.
@@ -62,6 +82,12 @@ pub(crate) fn look(
     if options.cuda_libraries.is_some() {
         devices.iter_mut().filter(|device| is_card(device)).for_each(share);
     }
+    if before.is_none()
+        && let Some(wanted) = offer.missing(&devices)
+    {
+        let has = devices.into_iter().map(|device| device.id).collect();
+        return Err(InventoryError::NoSuchCard { wanted, has });
+    }
     for device in &mut devices {
         if let Offered::Cannot(why) = offer.make(device)
             && before.is_none()
@@ -78,6 +104,14 @@ pub(crate) fn look(
     node.enforcement = options.enforcement;
     keep_apart(&mut node, options.backing)?;
     Ok(Inventory { node, devices })
+}
+
+/// Whether so much host memory can be kept to stand behind devices.
+///
+/// # Errors
+/// [`InventoryError::Backing`].
+pub fn check_backing(backing: Bytes) -> Result<(), InventoryError> {
+    keep_apart(&mut node_facts(env!("CARGO_PKG_VERSION")), backing)
 }
 
 /// Takes what stands behind devices out of the memory that leases may share.

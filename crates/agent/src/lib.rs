@@ -39,7 +39,7 @@ mod watchman;
 pub use inherited::{
     DESCRIPTOR_NUMBER_MAX, DESCRIPTORS_MAX, Inherited, check_numbers, ignored_signals,
 };
-pub use inventory::InventoryError;
+pub use inventory::{InventoryError, check_backing};
 pub use memory::MemoryError;
-pub use options::{AgentError, AgentOptions, run_agent};
+pub use options::{AgentError, AgentOptions, DriverFolderError, run_agent};
 pub use paths::{StatePaths, live_shims};

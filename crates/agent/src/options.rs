@@ -22,6 +22,9 @@ use thiserror::Error;
 const DRIVER_LIBRARY: &str = "libpolder_opencl.so";
 /// Polder's library that stands in for the vendor's `libcuda.so.1`.
 const CUDA_LIBRARY: &str = "libpolder_cuda.so";
+/// What the vendor's libraries are called.
+const CUDA_VENDOR: &str = "libcuda.so.1";
+const NVML_VENDOR: &str = "libnvidia-ml.so.1";
 /// Polder's library that stands in for the vendor's `libnvidia-ml.so.1`.
 const NVML_LIBRARY: &str = "libpolder_nvml.so";
 /// Where the vendor's are, by the custom of distributions, containers and WSL.
@@ -106,13 +109,30 @@ impl AgentOptions {
 
     /// The same where the vendor's `libcuda.so.1` and `libnvidia-ml.so.1` are looked for in `folder`
     /// before the usual ones.
-    #[must_use]
-    pub fn with_driver_folder(mut self, folder: &Path) -> Self {
+    ///
+    /// # Errors
+    /// [`DriverFolderError`]: the folder holds neither.
+    pub fn with_driver_folder(mut self, folder: &Path) -> Result<Self, DriverFolderError> {
+        let vendor = [CUDA_VENDOR, NVML_VENDOR].map(|name| folder.join(name).canonicalize());
+        let [cuda, nvml] = vendor;
+        if let (Err(source), Err(_)) = (cuda, &nvml) {
+            return Err(DriverFolderError { folder: folder.to_owned(), source });
+        }
         self.cuda_libraries = find_cuda(&self.exe, Some(folder));
-        let library = folder.join("libnvidia-ml.so.1").canonicalize().ok();
-        self.probe.nvml_library = library.or(self.probe.nvml_library);
-        self
+        self.probe.nvml_library = nvml.ok().or(self.probe.nvml_library);
+        Ok(self)
     }
+}
+
+/// A folder that was to hold the vendor's libraries and does not.
+#[derive(Debug, Error)]
+#[error(
+    "{} holds neither {CUDA_VENDOR} nor {NVML_VENDOR} ({source}): name the folder where NVIDIA's driver \
+     keeps them, or leave --driver-folder out", folder.display()
+)]
+pub struct DriverFolderError {
+    folder: PathBuf,
+    source: io::Error,
 }
 
 /// Looks for a library of ours where an installation or a build puts it: beside the binary, or in
@@ -126,8 +146,8 @@ fn find_library(exe: &Path, name: &str) -> Option<PathBuf> {
 /// Looks for our libraries for CUDA and NVML and for the vendor's own. The environment is not asked: it is not
 /// the one that the lease's programs will have.
 fn find_cuda(exe: &Path, first: Option<&Path>) -> Option<CudaLibraries> {
-    let (ours, vendor) = find_both(exe, first, CUDA_LIBRARY, "libcuda.so.1")?;
-    let nvml = find_both(exe, first, NVML_LIBRARY, "libnvidia-ml.so.1");
+    let (ours, vendor) = find_both(exe, first, CUDA_LIBRARY, CUDA_VENDOR)?;
+    let nvml = find_both(exe, first, NVML_LIBRARY, NVML_VENDOR);
     let nvml = nvml.map(|(ours, vendor)| NvmlLibraries { ours, vendor });
     Some(CudaLibraries { ours, vendor, nvml })
 }

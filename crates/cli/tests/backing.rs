@@ -64,4 +64,19 @@ fn more_than_the_machine_has_is_not_kept() {
     assert_ne!(said.code, 0);
     let expect = "900 TiB of host memory cannot be kept for backing: this node has";
     assert!(said.stderr.contains(expect), "{said:?}");
+    assert!(!said.stderr.contains("is up"), "{said:?}");
+}
+
+#[test]
+fn what_an_earlier_daemon_kept_counts_no_more_once_the_next_one_is_up() {
+    let Some(pool) = Pool::start_with(&["--no-listen", "--host-backing", "64MiB"]) else { return };
+    let kept = || pool.json(&["nodes"])["nodes"][0]["facts"]["backing"].as_u64().unwrap_or(0);
+    soon("the node's backing", || (kept() == 64 << 20).then_some(()));
+    pool.terminate();
+    pool.wait_down();
+    let up = pool.say(&["up", "--detach", "--no-listen"]);
+    assert_eq!(up.code, 0, "{up:?}");
+    let after = kept();
+    pool.ok(&["down"]);
+    assert_eq!(after, 0);
 }

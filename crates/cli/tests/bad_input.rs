@@ -24,6 +24,29 @@ fn check(words: &[&str], code: i32, expect: &str) {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{words:?} left something behind");
 }
 
+/// What `polder up` says against these flags, before it serves anybody.
+#[track_caller]
+fn up(flags: &[&str], expect: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().to_str().unwrap();
+    let said = say(polder([&["--state", state, "up", "--no-listen"], flags].concat()));
+    assert_ne!(said.code, 0, "{flags:?}");
+    assert!(said.stderr.contains(expect) && !said.stderr.contains("is up"), "{said:?}");
+}
+
+#[test]
+fn a_daemon_says_which_card_or_folder_is_not_there() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    up(&["--driver-folder", here], "holds neither libcuda.so.1 nor libnvidia-ml.so.1");
+    up(&["--driver-folder", "/no/such"], "/no/such holds neither libcuda.so.1");
+    up(&["--spatial", "GPU-none"], "--spatial names GPU-none, and this node has ");
+    let folder = tempfile::tempdir().unwrap();
+    let rack = folder.path().join("rack.toml");
+    fs::write(&rack, RACK).unwrap();
+    let flags = ["--simulate", rack.to_str().unwrap(), "--spatial", "sim-0,GPU-none"];
+    up(&flags, "--spatial names GPU-none, and this node has sim-0, sim-1: name one of these");
+}
+
 /// The first line that the binary says against these flags of `submit`.
 #[track_caller]
 fn flag(flags: &[&str], expect: &str) {

@@ -8,7 +8,7 @@ use crate::stop::signalled;
 use crate::writer::{Core, Handle, Stopping, SyncError, Writer, WriterError, WriterParts};
 use futures_util::FutureExt as _;
 use polder_engine::Engine;
-use polder_model::{SyncRefusal, SyncRequest, SyncResponse};
+use polder_model::{NodeId, SyncRefusal, SyncRequest, SyncResponse};
 use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -245,6 +245,14 @@ impl ServerHandle {
             SyncError::Inventory(refusal) => SyncFailure::Inventory(refusal.to_string()),
             SyncError::Stopping => SyncFailure::Stopping,
         })
+    }
+
+    /// Whether the node's agent has called since this server began to serve: what is known of the node from
+    /// before may be over. `None` once the server has stopped.
+    pub async fn has_called(&self, node: &NodeId) -> Option<bool> {
+        let node = node.clone();
+        let called = self.handle.query(move |view| view.nodes.last_contact(&node).is_some());
+        called.await.map_err(|Stopping| ()).ok()
     }
 
     /// Looks at the durable state of the engine; `None` once the server has stopped.

@@ -99,6 +99,15 @@ impl Offer {
         offered
     }
 
+    /// A card that is named and not among these. One that leases share spatially since before is known: it
+    /// has vanished, and they are told.
+    #[must_use]
+    pub fn missing(&self, devices: &[Device]) -> Option<DeviceId> {
+        let Cards::Named(named) = &self.wanted else { return None };
+        let is_there = |id: &DeviceId| devices.iter().any(|device| device.id == *id);
+        named.iter().find(|id| !is_there(id) && !self.spatially.contains(id)).cloned()
+    }
+
     fn judge(&self, device: &Device) -> Offered {
         if self.spatially.contains(&device.id) {
             return Offered::Spatially;
@@ -231,6 +240,17 @@ mod tests {
     fn what_is_granted_keeps_a_card_as_it_is() {
         let kept = Offer { spatially: ids(UUID), ..Offer::default() };
         assert_eq!(kept.make(&mut card(UUID, "sm_90")), Offered::Spatially, "without the flag");
+    }
+
+    #[test]
+    fn a_named_card_that_is_not_there_is_missing_unless_leases_have_it() {
+        let there = [card(UUID, "sm_90")];
+        let offer = |text: &str| Offer { wanted: text.parse().unwrap(), ..all() };
+        assert_eq!(offer("all").missing(&[]), None);
+        assert_eq!(offer(UUID).missing(&there), None);
+        assert_eq!(offer(&format!("{UUID},GPU-no")).missing(&there).unwrap().as_str(), "GPU-no");
+        let held = Offer { spatially: ids("GPU-no"), ..offer("GPU-no") };
+        assert_eq!(held.missing(&there), None);
     }
 
     #[test]

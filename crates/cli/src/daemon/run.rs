@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::spatial::offer::Cards;
-use polder_agent::{AgentError, AgentOptions, StatePaths, run_agent};
+use polder_agent::{AgentError, AgentOptions, StatePaths, check_backing, run_agent};
 use polder_model::{Bytes, Device, Enforcement, NodeId, NodeWords};
 use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -55,6 +55,7 @@ pub(crate) async fn run(
     raise_open_files();
     let mut stops = Stops::watch()?;
     let options = agent_options(&daemon)?;
+    let node = options.node.clone();
     let pool = polder_server::open(OpenOptions::new(&daemon.folder)).await;
     let pool = pool.map_err(|error| Failure::failed(&error))?;
     let serve = ServeOptions {
@@ -69,8 +70,7 @@ pub(crate) async fn run(
         // A sender that is gone means the same.
         let _ = agent_stop.await;
     }));
-    announce(&daemon, &server, out);
-    let facts = Facts::of(&daemon, &server);
+    let facts = Facts::of(&daemon, node, &server);
     let mut task = AgentTask { stop: stop_agent, task: agent };
     let over = tokio::select! {
         over = over(&mut stops, &handle, &mut task) => over,
@@ -93,11 +93,14 @@ struct Facts {
     http: Option<String>,
     token: Option<PathBuf>,
     devices: Vec<Device>,
+    /// This machine's own.
+    #[serde(skip)]
+    node: NodeId,
 }
 
 impl Facts {
     /// All but the devices, which are not known yet.
-    fn of(daemon: &Daemon, server: &Server) -> Self {
+    fn of(daemon: &Daemon, node: NodeId, server: &Server) -> Self {
         let http = server.loopback().map(|address| format!("http://{address}"));
         Self {
             version: env!("CARGO_PKG_VERSION"),
@@ -107,6 +110,17 @@ impl Facts {
             token: http.is_some().then(|| daemon.folder.join(crate::place::TOKEN)),
             http,
             devices: Vec::new(),
+            node,
+        }
+    }
+
+    /// That it serves, and where.
+    fn announce(&self, out: Output) {
+        out.note(&format!("polder {} is up", self.version));
+        out.note(&format!("  state   {}", self.state.display()));
+        out.note(&format!("  socket  {}", self.socket.display()));
+        if let (Some(http), Some(token)) = (&self.http, &self.token) {
+            out.note(&format!("  http    {http} (token in {})", token.display()));
         }
     }
 }
@@ -188,20 +202,20 @@ async fn become_ready(
     out: Output,
     ready: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    // What the journal knows of this node is of an earlier start.
     let known = tokio::time::timeout(DEVICES_WAIT, async {
-        loop {
-            let devices = |engine: &polder_engine::Engine| {
-                let nodes = engine.nodes().filter(|node| !node.silent);
-                let devices = nodes.flat_map(|node| node.inventory.devices.iter().cloned());
-                engine.nodes().any(|node| !node.silent).then(|| devices.collect::<Vec<_>>())
-            };
-            match handle.inspect(devices).await {
-                Some(Some(devices)) => return devices,
-                _ => tokio::time::sleep(DEVICES_POLL).await,
-            }
+        while handle.has_called(&facts.node).await != Some(true) {
+            tokio::time::sleep(DEVICES_POLL).await;
         }
+        let devices = |engine: &polder_engine::Engine| {
+            let nodes = engine.nodes().filter(|node| !node.silent);
+            nodes.flat_map(|node| node.inventory.devices.iter().cloned()).collect::<Vec<_>>()
+        };
+        handle.inspect(devices).await.unwrap_or_default()
     });
-    let devices = match known.await {
+    let known = known.await;
+    facts.announce(out);
+    let devices = match known {
         Ok(devices) => {
             out.note(&devices_found(&devices));
             devices
@@ -267,16 +281,6 @@ fn tasks_running(paths: &StatePaths) -> usize {
     leases.filter(|lease| runs(lease.path())).count()
 }
 
-fn announce(daemon: &Daemon, server: &Server, out: Output) {
-    out.note(&format!("polder {} is up", env!("CARGO_PKG_VERSION")));
-    out.note(&format!("  state   {}", daemon.folder.display()));
-    out.note(&format!("  socket  {}", server.socket().display()));
-    if let Some(address) = server.loopback() {
-        let token = daemon.folder.join(crate::place::TOKEN);
-        out.note(&format!("  http    http://{address} (token in {})", token.display()));
-    }
-}
-
 /// What there is to share, and how to begin.
 fn devices_found(devices: &[Device]) -> String {
     let list: Vec<String> = devices
@@ -298,11 +302,12 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
         .map_err(|error| Failure::failed(format!("this program's own path: {error}")))?;
     let mut options = AgentOptions::new(daemon.folder.clone(), node_name(), exe);
     if let Some(folder) = &daemon.driver_folder {
-        options = options.with_driver_folder(folder);
+        options = options.with_driver_folder(folder).map_err(Failure::usage)?;
     }
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
     let (enforcement, spatial) = (daemon.enforcement, daemon.spatial.clone());
     let backing = daemon.backing;
+    check_backing(backing).map_err(Failure::usage)?;
     Ok(AgentOptions { simulate, words, enforcement, spatial, backing, ..options })
 }
 

@@ -97,8 +97,8 @@ pub enum AskError {
     },
     /// Host memory behind a device that is not shared in turns.
     #[error(
-        "devices.backing is for devices shared in turns, and this ask is for {mechanism}: leave it \
-         out, or ask for a share"
+        "host memory behind devices (--host-backed) is for devices shared in turns, and this ask is for \
+         {mechanism}: leave it out, or ask for a share"
     )]
     BackingAlone {
         /// How the ask has its devices cut.

@@ -83,12 +83,12 @@ impl DeviceAsk {
         }
         size("devices.memory", self.memory, Bytes(1))?;
         if let Some(backing) = self.backing {
-            size("devices.backing", backing, Bytes(1))?;
+            size("devices.backing (--host-backed)", backing, Bytes(1))?;
             if self.mechanism() != Mechanism::TimeSlice {
                 return Err(AskError::BackingAlone { mechanism: self.mechanism() });
             }
             let count = self.count.into();
-            range("devices.count (with devices.backing)", count, 1, BACKED_DEVICES_MAX.into())?;
+            range("devices.count (with --host-backed)", count, 1, BACKED_DEVICES_MAX.into())?;
         }
         if let Some(max) = self.compute_max {
             range("devices.compute_max (thousandths)", max.0.into(), 1, 1000)?;

@@ -58,17 +58,20 @@ fn nonsense_is_named() {
     }
     let backed = |backing| move |a: &mut Ask| a.devices.backing = Some(Bytes(backing));
     check(backed(1 << 30), "");
-    check(backed(0), "devices.backing is 0 B");
-    check(backed(u64::MAX), "devices.backing is");
+    check(backed(0), "devices.backing (--host-backed) is 0 B");
+    check(backed(u64::MAX), "devices.backing (--host-backed) is");
     check(
         |a| (a.devices.count, a.devices.backing) = (9, Some(Bytes(1))),
-        "devices.count (with devices.backing) is 9: it must lie between 1 and 8",
+        "devices.count (with --host-backed) is 9: it must lie between 1 and 8",
     );
     let whole = |a: &mut Ask| {
         (a.devices.whole, a.devices.compute, a.devices.memory) = (true, Permille(1000), Bytes(0));
         a.devices.backing = Some(Bytes(1));
     };
-    check(whole, "devices.backing is for devices shared in turns, and this ask is for whole");
+    check(
+        whole,
+        "host memory behind devices (--host-backed) is for devices shared in turns, and this ask is for whole",
+    );
     check(
         |a| (a.devices.isolation, a.devices.backing) = (Some(Isolation::Hardware), Some(Bytes(1))),
         "this ask is for mig",
