@@ -7,12 +7,10 @@
 mod common;
 
 use common::{POLDER, Pool, soon};
-use polder_standin_host::{Ask, Client, Script, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the stand-in's one device is called.
 const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
@@ -23,8 +21,7 @@ const POWER_AND_HEAT: u64 = 0x24;
 struct Scene {
     pool: Pool,
     device: Client,
-    over: Arc<AtomicBool>,
-    host: Option<std::thread::JoinHandle<()>>,
+    _host: Hosted,
     _folder: tempfile::TempDir,
 }
 
@@ -42,29 +39,13 @@ fn nvml() -> PathBuf {
 fn scene() -> Option<Scene> {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("standin-device");
-    let over = Arc::new(AtomicBool::new(false));
-    let (at, told) = (socket.clone(), Arc::clone(&over));
-    let script = Script { model: 3 };
-    let host = std::thread::spawn(move || {
-        serve(&at, script, || told.load(Ordering::Acquire)).unwrap();
-    });
-    soon("the stand-in's socket", || socket.exists().then_some(()));
+    let host = Hosted::start(&socket, Script { model: 3 });
     std::os::unix::fs::symlink(nvml(), folder.path().join("libnvidia-ml.so.1")).unwrap();
     let place = folder.path().to_str().unwrap();
     let variables = [("LD_LIBRARY_PATH", place), ("TMPDIR", place)];
     let pool = Pool::start_in(&["--no-listen"], &variables)?;
     let device = Client::connect(&socket, 4321).unwrap();
-    Some(Scene { pool, device, over, host: Some(host), _folder: folder })
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        if let Some(host) = self.host.take() {
-            // It has said what went wrong, if anything did.
-            let _ = host.join();
-        }
-    }
+    Some(Scene { pool, device, _host: host, _folder: folder })
 }
 
 impl Scene {

@@ -7,11 +7,11 @@ mod support;
 
 use polder_ledger::attach::{Cuda, Route};
 use polder_ledger::record::{Budget, Log, PROFILE_VARIABLE, Span, SpanKind};
-use polder_standin_host::{Ask, Client, Script, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use support::{Lease, Talk, example, skipped};
 
 const GIB: u64 = 1 << 30;
@@ -23,10 +23,10 @@ const UUID: [u8; 16] = *b"stand-in device0";
 
 /// A stand-in device and a lease that has a part of it.
 struct Scene {
+    /// None where another scene's is used.
+    _host: Option<Hosted>,
     folder: tempfile::TempDir,
     lease: Lease,
-    over: Arc<AtomicBool>,
-    host: Option<std::thread::JoinHandle<()>>,
 }
 
 fn built() -> PathBuf {
@@ -36,15 +36,8 @@ fn built() -> PathBuf {
 fn scene(bytes: u64) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("device");
-    let over = Arc::new(AtomicBool::new(false));
-    let (at, told) = (socket.clone(), Arc::clone(&over));
-    let host = std::thread::spawn(move || {
-        serve(&at, Script { model: H200 }, || told.load(Ordering::Acquire)).unwrap();
-    });
-    while !socket.exists() {
-        std::thread::yield_now();
-    }
-    Scene { lease: lease(&folder, bytes), folder, over, host: Some(host) }
+    let host = Hosted::start(&socket, Script { model: H200 });
+    Scene { _host: Some(host), lease: lease(&folder, bytes), folder }
 }
 
 /// A lease of the stand-in's device, whose programs find our library in a folder.
@@ -64,7 +57,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let device = self.folder.path().join("device");
         std::os::unix::fs::symlink(device, folder.path().join("device")).unwrap();
-        Self { lease: lease(&folder, bytes), folder, over: Arc::default(), host: None }
+        Self { _host: None, lease: lease(&folder, bytes), folder }
     }
 
     fn log(&self) -> PathBuf {
@@ -85,16 +78,6 @@ impl Scene {
     fn calls(&self, name: &str) -> usize {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         log.lines().filter(|line| line.split(' ').any(|word| word == name)).count()
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        if let Some(host) = self.host.take() {
-            // It has said what went wrong, if anything did.
-            let _ = host.join();
-        }
     }
 }
 

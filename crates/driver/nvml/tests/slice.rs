@@ -7,11 +7,10 @@
 mod support;
 
 use polder_ledger::attach::{Cuda, Route};
-use polder_standin_host::{Ask, Client, Script, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use support::{Lease, example, skipped};
 
 const MIB: u64 = 1 << 20;
@@ -28,12 +27,11 @@ const MINE: (u32, usize) = (5555, 200);
 /// A stand-in card that a neighbour uses, and a lease with 2 GiB and 300 thousandths of it, in which a
 /// process holds 512 MiB.
 struct Scene {
+    host: Hosted,
     folder: tempfile::TempDir,
     lease: Lease,
     /// Their work ends with them.
     clients: [Client; 2],
-    over: Arc<AtomicBool>,
-    host: Option<std::thread::JoinHandle<()>>,
 }
 
 fn built() -> PathBuf {
@@ -43,14 +41,7 @@ fn built() -> PathBuf {
 fn scene_of(nvml: &Path, uuid: [u8; 16]) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("device");
-    let over = Arc::new(AtomicBool::new(false));
-    let (at, told) = (socket.clone(), Arc::clone(&over));
-    let host = std::thread::spawn(move || {
-        serve(&at, Script { model: H200 }, || told.load(Ordering::Acquire)).unwrap();
-    });
-    while !socket.exists() {
-        std::thread::yield_now();
-    }
+    let host = Hosted::start(&socket, Script { model: H200 });
     let ours = built().join("deps/libpolder_nvml.so");
     std::os::unix::fs::symlink(&ours, folder.path().join("libnvidia-ml.so.1")).unwrap();
     let nvml = nvml.to_str().unwrap().to_owned();
@@ -60,7 +51,7 @@ fn scene_of(nvml: &Path, uuid: [u8; 16]) -> Scene {
     lease.usage().claim_slot(MINE.1, MINE.0);
     lease.usage().slot[MINE.1].device[0].held.store(512 * MIB, Ordering::Release);
     let clients = [NEIGHBOUR, MINE.0].map(|pid| busy(&socket, pid));
-    Scene { folder, lease, clients, over, host: Some(host) }
+    Scene { host, folder, lease, clients }
 }
 
 /// A process on the card, as the card sees it: a context, 1 GiB, and kernels for an hour.
@@ -105,17 +96,7 @@ impl Scene {
 
     /// The arbiter charges the lease at `permille` of the device until the scene is over.
     fn charge(&self, permille: u64) {
-        self.lease.charge_at(permille, Arc::clone(&self.over));
-    }
-}
-
-impl Drop for Scene {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        if let Some(host) = self.host.take() {
-            // It has said what went wrong, if anything did.
-            let _ = host.join();
-        }
+        self.lease.charge_at(permille, self.host.over());
     }
 }
 

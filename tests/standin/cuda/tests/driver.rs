@@ -1,26 +1,17 @@
 //! A real program through the stand-in driver, its device served by a host in this process.
 
 use polder_gpuapi::cuda::FUNCTIONS;
-use polder_standin_host::{Ask, Client, Script, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs `with` while a stand-in H200 is served at the path it is given.
 fn served<T>(with: impl FnOnce(&Path) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("device");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (at, told) = (path.clone(), Arc::clone(&stop));
-    let script = Script { model: 3 };
-    let thread = std::thread::spawn(move || serve(&at, script, || told.load(Ordering::Acquire)));
-    while !path.exists() {
-        std::thread::yield_now();
-    }
+    let host = Hosted::start(&path, Script { model: 3 });
     let result = with(&path);
-    stop.store(true, Ordering::Release);
-    thread.join().expect("the host does not panic").expect("it serves");
+    drop(host);
     result
 }
 

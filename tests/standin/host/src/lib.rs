@@ -9,11 +9,13 @@
 #![allow(unsafe_code)] // a page shared between processes
 
 mod client;
+mod hosted;
 mod page;
 mod serve;
 mod wire;
 
 pub use client::{Client, ClientError, Mark};
+pub use hosted::Hosted;
 pub use page::{MARKS_MAX, STREAMS_MAX};
 pub use serve::{Script, serve};
 pub use wire::{Ask, Info};

@@ -1,15 +1,11 @@
 //! Two clients of one host.
 
-use polder_standin_host::{Ask, Client, Script, now_ns, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script, now_ns};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 struct Host {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    _hosted: Hosted,
     _folder: tempfile::TempDir,
 }
 
@@ -17,29 +13,12 @@ impl Host {
     fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("device");
-        let stop = Arc::new(AtomicBool::new(false));
-        let (at, told) = (path.clone(), Arc::clone(&stop));
-        let thread = std::thread::spawn(move || {
-            serve(&at, Script { model: 3 }, || told.load(Ordering::Acquire)).expect("it serves");
-        });
-        Self { path, stop, thread: Some(thread), _folder: folder }
+        let hosted = Hosted::start(&path, Script { model: 3 });
+        Self { path, _hosted: hosted, _folder: folder }
     }
 
     fn client(&self, pid: u32) -> Client {
-        loop {
-            match Client::connect(&self.path, pid) {
-                Ok(client) => return client,
-                // It is not listening yet.
-                Err(_) => std::thread::yield_now(),
-            }
-        }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        let _ = self.thread.take().expect("started once").join();
+        Client::connect(&self.path, pid).expect("it listens")
     }
 }
 

@@ -11,26 +11,23 @@
 
 #![allow(clippy::print_stderr, reason = "a skip is said aloud")]
 
-use polder_standin_host::{Ask, Client, Script, serve};
+#[path = "../../../../crates/agent/tests/support/debian.rs"]
+mod debian;
+
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Where Debian's package has NVIDIA's program.
+const SMI: &str = "usr/lib/nvidia/current/nvidia-smi";
 
 /// Runs `with` while a stand-in H200 is served at the path it is given.
 fn served<T>(with: impl FnOnce(&Path) -> T) -> T {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("device");
-    let stop = Arc::new(AtomicBool::new(false));
-    let (at, told) = (path.clone(), Arc::clone(&stop));
-    let script = Script { model: 3 };
-    let thread = std::thread::spawn(move || serve(&at, script, || told.load(Ordering::Acquire)));
-    while !path.exists() {
-        std::thread::yield_now();
-    }
+    let host = Hosted::start(&path, Script { model: 3 });
     let result = with(&path);
-    stop.store(true, Ordering::Release);
-    thread.join().expect("the host does not panic").expect("it serves");
+    drop(host);
     result
 }
 
@@ -39,41 +36,13 @@ fn library() -> PathBuf {
     this.parent().expect("a folder").join("libstandin_nvml.so")
 }
 
-/// Fetches Debian's package into `folder` and unpacks it there.
-fn fetch(folder: &Path) -> Option<PathBuf> {
-    let state = folder.join("apt");
-    for part in ["lists/partial", "cache/archives/partial"] {
-        std::fs::create_dir_all(state.join(part)).ok()?;
-    }
-    let keys = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let line = format!("deb [signed-by={keys}] http://deb.debian.org/debian bookworm non-free\n");
-    std::fs::write(state.join("sources.list"), line).ok()?;
-    let option = |name: &str, value: &Path| format!("-o{name}={}", value.display());
-    let apt = |words: &[&str]| {
-        let mut command = Command::new("timeout");
-        command.args(["60", "apt-get", "-q", "-oAPT::Sandbox::User=root"]);
-        command.arg(option("Dir::Etc::SourceList", &state.join("sources.list")));
-        command.arg("-oDir::Etc::SourceParts=/dev/null");
-        command.arg(option("Dir::State::Lists", &state.join("lists")));
-        command.arg(option("Dir::Cache", &state.join("cache")));
-        command.args(words).current_dir(folder).output().ok()?.status.success().then_some(())
-    };
-    apt(&["update"])?;
-    apt(&["download", "nvidia-smi"])?;
-    let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
-    let package = files
-        .map(|file| file.path())
-        .find(|path| path.extension().is_some_and(|it| it == "deb"))?;
-    let unpacked = Command::new("dpkg-deb").arg("-x").arg(package).arg(folder).status().ok()?;
-    let program = folder.join("usr/lib/nvidia/current/nvidia-smi");
-    (unpacked.success() && program.exists()).then_some(program)
-}
-
 /// Runs `with` with the program, if there is one.
 fn with_smi(with: impl FnOnce(&dyn Fn(&Path, &Path) -> Output)) {
     let folder = tempfile::tempdir().expect("a folder");
     let named = std::env::var_os("POLDER_NVIDIA_SMI").map(PathBuf::from);
-    let Some(program) = named.or_else(|| fetch(folder.path())) else {
+    let Some(program) =
+        named.or_else(|| debian::fetch("bookworm", "nvidia-smi", SMI, folder.path()))
+    else {
         eprintln!(
             "SKIPPED: no nvidia-smi: set POLDER_NVIDIA_SMI, or let apt-get reach deb.debian.org"
         );
