@@ -17,23 +17,23 @@ const LEVELS: u64 = 8;
 
 /// What is to be known of the machine, bytes each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Machine {
+struct Machine {
     /// Kept apart for backing.
-    pub(crate) kept: u64,
+    kept: u64,
     /// All its memory.
-    pub(crate) memory: u64,
+    memory: u64,
     /// What programs could still take without the machine having to swap.
-    pub(crate) available: u64,
+    available: u64,
 }
 
 /// What a lease was promised of it, bytes.
-pub(crate) fn promised(lease: &Lease) -> u64 {
+fn promised(lease: &Lease) -> u64 {
     lease.slices.iter().map(|slice| slice.backing.0).fold(0, u64::saturating_add)
 }
 
 /// What to offer, when `told` was offered before. It falls as soon as the machine has less, and
 /// rises again when there is half a level to spare.
-pub(crate) fn offer(machine: Machine, promised: u64, told: Bytes) -> Bytes {
+fn offer(machine: Machine, promised: u64, told: Bytes) -> Bytes {
     let can = machine.available.saturating_sub(machine.memory / HEADROOM);
     let step = (machine.kept / LEVELS).max(1);
     let level = |can: u64| if can >= machine.kept { machine.kept } else { can / step * step };
@@ -43,7 +43,7 @@ pub(crate) fn offer(machine: Machine, promised: u64, told: Bytes) -> Bytes {
 }
 
 /// Memory that programs can still take, by the kernel's own account.
-pub(crate) fn available() -> Option<u64> {
+fn available() -> Option<u64> {
     parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
 
@@ -52,6 +52,48 @@ fn parse_available(text: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let number = line.trim().strip_suffix("kB")?.trim();
     number.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What is offered of a node's host memory, as it was told last.
+#[derive(Debug)]
+pub(crate) struct Offering {
+    kept: Bytes,
+    told: Bytes,
+}
+
+impl Offering {
+    /// Nothing is offered before the first look.
+    pub(crate) fn new(kept: Bytes) -> Self {
+        Self { kept, told: Bytes(0) }
+    }
+
+    /// So much.
+    pub(crate) fn now(&self) -> Bytes {
+        self.told
+    }
+
+    /// Looks at the machine, which has so much memory beside what is kept; `leases` are those that have not
+    /// ended. True when there is something else to tell.
+    pub(crate) fn look<'a>(
+        &mut self,
+        memory: Bytes,
+        leases: impl Iterator<Item = &'a Lease>,
+    ) -> bool {
+        let kept = self.kept.0;
+        if kept == 0 {
+            return false;
+        }
+        // A kernel that does not say is not one to promise upon.
+        let available = available().unwrap_or(0);
+        let promised = leases.map(promised).fold(0, u64::saturating_add);
+        let machine = Machine { kept, memory: memory.0.saturating_add(kept), available };
+        let now = offer(machine, promised, self.told);
+        if now < self.told {
+            tracing::warn!(kept, offered = %now, available, "this machine is short of memory: less is put \
+                behind devices");
+        }
+        std::mem::replace(&mut self.told, now) != now
+    }
 }
 
 #[cfg(test)]

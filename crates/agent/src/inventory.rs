@@ -161,9 +161,18 @@ pub(crate) async fn keep_looking(
     failed: Failed,
 ) {
     loop {
+        let began = tokio::time::Instant::now();
         tokio::time::sleep(options.probe_rest).await;
-        let rest = PROBE_PERIOD.saturating_sub(options.probe_rest);
-        let _ = tokio::time::timeout(rest, doubt.notified()).await;
+        loop {
+            let sound = failed.ids().is_empty();
+            let period = if sound { PROBE_PERIOD } else { options.failed_period };
+            tokio::select! {
+                () = tokio::time::sleep_until(began + period) => break,
+                () = doubt.notified() => break,
+                () = failed.grown() => {}
+            }
+        }
+        let ids = failed.ids();
         let before = Arc::clone(&found.borrow());
         let asked = Arc::clone(&options);
         let (known, offered) = (Arc::clone(&before), offer.clone());
@@ -171,6 +180,9 @@ pub(crate) async fn keep_looking(
             tokio::task::spawn_blocking(move || look(&asked, &offered, Some(&known))).await;
         match looked {
             Ok(Ok(mut now)) => {
+                for card in failed.looked(&ids, &now.devices) {
+                    tracing::warn!(%card, "the card is healthy again, and offered again");
+                }
                 found.send_if_modified(|known| {
                     // Cards may have failed while this looked.
                     failed.mark(&mut now);

@@ -43,6 +43,8 @@ const MPS_PROGRAM: &str = "nvidia-cuda-mps-control";
 const MPS_FOLDERS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/run/current-system/sw/bin"];
 /// Usual [`AgentOptions::probe_rest`].
 const PROBE_REST: Duration = Duration::from_secs(30);
+/// Usual [`AgentOptions::failed_period`].
+const FAILED_PERIOD: Duration = Duration::from_secs(60);
 /// Usual [`AgentOptions::client_wait`].
 const CLIENT_WAIT: Duration = Duration::from_secs(30);
 
@@ -79,6 +81,8 @@ pub struct AgentOptions {
     pub probe: ProbeOptions,
     /// Least time between two looks at the devices, whatever fails meanwhile.
     pub probe_rest: Duration,
+    /// Time between two looks at the devices while one of NVIDIA's cards has failed and may be well again.
+    pub failed_period: Duration,
     /// How long a lease whose client is to bring its descriptors waits for that client, from the
     /// order to start.
     pub client_wait: Duration,
@@ -103,6 +107,7 @@ impl AgentOptions {
             backing: Bytes(0),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,
+            failed_period: FAILED_PERIOD,
             client_wait: CLIENT_WAIT,
         }
     }

@@ -1,15 +1,13 @@
 //! An agent on a node with a stand-in card, of which the stand-in NVML of `tests/standin` tells. No card
 //! is there; the leases, their shims and their processes are real.
 
-use crate::entry::STANDIN_VARIABLES;
+use crate::entry::{FAIL_VARIABLE, FAILED_PERIOD_VARIABLE, STANDIN_VARIABLES};
 use crate::kit::{Stage, order};
 use polder_agent::shim::ShimPhase;
 use polder_model::{Health, LeaseOrder, Mechanism, Outcome, Rule, StopReason, Throttle};
-use polder_standin_host::{Ask, Client, Script, serve};
+use polder_standin_host::{Ask, Client, Hosted, Script};
 use std::path::PathBuf;
 use std::process::{Child, Command};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What the stand-in's one device is called.
 const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
@@ -18,26 +16,25 @@ const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
 struct Scene {
     stage: Stage,
     socket: PathBuf,
-    over: Arc<AtomicBool>,
-    host: Option<std::thread::JoinHandle<()>>,
+    _host: Hosted,
     _folder: tempfile::TempDir,
 }
 
 async fn scene() -> Scene {
+    scene_with(&[]).await
+}
+
+async fn scene_with(variables: &[(&str, &str)]) -> Scene {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("device");
-    let over = Arc::new(AtomicBool::new(false));
-    let (at, told) = (socket.clone(), Arc::clone(&over));
-    let script = Script { model: 3 };
-    let host = std::thread::spawn(move || {
-        serve(&at, script, || told.load(Ordering::Acquire)).unwrap();
-    });
+    let host = Hosted::start(&socket, Script { model: 3 });
     let mut stage = Stage::without_agent();
-    stage.until("the stand-in's socket", |_| socket.exists()).await;
     let built = std::env::current_exe().unwrap().with_file_name("libstandin_nvml.so");
     let [device, nvml] = STANDIN_VARIABLES;
-    stage.start_agent_with(&[(device, socket.clone()), (nvml, built)]);
-    let scene = Scene { stage, socket, over, host: Some(host), _folder: folder };
+    let mut all = vec![(device, socket.clone()), (nvml, built)];
+    all.extend(variables.iter().map(|(name, value)| (*name, PathBuf::from(value))));
+    stage.start_agent_with(&all);
+    let scene = Scene { stage, socket, _host: host, _folder: folder };
     scene.stage.until("the card", |_| scene.health() == Some(Health::Healthy)).await;
     scene
 }
@@ -45,15 +42,18 @@ async fn scene() -> Scene {
 impl Drop for Scene {
     fn drop(&mut self) {
         self.stage.kill_agent();
-        self.over.store(true, Ordering::Release);
-        if let Some(host) = self.host.take() {
-            // It has said what went wrong, if anything did.
-            let _ = host.join();
-        }
     }
 }
 
 impl Scene {
+    /// Why the card has failed, if it has.
+    fn failed(&self) -> Option<String> {
+        match self.health() {
+            Some(Health::Failed(why)) => Some(why),
+            _ => None,
+        }
+    }
+
     fn health(&self) -> Option<Health> {
         let card = |script: &crate::server::Script| {
             let devices = &script.inventory.as_ref()?.devices;
@@ -119,16 +119,48 @@ async fn what_a_card_says_of_itself_reaches_its_lease_and_the_inventory() {
     assert_eq!(scene.health(), Some(Health::Healthy));
 
     device.tell(Ask::Fail { xid: 48, pid: 0 }).unwrap();
-    let failed = |health: Option<Health>| match health {
-        Some(Health::Failed(why)) => Some(why),
-        _ => None,
-    };
-    stage.until("the card has failed", |_| failed(scene.health()).is_some()).await;
-    let why = failed(scene.health()).unwrap();
+    stage.until("the card has failed", |_| scene.failed().is_some()).await;
+    let why = scene.failed().unwrap();
     assert!(why.contains("XID 48") && why.contains("reset the card"), "{why}");
     // What follows is the server's to say.
     stage.bury(1, StopReason::DeviceLost { why: why.clone() });
     assert_eq!(stage.end_of(1).await.outcome, Outcome::Lost { why });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_failed_comes_back_when_it_is_found_healthy_and_is_watched_again() {
+    let scene = scene_with(&[(FAILED_PERIOD_VARIABLE, "50")]).await;
+    let stage = &scene.stage;
+    // Nobody watches a card that no lease has: the first fault is heard once one has.
+    stage.run(scene.order(1, Mechanism::Whole)).await;
+    stage.until_started(1).await;
+    let device = Client::connect(&scene.socket, 4321).unwrap();
+    device.tell(Ask::Throttle { reasons: 0x84, speed: 500 }).unwrap();
+    let is_watched = |stage: &Stage| {
+        let sample = stage.report(1).and_then(|report| report.sample);
+        sample.is_some_and(|sample| !sample.devices[0].throttle.is_empty())
+    };
+    stage.until("the card is watched", is_watched).await;
+    for _ in 0..2 {
+        device.tell(Ask::Fail { xid: 48, pid: 0 }).unwrap();
+        stage.until("the card has failed", |_| scene.failed().is_some()).await;
+        stage.until("nobody watches it", |stage| !is_watched(stage)).await;
+        stage.until("it is back", |_| scene.health() == Some(Health::Healthy)).await;
+        stage.until("it is watched again", is_watched).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_whose_driver_asks_for_a_reset_has_failed() {
+    // NVML_ERROR_RESET_REQUIRED, in a call that the look at devices does not make.
+    let fails =
+        "nvmlDeviceGetCurrentClocksThrottleReasons:16,nvmlDeviceGetCurrentClocksEventReasons:16";
+    let scene = scene_with(&[(FAIL_VARIABLE, fails)]).await;
+    let stage = &scene.stage;
+    stage.run(scene.order(1, Mechanism::Whole)).await;
+    stage.until("the card has failed", |_| scene.failed().is_some()).await;
+    let why = scene.failed().unwrap();
+    assert!(why.contains("asks for a reset") && why.contains("--gpu-reset"), "{why}");
 }
 
 /// A process that ends with the test.

@@ -47,6 +47,10 @@ fn binary(state: &std::path::Path) -> PathBuf {
 
 /// Where a stand-in card is served, and the stand-in NVML that tells of it.
 pub(crate) const STANDIN_VARIABLES: [&str; 2] = ["STANDIN_SOCKET", "AGENT_TEST_NVML"];
+/// Which of the stand-in's functions fail, and how.
+pub(crate) const FAIL_VARIABLE: &str = "STANDIN_NVML_FAIL";
+/// Milliseconds between two looks at devices while a card has failed.
+pub(crate) const FAILED_PERIOD_VARIABLE: &str = "AGENT_TEST_FAILED_MS";
 
 #[test]
 fn agent_entry() {
@@ -58,7 +62,10 @@ fn agent_entry() {
         probe.nvml_library = Some(nvml.into());
         probe.vendor_folder = Some(state.join("no vendors"));
         probe.environment = vec![("STANDIN_SOCKET".into(), socket.clone())];
+        let fails = std::env::var_os(FAIL_VARIABLE);
+        probe.environment.extend(fails.map(|fails| (FAIL_VARIABLE.into(), fails)));
     }
+    let failed_period = std::env::var(FAILED_PERIOD_VARIABLE).ok().and_then(|it| it.parse().ok());
     let arguments = ["--exact", "entry::shim_entry", "--nocapture"];
     let options = AgentOptions {
         shim_arguments: arguments.map(str::to_owned).to_vec(),
@@ -68,6 +75,7 @@ fn agent_entry() {
         driver_library: None,
         cuda_libraries: None,
         probe_rest: Duration::from_millis(100),
+        failed_period: failed_period.map_or(Duration::from_secs(60), Duration::from_millis),
         client_wait: Duration::from_secs(2),
         ..AgentOptions::new(state, "here".parse().unwrap(), exe)
     };

@@ -69,6 +69,7 @@ fn advice(error: &NvmlError) -> String {
             format!("{error}; let this user open /dev/nvidiactl and /dev/nvidia*")
         }
         NvmlError::GpuLost => format!("{error}; reset the card or restart the machine"),
+        NvmlError::ResetRequired => format!("{error}; reset it: nvidia-smi --gpu-reset"),
         _ => error.to_string(),
     }
 }

@@ -60,6 +60,9 @@ pub struct CardNow {
     /// It does not answer any more.
     #[serde(default)]
     pub lost: bool,
+    /// Its driver does nothing with it until it has been reset.
+    #[serde(default)]
+    pub reset: bool,
 }
 
 /// A card that is watched, until it has had a fault of its own.
@@ -115,7 +118,19 @@ impl CardNow {
     /// Whether it has had a fault of its own.
     #[must_use]
     pub fn is_at_fault(&self) -> bool {
-        self.lost || self.xids.iter().any(|xid| xid_class(*xid) == XidClass::Device)
+        self.lost || self.reset || self.xids.iter().any(|xid| xid_class(*xid) == XidClass::Device)
+    }
+}
+
+impl CardNow {
+    /// Whether an error says that the card is of no use any more; that is noted.
+    fn takes(&mut self, error: &NvmlError) -> bool {
+        match error {
+            NvmlError::GpuLost => self.lost = true,
+            NvmlError::ResetRequired => self.reset = true,
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -137,11 +152,8 @@ impl Watched<'_> {
                         }
                         Some(XidError::Unknown) | None => {}
                     },
-                    Err(NvmlError::GpuLost) => {
-                        now.lost = true;
-                        return now;
-                    }
                     Err(NvmlError::Timeout) => return now,
+                    Err(error) if now.takes(&error) => return now,
                     Err(_) => {
                         std::thread::sleep(until.saturating_duration_since(Instant::now()));
                         return now;
@@ -160,11 +172,16 @@ impl Watched<'_> {
     fn look(&self, now: &mut CardNow) {
         match self.card.current_throttle_reasons() {
             Ok(reasons) => now.reasons = reasons.bits(),
-            Err(NvmlError::GpuLost) => now.lost = true,
-            Err(_) => {}
+            Err(error) => {
+                now.takes(&error);
+            }
         }
-        let processes = self.card.running_compute_processes().ok();
-        now.processes = processes.map(|all| all.iter().map(|one| one.pid).collect());
+        match self.card.running_compute_processes() {
+            Ok(all) => now.processes = Some(all.iter().map(|one| one.pid).collect()),
+            Err(error) => {
+                now.takes(&error);
+            }
+        }
     }
 }
 
@@ -175,13 +192,24 @@ mod tests {
     #[test]
     fn a_line_is_read_as_it_was_written_and_an_older_one_too() {
         let (uuid, xids) = ("GPU-1".to_owned(), vec![31, 79]);
-        let card = CardNow { uuid, reasons: 4, processes: Some(vec![7]), xids, lost: false };
+        let card =
+            CardNow { uuid, reasons: 4, processes: Some(vec![7]), xids, ..CardNow::default() };
         assert!(card.is_at_fault());
         let now = CardsNow { cards: vec![card] };
         let line = serde_json::to_string(&now).unwrap();
         assert_eq!(serde_json::from_str::<CardsNow>(&line).unwrap(), now);
         let bare: CardsNow = serde_json::from_str(r#"{"cards":[{"uuid":"GPU-1"}]}"#).unwrap();
         assert!(!bare.cards[0].is_at_fault());
+        for (error, expect) in [
+            (NvmlError::GpuLost, (true, false)),
+            (NvmlError::ResetRequired, (false, true)),
+            (NvmlError::NotSupported, (false, false)),
+        ] {
+            let mut card = CardNow::default();
+            let at_fault = card.takes(&error);
+            assert_eq!((card.lost, card.reset), expect);
+            assert_eq!(card.is_at_fault(), at_fault);
+        }
         assert!(serde_json::from_str::<CardsNow>(r#"{"devices":[],"problems":[]}"#).is_err());
     }
 

@@ -45,7 +45,8 @@ pub const fn xid_class(number: u32) -> XidClass {
 /// What it is, and what to do about it.
 #[must_use]
 pub const fn xid_words(number: u32) -> (&'static str, &'static str) {
-    const RESET: &str = "reset the card (nvidia-smi --gpu-reset), then restart polder on the node";
+    const RESET: &str =
+        "reset the card (nvidia-smi --gpu-reset): it is offered again once it is found healthy";
     match number {
         13 => ("a kernel trapped", "look for an access out of bounds in the program"),
         31 => ("a kernel used an address where nothing is", "look for the access in the program"),

@@ -1,63 +1,31 @@
 //! NVIDIA's cards while leases run: what a child of the agent that watches them says.
 //!
+//! * [`child`]: when there is a child, and how it is heard.
+//! * [`failed`]: the cards that have failed, and when one is offered again.
+//!
 //! **Invariants.** A card that has had a fault of its own is failed in the node's inventory from that
-//! moment on, whatever a later look at it says, until the agent is started anew: the server then ends
-//! every lease on it and places none there. A fault that is a program's own fails no card.
+//! moment on: the server then ends every lease on it and places none there. A fault that is a program's own
+//! fails no card.
 //!
 //! The agent trusts the child with nothing but this: a child that dies, hangs or babbles loses the cards'
-//! words and nothing else, and is started again.
+//! words and nothing else.
 
-use crate::AgentOptions;
-use polder_devices::{
-    CARDS_LINE_BYTES_MAX, CardNow, CardsNow, PROBE_SUBCOMMAND, XidClass, watch_in_child, xid_class,
-    xid_words,
-};
-use polder_model::{Address, DeviceId, Finding, Health, Inventory, Lease, Rule, Throttle};
-use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+mod child;
+mod failed;
+
+pub(crate) use child::keep_watching;
+pub(crate) use failed::Failed;
+
+use polder_devices::{CardNow, CardsNow, XidClass, xid_class, xid_words};
+use polder_model::{Address, Device, DeviceId, Finding, Health, Inventory, Lease, Rule, Throttle};
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
-/// Before a child that has ended is started again.
-const RESTART_REST: Duration = Duration::from_secs(5);
-/// How long a child that watches may be silent before it is given up; it speaks twice a second.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Faults of programs that the node's loop has not heard yet.
 pub(crate) const FAULTS_MAX: usize = 64;
-
-/// The cards that have failed, and the words for it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Failed(Arc<Mutex<BTreeMap<DeviceId, String>>>);
-
-impl Failed {
-    /// Marks them in an inventory. True when that changed it.
-    pub(crate) fn mark(&self, inventory: &mut Inventory) -> bool {
-        // No code panics while it holds the lock; the map is whole in any case.
-        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = false;
-        for device in &mut inventory.devices {
-            if let Some(why) = failed.get(&device.id) {
-                let health = Health::Failed(why.clone());
-                changed |= device.health != health;
-                device.health = health;
-            }
-        }
-        changed
-    }
-
-    fn names(&self) -> Vec<String> {
-        let failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.keys().map(ToString::to_string).collect()
-    }
-
-    fn add(&self, device: DeviceId, why: String) {
-        let mut failed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first fault is the cause of those that follow.
-        failed.entry(device).or_insert(why);
-    }
-}
+/// What is said of a card whose driver asks for its reset.
+const RESET_WORDS: &str = "has failed: its driver asks for a reset; reset it (nvidia-smi --gpu-reset): it is \
+    offered again once it is found healthy";
 
 /// A program's own fault on a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,64 +71,31 @@ pub(crate) struct Ears {
     pub(crate) cards: watch::Sender<Arc<CardsNow>>,
 }
 
-/// Whether the node has a card that a child could watch: one that failed is let go.
-fn has_cards(inventory: &Inventory) -> bool {
-    inventory.devices.iter().any(|device| {
-        !device.simulated
-            && !matches!(device.health, Health::Failed(_))
-            && device.vendor == "NVIDIA"
-            && (matches!(device.address, Address::Nvml { .. })
-                || device.id.as_str().starts_with("GPU-"))
-    })
+/// Whether a child could watch it: one that has failed is let go.
+fn is_card(device: &Device) -> bool {
+    !device.simulated
+        && !matches!(device.health, Health::Failed(_))
+        && device.vendor == "NVIDIA"
+        && (matches!(device.address, Address::Nvml { .. })
+            || device.id.as_str().starts_with("GPU-"))
 }
 
-/// Watches for as long as the node has cards.
-pub(crate) async fn keep_watching(options: Arc<AgentOptions>, ears: Ears) {
-    let mut inventory = ears.inventory.subscribe();
-    loop {
-        // The sender is ours, so it is never gone.
-        let _ = inventory.wait_for(|inventory| has_cards(inventory)).await;
-        if let Err(error) = ears.follow(&options).await {
-            tracing::warn!(%error, "NVIDIA's cards are not watched");
-        }
-        ears.cards.send_replace(Arc::default());
-        tokio::time::sleep(RESTART_REST).await;
-    }
+/// Whether one of the leases has a card of this node that could be watched.
+pub(crate) fn are_leased<'a>(
+    inventory: &Inventory,
+    mut leases: impl Iterator<Item = &'a Lease>,
+) -> bool {
+    let cards: Vec<&DeviceId> = inventory
+        .devices
+        .iter()
+        .filter(|device| is_card(device))
+        .map(|device| &device.id)
+        .collect();
+    !cards.is_empty()
+        && leases.any(|lease| lease.slices.iter().any(|slice| cards.contains(&&slice.device)))
 }
 
 impl Ears {
-    /// Starts a child and hears it to its end.
-    async fn follow(&self, options: &AgentOptions) -> std::io::Result<()> {
-        let failed = self.failed.names();
-        let child = watch_in_child(&options.exe, &[PROBE_SUBCOMMAND], &options.probe, failed);
-        let Some(command) = child else { return Ok(()) };
-        let mut command = tokio::process::Command::from(command);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.kill_on_drop(true).spawn()?;
-        let Some(output) = child.stdout.take() else { return Ok(()) };
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let most = u64::try_from(CARDS_LINE_BYTES_MAX).unwrap_or(u64::MAX);
-            let mut part = (&mut output).take(most);
-            // Nobody is judged by what was said long ago.
-            let read =
-                tokio::time::timeout(SILENCE_MAX, part.read_until(b'\n', &mut line)).await??;
-            if read == 0 {
-                break;
-            }
-            if line.last() != Some(&b'\n') {
-                return Err(std::io::Error::other("a line that is too long, or cut off"));
-            }
-            // What else a vendor's library prints is not for us.
-            if let Ok(now) = serde_json::from_slice::<CardsNow>(&line) {
-                self.hear(now).await;
-            }
-        }
-        child.wait().await.map(drop)
-    }
-
     async fn hear(&self, mut now: CardsNow) {
         let known = Arc::clone(&self.inventory.borrow());
         now.cards.retain(|card| known.devices.iter().any(|it| it.id.as_str() == card.uuid));
@@ -191,8 +126,7 @@ impl Ears {
             match xid_class(xid) {
                 XidClass::Device => {
                     tracing::error!(%device, xid, "{what}: every lease on it ends; {action}");
-                    self.failed
-                        .add(device.clone(), format!("has failed: XID {xid}, {what}; {action}"));
+                    self.failed.add(&device, format!("has failed: XID {xid}, {what}; {action}"));
                 }
                 XidClass::Program => {
                     tracing::warn!(%device, xid, "{what}; {action}");
@@ -200,6 +134,10 @@ impl Ears {
                 }
                 XidClass::Note => tracing::info!(%device, xid, "the driver reported something"),
             }
+        }
+        if card.reset {
+            tracing::error!(%device, "its driver asks for a reset: every lease on it ends");
+            self.failed.add(&device, RESET_WORDS.to_owned());
         }
         of_programs
     }
@@ -255,11 +193,13 @@ mod tests {
     async fn a_card_that_does_not_answer_is_one_that_fell_off_and_strangers_are_nobodys() {
         let (ears, _heard) = ears();
         let lost = CardNow { lost: true, ..card(&ears, 0, &[]) };
+        let broken = CardNow { reset: true, ..card(&ears, 1, &[]) };
         let stranger = CardNow { uuid: "GPU-no such".into(), lost: true, ..CardNow::default() };
-        ears.hear(CardsNow { cards: vec![stranger, lost] }).await;
+        ears.hear(CardsNow { cards: vec![stranger, lost, broken] }).await;
         let inventory = Arc::clone(&ears.inventory.borrow());
         let failed = |one: &&polder_model::Device| matches!(one.health, Health::Failed(_));
-        assert_eq!(inventory.devices.iter().filter(failed).count(), 1);
-        assert_eq!(ears.cards.borrow().cards.len(), 1);
+        assert_eq!(inventory.devices.iter().filter(failed).count(), 2);
+        assert_eq!(ears.cards.borrow().cards.len(), 2);
+        assert_eq!(inventory.devices[1].health, Health::Failed(RESET_WORDS.into()));
     }
 }

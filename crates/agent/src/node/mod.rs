@@ -1,32 +1,29 @@
 //! The node's loop: one task that knows every lease, calls the server, and tells the leases what
 //! the server wants.
 
-use crate::backing;
-use crate::cards::{self, Ears, FAULTS_MAX, Failed, ProgramFault};
-use crate::clients::{self, Clients};
+mod open;
+
+use crate::AgentError;
+use crate::backing::Offering;
+use crate::cards::{self, ProgramFault};
 use crate::folder;
-use crate::inventory;
 use crate::known::Known;
 use crate::leases::{self, COMMANDS_MAX, Command, News, Room, What, never_ran, outcome_of};
 use crate::memory::{Memory, Verdict};
 use crate::pace::{Pace, Went};
-use crate::paths::{StatePaths, lease_folders};
-use crate::prepare::{self, Adopted, Stands};
+use crate::prepare::Stands;
 use crate::reconcile::{Action, Held, reconcile};
-use crate::shim::{boot_id, boot_micros};
-use crate::spatial::Spatial;
+use crate::shim::boot_micros;
 use crate::sync::{self, SyncError};
-use crate::watchman::Watchman;
-use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
-    Bytes, Enforcement, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase,
-    SYNC_PROTOCOL, SyncRefusal, SyncRequest, SyncResponse,
+    Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, Micros, Outcome, Phase, SYNC_PROTOCOL,
+    SyncRefusal, SyncRequest, SyncResponse,
 };
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -40,12 +37,6 @@ const CALLS_MAX: usize = 8;
 const TICK: Duration = Duration::from_secs(1);
 /// Logs are pruned once so many leases have been forgotten since.
 const PRUNE_EVERY: u32 = 100;
-/// News of leases that the loop has not heard yet; a lease waits beyond it.
-const NEWS_MAX: usize = 1024;
-/// Leases adopted at the same time at the start.
-const ADOPTED_AT_ONCE: usize = 16;
-/// Leases prepared at the same time: each begins a process.
-const PREPARED_AT_ONCE: usize = 32;
 /// How long calls fail before it is said: a server that restarts is back sooner.
 const COMPLAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -69,7 +60,9 @@ pub(crate) struct Node {
     inventory: watch::Receiver<Arc<Inventory>>,
     inventory_told: bool,
     /// The host memory that is offered to stand behind devices.
-    offered: Bytes,
+    offering: Offering,
+    /// Says whether leases have cards that are to be watched.
+    watching: watch::Sender<bool>,
     doubt: Arc<Notify>,
     sequence: u64,
     calls: JoinSet<Back>,
@@ -87,136 +80,6 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Makes everything ready: devices looked at, earlier leases found, sockets open.
-    pub(crate) async fn open(options: AgentOptions) -> Result<Self, AgentError> {
-        let options = Arc::new(options);
-        let paths = StatePaths(options.state_dir.clone());
-        let memory = Memory::open(&paths)?;
-        let listener = clients::listen(&paths.agent_socket())
-            .map_err(|source| AgentError::Socket { path: paths.agent_socket(), source })?;
-        let boot = boot_id().map_err(|source| AgentError::Boot { source })?;
-        let offer = prepare::offer(&paths, &options);
-        let looked = {
-            let (options, offer) = (Arc::clone(&options), offer.clone());
-            leases::blocking(move || inventory::look(&options, &offer, None)).await
-        };
-        let found = looked.ok_or(AgentError::Broken { what: "looking at devices" })??;
-        let (found, inventory) = watch::channel(Arc::new(found));
-        let (news, heard) = mpsc::channel(NEWS_MAX);
-        let clients = Arc::new(Clients::of_server(paths.server_socket()));
-        let doubt = Arc::new(Notify::new());
-        let mut helpers = JoinSet::new();
-        helpers.spawn(Arc::clone(&clients).serve(listener));
-        let failed = Failed::default();
-        helpers.spawn(inventory::keep_looking(
-            Arc::clone(&options),
-            offer,
-            found.clone(),
-            Arc::clone(&doubt),
-            failed.clone(),
-        ));
-        let (said, cards) = watch::channel(Arc::default());
-        let (told, faults) = mpsc::channel(FAULTS_MAX);
-        let ears = Ears { inventory: found, failed, faults: told, cards: said };
-        helpers.spawn(cards::keep_watching(Arc::clone(&options), ears));
-        let arbiter = match options.enforcement {
-            Enforcement::Off => ArbiterHandle::start_ungated()?,
-            Enforcement::Strict | Enforcement::Permissive => ArbiterHandle::start()?,
-        };
-        let watchman = Watchman::new();
-        let watching = watchman.clone();
-        helpers.spawn(watching.keep_looking(options.enforcement, cards.clone(), news.clone()));
-        let spatial = Spatial::new(options.mps_program.clone(), paths.mps());
-        helpers.spawn(leases::keep_daemons(spatial.clone(), news.clone()));
-        let inventory_of_room = inventory.clone();
-        let room = Room {
-            options,
-            paths,
-            arbiter,
-            watchman,
-            spatial,
-            cards,
-            clients,
-            inventory: inventory_of_room,
-            boot,
-            news,
-            preparing: Semaphore::new(PREPARED_AT_ONCE),
-        };
-        let mut node = Self {
-            room: Arc::new(room),
-            memory,
-            known: BTreeMap::new(),
-            news: heard,
-            faults,
-            inventory,
-            inventory_told: false,
-            offered: Bytes(0),
-            doubt,
-            sequence: 0,
-            calls: JoinSet::new(),
-            in_flight: Vec::new(),
-            pace: Pace::default(),
-            born: Instant::now(),
-            contact: Micros(boot_micros()),
-            complaint: String::new(),
-            failing_since: None,
-            forgotten: PRUNE_EVERY,
-            _helpers: helpers,
-        };
-        node.adopt_all().await?;
-        let spatial = node.room.spatial.clone();
-        let _ = leases::blocking(move || spatial.sweep()).await;
-        node.offer();
-        tracing::info!(
-            node = %node.room.options.node, incarnation = node.memory.incarnation(),
-            leases = node.known.len(), devices = node.inventory.borrow().devices.len(),
-            obeys = %node.memory, "the agent is up"
-        );
-        Ok(node)
-    }
-
-    /// Finds every lease that an earlier agent held: all of them are in the first call.
-    async fn adopt_all(&mut self) -> Result<(), AgentError> {
-        let leases = lease_folders(&self.room.paths)
-            .map_err(|source| AgentError::State { path: self.room.paths.leases(), source })?;
-        let mut adopting = JoinSet::new();
-        for lease in leases {
-            if adopting.len() >= ADOPTED_AT_ONCE {
-                self.adopted(adopting.join_next().await)?;
-            }
-            let room = Arc::clone(&self.room);
-            adopting.spawn_blocking(move || (lease, prepare::adopt(&room, lease)));
-        }
-        while let Some(done) = adopting.join_next().await {
-            self.adopted(Some(done))?;
-        }
-        Ok(())
-    }
-
-    fn adopted(
-        &mut self,
-        done: Option<Result<(LeaseId, Adopted), tokio::task::JoinError>>,
-    ) -> Result<(), AgentError> {
-        let (lease, adopted) = match done {
-            Some(Ok(done)) => done,
-            Some(Err(_)) => return Err(AgentError::Broken { what: "finding earlier leases" }),
-            None => return Ok(()),
-        };
-        let (order, stands) = match adopted {
-            Adopted::NotHeld => return Ok(()),
-            Adopted::Held(order, stands) => (Some(order), *stands),
-            Adopted::Unreadable(end) => (None, Stands::Over(end)),
-        };
-        let phase = match &stands {
-            Stands::Live(live) => live.state.node_phase(),
-            Stands::Over(end) => Phase::Ended { end: end.clone() },
-            Stands::Unreached(unreached) => unreached.phase.clone(),
-        };
-        let commands = self.hold(lease, order.as_deref(), phase);
-        tokio::spawn(leases::follow(Arc::clone(&self.room), lease, stands, commands));
-        Ok(())
-    }
-
     /// Notes a lease as held here; returns where it hears its commands.
     fn hold(
         &mut self,
@@ -243,6 +106,7 @@ impl Node {
             commands,
         };
         self.known.insert(lease, known);
+        self.watch_cards();
         heard
     }
 
@@ -277,7 +141,7 @@ impl Node {
         let with_inventory = !self.inventory_told;
         let inventory = with_inventory.then(|| {
             let mut now = Inventory::clone(&self.inventory.borrow_and_update());
-            now.node.backing = now.node.backing.min(self.offered);
+            now.node.backing = now.node.backing.min(self.offering.now());
             now
         });
         let told = self.known.iter().filter(|(_, known)| !known.noted);
@@ -510,9 +374,7 @@ impl Node {
 
     /// A program had a fault of its own on a card: whose it is, is known where one lease has the card.
     fn faulted(&mut self, fault: &ProgramFault) {
-        let run = self.known.values().filter(|known| !known.held.ended);
-        let leases = run.filter_map(|known| known.lease.as_ref());
-        if let Some(lease) = cards::alone_on(&fault.device, leases).map(|lease| lease.id) {
+        if let Some(lease) = cards::alone_on(&fault.device, self.live()).map(|lease| lease.id) {
             self.heard(News { lease, what: What::Found(fault.finding()) });
         }
     }
@@ -534,29 +396,26 @@ impl Node {
         }
     }
 
+    /// The leases that have not ended, as far as they are known.
+    fn live(&self) -> impl Iterator<Item = &Lease> {
+        let live = self.known.values().filter(|known| !known.held.ended);
+        live.filter_map(|known| known.lease.as_ref())
+    }
+
     /// Looks how much host memory can be put behind devices, and tells the server when that changes.
     fn offer(&mut self) {
-        let kept = self.room.options.backing.0;
-        if kept == 0 {
-            return;
-        }
-        let node = self.inventory.borrow().node.clone();
-        let memory = node.memory.0.saturating_add(kept);
-        // A kernel that does not say is not one to promise upon.
-        let available = backing::available().unwrap_or(0);
-        let leases = self.known.values().filter(|known| !known.held.ended);
-        let promised = leases.filter_map(|known| known.lease.as_ref()).map(backing::promised);
-        let promised = promised.fold(0, u64::saturating_add);
-        let machine = backing::Machine { kept, memory, available };
-        let offered = backing::offer(machine, promised, self.offered);
-        if offered != self.offered {
-            if offered < self.offered {
-                tracing::warn!(kept, %offered, available, "this machine is short of memory: less is put behind devices");
-            }
-            self.offered = offered;
+        let memory = self.inventory.borrow().node.memory;
+        let live = self.known.values().filter(|known| !known.held.ended);
+        if self.offering.look(memory, live.filter_map(|known| known.lease.as_ref())) {
             self.inventory_told = false;
             self.pace.news();
         }
+    }
+
+    /// Says whether cards are to be watched.
+    fn watch_cards(&self) {
+        let wanted = cards::are_leased(&self.inventory.borrow(), self.live());
+        self.watching.send_if_modified(|known| std::mem::replace(known, wanted) != wanted);
     }
 
     fn tick(&mut self) {
@@ -576,6 +435,7 @@ impl Node {
             self.pace.news();
         }
         self.offer();
+        self.watch_cards();
         let silence = Micros(now.0.saturating_sub(self.contact.0));
         let cut_off: Vec<_> = self
             .known
