@@ -14,38 +14,22 @@ use crate::{own, paged, vendor};
 use polder_driver::inside;
 use polder_driver::locks::lock;
 use polder_driver::meter::Kind;
-use polder_gpuapi::opencl::{consts::*, types::*};
+use polder_gpuapi::opencl::{command_buffer as api, consts::*, types::*};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::Mutex;
 
-type Create = unsafe extern "C" fn(
-    cl_uint,
-    *const cl_command_queue,
-    *const cl_properties,
-    *mut cl_int,
-) -> cl_command_buffer_khr;
-type Count = unsafe extern "C" fn(cl_command_buffer_khr) -> cl_int;
-type Enqueue = unsafe extern "C" fn(
-    cl_uint,
-    *mut cl_command_queue,
-    cl_command_buffer_khr,
-    cl_uint,
-    *const cl_event,
-    *mut cl_event,
-) -> cl_int;
-
-/// The vendor's functions that stand behind our hooks.
+/// The functions of the extension that have hooks: the vendor's, which stand behind them, or ours.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Vendors {
-    create: Create,
-    retain: Count,
-    release: Count,
-    enqueue: Enqueue,
+pub(crate) struct Functions {
+    create: api::clCreateCommandBufferKHR,
+    retain: api::clRetainCommandBufferKHR,
+    release: api::clReleaseCommandBufferKHR,
+    enqueue: api::clEnqueueCommandBufferKHR,
 }
 
-impl Vendors {
+impl Functions {
     /// What the platform has of the extension; none where a part is missing.
     pub(crate) fn of(platform: &Platform) -> Option<Self> {
         let find = |name| Some(exports::ask_vendor(platform, name)).filter(|at| !at.is_null());
@@ -56,10 +40,14 @@ impl Vendors {
         // SAFETY: the vendor's functions under these names have these types.
         unsafe {
             Some(Self {
-                create: std::mem::transmute::<*mut c_void, Create>(create),
-                retain: std::mem::transmute::<*mut c_void, Count>(retain),
-                release: std::mem::transmute::<*mut c_void, Count>(release),
-                enqueue: std::mem::transmute::<*mut c_void, Enqueue>(enqueue),
+                create: std::mem::transmute::<*mut c_void, api::clCreateCommandBufferKHR>(create),
+                retain: std::mem::transmute::<*mut c_void, api::clRetainCommandBufferKHR>(retain),
+                release: std::mem::transmute::<*mut c_void, api::clReleaseCommandBufferKHR>(
+                    release,
+                ),
+                enqueue: std::mem::transmute::<*mut c_void, api::clEnqueueCommandBufferKHR>(
+                    enqueue,
+                ),
             })
         }
     }
@@ -73,11 +61,12 @@ impl Vendors {
 
 /// Whether `name` is one of our functions, and which.
 pub(crate) fn hook(name: &str) -> Option<*mut c_void> {
+    const OURS: Functions = Functions { create, retain, release, enqueue };
     Some(match name {
-        "clCreateCommandBufferKHR" => create as *mut c_void,
-        "clRetainCommandBufferKHR" => retain as *mut c_void,
-        "clReleaseCommandBufferKHR" => release as *mut c_void,
-        "clEnqueueCommandBufferKHR" => enqueue as *mut c_void,
+        "clCreateCommandBufferKHR" => OURS.create as *mut c_void,
+        "clRetainCommandBufferKHR" => OURS.retain as *mut c_void,
+        "clReleaseCommandBufferKHR" => OURS.release as *mut c_void,
+        "clEnqueueCommandBufferKHR" => OURS.enqueue as *mut c_void,
         _ => return None,
     })
 }
@@ -140,7 +129,7 @@ unsafe extern "C" fn create(
         }
         // SAFETY: the program says that one queue stands there.
         let queue = unsafe { queues.read() };
-        let Some(real) = Vendors::behind(queue) else { return CL_INVALID_COMMAND_QUEUE };
+        let Some(real) = Functions::behind(queue) else { return CL_INVALID_COMMAND_QUEUE };
         if paged::is_on() {
             // What is recorded names the vendor's objects, which would come and go.
             return CL_OUT_OF_RESOURCES;
@@ -166,7 +155,7 @@ unsafe extern "C" fn create(
 
 unsafe extern "C" fn retain(buffer: cl_command_buffer_khr) -> cl_int {
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let Some(real) = Vendors::behind(buffer) else { return CL_INVALID_COMMAND_BUFFER_KHR };
+        let Some(real) = Functions::behind(buffer) else { return CL_INVALID_COMMAND_BUFFER_KHR };
         // SAFETY: the caller's argument, passed on.
         let result = inside::accounted(|| unsafe { (real.retain)(buffer) });
         if result == CL_SUCCESS {
@@ -178,7 +167,7 @@ unsafe extern "C" fn retain(buffer: cl_command_buffer_khr) -> cl_int {
 
 unsafe extern "C" fn release(buffer: cl_command_buffer_khr) -> cl_int {
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let Some(real) = Vendors::behind(buffer) else { return CL_INVALID_COMMAND_BUFFER_KHR };
+        let Some(real) = Functions::behind(buffer) else { return CL_INVALID_COMMAND_BUFFER_KHR };
         // Before the driver frees it: afterwards another buffer may have its address.
         let queue = own::get().command_buffers.releasing(buffer);
         // SAFETY: the caller's argument, passed on.
@@ -201,7 +190,7 @@ unsafe extern "C" fn enqueue(
     event: *mut cl_event,
 ) -> cl_int {
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let (Some(vendor), Some(real)) = (vendor::of(buffer), Vendors::behind(buffer)) else {
+        let (Some(vendor), Some(real)) = (vendor::of(buffer), Functions::behind(buffer)) else {
             return CL_INVALID_COMMAND_BUFFER_KHR;
         };
         let Some(recorded_for) = own::get().command_buffers.queue(buffer) else {

@@ -1,7 +1,7 @@
 //! What the program sees: the platforms and devices of its lease, with the lease's memory.
 #![allow(unsafe_code)] // asking the vendors
 
-use crate::commands_recorded::Vendors;
+use crate::commands_recorded::Functions;
 use crate::vendor::{self, PatchError, Vendor};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use polder_driver::attach::Attachment;
@@ -48,7 +48,7 @@ pub(crate) struct Platform {
     pub(crate) get_extension: Option<GetExtension>,
     pub(crate) get_for_platform: Option<GetForPlatform>,
     pub(crate) set_dispatch_data: Option<SetDispatchData>,
-    command_buffers: OnceLock<Option<Vendors>>,
+    command_buffers: OnceLock<Option<Functions>>,
 }
 
 impl Platform {
@@ -62,8 +62,8 @@ impl Platform {
     }
 
     /// The vendor's command buffers, where it has them.
-    pub(crate) fn command_buffers(&self) -> Option<Vendors> {
-        *self.command_buffers.get_or_init(|| Vendors::of(self))
+    pub(crate) fn command_buffers(&self) -> Option<Functions> {
+        *self.command_buffers.get_or_init(|| Functions::of(self))
     }
 
     /// Whether the platform shows `device`.

@@ -122,6 +122,30 @@ macro_rules! expand {
 }
 opencl_table!(expand);
 
+/// The type of each function of `cl_khr_command_buffer` that Polder calls, under its name. They have no slot
+/// in the table: a driver is asked for them by name.
+pub mod command_buffer {
+    #![allow(non_camel_case_types, missing_docs)] // the API's own names
+    use super::types::*;
+
+    pub type clCreateCommandBufferKHR = unsafe extern "C" fn(
+        cl_uint,
+        *const cl_command_queue,
+        *const cl_properties,
+        *mut cl_int,
+    ) -> cl_command_buffer_khr;
+    pub type clRetainCommandBufferKHR = unsafe extern "C" fn(cl_command_buffer_khr) -> cl_int;
+    pub type clReleaseCommandBufferKHR = unsafe extern "C" fn(cl_command_buffer_khr) -> cl_int;
+    pub type clEnqueueCommandBufferKHR = unsafe extern "C" fn(
+        cl_uint,
+        *mut cl_command_queue,
+        cl_command_buffer_khr,
+        cl_uint,
+        *const cl_event,
+        *mut cl_event,
+    ) -> cl_int;
+}
+
 /// Slots of the dispatch table.
 pub const SLOTS: usize = FUNCTIONS.len();
 const _: () = assert!(size_of::<Dispatch>() == SLOTS * size_of::<usize>());

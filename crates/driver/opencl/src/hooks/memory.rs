@@ -2,8 +2,8 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
-use super::commands::filling;
 use super::devices::fail;
+use super::queued::filling;
 use crate::gate::at_once;
 use crate::paged::Stay;
 use crate::vendor::Vendor;

@@ -6,9 +6,10 @@ mod devices;
 mod events;
 mod memory;
 mod profile;
+mod queued;
 mod queues;
 
-pub(crate) use commands::filling;
+pub(crate) use queued::filling;
 pub(crate) use queues::{
     clReleaseCommandQueue as release_queue, clRetainCommandQueue as retain_queue,
 };
@@ -50,15 +51,17 @@ hooks! {
         clCreateSubBuffer clSetKernelArg clCloneKernel clReleaseKernel;
     queues: clCreateCommandQueue clCreateCommandQueueWithProperties clRetainCommandQueue
         clReleaseCommandQueue clSetCommandQueueProperty;
-    commands: clEnqueueNDRangeKernel clEnqueueTask clEnqueueNativeKernel
+    queued: clEnqueueNDRangeKernel clEnqueueTask
         clEnqueueReadBuffer clEnqueueWriteBuffer clEnqueueCopyBuffer
         clEnqueueReadImage clEnqueueWriteImage clEnqueueCopyImage
         clEnqueueCopyImageToBuffer clEnqueueCopyBufferToImage
-        clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
         clEnqueueReadBufferRect clEnqueueWriteBufferRect clEnqueueCopyBufferRect
-        clEnqueueFillBuffer clEnqueueFillImage clEnqueueMigrateMemObjects
-        clEnqueueSVMFree clEnqueueSVMMemcpy clEnqueueSVMMemFill clEnqueueSVMMap clEnqueueSVMUnmap
-        clEnqueueSVMMigrateMem
+        clEnqueueFillBuffer clEnqueueFillImage
+        clEnqueueSVMMemcpy clEnqueueSVMMemFill clEnqueueSVMMap clEnqueueSVMUnmap
+        clEnqueueSVMMigrateMem;
+    commands: clEnqueueNativeKernel
+        clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
+        clEnqueueMigrateMemObjects clEnqueueSVMFree
         clEnqueueMarker clEnqueueMarkerWithWaitList clEnqueueWaitForEvents
         clEnqueueBarrier clEnqueueBarrierWithWaitList;
     events: clCreateUserEvent clRetainEvent clReleaseEvent clSetUserEventStatus clSetEventCallback

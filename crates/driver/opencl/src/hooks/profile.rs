@@ -2,13 +2,15 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
+use super::devices::fail;
+use super::queued::{product, profiled as queued, wide};
 use super::{PLAIN, Table, commands, memory, queues};
 use crate::spans::{self, Told};
 use crate::vendor::{self, Vendor};
 use polder_driver::inside;
 use polder_driver::record::Recorder;
 use polder_gpuapi::opencl::{Function, SLOTS, consts::*, pfn, types::*};
-use polder_ledger::record::SpanKind::{self, Kernel, ToDevice, ToHost, Within};
+use polder_ledger::record::SpanKind::{self, Kernel, ToDevice, ToHost};
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 
@@ -18,28 +20,29 @@ const PROPERTIES_MAX: usize = 64;
 const NAME_ROOM: usize = 1024;
 
 macro_rules! profiled {
-    ($($name:ident)*) => {
+    ($($module:ident: $($name:ident)*;)*) => {
         const TABLE_OF_PROFILED: [*const c_void; SLOTS] = {
             let mut slots = PLAIN;
-            $({
-                let hook: pfn::$name = $name;
+            $($({
+                let hook: pfn::$name = $module::$name;
                 slots[Function::$name.slot()] = hook as *const c_void;
-            })*
+            })*)*
             slots
         };
     };
 }
 profiled! {
-    clCreateCommandQueue clCreateCommandQueueWithProperties
-    clEnqueueNDRangeKernel clEnqueueTask clEnqueueNativeKernel
+    self: clCreateCommandQueue clCreateCommandQueueWithProperties
+    clEnqueueNativeKernel
+    clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
+    clCreateBuffer clCreateBufferWithProperties
+    clFinish clWaitForEvents;
+    queued: clEnqueueNDRangeKernel clEnqueueTask
     clEnqueueReadBuffer clEnqueueWriteBuffer clEnqueueCopyBuffer
     clEnqueueReadBufferRect clEnqueueWriteBufferRect clEnqueueCopyBufferRect clEnqueueFillBuffer
     clEnqueueReadImage clEnqueueWriteImage clEnqueueCopyImage clEnqueueFillImage
     clEnqueueCopyImageToBuffer clEnqueueCopyBufferToImage
-    clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
-    clEnqueueSVMMemcpy clEnqueueSVMMemFill
-    clCreateBuffer clCreateBufferWithProperties
-    clFinish clWaitForEvents
+    clEnqueueSVMMemcpy clEnqueueSVMMemFill;
 }
 
 /// What replaces the vendor's functions in a profiled process.
@@ -48,7 +51,7 @@ pub(super) fn table() -> &'static Table {
     &TABLE
 }
 
-fn named(kernel: cl_kernel) -> impl FnOnce(&'static Vendor, &Recorder) -> Told {
+pub(super) fn named(kernel: cl_kernel) -> impl FnOnce(&'static Vendor, &Recorder) -> Told {
     move |vendor, recorder| {
         let mut text = [0_u8; NAME_ROOM];
         let told = vendor.original.clGetKernelInfo.is_some_and(|get| {
@@ -62,7 +65,7 @@ fn named(kernel: cl_kernel) -> impl FnOnce(&'static Vendor, &Recorder) -> Told {
     }
 }
 
-fn moved(
+pub(super) fn moved(
     kind: SpanKind,
     name: &'static str,
     bytes: u64,
@@ -70,27 +73,11 @@ fn moved(
     move |_, recorder| (kind, recorder.name(name), bytes)
 }
 
-fn wide(size: usize) -> u64 {
-    u64::try_from(size).unwrap_or(u64::MAX)
-}
-
-/// Bytes of a region.
-///
-/// # Safety
-/// `region` is null or has three members.
-unsafe fn volume(region: *const usize) -> u64 {
-    if region.is_null() {
-        return 0;
-    }
-    // SAFETY: the caller's promise.
-    (0..3).fold(1, |all: u64, at| all.saturating_mul(wide(unsafe { region.add(at).read() })))
-}
-
 /// Bytes of a region of pixels.
 ///
 /// # Safety
 /// `region` is null or has three members.
-unsafe fn pixels(image: cl_mem, region: *const usize) -> u64 {
+pub(super) unsafe fn image_bytes(image: cl_mem, region: *const usize) -> u64 {
     let mut element: usize = 0;
     if let Some(get) = vendor::of(image).and_then(|vendor| vendor.original.clGetImageInfo) {
         let at = (&raw mut element).cast();
@@ -98,107 +85,76 @@ unsafe fn pixels(image: cl_mem, region: *const usize) -> u64 {
         unsafe { get(image, CL_IMAGE_ELEMENT_SIZE, size_of::<usize>(), at, null_mut()) };
     }
     // SAFETY: the caller's promise.
-    unsafe { volume(region) }.saturating_mul(wide(element))
+    unsafe { product(region, 3) }.saturating_mul(wide(element))
 }
 
-/// Hooks of functions that queue one command and end with a wait list and an event.
-macro_rules! queued {
-    ($($name:ident($($arg:ident: $ty:ty),*) $told:expr;)*) => {$(
-        unsafe extern "C" fn $name(
-            queue: cl_command_queue,
-            $($arg: $ty,)*
-            events: cl_uint,
-            list: *const cl_event,
-            event: *mut cl_event,
-        ) -> cl_int {
-            inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-                #[allow(unused_unsafe, reason = "some are told without it")]
-                // SAFETY: the caller's arguments, under the API's contract.
-                let told = unsafe { $told };
-                spans::command(queue, event, told, |event| {
-                    // SAFETY: the caller's arguments, passed on.
-                    unsafe { commands::$name(queue, $($arg,)* events, list, event) }
-                })
-            })
-        }
-    )*};
+unsafe extern "C" fn clEnqueueNativeKernel(
+    queue: cl_command_queue,
+    function: NativeKernel,
+    args: *mut c_void,
+    size: usize,
+    count: cl_uint,
+    objects: *const cl_mem,
+    places: *mut *const c_void,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        spans::command(queue, event, moved(Kernel, "(native kernel)", 0), |event| {
+            // SAFETY: the caller's arguments, passed on.
+            unsafe {
+                commands::clEnqueueNativeKernel(
+                    queue, function, args, size, count, objects, places, events, list, event,
+                )
+            }
+        })
+    })
 }
 
-queued! {
-    clEnqueueNDRangeKernel(what: cl_kernel, dimensions: cl_uint, offset: *const usize,
-        global: *const usize, local: *const usize) named(what);
-    clEnqueueTask(what: cl_kernel) named(what);
-    clEnqueueNativeKernel(function: NativeKernel, args: *mut c_void, size: usize, count: cl_uint,
-        objects: *const cl_mem, places: *mut *const c_void) moved(Kernel, "(native kernel)", 0);
-    clEnqueueReadBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
-        at: *mut c_void) moved(ToHost, "clEnqueueReadBuffer", wide(size));
-    clEnqueueWriteBuffer(buffer: cl_mem, blocking: cl_bool, offset: usize, size: usize,
-        at: *const c_void) moved(ToDevice, "clEnqueueWriteBuffer", wide(size));
-    clEnqueueCopyBuffer(from: cl_mem, to: cl_mem, from_offset: usize, to_offset: usize,
-        size: usize) moved(Within, "clEnqueueCopyBuffer", wide(size));
-    clEnqueueReadBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
-        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
-        host_row: usize, host_slice: usize, at: *mut c_void)
-        moved(ToHost, "clEnqueueReadBufferRect", volume(region));
-    clEnqueueWriteBufferRect(buffer: cl_mem, blocking: cl_bool, origin: *const usize,
-        host_origin: *const usize, region: *const usize, row: usize, slice: usize,
-        host_row: usize, host_slice: usize, at: *const c_void)
-        moved(ToDevice, "clEnqueueWriteBufferRect", volume(region));
-    clEnqueueCopyBufferRect(from: cl_mem, to: cl_mem, from_origin: *const usize,
-        to_origin: *const usize, region: *const usize, from_row: usize, from_slice: usize,
-        to_row: usize, to_slice: usize)
-        moved(Within, "clEnqueueCopyBufferRect", volume(region));
-    clEnqueueFillBuffer(buffer: cl_mem, pattern: *const c_void, pattern_size: usize,
-        offset: usize, size: usize) moved(Within, "clEnqueueFillBuffer", wide(size));
-    clEnqueueReadImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
-        region: *const usize, row: usize, slice: usize, at: *mut c_void)
-        moved(ToHost, "clEnqueueReadImage", pixels(image, region));
-    clEnqueueWriteImage(image: cl_mem, blocking: cl_bool, origin: *const usize,
-        region: *const usize, row: usize, slice: usize, at: *const c_void)
-        moved(ToDevice, "clEnqueueWriteImage", pixels(image, region));
-    clEnqueueCopyImage(from: cl_mem, to: cl_mem, from_origin: *const usize,
-        to_origin: *const usize, region: *const usize)
-        moved(Within, "clEnqueueCopyImage", pixels(from, region));
-    clEnqueueCopyImageToBuffer(from: cl_mem, to: cl_mem, origin: *const usize,
-        region: *const usize, offset: usize)
-        moved(Within, "clEnqueueCopyImageToBuffer", pixels(from, region));
-    clEnqueueCopyBufferToImage(from: cl_mem, to: cl_mem, offset: usize, origin: *const usize,
-        region: *const usize) moved(Within, "clEnqueueCopyBufferToImage", pixels(to, region));
-    clEnqueueFillImage(image: cl_mem, color: *const c_void, origin: *const usize,
-        region: *const usize) moved(Within, "clEnqueueFillImage", pixels(image, region));
-    clEnqueueUnmapMemObject(memory: cl_mem, at: *mut c_void)
-        moved(ToDevice, "clEnqueueUnmapMemObject", spans::unmapped(at.addr()));
-    clEnqueueSVMMemcpy(blocking: cl_bool, to: *mut c_void, from: *const c_void, size: usize)
-        moved(Within, "clEnqueueSVMMemcpy", wide(size));
-    clEnqueueSVMMemFill(at: *mut c_void, pattern: *const c_void, pattern_size: usize,
-        size: usize) moved(Within, "clEnqueueSVMMemFill", wide(size));
+unsafe extern "C" fn clEnqueueUnmapMemObject(
+    queue: cl_command_queue,
+    memory: cl_mem,
+    at: *mut c_void,
+    events: cl_uint,
+    list: *const cl_event,
+    event: *mut cl_event,
+) -> cl_int {
+    inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let told = moved(ToDevice, "clEnqueueUnmapMemObject", spans::unmapped(at.addr()));
+        spans::command(queue, event, told, |event| {
+            // SAFETY: the caller's arguments, passed on.
+            unsafe { commands::clEnqueueUnmapMemObject(queue, memory, at, events, list, event) }
+        })
+    })
 }
 
-/// Queues a mapping: what the program will read comes to the host now, what it may write goes back
-/// when the mapping is undone.
+/// Queues a mapping of so many bytes: what the program will read comes to the host now, what it may write
+/// goes back when the mapping is undone.
 fn map(
     queue: cl_command_queue,
-    (name, flags, bytes): (&'static str, cl_map_flags, u64),
+    (name, flags): (&'static str, cl_map_flags),
+    bytes: impl FnOnce() -> u64,
     event: *mut cl_event,
     errcode_ret: *mut cl_int,
     call: impl FnOnce(*mut cl_event, *mut cl_int) -> *mut c_void,
 ) -> *mut c_void {
     let mut at = null_mut();
     let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
+        let bytes = bytes();
         let read = if flags & CL_MAP_WRITE_INVALIDATE_REGION == 0 { bytes } else { 0 };
-        spans::command(queue, event, moved(ToHost, name, read), |event| {
+        let error = spans::command(queue, event, moved(ToHost, name, read), |event| {
             let mut error = CL_SUCCESS;
             at = call(event, &raw mut error);
             error
-        })
+        });
+        if error == CL_SUCCESS && flags & (CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION) != 0 {
+            spans::mapped(at.addr(), bytes);
+        }
+        error
     });
-    if error == CL_SUCCESS && flags & (CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION) != 0 {
-        spans::mapped(at.addr(), bytes);
-    }
-    if !errcode_ret.is_null() {
-        // SAFETY: the caller's pointer.
-        unsafe { errcode_ret.write(error) };
-    }
+    // SAFETY: the caller's pointer.
+    unsafe { fail(errcode_ret, error) };
     at
 }
 
@@ -214,15 +170,22 @@ unsafe extern "C" fn clEnqueueMapBuffer(
     event: *mut cl_event,
     errcode_ret: *mut cl_int,
 ) -> *mut c_void {
-    let what = ("clEnqueueMapBuffer", flags, wide(size));
-    map(queue, what, event, errcode_ret, |event, error| {
-        // SAFETY: the caller's arguments, passed on.
-        unsafe {
-            commands::clEnqueueMapBuffer(
-                queue, buffer, blocking, flags, offset, size, events, list, event, error,
-            )
-        }
-    })
+    let what = ("clEnqueueMapBuffer", flags);
+    map(
+        queue,
+        what,
+        || wide(size),
+        event,
+        errcode_ret,
+        |event, error| {
+            // SAFETY: the caller's arguments, passed on.
+            unsafe {
+                commands::clEnqueueMapBuffer(
+                    queue, buffer, blocking, flags, offset, size, events, list, event, error,
+                )
+            }
+        },
+    )
 }
 
 unsafe extern "C" fn clEnqueueMapImage(
@@ -239,9 +202,10 @@ unsafe extern "C" fn clEnqueueMapImage(
     event: *mut cl_event,
     errcode_ret: *mut cl_int,
 ) -> *mut c_void {
+    let what = ("clEnqueueMapImage", flags);
     // SAFETY: the caller's region.
-    let what = ("clEnqueueMapImage", flags, unsafe { pixels(image, region) });
-    map(queue, what, event, errcode_ret, |event, error| {
+    let bytes = || unsafe { image_bytes(image, region) };
+    map(queue, what, bytes, event, errcode_ret, |event, error| {
         // SAFETY: the caller's arguments, passed on.
         unsafe {
             commands::clEnqueueMapImage(
