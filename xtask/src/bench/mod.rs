@@ -10,6 +10,7 @@ mod lending;
 mod memory;
 mod oversubscribe;
 mod path;
+mod peak;
 mod pocl_tests;
 mod programs;
 mod shares;

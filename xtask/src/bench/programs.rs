@@ -9,6 +9,7 @@
 //! .70, with kernels made for it: its errors are the targets here.
 
 use super::figures::{Figures, Target};
+use super::peak;
 use super::tenants::{Bench, monotonic_ns};
 use crate::python::{self, Python};
 use anyhow::{Context, Result, bail};
@@ -20,7 +21,7 @@ use std::thread::JoinHandle;
 /// Caps in per cent of the device, and the prototype's error in points.
 const CAPS: [(u32, f64); 3] = [(50, 0.5), (25, 0.2), (10, 0.1)];
 /// Shares of two tenants in per cent, and the prototype's error in points of the rate alone.
-const SPLIT: [(u32, f64); 2] = [(30, 0.15), (70, 0.62)];
+pub(super) const SPLIT: [(u32, f64); 2] = [(30, 0.15), (70, 0.62)];
 /// Of the time in which programs are looked at, what is left out at either end.
 const EDGE_NS: u64 = 500_000_000;
 /// Batches of transforms a second on a small machine, from which their number is taken.
@@ -38,9 +39,16 @@ struct Program {
     is_speed: bool,
 }
 
+impl Program {
+    /// Lines that it must have said.
+    fn least(&self) -> usize {
+        if self.is_speed { 1 } else { 2 }
+    }
+}
+
 /// What a program says of itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Said {
+pub(super) struct Said {
     /// Work done since it began, in its own unit.
     done: f64,
     /// Time that its commands had on the device, by their own stamps; nanoseconds.
@@ -48,7 +56,7 @@ struct Said {
 }
 
 /// What it said, and when that was heard.
-type Progress = Vec<(u64, Said)>;
+type Progress<T = Said> = Vec<(u64, T)>;
 
 const MATRICES: Program = Program {
     name: "pyopencl, products of matrices",
@@ -64,7 +72,7 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// What the programs need on disk.
-struct Files {
+pub(super) struct Files {
     python: Python,
     folder: PathBuf,
 }
@@ -124,13 +132,14 @@ fn hashcat_done(line: &str) -> Option<Said> {
 }
 
 /// A program at work, and what is heard of it.
-struct Running {
+pub(super) struct Running<T = Said> {
     child: Child,
-    heard: JoinHandle<Progress>,
+    heard: JoinHandle<Progress<T>>,
 }
 
-impl Running {
-    fn start(mut command: Command, read: fn(&str) -> Option<Said>) -> Result<Self> {
+impl<T: Send + 'static> Running<T> {
+    /// Starts `command`, of whose lines `read` takes what it understands.
+    pub(super) fn start(mut command: Command, read: fn(&str) -> Option<T>) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let out = child.stdout.take().context("its output was asked for")?;
         let heard = std::thread::spawn(move || {
@@ -140,13 +149,14 @@ impl Running {
         Ok(Self { child, heard })
     }
 
-    fn finish(self, program: &Program) -> Result<Progress> {
+    /// What the program called `name` said until its end, `least` times at least.
+    pub(super) fn finish(self, name: &str, least: usize) -> Result<Progress<T>> {
         let output = self.child.wait_with_output()?;
         let progress = self.heard.join().expect("the reader does not panic");
         // Its status is not judged: hashcat has one of its own for the end of its time.
-        if progress.len() < if program.is_speed { 1 } else { 2 } {
+        if progress.len() < least {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
-            bail!("{} said too little ({}): {}", program.name, output.status, why.trim());
+            bail!("{name} said too little ({}): {}", output.status, why.trim());
         }
         Ok(progress)
     }
@@ -197,7 +207,8 @@ pub(crate) fn run(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
     for program in PROGRAMS {
         bench.step(&format!("{}: alone", program.name));
         let alone = |seconds: f64| -> Result<f64> {
-            let progress = start(bench, &files, program, (100, &[]), seconds)?.finish(program)?;
+            let running = start(bench, &files, program, (100, &[]), seconds)?;
+            let progress = running.finish(program.name, program.least())?;
             Ok(rates(program, &[&progress])[0])
         };
         // Once to compile, and once to be measured.
@@ -205,6 +216,7 @@ pub(crate) fn run(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
         let rate = alone(seconds / 2.0)?;
         together(bench, &files, program, seconds, rate, figures)?;
     }
+    peak::run(bench, &files, figures)?;
     caps(bench, &files, seconds / 2.0, figures)
 }
 
@@ -217,6 +229,16 @@ fn start(
     seconds: f64,
 ) -> Result<Running> {
     let words = (program.words)(files, seconds, f64::from(compute) / 100.0);
+    Running::start(leased(bench, files, (compute, flags), &words)?, program.read)
+}
+
+/// The command of a program under such a lease.
+pub(super) fn leased(
+    bench: &Bench,
+    files: &Files,
+    (compute, flags): (u32, &[&str]),
+    words: &[String],
+) -> Result<Command> {
     let compute = format!("{compute}%");
     let mut line = vec!["run", "--quiet", "--memory", "2GiB", "--compute", &compute];
     line.extend(if flags.is_empty() { &["--tenant", "a"] } else { flags });
@@ -228,7 +250,7 @@ fn start(
     std::fs::create_dir_all(&home)?;
     command.env("HOME", home).env("XDG_CACHE_HOME", files.python.cache());
     command.env("DEV", "CL").env("TRAINING", "1");
-    Running::start(command, program.read)
+    Ok(command)
 }
 
 /// Two tenants of one program with unequal shares.
@@ -246,7 +268,8 @@ fn together(
     for ((share, _), tenant) in SPLIT.iter().zip(["a", "b"]) {
         running.push(start(bench, files, program, (*share, &["--tenant", tenant]), seconds)?);
     }
-    let both: Vec<_> = running.into_iter().map(|one| one.finish(program)).collect::<Result<_>>()?;
+    let finish = |one: Running| one.finish(program.name, program.least());
+    let both: Vec<_> = running.into_iter().map(finish).collect::<Result<_>>()?;
     let rates = rates(program, &both.iter().collect::<Vec<_>>());
     let sum: f64 = rates.iter().sum();
     for ((share, error), rate) in SPLIT.iter().zip(&rates) {
@@ -267,7 +290,7 @@ fn caps(bench: &Bench, files: &Files, seconds: f64, figures: &mut Figures) -> Re
         let most = format!("{cap}%");
         let flags = ["--tenant", "a", "--compute-max", &most];
         let running = start(bench, files, &MATRICES, (cap, &flags), seconds)?;
-        let progress = running.finish(&MATRICES)?;
+        let progress = running.finish(MATRICES.name, MATRICES.least())?;
         let window = window(&[&progress]);
         let busy = a_second(&progress, window, |said| said.busy_ns.unwrap_or(f64::NAN));
         let name = format!("{}, hard cap of {cap} %: device time of wall", MATRICES.name);
