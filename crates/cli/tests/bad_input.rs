@@ -118,6 +118,11 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         "error: invalid value '99999999999999999999GiB' for '--memory <SIZE>': \
          \"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
     );
+    flag(
+        &["--memory", "1"],
+        "error: invalid value '1' for '--memory <SIZE>': \"1\" could mean two things: write 1GiB or \
+         1B for so many bytes",
+    );
     flag(&["--memory", "0"], "error: devices.memory is 0 B: it must lie between 1 B and 3.9 PiB");
     flag(
         &["--time-limit", "5"],

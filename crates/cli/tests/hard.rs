@@ -186,7 +186,7 @@ fn what_a_program_starts_is_in_its_lease() {
     assert_eq!(used["memory_peak"], 64 << 20, "all of it at most: {used}");
     assert!(used["refused"].as_u64().unwrap() >= 5, "{used}");
     let fork = pool
-        .submit(&["--compute", "50%", "--memory", "10000"], &format!("{} fork", program("probe")));
+        .submit(&["--compute", "50%", "--memory", "10000B"], &format!("{} fork", program("probe")));
     assert_eq!(finished(&pool, &fork, 0), "forked\n");
 }
 

@@ -188,6 +188,7 @@ impl<'a> Closest<'a> {
             let compute = fitting(1, self.need.memory).map(|(compute, _, _, _)| compute).max();
             help.extend(compute.map(|compute| Help::LessCompute { fits: Permille(compute) }));
         }
+        help.extend(nearest::smaller(self.space, self.need, self.cells, beside));
         help.extend(self.job_that_frees().map(|job| Help::JobEnds { job }));
         help
     }

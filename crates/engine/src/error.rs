@@ -283,10 +283,10 @@ pub enum Refusal {
     },
     /// Could not be served even if the tenant held nothing.
     #[error(
-        "{}tenant {tenant} may hold {} of {resource} at once and this needs {}: \
+        "{}tenant {tenant} may hold {} at once and this needs {}: \
          ask for less, or have the quota raised",
         if user.is_some() { "each user of " } else { "" },
-        resource.show(*limit), resource.show(*asked)
+        resource.named(*limit), resource.show(*asked)
     )]
     PastQuota {
         /// Whose quota.

@@ -2,12 +2,12 @@
 
 use crate::fleet::{Device, NONE, cut};
 use crate::index::space::CellKey;
-use crate::mig::{Card, Layouts, Profile, Table};
+use crate::mig::{Card, Layouts, Profile, Table, Wants};
 use crate::need::{Need, WHOLE};
 use crate::place::Overlay;
 use crate::shape::Lie;
 use crate::topology::{Together, Wish};
-use polder_model::{Bytes, DeviceId, NodeId, Permille, Reason};
+use polder_model::{Bytes, DeviceId, Help, NodeId, Permille, Reason};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,13 +98,52 @@ fn together<'a>(seen: &[Seen<'a>], need: &Need) -> Option<(Seen<'a>, Lack)> {
     least.map(|(lack, seen)| (seen, lack))
 }
 
+/// What a card can be cut into, and what it is; nothing where it is shared in another way.
+fn card(seen: &Seen<'_>) -> Option<(&'static Layouts, Option<Card>)> {
+    let layouts = seen.free.spec.parts.map(Table::layouts)?;
+    Some((layouts, cut::card(&seen.free).map(|(_, card)| card)))
+}
+
+/// Of the instances for which a card has room now, on a node that is open, the one that has most of
+/// what is needed: what to ask for so as to get it.
+pub(crate) fn smaller(
+    space: &Overlay<'_>,
+    need: &Need,
+    cells: &[CellKey],
+    is_open: impl Fn(&NodeId) -> bool,
+) -> Option<Help> {
+    let wants = need.wants()?;
+    let of_card = |seen: &Seen<'_>| {
+        let (layouts, card) = card(seen)?;
+        let (table, card) = (layouts.table(), card?);
+        let less = table.profiles.iter().enumerate().filter_map(move |(at, profile)| {
+            let compute = table.compute(profile).min(wants.compute);
+            let memory = profile.memory.min(wants.memory);
+            let less = Wants { compute, memory, ..wants };
+            let fits = layouts.room(card, at) > 0 && less.carried_by(table, profile);
+            fits.then_some((less, profile))
+        });
+        Some(less)
+    };
+    let part = |has: u64, wanted: u64| u128::from(has) * 1000 / u128::from(wanted.max(1));
+    let seen = space.seen(cells);
+    let all = seen.iter().filter(|seen| is_open(seen.node)).filter_map(of_card).flatten();
+    let most = all.max_by_key(|(less, profile)| {
+        let compute = part(less.compute.0.into(), wants.compute.0.into());
+        let has = compute + part(less.memory.0, wants.memory.0);
+        // Of equal ones the smallest, then the first by name.
+        (has, Reverse((profile.slots, profile.extra, profile.name)))
+    });
+    most.map(|(less, profile)| Help::SmallerInstance {
+        profile: profile.name.to_owned(),
+        compute: less.compute,
+        memory: less.memory,
+    })
+}
+
 /// The card that has room for the largest instance, and the smallest that would do there.
 fn instance(seen: &[Seen<'_>], need: &Need) -> Option<Reason> {
     let wants = need.wants()?;
-    let card = |seen: &Seen<'_>| -> Option<(&'static Layouts, Option<Card>)> {
-        let layouts = seen.free.spec.parts.map(Table::layouts)?;
-        Some((layouts, cut::card(&seen.free).map(|(_, card)| card)))
-    };
     let size = |profile: &Profile| (profile.memory, profile.compute_slices());
     let room = |seen: &Seen<'_>| -> Option<&'static Profile> {
         let (layouts, card) = card(seen)?;

@@ -254,6 +254,13 @@ pub enum Reason {
         /// How often it has made room so far.
         times: u32,
     },
+    /// Its try before this one was lost, and it is tried again.
+    Lost {
+        /// Which try, from 1.
+        attempt: u32,
+        /// What is known.
+        why: String,
+    },
     /// It runs, and some of its members are missing. The other reasons are why.
     Missing {
         /// Members that run.
@@ -310,6 +317,15 @@ pub enum Help {
     ShorterLimit {
         /// From when the limit is too long.
         below: Micros,
+    },
+    /// Ask for no more than an instance for which a card has room now.
+    SmallerInstance {
+        /// The instance.
+        profile: String,
+        /// What of the compute asked for it has.
+        compute: Permille,
+        /// What of the memory asked for it has.
+        memory: Bytes,
     },
     /// Wait for, or end, this job.
     JobEnds {

@@ -145,6 +145,24 @@ impl Bytes {
     pub const fn is_zero(&self) -> bool {
         self.0 == 0
     }
+
+    /// A size of memory. Of a small number without a unit nobody means bytes, so it is refused.
+    ///
+    /// # Errors
+    /// It is no size, or a number without a unit below 1 MiB.
+    pub fn of_memory(text: &str) -> Result<Self, UnitError> {
+        let bytes: Self = text.parse()?;
+        let (number, unit) = split_number(text);
+        if !unit.is_empty() || bytes.is_zero() || bytes.0 >= MIB {
+            return Ok(bytes);
+        }
+        let usual = if bytes.0 < KIB { "GiB" } else { "MiB" };
+        Err(UnitError::Ambiguous {
+            text: text.to_owned(),
+            one: format!("{number}{usual}"),
+            other: format!("{number}B for so many bytes"),
+        })
+    }
 }
 
 impl FromStr for Bytes {
@@ -439,6 +457,25 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(got, expect, "{text:?}");
+    }
+
+    #[test]
+    fn a_small_number_without_a_unit_is_no_size_of_memory() {
+        let check = |text: &str, expect: &str| {
+            let read = Bytes::of_memory(text);
+            let told = read.map_or_else(|error| error.to_string(), |bytes| bytes.0.to_string());
+            assert_eq!(told, expect, "{text}");
+        };
+        check("1", "\"1\" could mean two things: write 1GiB or 1B for so many bytes");
+        check(
+            " 16384 ",
+            "\" 16384 \" could mean two things: write 16384MiB or 16384B for so many bytes",
+        );
+        check("0", "0");
+        check("1B", "1");
+        check("1048576", "1048576");
+        check("1GiB", "1073741824");
+        check("one", "\"one\" is not a size: write 512MiB, 1.5GiB or 2GB");
     }
 
     #[test]

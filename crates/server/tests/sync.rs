@@ -164,6 +164,29 @@ async fn what_a_node_found_is_journaled_once_and_a_flood_of_it_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_lost_try_is_told_by_explain() {
+    let fixture = Fixture::start().await;
+    let client = fixture.client();
+    let mut agent = FakeAgent::new(client.clone());
+    agent.join().await;
+    let mut again = job(300);
+    again["yields"] = json!({ "grace": 0, "retries": 1 });
+    client.post("/api/v1/jobs", again).await;
+    for report in [prepared(1), started(1)] {
+        fine(agent.sync(None, json!([report]), 0).await);
+    }
+    let reasons = async || client.get("/api/v1/jobs/1/explain").await.1["reasons"].clone();
+    assert_eq!(reasons().await, json!([]), "it runs, and nothing was lost");
+    let mut lost = ended(1, 1);
+    lost["phase"]["end"]["outcome"] = json!("lost");
+    lost["phase"]["end"]["why"] = json!("its shim is gone");
+    fine(agent.sync(None, json!([lost]), 0).await);
+    let told = json!({ "reason": "lost", "attempt": 1, "why": "its shim is gone" });
+    let reasons = reasons().await;
+    assert!(reasons.as_array().unwrap().contains(&told), "{reasons}");
+}
+
+#[tokio::test]
 async fn a_task_that_was_over_before_it_was_seen_to_run_is_billed() {
     let fixture = Fixture::start().await;
     let mut agent = FakeAgent::new(fixture.client());

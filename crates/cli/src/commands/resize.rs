@@ -22,7 +22,7 @@ pub(crate) struct Resize {
     #[arg(long, value_name = "SHARE|none", allow_hyphen_values = true, value_parser = cap)]
     compute_max: Option<Permille>,
     /// Memory on each device.
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     memory: Option<Bytes>,
     /// Higher goes first; 0 is usual. Between -1000 and 1000; holds without an end.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]

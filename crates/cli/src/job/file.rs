@@ -1,9 +1,9 @@
 //! Job files: TOML or YAML, the same keys in both.
 
-use super::scalar::{Plain, Spelled};
+use super::scalar::{Plain, Size, Spelled};
 use super::{Draft, Tasks, Terms};
 use crate::failure::Failure;
-use polder_model::{BitRate, Bytes, Micros, MilliCpu, Permille, TenantPath};
+use polder_model::{BitRate, Micros, MilliCpu, Permille, TenantPath};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -122,7 +122,7 @@ struct DeviceTable {
     whole: Option<bool>,
     compute: Option<Spelled<Permille>>,
     compute_max: Option<Spelled<Permille>>,
-    memory: Option<Spelled<Bytes>>,
+    memory: Option<Spelled<Size>>,
     models: Vec<String>,
     features: Vec<String>,
 }
@@ -131,7 +131,7 @@ struct DeviceTable {
 #[serde(deny_unknown_fields, default)]
 struct HostTable {
     cpu: Option<Spelled<MilliCpu>>,
-    memory: Option<Spelled<Bytes>>,
+    memory: Option<Spelled<Size>>,
     nic: Option<Spelled<BitRate>>,
     pids: Option<u32>,
 }
@@ -168,11 +168,11 @@ impl JobFile {
             whole: self.devices.whole,
             compute: value(self.devices.compute),
             compute_max: value(self.devices.compute_max),
-            memory: value(self.devices.memory),
+            memory: value(self.devices.memory).map(|size| size.0),
             models: self.devices.models,
             features: self.devices.features,
             cpu: value(self.host.cpu),
-            host_memory: value(self.host.memory),
+            host_memory: value(self.host.memory).map(|size| size.0),
             nic: value(self.host.nic),
             pids: self.host.pids,
             time_limit: value(self.when.time_limit),
@@ -188,6 +188,7 @@ impl JobFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polder_model::Bytes;
 
     const TOML: &str = "\
 name = \"train\"
@@ -296,6 +297,7 @@ yields:
         check("[devices]\ncompute = \"150%\"\n", Language::Toml, &expect);
         check("devices:\n  compute: 150%\n", Language::Yaml, &expect);
         check("[devices]\nmemory = \"1G\"\n", Language::Toml, &["line 2", "two things"]);
+        check("[devices]\nmemory = 1\n", Language::Toml, &["line 2", "1GiB or 1B"]);
         check("[devices]\nmemory = -1\n", Language::Toml, &["line 2", "not a size"]);
         check("tasks: 0x\n", Language::Yaml, &["line 1", "not a number of tasks"]);
         check("name = \"x\"\nname = \"y\"\n", Language::Toml, &["line 2", "duplicate key"]);

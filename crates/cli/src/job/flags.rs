@@ -20,7 +20,7 @@ pub(crate) struct JobFlags {
     compute_max: Option<Permille>,
     /// Memory on each device, guaranteed and the most it may hold: `512MiB`, `1.5GiB`
     /// [default: 1GiB].
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     memory: Option<Bytes>,
     /// Whole devices: nobody else on them, no interception, native speed.
     #[arg(long, conflicts_with_all = ["compute", "compute_max", "memory"])]
@@ -60,7 +60,7 @@ pub(crate) struct JobFlags {
     #[arg(long, value_name = "CPUS", allow_hyphen_values = true)]
     cpu: Option<MilliCpu>,
     /// Host memory for each task [default: no limit].
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     host_memory: Option<Bytes>,
     /// Network bandwidth kept for each task: `10Gb` [default: none].
     #[arg(long, value_name = "RATE", allow_hyphen_values = true)]

@@ -1,5 +1,6 @@
 //! Values of a job file: spelled as in flags, or as plain numbers where that is clear.
 
+use polder_model::{Bytes, UnitError};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,6 +13,18 @@ pub(super) struct Spelled<T>(pub(super) T);
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Spelled<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(SpelledVisitor(PhantomData))
+    }
+}
+
+/// A size of memory, as flags and job files take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size(pub(super) Bytes);
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        Bytes::of_memory(text).map(Self)
     }
 }
 

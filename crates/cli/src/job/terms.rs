@@ -2,7 +2,7 @@
 //! nodes, how its devices are cut, and what helps to predict it.
 
 use super::Tasks;
-use super::scalar::Spelled;
+use super::scalar::{Size, Spelled};
 use crate::failure::Failure;
 use clap::{Args, ValueEnum};
 use polder_model::{
@@ -83,12 +83,12 @@ pub(crate) struct Terms {
     #[arg(long, value_enum, value_name = "LEVEL")]
     isolation: Option<Level>,
     /// Memory bandwidth that each device must have at least, a second: 2TB.
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     #[serde(deserialize_with = "spelled")]
     bandwidth: Option<Bytes>,
     /// Host memory behind each device's memory: what does not fit into --memory lives there, up to
     /// this size, and is slower to reach [default: none].
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     #[serde(deserialize_with = "spelled")]
     host_backed: Option<Bytes>,
     /// A digest of the script it runs, to predict it by.
@@ -104,7 +104,7 @@ pub(crate) struct Terms {
 
 /// A size, spelled as the flag of the same name takes it.
 fn spelled<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
-    Ok(Option::<Spelled<Bytes>>::deserialize(deserializer)?.map(|spelled| spelled.0))
+    Ok(Option::<Spelled<Size>>::deserialize(deserializer)?.map(|spelled| spelled.0.0))
 }
 
 /// A kind of work, as a word.
@@ -415,6 +415,12 @@ mod tests {
         check(&["--bandwidth", "0"], (1, 1), "bandwidth is 0");
         check(&["--host-backed", "0"], (1, 1), "host_backed is 0");
         check(&["--host-backed", "1GiB"], (1, 1), "");
+        for flag in ["--bandwidth", "--host-backed"] {
+            let small =
+                Line::try_parse_from(["job", flag, "2"]).err().map(|error| error.to_string());
+            let small = small.unwrap_or_default();
+            assert!(small.contains("write 2GiB or 2B"), "{small}");
+        }
         check(&["--label", "rack"], (1, 1), "\"rack\" is no label: write KEY=VALUE");
         check(&["--label", "rack=a"], (1, 1), "");
     }

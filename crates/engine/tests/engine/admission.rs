@@ -159,12 +159,12 @@ fn more_than_a_quota_of_the_lineage() {
         |what: &str| format!("tenant lab may hold {what}: ask for less, or have the quota raised");
     let memory = past("20 GiB of memory at once and this needs 21 GiB");
     check(ask().share(100, gib(7)).of("lab/free").gang(3, 3), &memory);
-    check(ask().share(100, gib(1)).gang(4, 4), &past("3 of devices at once and this needs 4"));
+    check(ask().share(100, gib(1)).gang(4, 4), &past("3 slices at once and this needs 4 slices"));
     // What each user may have is not what the tenant may.
     let mut world = World::new().device("n1", "d0").device("n1", "d1");
     world.set_user_quota("lab", Quota { devices: Some(1), ..Quota::default() });
     let refused = world.try_submit(ask().gang(2, 2)).unwrap_err();
-    assert!(refused.starts_with("each user of tenant lab may hold 1 of devices"), "{refused}");
+    assert!(refused.starts_with("each user of tenant lab may hold 1 slice at once"), "{refused}");
 }
 
 #[test]

@@ -301,7 +301,10 @@ fn a_users_quota_keeps_only_that_user_waiting() {
     assert_eq!(world.states(&jobs), "starting queued starting");
     let reasons = world.engine.explain(world.now(), jobs[1]).unwrap().reasons;
     let text = reasons[0].to_string();
-    assert_eq!(text, "user ada of tenant hall may hold 1 of devices, holds 1 and this needs 1");
+    assert_eq!(
+        text,
+        "user ada of tenant hall may hold 1 slice, holds 1 slice and this needs 1 slice"
+    );
     let error = world.try_submit(of("eve").gang(2, 2)).unwrap_err();
     assert!(error.contains("hall"), "{error}");
 }

@@ -112,7 +112,14 @@ fn what_fits_by_sums_and_not_by_slots_is_explained() {
         why.reasons[0].to_string(),
         "needs a 2g.12gb instance; closest is d0 on n1, which has room for a 1g.6gb"
     );
-    assert_eq!(why.help, [Help::JobEnds { job: jobs[1] }]);
+    let profile = "1g.6gb".to_owned();
+    let less = Help::SmallerInstance { profile, compute: Permille(250), memory: Bytes(5952 << 20) };
+    assert_eq!(why.help, [less, Help::JobEnds { job: jobs[1] }]);
+    // It is as said.
+    let smaller = world.submit(mig(250, Bytes(5952 << 20)));
+    world.cancel(half);
+    world.settle();
+    assert_eq!(world.state(smaller), "starting");
 }
 
 #[test]

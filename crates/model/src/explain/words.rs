@@ -19,10 +19,17 @@ impl Resource {
     #[must_use]
     pub fn show(self, amount: u64) -> String {
         match self {
-            Self::Devices => format!("{amount}"),
+            Self::Devices => format!("{amount} slice{}", if amount == 1 { "" } else { "s" }),
             Self::Compute => format!("{}.{:03} devices", amount / 1000, amount % 1000),
             Self::Memory => Bytes(amount).to_string(),
         }
+    }
+
+    /// The same with the resource's name, where the amount alone does not say it.
+    #[must_use]
+    pub fn named(self, amount: u64) -> String {
+        let shown = self.show(amount);
+        if self == Self::Devices { shown } else { format!("{shown} of {self}") }
     }
 }
 
@@ -77,9 +84,9 @@ impl fmt::Display for Reason {
             }
             Self::Quota { tenant, user, resource, limit, used, asked } => write!(
                 f,
-                "{}tenant {tenant} may hold {} of {resource}, holds {} and this needs {}",
+                "{}tenant {tenant} may hold {}, holds {} and this needs {}",
                 user.as_ref().map_or(String::new(), |user| format!("user {user} of ")),
-                resource.show(*limit),
+                resource.named(*limit),
                 resource.show(*used),
                 resource.show(*asked)
             ),
@@ -259,6 +266,9 @@ impl fmt::Display for Reason {
                 write!(f, "it was ended to make room for job {by}, {ground}")?;
                 if *times > 1 { write!(f, "; {times} times so far") } else { Ok(()) }
             }
+            Self::Lost { attempt, why } => {
+                write!(f, "its try {attempt} was lost, and it is tried again: {why}")
+            }
             Self::Missing { running, joining, leaving, min, max } => {
                 write!(f, "{running} of {max} members run")?;
                 if joining + leaving > 0 {
@@ -299,6 +309,10 @@ impl fmt::Display for Help {
             Self::ShorterLimit { below } => {
                 write!(f, "submitted with a time limit below {below} it would start now")
             }
+            Self::SmallerInstance { profile, compute, memory } => write!(
+                f,
+                "asking for at most {compute} and {memory} would fit now, as a {profile} instance"
+            ),
             Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
             Self::RaiseQuota { tenant, user, resource, at_least } => write!(
                 f,

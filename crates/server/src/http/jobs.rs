@@ -8,14 +8,14 @@ use crate::api::{
     LeaseEnding, LeaseView, QueueEntry, QueueView, ResizeRequest, ScaleRequest, StateFilter,
 };
 use crate::auth::{Action, Caller, Principal, decide};
-use crate::journal::JobFilter;
+use crate::journal::{EndedLease, JobFilter};
 use crate::writer::{View, Write, WriteError, Written};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use polder_engine::{JobView, Refusal};
-use polder_model::{Ask, Explanation, Job, JobId, JobState};
+use polder_model::{Ask, Explanation, Job, JobId, JobState, Outcome, Reason};
 use serde_json::Value;
 use std::cmp::Reverse;
 
@@ -314,16 +314,31 @@ pub(super) async fn explain(
     let id: JobId = parse(&id)?;
     let (who, explanation) = app
         .read(caller, move |view, who| {
-            let seen = view.engine.job(id).is_some_and(|job| may_see(who, &job.ask));
-            let explanation = seen.then(|| view.engine.explain(view.at, id)).flatten();
+            let job = view.engine.job(id).filter(|job| may_see(who, &job.ask));
+            let explanation =
+                job.and_then(|job| Some((view.engine.explain(view.at, id)?, job.attempt)));
             Ok((who.clone(), explanation))
         })
         .await?;
-    if let Some(explanation) = explanation {
+    if let Some((mut explanation, attempt)) = explanation {
+        if attempt > 1 {
+            explanation.reasons.extend(lost_before(&app, id, attempt).await?);
+        }
         return Ok(Json(explanation));
     }
     let state = finished(&app, &who, id).await?.state;
     Ok(Json(Explanation::bare(id, state)))
+}
+
+/// That the try before this one was lost, if it was. Of a gang the first lost member tells it.
+async fn lost_before(app: &App, id: JobId, attempt: u32) -> Result<Option<Reason>, ApiError> {
+    let before = attempt.saturating_sub(1);
+    let ended = app.archive.leases_of(id).await?.into_iter();
+    let mut of_it = ended.filter(|ended| ended.lease.attempt == before);
+    Ok(of_it.find_map(|EndedLease { end, .. }| match end.outcome {
+        Outcome::Lost { why } => Some(Reason::Lost { attempt: before, why }),
+        _ => None,
+    }))
 }
 
 /// The queue, from its head.

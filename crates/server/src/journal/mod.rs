@@ -16,7 +16,7 @@ mod tests;
 pub(crate) use chain::{Digest, of as digest_of};
 pub use error::{AppendError, JournalError};
 pub use export::read_journal;
-pub(crate) use query::{Archive, EndedTerms, JobFilter, UsageSum};
+pub(crate) use query::{Archive, EndedLease, EndedTerms, JobFilter, UsageSum};
 pub(crate) use read::{Head, Reader, unsigned};
 pub(crate) use rows::{EndRow, Row, TermRow};
 

@@ -20,8 +20,8 @@ pub(crate) enum QuotaCommand {
 pub(crate) struct QuotaSet {
     /// Whose.
     tenant: TenantPath,
-    /// Most devices held at once, or `none` for no limit. A share of a device counts as one, each
-    /// share by itself.
+    /// Most slices held at once, or `none` for no limit: each device that a task has, or has a share
+    /// of, counts as one, also where two shares lie on one device.
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = devices)]
     devices: Option<Limit<u32>>,
     /// Most guaranteed compute at once: `250%` or `2.5` for two and a half devices, or `none`.
@@ -70,11 +70,11 @@ fn limit<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Limi
 }
 
 fn devices(text: &str) -> Result<Limit<u32>, String> {
-    limit(text, |text| text.parse().map_err(|_| "write a number of devices, or none".to_owned()))
+    limit(text, |text| text.parse().map_err(|_| "write a number of slices, or none".to_owned()))
 }
 
 fn memory(text: &str) -> Result<Limit<Bytes>, String> {
-    limit(text, |text| text.parse::<Bytes>().map_err(|error| error.to_string()))
+    limit(text, |text| Bytes::of_memory(text).map_err(|error| error.to_string()))
 }
 
 /// Compute over several devices that somebody is due, in thousandths of one; `none` is nothing.

@@ -112,7 +112,7 @@ async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
     let mut table = Table::new(
         &[
             "TENANT",
-            ">DEVICES",
+            ">SLICES",
             ">OF",
             ">COMPUTE",
             ">OF",
@@ -133,7 +133,7 @@ async fn list(context: &Context, client: &Client) -> Result<(), Failure> {
         table.row([
             view.tenant.path.to_string(),
             view.devices_held.to_string(),
-            limit(Resource::Devices, quota.devices.map(u64::from)),
+            quota.devices.map_or_else(String::new, |most| most.to_string()),
             Resource::Compute.show(view.compute_held),
             limit(Resource::Compute, quota.compute),
             view.memory_held.to_string(),
