@@ -32,6 +32,17 @@ pub enum Goal {
     Completion,
 }
 
+impl Goal {
+    /// What stands behind a cost of this goal: nothing, or a space and its unit.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::Slowdown => "",
+            Self::Wait | Self::Completion => " s",
+        }
+    }
+}
+
 /// A stretch of history in which jobs came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {

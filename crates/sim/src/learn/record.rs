@@ -90,13 +90,15 @@ pub struct Records(Vec<Record>);
 
 /// Searches, judges and decides. `cost` gives the cost of each block of a range under some
 /// parameters; `known` are some to look at first, `plain` baselines with their costs of the held-out
-/// blocks and, where they are known, of the shadow run's after them.
+/// blocks and, where they are known, of the shadow run's after them; `unit` is what a refusal says
+/// behind a cost, nothing or a space and a unit.
 pub fn learn(
     parameters: &[Parameter],
     known: &[Vec<f64>],
     search: Search,
     split: &Split,
     plain: &[(String, Vec<f64>)],
+    unit: &str,
     mut cost: impl FnMut(&[f64], Range<u32>) -> Vec<f64>,
 ) -> Record {
     let before: Vec<f64> = parameters.iter().map(|parameter| parameter.start).collect();
@@ -118,12 +120,12 @@ pub fn learn(
     let verdict = match (&held_out, &shadow) {
         (None, _) => refused("too few blocks to judge on: give at least two".to_owned()),
         (Some(judged), _) if !judged.is_lower() => refused(format!(
-            "on {} blocks not seen the difference is {:.3} (95 % between {:.3} and {:.3}): it must \
-             lie below 0",
+            "on {} blocks not seen the difference is {:.3}{unit} (95 % between {:.3} and {:.3}): it \
+             must lie below 0",
             judged.pairs, judged.mean, judged.low, judged.high
         )),
         (_, Some(shadow)) if shadow.mean > 0.0 => refused(format!(
-            "in the shadow run it was worse by {:.3} (95 % between {:.3} and {:.3})",
+            "in the shadow run it was worse by {:.3}{unit} (95 % between {:.3} and {:.3})",
             shadow.mean, shadow.low, shadow.high
         )),
         (_, None) => refused("too few blocks for a shadow run: give at least two".to_owned()),

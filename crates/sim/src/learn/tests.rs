@@ -22,7 +22,7 @@ fn the_bottom_is_found_and_admitted() {
     let parameters = [parameter("a", 0.0), parameter("b", 0.0)];
     let plain = [("nothing".to_owned(), vec![13.0; 10])];
     let tune = || {
-        learn(&parameters, &[], SEARCH, &split(), &plain, |values, blocks| {
+        learn(&parameters, &[], SEARCH, &split(), &plain, "", |values, blocks| {
             blocks.map(|block| bowl(values, block)).collect()
         })
     };
@@ -48,7 +48,7 @@ fn a_plain_policy_that_is_better_is_offered() {
         (name.to_owned(), costs.collect::<Vec<f64>>())
     };
     let better = |plain: &[(String, Vec<f64>)]| {
-        let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), plain, cost);
+        let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), plain, "", cost);
         assert_eq!(record.verdict, Verdict::Admitted);
         record.better().map(|beside| beside.name.clone())
     };
@@ -77,7 +77,7 @@ fn a_plain_policy_is_offered_where_the_search_found_nothing() {
         blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
     };
     let plain = [("shortest".to_owned(), vec![90.0; 15]), ("same".to_owned(), vec![100.0; 15])];
-    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &plain, cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &plain, "", cost);
     assert!(matches!(record.verdict, Verdict::Refused { .. }));
     assert_eq!(record.better().map(|beside| beside.name.as_str()), Some("shortest"));
     assert_eq!(record.in_force(), [0.0]);
@@ -92,7 +92,7 @@ fn what_is_known_is_looked_at_first() {
     };
     let learned = |known: &[Vec<f64>]| {
         let parameters = [parameter("a", 0.0)];
-        learn(&parameters, known, SEARCH, &split(), &[], hole)
+        learn(&parameters, known, SEARCH, &split(), &[], "", hole)
     };
     assert!(matches!(learned(&[]).verdict, Verdict::Refused { .. }));
     let record = learned(&[vec![0.0], vec![7.25], vec![f64::NAN]]);
@@ -110,9 +110,12 @@ fn what_only_fits_the_past_is_refused_with_the_numbers() {
         let sign = |block| if block < 10 { -1.0 } else { 1.0 };
         blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], " s", cost);
     let Verdict::Refused { why } = &record.verdict else { panic!("{:?}", record.verdict) };
-    assert!(why.contains("on 10 blocks not seen the difference is 10.000"), "{why}");
+    assert!(
+        why.contains("on 10 blocks not seen the difference is 10.000 s (95 % between"),
+        "{why}"
+    );
     assert_eq!(record.in_force(), [0.0]);
 }
 
@@ -122,7 +125,7 @@ fn a_shadow_run_that_is_worse_refuses() {
         let sign = |block| if block < 20 { -1.0 } else { 1.0 };
         blocks.map(|block| 100.0 + sign(block) * values[0]).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], " s", cost);
     let Verdict::Refused { why } = &record.verdict else { panic!("{:?}", record.verdict) };
     assert!(why.contains("in the shadow run it was worse by 10.000"), "{why}");
 }
@@ -133,7 +136,7 @@ fn too_little_to_judge_on_is_no_proof() {
     let cost = |values: &[f64], blocks: std::ops::Range<u32>| -> Vec<f64> {
         blocks.map(|block| bowl(&[values[0], -2.0], block)).collect()
     };
-    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split, &[], cost);
+    let record = learn(&[parameter("a", 0.0)], &[], SEARCH, &split, &[], "", cost);
     assert!(matches!(record.verdict, Verdict::Refused { .. }));
 }
 
@@ -144,7 +147,7 @@ fn a_decision_can_be_taken_back_and_survives_json() {
     };
     let mut records = Records::default();
     assert!(!records.roll_back("nothing there"));
-    records.push(learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], cost));
+    records.push(learn(&[parameter("a", 0.0)], &[], SEARCH, &split(), &[], " s", cost));
     assert_ne!(records.in_force(), Some([0.0].as_slice()));
     assert!(records.roll_back("waits grew"));
     assert_eq!(records.in_force(), Some([0.0].as_slice()));

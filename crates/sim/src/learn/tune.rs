@@ -116,8 +116,14 @@ pub fn tune(
         plain.push((name, replayed(&policy, unseen.clone())?));
     }
     let mut wrong = None;
-    let record =
-        learn(knobs.parameters(), &knobs.known(), search, &split, &plain, |values, blocks| {
+    let record = learn(
+        knobs.parameters(),
+        &knobs.known(),
+        search,
+        &split,
+        &plain,
+        past.goal.unit(),
+        |values, blocks| {
             if wrong.is_some() {
                 return Vec::new();
             }
@@ -130,7 +136,8 @@ pub fn tune(
                 wrong = Some(error);
                 Vec::new()
             })
-        });
+        },
+    );
     if let Some(error) = wrong {
         return Err(error.into());
     }
@@ -242,7 +249,7 @@ impl Learned {
                 Paired { mean: -judged.mean, low: -judged.high, high: -judged.low, ..judged };
             ("better there than what is in force", turned)
         };
-        let unit = if self.goal == super::Goal::Slowdown { "" } else { " s" };
+        let unit = self.goal.unit();
         Some(format!(
             "the plain policy \"{}\", one of {} beside it, is {over} by {:.3}{unit} (95 % between \
              {:.3} and {:.3})",

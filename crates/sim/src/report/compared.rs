@@ -3,13 +3,16 @@
 use super::chart::{Across, Chart, Line, escape, spread};
 use super::html::{SCRIPT, STYLE, level};
 use super::summary::{Summary, seconds};
-use super::{WriteError, wrong};
+use super::{WriteError, is_summary, only_ours, wrong};
 use crate::world::{JobRecord, Levels, Records, Unit};
 use polder_model::Micros;
 use serde::Serialize;
 use std::fmt::Write;
 use std::io;
 use std::path::Path;
+
+/// What a comparison leaves; the first tells that one did.
+const FILES: [&str; 2] = ["compare.json", "compare.html"];
 
 /// Colours of the first and the second run.
 const COLOURS: [usize; 2] = [1, 3];
@@ -43,14 +46,24 @@ pub fn write_compared(
     rows: &[[String; 4]],
 ) -> Result<(), WriteError> {
     std::fs::create_dir_all(folder).map_err(wrong(folder))?;
+    only_comparisons(folder)?;
     let [a, b] = sides.map(|side| side.summary);
     let json = serde_json::to_vec_pretty(&Compared { a, b }).map_err(io::Error::other);
     let html = Ok(page(sides, rows).into_bytes());
-    for (name, bytes) in [("compare.json", json), ("compare.html", html)] {
+    for (name, bytes) in FILES.into_iter().zip([json, html]) {
         let path = folder.join(name);
         bytes.and_then(|bytes| std::fs::write(&path, bytes)).map_err(wrong(&path))?;
     }
     Ok(())
+}
+
+/// Refuses a folder that has one of the files without being that of a comparison.
+///
+/// # Errors
+/// Names the file that would be lost.
+pub fn only_comparisons(folder: &Path) -> Result<(), WriteError> {
+    let is_ours = |json: &serde_json::Value| is_summary(json.get("a")) && is_summary(json.get("b"));
+    only_ours(folder, &FILES, is_ours)
 }
 
 fn page(sides: [Side<'_>; 2], rows: &[[String; 4]]) -> String {

@@ -110,9 +110,11 @@ fn chart(learned: &Learned) -> Chart {
 /// The candidate against what is in force and against plain policies.
 fn differences(learned: &Learned, out: &mut String) {
     let record = &learned.record;
-    out.push_str(
+    let unit = if learned.goal.unit().is_empty() { "" } else { ", in seconds" };
+    let _ = write!(
+        out,
         "<figure class=\"card wide\"><figcaption><h2>Differences</h2><p>the candidate less the \
-         other, block by block, with the 95 % interval of the mean: below 0 it wins</p>\
+         other, block by block{unit}, with the 95 % interval of the mean: below 0 it wins</p>\
          </figcaption><div class=\"scroll\"><table><thead><tr><th>against<th class=\"n\">blocks\
          <th class=\"n\">mean<th class=\"n\">from<th class=\"n\">to</tr></thead><tbody>",
     );
@@ -174,9 +176,10 @@ mod tests {
         let search = Search { seed: 1, generations: 0, children: 0 };
         let parameter =
             crate::learn::Parameter { name: "a".into(), low: 0.0, high: 1.0, start: 0.0 };
-        let record = learn(&[parameter], &[vec![1.0]], search, &split, &plain, |values, blocks| {
-            blocks.map(|_| 100.0 - 10.0 * values[0]).collect()
-        });
+        let record =
+            learn(&[parameter], &[vec![1.0]], search, &split, &plain, " s", |values, blocks| {
+                blocks.map(|_| 100.0 - 10.0 * values[0]).collect()
+            });
         let better = record.better().map(|better| better.name.clone());
         Learned {
             history: "days".to_owned(),

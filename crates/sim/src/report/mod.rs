@@ -10,7 +10,7 @@ mod learned;
 mod summary;
 mod tables;
 
-pub use compared::{Compared, Side, write_compared};
+pub use compared::{Compared, Side, only_comparisons, write_compared};
 pub use learned::write_learned;
 pub use summary::{About, Spread, Summary, TenantSummary};
 
@@ -58,16 +58,34 @@ pub fn write(folder: &Path, summary: &Summary, records: &Records) -> Result<(), 
 }
 
 /// Refuses a folder that has one of the files without being a run's.
-fn only_runs(folder: &Path) -> Result<(), WriteError> {
-    let there = FILES.map(|name| folder.join(name)).into_iter().find(|path| path.exists());
-    let Some(path) = there else { return Ok(()) };
-    let is_run = std::fs::File::open(folder.join(SUMMARY)).is_ok_and(|file| {
+///
+/// # Errors
+/// Names the file that would be lost.
+pub fn only_runs(folder: &Path) -> Result<(), WriteError> {
+    only_ours(folder, &FILES, |json| is_summary(Some(json)))
+}
+
+/// Whether these are the numbers of a run.
+fn is_summary(json: Option<&serde_json::Value>) -> bool {
+    json.is_some_and(|json| json.get("measured").is_some() && json.get("seed").is_some())
+}
+
+/// Refuses a folder that has one of the files, unless the first of them is there and `is_ours`.
+fn only_ours(
+    folder: &Path,
+    files: &[&str],
+    is_ours: impl Fn(&serde_json::Value) -> bool,
+) -> Result<(), WriteError> {
+    let paths: Vec<_> = files.iter().map(|name| folder.join(name)).collect();
+    let there = paths.iter().find(|path| path.exists());
+    let (Some(path), Some(first)) = (there, paths.first()) else { return Ok(()) };
+    let ours = std::fs::File::open(first).is_ok_and(|file| {
         let file = io::BufReader::new(file.take(SUMMARY_BYTES_MAX));
         let json: Result<serde_json::Value, _> = serde_json::from_reader(file);
-        json.is_ok_and(|json| json.get("measured").is_some() && json.get("seed").is_some())
+        json.is_ok_and(|json| is_ours(&json))
     });
     let foreign = || io::Error::new(io::ErrorKind::AlreadyExists, "no run of polder sim left it");
-    if is_run { Ok(()) } else { Err(wrong(&path)(foreign())) }
+    if ours { Ok(()) } else { Err(wrong(path)(foreign())) }
 }
 
 /// Names the file that could not be written.

@@ -60,6 +60,18 @@ fn two_runs_stand_on_one_page() {
     let folder = tempfile::tempdir().unwrap();
     let sides = [&summary, &other].map(|summary| Side { summary, records: &records });
     let rows = [["wait, mean", "9s", "3s", "-66.7%"].map(str::to_owned)];
+    // What no comparison left stays.
+    let html = folder.path().join("compare.html");
+    std::fs::write(&html, "mine").unwrap();
+    let error = write_compared(folder.path(), sides, &rows).unwrap_err().to_string();
+    assert!(
+        error.contains("compare.html: no run of polder sim left it: choose another"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_to_string(&html).unwrap(), "mine");
+    std::fs::remove_file(&html).unwrap();
+    // Another comparison is written over.
+    write_compared(folder.path(), sides, &rows).unwrap();
     write_compared(folder.path(), sides, &rows).unwrap();
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
     let json: serde_json::Value = serde_json::from_str(&read("compare.json")).unwrap();

@@ -59,7 +59,7 @@ pub fn learned(trace: &Trace, search: Search, split: &Split) -> (Record, Rules) 
             (rules.name, waits)
         })
         .collect();
-    let record = learn(&parameters(), &[], search, split, &plain, |values, days| {
+    let record = learn(&parameters(), &[], search, split, &plain, " s", |values, days| {
         daily_waits(trace, &Rules::learned(weights(values)), days)
     });
     let rules = Rules::learned(weights(&record.found.values));

@@ -35,6 +35,8 @@ pub struct History {
 /// Takes envelopes in, one after the other.
 #[derive(Debug, Default)]
 pub struct Reader {
+    /// Envelopes taken in.
+    lines: u64,
     seq: u64,
     at: Timestamp,
     nodes: BTreeMap<NodeId, Inventory>,
@@ -72,7 +74,8 @@ impl Reader {
     /// # Errors
     /// It does not follow the one before, or there are too many jobs.
     pub fn take(&mut self, envelope: &Envelope) -> Result<(), ReadError> {
-        let (line, value) = (self.seq + 1, envelope.seq.to_string());
+        self.lines += 1;
+        let (line, value) = (self.lines, envelope.seq.to_string());
         let wrong = |field, value: String, before: String| {
             let wrong = Wrong::Backwards { value, other: "that of the line before", before };
             Err(ReadError::Row { line, field, wrong })
@@ -395,7 +398,11 @@ mod tests {
         let text = journal();
         let lines: Vec<&str> = text.lines().collect();
         let error = read(&format!("{}\n{}", lines[1], lines[0])).unwrap_err().to_string();
-        assert!(error.contains("seq: \"1\" is before"), "{error}");
+        assert!(error.starts_with("line 2, seq: \"1\" is before"), "{error}");
+        // A number from outside is not reckoned with.
+        let last = lines[0].replacen("\"seq\":1,", &format!("\"seq\":{},", u64::MAX), 1);
+        let error = read(&format!("{last}\n{}", lines[1])).unwrap_err().to_string();
+        assert!(error.starts_with("line 2, seq: \"2\" is before"), "{error}");
         let error = read("{\"seq\":1}").unwrap_err().to_string();
         assert!(error.starts_with("line 1, envelope"), "{error}");
     }

@@ -18,6 +18,9 @@ const TASK_DEVICES_MAX: u64 = 16;
 const NO_LIMIT: [&str; 4] = ["", "UNLIMITED", "Partition_Limit", "INVALID"];
 /// The year before which no job was submitted to Slurm: it prints 1970 for a time that it lacks.
 const YEAR_MIN: i64 = 2000;
+/// The last year of which a history is believed to tell: what is later is a clock or a date gone wrong,
+/// and one such row would make a replay last for decades.
+const YEAR_MAX: i64 = 2099;
 /// Most CPUs of one task: as many as an ask can hold.
 const TASK_CPUS_MAX: u64 = 10_000;
 const HELP: &str = "run sacct --parsable2 --allusers --format \
@@ -310,11 +313,13 @@ fn unit_letters(c: char) -> bool {
 /// When a job was submitted, in seconds since 1970.
 fn submitted(text: &str) -> Result<u64, Wrong> {
     let seconds = moment(text)?;
-    let year = text.split('-').next().and_then(|year| year.parse::<i64>().ok());
-    if year.is_none_or(|year| year < YEAR_MIN) {
-        return Err(Wrong::Not { value: shown(text), what: "a time at which Slurm was there" });
+    let year = text.split('-').next().and_then(|year| year.parse::<i64>().ok()).unwrap_or(0);
+    let wrong = |what| Err(Wrong::Not { value: shown(text), what });
+    match year {
+        ..YEAR_MIN => wrong("a time at which Slurm was there"),
+        YEAR_MIN..=YEAR_MAX => Ok(seconds),
+        _ => wrong("a time of a history: its year lies between 2000 and 2099"),
     }
-    Ok(seconds)
 }
 
 /// Days of a month, of which 1 is January.
@@ -342,7 +347,7 @@ fn moment(text: &str) -> Result<u64, Wrong> {
     };
     let [year, month, day] = three(date, '-').ok_or_else(wrong)?;
     let [hour, minute, second] = three(time, ':').ok_or_else(wrong)?;
-    let plain = (1970..=2200).contains(&year)
+    let plain = (1970..=9999).contains(&year)
         && (1..=12).contains(&month)
         && (1..=days(year, month)).contains(&day)
         && hour < 24
@@ -437,6 +442,10 @@ mod tests {
         submit("2023-02-29T09:00:00", "line 3, Submit: \"2023-02-29T09:00:00\" is not a time");
         submit("2024-04-31T09:00:00", "line 3, Submit: \"2024-04-31T09:00:00\" is not a time");
         submit("1970-01-01T00:00:00", "line 3, Submit: \"1970-01-01T00:00:00\" is not a time");
+        let late = "is not a time of a history: its year lies between 2000 and 2099";
+        for at in ["2100-01-01T00:00:00", "2200-12-31T00:00:00", "9999-12-31T00:00:00"] {
+            submit(at, &format!("line 3, Submit: \"{at}\" {late}"));
+        }
         let at = "2024-05-01T12:00:00";
         let tres = |tres: &str, expect: &str| ran(at, "60", tres, expect);
         tres("gibberish", "line 3, AllocTRES: \"gibberish\" is not a list");

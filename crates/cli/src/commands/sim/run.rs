@@ -18,6 +18,9 @@ use std::path::PathBuf;
 /// Steps between two looks at how far the run has come.
 const STEPS_SHOWN: u32 = 2048;
 
+/// The folders of the two runs of a comparison.
+const SIDES: [&str; 2] = ["a", "b"];
+
 /// How often a user submits a job again that a fault ended.
 const SUBMITS_AGAIN: u32 = 10;
 
@@ -30,6 +33,7 @@ pub(super) struct Ran {
 impl Run {
     pub(super) async fn execute(self, context: &Context) -> Done {
         within("--price", self.price, 0.0, 1e6)?;
+        self.may_write()?;
         let history = self.source.history().await?;
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
@@ -108,9 +112,21 @@ impl Run {
         Ok(Ran { summary: Summary::new(about, &records), records })
     }
 
+    /// Refuses a folder that holds what no run left, before anything is computed.
+    fn may_write(&self) -> Result<(), Failure> {
+        let Some(folder) = &self.out else { return Ok(()) };
+        if self.compare.is_none() {
+            return report::only_runs(folder).map_err(Failure::failed);
+        }
+        report::only_comparisons(folder).map_err(Failure::failed)?;
+        SIDES
+            .into_iter()
+            .try_for_each(|side| report::only_runs(&folder.join(side)).map_err(Failure::failed))
+    }
+
     fn write(&self, context: &Context, runs: &[Ran]) -> Result<(), Failure> {
         let Some(folder) = &self.out else { return Ok(()) };
-        for (letter, ran) in ["a", "b"].iter().zip(runs) {
+        for (letter, ran) in SIDES.iter().zip(runs) {
             let folder = if runs.len() > 1 { folder.join(letter) } else { folder.clone() };
             report::write(&folder, &ran.summary, &ran.records).map_err(Failure::failed)?;
             context.out.note(&format!("wrote {}", folder.join("report.html").display()));
