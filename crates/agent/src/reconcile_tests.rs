@@ -34,6 +34,7 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             image: None,
         },
         host: HostAsk::default(),
+        isolation: None,
         time_limit: None,
         grace: Micros(0),
         gang: GangPlace { rank: 0, size: 1, local_rank: 0, local_size: 1, master: None },

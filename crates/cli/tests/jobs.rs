@@ -521,6 +521,27 @@ fn simulated_devices_are_labelled_on_every_screen() {
 }
 
 #[test]
+fn isolation_that_a_node_does_not_give_is_refused_with_what_it_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let rack = folder.path().join("rack.toml");
+    let card = "[[device]]\nmodel = \"NVIDIA A100-SXM4-80GB\"\nmemory = \"80GiB\"\n\
+                mechanisms = [\"mig\", \"whole\"]\n";
+    fs::write(&rack, card).unwrap();
+    let flags = ["--no-listen", "--simulate", rack.to_str().unwrap()];
+    let Some(pool) = Pool::start_with(&flags) else { return };
+    let part = ["--compute", "14%", "--memory", "9GiB", "--model", "A100"];
+    let run = |flags: &[&str]| pool.say(&[&["run"], &part[..], flags, &["--", "true"]].concat());
+    for level in ["driver", "hardware"] {
+        let said = run(&["--isolation", level]);
+        let expect =
+            format!("{level} isolation was asked for, and a part of sim-0 by mig has none");
+        assert_eq!(said.code, 127, "{}", said.stderr);
+        assert!(said.stderr.contains(&expect), "{}", said.stderr);
+    }
+    assert_eq!(run(&["--mechanism", "mig"]).code, 0, "who does not ask for it gets the part");
+}
+
+#[test]
 fn a_detached_daemon_is_ready_when_up_returns_and_down_stops_it() {
     if !common::has_device() {
         return;

@@ -71,6 +71,7 @@ fn order(lease: &LeaseFacts, job: &JobFacts, hold: &Hold) -> LeaseOrder {
         lease: lease.lease.clone(),
         work: job.ask.work.clone(),
         host: job.ask.host.clone(),
+        isolation: job.ask.devices.isolation,
         // Who joined later has what is left of the gang's time.
         time_limit: job.ask.when.time_limit.map(|limit| Micros(limit.0.saturating_sub(late.0))),
         grace: job.ask.yields.grace,

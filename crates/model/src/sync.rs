@@ -180,6 +180,9 @@ pub struct LeaseOrder {
     pub work: Work,
     /// CPU, memory and processes.
     pub host: HostAsk,
+    /// Weakest isolation that will do for its parts of devices; whole ones are nobody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
     /// Wall time after which the shim ends it.
     #[serde(default)]
     pub time_limit: Option<Micros>,

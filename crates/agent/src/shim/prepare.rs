@@ -16,7 +16,9 @@ use crate::runner::{
     hides_opencl, intercepts_opencl, probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
-use polder_model::{Address, Isolation, LeaseEnd, LeaseSample, Micros, Outcome, Slice, Stdio};
+use polder_model::{
+    Address, Isolation, LeaseEnd, LeaseSample, Mechanism, Micros, Outcome, Slice, Stdio,
+};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
@@ -105,9 +107,7 @@ fn judge(
         Err(why) => Some(why.clone()),
     };
     if let Some(why) = barred {
-        let outcome = Outcome::NotStarted { why };
-        let end = LeaseEnd { outcome, ran: Micros(0), sample: LeaseSample::default() };
-        return (ShimPhase::Ended { end }, None, Vec::new());
+        return (not_started(why), None, Vec::new());
     }
     let mut notes = Vec::new();
     if plan.driver.is_none() && shares_opencl(plan) {
@@ -153,8 +153,34 @@ fn judge(
             (None, Isolation::None)
         }
     };
+    if let Some(why) = too_weak(plan, isolation) {
+        return (not_started(why), None, Vec::new());
+    }
     let master_port = port.map(|(_, port)| *port);
     (ShimPhase::Prepared { isolation, master_port }, namespace, notes)
+}
+
+fn not_started(why: String) -> ShimPhase {
+    let outcome = Outcome::NotStarted { why };
+    ShimPhase::Ended { end: LeaseEnd { outcome, ran: Micros(0), sample: LeaseSample::default() } }
+}
+
+/// Why the isolation that its parts of devices have here is not what was asked for, if it is not.
+fn too_weak(plan: &Plan, has: Isolation) -> Option<String> {
+    let wanted = plan.order.isolation.filter(|wanted| has < *wanted)?;
+    let slices = &plan.order.lease.slices;
+    let part = slices.iter().find(|slice| slice.mechanism != Mechanism::Whole)?;
+    let (mechanism, device) = (part.mechanism, &part.device);
+    let help = match mechanism {
+        Mechanism::Mig => {
+            "instances are cut on simulated devices alone so far: ask for whole devices"
+        }
+        _ => "ask for whole devices, or run the agent as root or permit user namespaces",
+    };
+    Some(format!(
+        "{wanted} isolation was asked for, and a part of {device} by {mechanism} has {has} on this \
+         node: {help}, or leave isolation out"
+    ))
 }
 
 /// Why this agent cannot run the user's programs, if it cannot.
