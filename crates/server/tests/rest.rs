@@ -18,6 +18,12 @@ fn refused((status, body): (StatusCode, Value), expect: u16, says: &str) {
     assert!(text.contains(says), "{says:?} is not in {text}");
 }
 
+/// Microseconds since 1970.
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_micros()).unwrap()
+}
+
 fn fine((status, body): (StatusCode, Value)) -> Value {
     assert!(status.is_success(), "{status}: {body}");
     body
@@ -136,6 +142,18 @@ async fn bad_requests_are_named() {
     let mut huge = job(100);
     huge["devices"]["memory"] = json!(1u64 << 40);
     refused(client.post("/api/v1/jobs", huge).await, 422, "could ever serve");
+    let late = async |deadline: u64, estimate: u64, says: &str| {
+        let mut late = job(100);
+        late["when"] = json!({ "deadline": deadline, "estimate": estimate });
+        refused(client.post("/api/v1/jobs", late).await, 422, says);
+    };
+    late(1, 1, "when.deadline has passed").await;
+    let hour = 3_600_000_000;
+    let ahead = now() + hour;
+    late(ahead, 2 * hour, "and when.estimate 2h00m: it would be late even if it started now").await;
+    let mut soon = job(100);
+    soon["when"] = json!({ "deadline": ahead, "estimate": hour });
+    fine(client.post("/api/v1/jobs", soon).await);
     let mut long = job(100);
     long["work"]["command"] = json!(["x".repeat(2 << 20)]);
     refused(client.post("/api/v1/jobs", long).await, 413, "1048576");

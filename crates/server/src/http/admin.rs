@@ -185,8 +185,8 @@ pub(super) async fn remove_user(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Removed>, ApiError> {
-    app.handle.write(caller, Write::UserRemove { name: parse(&name)? }).await?;
-    Ok(Json(Removed { removed: name }))
+    let write = Write::UserRemove { name: parse(&name)? };
+    app.written(caller, write, Removed { removed: name }).await
 }
 
 /// Every write, newest first.

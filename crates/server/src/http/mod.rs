@@ -23,13 +23,13 @@ use crate::api::{API_HEADER, API_MAJOR, BODY_BYTES_MAX};
 use crate::auth::{Action, Caller, Guard, Principal, decide, principal};
 use crate::journal::Archive;
 use crate::stop::signalled;
-use crate::writer::{Handle, View};
+use crate::writer::{Handle, View, Write};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use axum::{Router, http::StatusCode};
+use axum::{Json, Router, http::StatusCode};
 use futures_util::FutureExt as _;
 use polder_model::TenantPath;
 use std::panic::AssertUnwindSafe;
@@ -54,6 +54,17 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// Writes, and answers with this once it is durable.
+    async fn written<T>(
+        &self,
+        caller: Caller,
+        write: Write,
+        answer: T,
+    ) -> Result<Json<T>, ApiError> {
+        self.handle.write(caller, write).await?;
+        Ok(Json(answer))
+    }
+
     /// Reads the durable state as a known caller.
     async fn read<T: Send + 'static>(
         &self,

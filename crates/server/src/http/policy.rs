@@ -46,8 +46,7 @@ pub(super) async fn set_policy(
     Body(policy): Body<Policy>,
 ) -> Result<Json<Policy>, ApiError> {
     let write = Write::PolicySet { policy: Box::new(policy.clone()) };
-    app.handle.write(caller, write).await?;
-    Ok(Json(policy))
+    app.written(caller, write, policy).await
 }
 
 /// Goes back to the policy that was in force before this one.
@@ -117,8 +116,8 @@ pub(super) async fn remove_shadow(
     State(app): State<App>,
     caller: Caller,
 ) -> Result<Json<Removed>, ApiError> {
-    app.handle.write(caller, Write::PolicyShadow { policy: None }).await?;
-    Ok(Json(Removed { removed: "shadow".to_owned() }))
+    let removed = Removed { removed: "shadow".to_owned() };
+    app.written(caller, Write::PolicyShadow { policy: None }, removed).await
 }
 
 /// Reservations and maintenance windows.
@@ -152,8 +151,7 @@ pub(super) async fn set_reservation(
     let ReservationChange { tenant, nodes, from, until, why } = change;
     let reservation = Reservation { name, tenant, nodes, from, until, why };
     let write = Write::ReservationSet { reservation: reservation.clone() };
-    app.handle.write(caller, write).await?;
-    Ok(Json(reservation))
+    app.written(caller, write, reservation).await
 }
 
 /// Gives a reservation up.
@@ -167,8 +165,8 @@ pub(super) async fn remove_reservation(
     caller: Caller,
     Path(name): Path<String>,
 ) -> Result<Json<Removed>, ApiError> {
-    app.handle.write(caller, Write::ReservationRemove { name: name.clone() }).await?;
-    Ok(Json(Removed { removed: name }))
+    let write = Write::ReservationRemove { name: name.clone() };
+    app.written(caller, write, Removed { removed: name }).await
 }
 
 /// What would happen at once if this were asked, this were the policy, or these nodes were away.

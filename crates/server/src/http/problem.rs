@@ -162,17 +162,20 @@ impl From<WriteError> for ApiError {
             WriteError::Owner { .. } => Self::conflict("owner", detail)
                 .help("run the server as another user, if this one should not be its admin"),
             WriteError::Holds { .. } => Self::conflict("memory", detail),
+            WriteError::Late { .. } => unprocessable("ask", detail),
             WriteError::Stopping => Self::stopping(),
         }
     }
 }
 
+fn unprocessable(name: &'static str, detail: String) -> ApiError {
+    let title = "The pool cannot accept this";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, name, title, detail)
+}
+
 fn refused(refusal: &Refusal, detail: String) -> ApiError {
     use Refusal as R;
-    let unprocessable = |name| {
-        let title = "The pool cannot accept this";
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, name, title, detail.clone())
-    };
+    let unprocessable = |name| unprocessable(name, detail.clone());
     match refusal {
         R::Ask(_) | R::MechanismContradicts { .. } => unprocessable("ask"),
         R::PastQuota { .. } => unprocessable("quota"),

@@ -8,8 +8,8 @@ use crate::clock::ServerTime;
 use crate::journal::{Batch, Digest, EndRow, Row, TermRow, digest_of};
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, Policy, PoolId,
-    Role, Size, TenantPath, Timestamp, User, UserName,
+    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, Micros, NodeId, Policy,
+    PoolId, Role, Size, TenantPath, Timestamp, User, UserName, When,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -18,6 +18,9 @@ use std::sync::OnceLock;
 const PLAN_ROUNDS_MAX: u32 = 64;
 /// Events in one transaction before planning goes on in the next.
 const EVENTS_MAX: usize = 20_000;
+/// How late a deadline may be for an ask to be taken: the time that it took to come here, and by how
+/// much clocks differ.
+const LATE_MAX: Micros = Micros::from_secs(10);
 /// Bytes of a subject or reason that the audit log keeps.
 const AUDIT_TEXT_MAX: usize = 500;
 
@@ -395,6 +398,9 @@ impl Core {
         if self.draining {
             return Ok(Err(WriteError::Stopping));
         }
+        if let Some(late) = late(&ask.when, self.time.peek()) {
+            return Ok(Err(late));
+        }
         let id = self.engine.next_job_id();
         if let Err(refusal) = self.record(Event::JobSubmitted { job: id, ask, key })? {
             return Ok(Err(WriteError::Refused(refusal)));
@@ -558,6 +564,14 @@ fn shorten(text: &str) -> String {
     text.chars().take(AUDIT_TEXT_MAX).collect()
 }
 
+/// Refuses a deadline that cannot be met.
+fn late(when: &When, now: Timestamp) -> Option<WriteError> {
+    let (deadline, estimate) = (when.deadline?, when.estimate);
+    let over_at = now.after(estimate.unwrap_or(Micros(0)));
+    let is_late = over_at > deadline.after(LATE_MAX);
+    is_late.then_some(WriteError::Late { left: deadline.since(now), estimate })
+}
+
 /// Whether this user is the one as whom the server runs.
 fn is_owner(user: &UserName) -> bool {
     *user == Caller::from_token().user
@@ -582,6 +596,15 @@ impl std::fmt::Display for WriteError {
                 f,
                 "job {job} holds {held} on {device} of {node} and cannot be left with {wanted}: \
                  nothing was changed; ask for {held} or more, or again when it has freed some"
+            ),
+            Self::Late { left: Micros(0), .. } => {
+                f.write_str("when.deadline has passed: give one that lies ahead, or leave it out")
+            }
+            Self::Late { left, estimate } => write!(
+                f,
+                "when.deadline is in {left} and when.estimate {}: it would be late even if it started \
+                 now; give a later deadline or a lower estimate",
+                estimate.unwrap_or(Micros(0))
             ),
             Self::Stopping => f.write_str("the server is stopping"),
         }

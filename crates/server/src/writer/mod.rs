@@ -21,8 +21,8 @@ use crate::auth::{Caller, Denied, UnknownUser};
 use crate::journal::AppendError;
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Bytes, DeviceId, JobId, NodeId, Policy, PoolId, Reservation, SyncRefusal, SyncRequest,
-    SyncResponse, Tenant, TenantPath, Timestamp, UserName,
+    Ask, Bytes, DeviceId, JobId, Micros, NodeId, Policy, PoolId, Reservation, SyncRefusal,
+    SyncRequest, SyncResponse, Tenant, TenantPath, Timestamp, UserName,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -97,6 +97,13 @@ pub(crate) enum WriteError {
         device: DeviceId,
         held: Bytes,
         wanted: Bytes,
+    },
+    /// It could not be over by its deadline even if it started now.
+    Late {
+        /// How long until the deadline; 0 once it has passed.
+        left: Micros,
+        /// How long its user says it runs.
+        estimate: Option<Micros>,
     },
     /// The server is ending every job and takes no new one, or has stopped.
     Stopping,
