@@ -120,3 +120,10 @@ pub(crate) enum Command {
     #[command(hide = true, name = polder_devices::PROBE_SUBCOMMAND)]
     ProbeDevices,
 }
+
+impl Command {
+    /// Whether it stands for a command of the caller's, which is to get the signals that it gets.
+    pub(crate) fn passes_signals_on(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Profile(_))
+    }
+}

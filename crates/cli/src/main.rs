@@ -34,6 +34,11 @@ fn main() -> ExitCode {
             return exit_code(error.exit_code());
         }
     };
+    // Before there are other threads.
+    if let Err(error) = cli.command.passes_signals_on().then(terminal::hold).transpose() {
+        output::failure(&Failure::failed(format!("holding signals back: {error}")));
+        return exit_code(failure::Exit::Failed as i32);
+    }
     let context = commands::Context::new(cli.global.or_environment());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let done = runtime

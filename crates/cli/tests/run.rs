@@ -97,6 +97,11 @@ fn signals_reach_the_command() {
         (Signal::XCPU, "XCPU"),
         (Signal::POWER, "PWR"),
         (Signal::ABORT, "ABRT"),
+        (Signal::SEGV, "SEGV"),
+        (Signal::BUS, "BUS"),
+        (Signal::ILL, "ILL"),
+        (Signal::FPE, "FPE"),
+        (Signal::PIPE, "PIPE"),
     ] {
         let script = format!(
             "trap 'echo got {name}; exit 3' {name}; printf ready; while :; do sleep 0.05; done"

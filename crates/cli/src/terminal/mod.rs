@@ -1,10 +1,12 @@
 //! The caller's terminal, lent to a task: a pty pair, raw mode, window sizes, signals.
 
+mod faults;
 mod keys;
 mod pty;
 mod signals;
 mod standing;
 
+pub(crate) use faults::hold;
 pub(crate) use keys::Keys;
 pub(crate) use pty::{Pty, Relay};
 pub(crate) use signals::{Signals, ends, stop_self};

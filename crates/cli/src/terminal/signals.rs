@@ -1,5 +1,6 @@
 //! The signals that `polder run` passes on.
 
+use super::faults::Faults;
 use super::standing::Standing;
 use rustix::process::{Signal, getpid, kill_process};
 use std::io;
@@ -8,10 +9,12 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 /// Every signal that a caller may send to what it takes for its command, by number.
 pub(crate) struct Signals {
     streams: Vec<(i32, Stream)>,
+    faults: Faults,
 }
 
 /// All that a program may get and that means nothing to this one: not those that end it whatever it
-/// does, that its own faults raise, or with which the kernel and its children speak to it alone.
+/// does, or with which the kernel and its children speak to it alone. Those that its own faults raise
+/// come in another way.
 const PASSED_ON: [Signal; 21] = [
     Signal::INT,
     Signal::TERM,
@@ -45,7 +48,8 @@ impl Signals {
         let numbers = PASSED_ON.iter().map(|signal| signal.as_raw()).chain(NAMELESS);
         let watch = |number| Ok((number, signal(SignalKind::from_raw(number))?));
         let streams = numbers.filter(|number| !ignores(*number)).map(watch);
-        Ok(Self { streams: streams.collect::<io::Result<_>>()? })
+        let streams = streams.collect::<io::Result<_>>()?;
+        Ok(Self { streams, faults: Faults::watch(ignores)? })
     }
 
     /// The next one.
@@ -56,7 +60,7 @@ impl Signals {
                     return std::task::Poll::Ready(*number);
                 }
             }
-            std::task::Poll::Pending
+            self.faults.poll(context)
         })
         .await
     }
