@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{RACK, ended, may_mount, polder, say, soon};
+use common::{Pool, RACK, ended, may_mount, polder, say, soon};
 use serde_json::Value;
 use std::fs;
 use std::io::{Read, Write};
@@ -53,6 +53,28 @@ fn flag(flags: &[&str], expect: &str) {
     let said = say(polder([&["submit"], flags, &["--", "true"]].concat()));
     let first = said.stderr.lines().next().unwrap_or_default();
     assert_eq!((said.code, first), (2, expect), "{flags:?}");
+}
+
+#[test]
+fn a_daemon_whose_socket_is_gone_is_named() {
+    let Some(pool) = Pool::start() else { return };
+    fs::remove_file(pool.path().join("polder.sock")).unwrap();
+    let said = pool.say(&["queue"]);
+    assert_eq!(said.code, 1, "{said:?}");
+    let kill = format!("`kill {}`", pool.pid());
+    assert!(said.stderr.contains(&kill) && said.stderr.contains("`polder up`"), "{said:?}");
+}
+
+#[test]
+fn a_queue_of_nobody_says_so() {
+    let Some(pool) = Pool::shared() else { return };
+    for (flag, kind) in [("--tenant", "tenant"), ("--user", "user")] {
+        for all in [&[][..], &["--all"]] {
+            let said = pool.say(&[&["queue", flag, "nope"], all].concat());
+            let expect = format!("there is no {kind} nope");
+            assert!(said.code == 3 && said.stderr.contains(&expect), "{said:?}");
+        }
+    }
 }
 
 #[test]
@@ -479,9 +501,13 @@ fn pages_and_users_without_the_token_get_nothing_at_the_port() {
     let place = Place::new();
     let mut up = place.up("up.log", &["--listen", "127.0.0.1:0"]);
     place.serves();
-    let log = place.log("up.log");
-    let (_, address) = log.split_once("http://").unwrap();
-    let address = address.split_whitespace().next().unwrap();
+    // It says where once its devices have called.
+    let address = soon("the address it listens at", || {
+        let log = place.log("up.log");
+        let (_, address) = log.split_once("http://")?;
+        Some(address.split_once(' ')?.0.to_owned())
+    });
+    let address = address.as_str();
     let token = fs::read_to_string(place.state().join("token")).unwrap();
     let host = format!("host: {address}");
     let bearer = format!("authorization: Bearer {}", token.trim());

@@ -27,5 +27,5 @@ pub use serve::{
     SILENT_AFTER, SOCKET_FILE, ServeError, ServeOptions, Server, ServerHandle, SyncFailure,
     TOKEN_FILE, serve,
 };
-pub use state::StateError;
+pub use state::{StateError, holder};
 pub use writer::WriterError;

@@ -87,6 +87,23 @@ pub(crate) fn lock(folder: &Path) -> Result<StateLock, StateError> {
     Ok(StateLock { path, file })
 }
 
+/// The process that has a state folder now, if one has and the system says so. Nothing is locked to
+/// find out: a server that starts at this moment would be refused.
+pub fn holder(folder: &Path) -> Option<u32> {
+    let path = folder.join("lock");
+    let mut written = String::new();
+    File::open(&path).ok()?.take(20).read_to_string(&mut written).ok()?;
+    let pid: u32 = written.trim().parse().ok()?;
+    let inode = format!(":{}", fs::metadata(&path).ok()?.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let held = locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words[..], [_, "FLOCK", _, "WRITE", by, file, ..]
+            if by.parse() == Ok(pid) && file.ends_with(&inode))
+    });
+    held.then_some(pid)
+}
+
 /// Makes sure that a file exists and that only its owner reads it. SQLite gives the files that it
 /// makes beside it the same mode.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {

@@ -113,8 +113,22 @@ impl Endpoint {
             )
             .help("ask its owner to add you, or start your own with `polder up --state DIR`"),
             (Self::Folder(folder), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                Failure::unreachable(format!("no polder is running for {}", folder.display()))
-                    .help("start it with `polder up`, or name another state folder with --state")
+                match polder_server::holder(folder) {
+                    Some(pid) => Failure::unreachable(format!(
+                        "process {pid} has {}, but nobody listens at its socket",
+                        folder.display()
+                    ))
+                    .help(format!(
+                        "if it is just starting, try again; if its socket was removed, end it with \
+                         `kill {pid}` and start it again with `polder up`: what runs goes on"
+                    )),
+                    None => {
+                        let what = format!("no polder is running for {}", folder.display());
+                        Failure::unreachable(what).help(
+                            "start it with `polder up`, or name another state folder with --state",
+                        )
+                    }
+                }
             }
             (Self::Folder(folder), _) => {
                 let socket = folder.join(place::SOCKET);

@@ -87,7 +87,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// Jobs, newest first, the finished ones too. Environments are left out of lists.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(JobQuery),
-    responses((status = 200, description = "One page", body = JobList))
+    responses(
+        (status = 200, description = "One page", body = JobList),
+        (status = 404, description = "No such tenant or user", body = crate::api::Problem,
+            content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn list(
     State(app): State<App>,
@@ -97,14 +101,24 @@ pub(super) async fn list(
     let before = cursor(query.cursor.as_deref())?.map(JobId);
     let rows = limit(query.limit);
     let wanted = query.clone();
-    let (who, mut jobs) = app
-        .read(caller, move |view, who| Ok((who.clone(), live_jobs(view, who, &wanted, before))))
+    let (who, unknown, mut jobs) = app
+        .read(caller, move |view, who| {
+            let unknown = unknown(view, who, &wanted);
+            Ok((who.clone(), unknown, live_jobs(view, who, &wanted, before)))
+        })
         .await?;
+    let own = query.user.as_ref() == Some(&who.user);
+    let tenants = if own { None } else { visible(&who) };
+    let (tenants, tenant, user) = (tenants.as_deref(), query.tenant.as_ref(), &query.user);
+    let filter = JobFilter { before, tenants, tenant, user: user.as_ref(), limit: rows };
+    if let Some(unknown) = unknown.filter(|_| jobs.is_empty()) {
+        // Who was removed may have left jobs that are over.
+        let any = JobFilter { before: None, limit: 1, ..filter };
+        if app.archive.jobs(&any).await?.is_empty() {
+            return Err(unknown);
+        }
+    }
     if matches!(query.state, None | Some(StateFilter::Finished)) {
-        let own = query.user.as_ref() == Some(&who.user);
-        let tenants = if own { None } else { visible(&who) };
-        let (tenants, tenant, user) = (tenants.as_deref(), query.tenant.as_ref(), &query.user);
-        let filter = JobFilter { before, tenants, tenant, user: user.as_ref(), limit: rows };
         // A job that was over between the two looks is in both; the later look counts.
         jobs.splice(0..0, app.archive.jobs(&filter).await?);
     }
@@ -114,6 +128,24 @@ pub(super) async fn list(
     jobs.iter_mut().for_each(|job| job.ask.work.environment.clear());
     let cursor = cursor_after(&jobs, rows, |job| job.id.0);
     Ok(Json(JobList { jobs, cursor }))
+}
+
+/// Whom a query names and nobody knows: a slip of the pen is not to look like an empty queue. The
+/// name of a tenant that the caller may not see says nothing either.
+fn unknown(view: &View<'_>, who: &Principal, query: &JobQuery) -> Option<ApiError> {
+    let engine = view.engine;
+    let tenant = query.tenant.as_ref().filter(|tenant| {
+        let known = engine.tenants().any(|known| known.path == **tenant);
+        let above = who.tenants.iter().any(|own| own.is_within(tenant));
+        !known || !(sees(who, tenant) || above)
+    });
+    let user = query.user.as_ref().filter(|user| !engine.users().any(|known| known.name == **user));
+    let what = match (tenant, user) {
+        (Some(tenant), _) => format!("there is no tenant {tenant} that you may see"),
+        (None, Some(user)) => format!("there is no user {user}"),
+        (None, None) => return None,
+    };
+    Some(ApiError::not_found(what))
 }
 
 fn live_jobs(

@@ -102,7 +102,7 @@ impl Archive {
         let rows = query.fetch_all(&self.pool).await?;
         let read = |row: &SqliteRow| {
             let (lease, end) = parse(row, 0)?;
-            Ok(EndedLease { lease, end, at: Timestamp(unsigned(row.get(1))) })
+            Ok(EndedLease { lease, end, at: Timestamp(unsigned(row.try_get(1)?)) })
         };
         rows.iter().map(read).collect()
     }
@@ -121,8 +121,10 @@ impl Archive {
     ) -> Result<Option<(JobId, Digest)>, sqlx::Error> {
         let query = sqlx::query("SELECT job, digest FROM keys WHERE user = ? AND key = ?");
         let row = query.bind(user.as_str()).bind(key).fetch_optional(&self.pool).await?;
-        let digest = |row: &SqliteRow| Digest::try_from(row.get::<Vec<u8>, _>(1)).ok();
-        Ok(row.and_then(|row| Some((JobId(unsigned(row.get(0))), digest(&row)?))))
+        let Some(row) = row else { return Ok(None) };
+        let digest = Digest::try_from(row.try_get::<Vec<u8>, _>(1)?).ok();
+        let job = JobId(unsigned(row.try_get(0)?));
+        Ok(digest.map(|digest| (job, digest)))
     }
 
     /// Sums over ended leases.
@@ -169,8 +171,9 @@ impl Archive {
             }
             query.push(") GROUP BY lease");
             for row in query.build().fetch_all(&self.pool).await? {
-                let terms = EndedTerms { device_micros: unsigned(row.get(1)), counted: row.get(2) };
-                found.insert(LeaseId(unsigned(row.get(0))), terms);
+                let device_micros = unsigned(row.try_get(1)?);
+                let terms = EndedTerms { device_micros, counted: row.try_get(2)? };
+                found.insert(LeaseId(unsigned(row.try_get(0)?)), terms);
             }
         }
         Ok(found)
@@ -192,12 +195,12 @@ impl Archive {
         query.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
         let read = |row: &SqliteRow| {
             Ok(AuditRow {
-                id: unsigned(row.get(0)),
-                at: Timestamp(unsigned(row.get(1))),
-                user: name(row.get(2))?,
-                action: row.get(3),
-                subject: row.get(4),
-                result: row.get(5),
+                id: unsigned(row.try_get(0)?),
+                at: Timestamp(unsigned(row.try_get(1)?)),
+                user: name(row.try_get(2)?)?,
+                action: row.try_get(3)?,
+                subject: row.try_get(4)?,
+                result: row.try_get(5)?,
             })
         };
         query.build().fetch_all(&self.pool).await?.iter().map(read).collect()
@@ -233,7 +236,7 @@ fn within(query: &mut QueryBuilder<Sqlite>, tenants: &[TenantPath]) {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(row: &SqliteRow, column: usize) -> Result<T, sqlx::Error> {
-    serde_json::from_str(row.get(column)).map_err(|error| sqlx::Error::Decode(error.into()))
+    serde_json::from_str(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 fn name<T: TryFrom<String, Error = polder_model::IdError>>(text: String) -> Result<T, sqlx::Error> {
@@ -242,14 +245,14 @@ fn name<T: TryFrom<String, Error = polder_model::IdError>>(text: String) -> Resu
 
 fn sum(row: &SqliteRow) -> Result<UsageSum, sqlx::Error> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    let whole = |column: usize| row.get::<f64, _>(column) as u64;
+    let whole = |column: usize| Ok::<_, sqlx::Error>(row.try_get::<f64, _>(column)? as u64);
     Ok(UsageSum {
-        tenant: name(row.get(0))?,
-        user: row.get::<Option<String>, _>(1).map(name).transpose()?,
-        job: row.get::<Option<i64>, _>(2).map(|job| JobId(unsigned(job))),
-        leases: unsigned(row.get(3)),
-        leased_micros: whole(4),
-        device_micros: unsigned(row.get(5)),
-        memory_mib_seconds: whole(6),
+        tenant: name(row.try_get(0)?)?,
+        user: row.try_get::<Option<String>, _>(1)?.map(name).transpose()?,
+        job: row.try_get::<Option<i64>, _>(2)?.map(|job| JobId(unsigned(job))),
+        leases: unsigned(row.try_get(3)?),
+        leased_micros: whole(4)?,
+        device_micros: unsigned(row.try_get(5)?),
+        memory_mib_seconds: whole(6)?,
     })
 }

@@ -69,11 +69,17 @@ impl Reader {
         let header = "SELECT pool, epoch, seq FROM header WHERE seq > 0";
         let row = sqlx::query(header).fetch_optional(&mut conn).await.map_err(fail)?;
         let Some(row) = row else { return Ok(None) };
-        let pool = PoolId::try_from(row.get::<String, _>(0)).map_err(|error| {
-            JournalError::Corrupt { path: path.to_owned(), seq: 0, what: error.to_string() }
-        })?;
+        let corrupt = |error: &dyn std::error::Error| JournalError::Corrupt {
+            path: path.to_owned(),
+            seq: 0,
+            what: error.to_string(),
+        };
+        let pool: String = row.try_get(0).map_err(|error| corrupt(&error))?;
+        let pool = PoolId::try_from(pool).map_err(|error| corrupt(&error))?;
         let head = Head { seq: 0, epoch: 0, at: Timestamp(0), digest: chain::genesis(&pool) };
-        let end = (unsigned(row.get(1)), unsigned(row.get(2)));
+        let number = |column: usize| row.try_get(column).map(unsigned);
+        let end = number(1).and_then(|epoch| Ok((epoch, number(2)?)));
+        let end = end.map_err(|error| corrupt(&error))?;
         Ok(Some(Self { path: path.to_owned(), conn, pool, end, head }))
     }
 
@@ -94,14 +100,10 @@ impl Reader {
         .await
         .map_err(|error| JournalError::from_sqlite(&self.path, 0, error))?;
         for row in rows {
-            let body: String = row.get(3);
-            let seq = unsigned(row.get(0));
-            if row.get::<Vec<u8>, _>(2) != chain::of(&[body.as_bytes()]) {
-                tracing::warn!(seq, "a snapshot is damaged; replaying more events instead");
-                continue;
+            match whole_snapshot(&row) {
+                Some(snapshot) => return Ok(Some(snapshot)),
+                None => tracing::warn!("a snapshot is damaged; replaying more events instead"),
             }
-            let Ok(digest) = Digest::try_from(row.get::<Vec<u8>, _>(1)) else { continue };
-            return Ok(Some(Snapshot { seq, body, digest }));
         }
         Ok(None)
     }
@@ -146,20 +148,31 @@ impl Reader {
     /// Where the chain is behind this row, if the row is the next of it.
     fn next(&self, row: &SqliteRow) -> Result<Head, JournalError> {
         let wanted = self.head.seq + 1;
-        let (seq, epoch, at) = (unsigned(row.get(0)), unsigned(row.get(1)), unsigned(row.get(2)));
+        let number = |column| self.column(row, column).map(unsigned);
+        let (seq, epoch, at) = (number(0)?, number(1)?, number(2)?);
         if seq != wanted {
             return Err(self.corrupt(wanted, "it is missing"));
         }
-        let body: &str = row.get(4);
+        let body: &str = self.column(row, 4)?;
         let digest = chain::next(&self.head.digest, seq, epoch, at, self.version(row)?, body);
-        if row.get::<Vec<u8>, _>(5) != digest {
+        if self.column::<Vec<u8>>(row, 5)? != digest {
             return Err(self.corrupt(seq, "its digest does not match what it holds"));
         }
         Ok(Head { seq, epoch, at: Timestamp(at), digest })
     }
 
+    /// What a column of the next event holds: a damaged one may hold what is not even of its type.
+    fn column<'r, T>(&self, row: &'r SqliteRow, column: usize) -> Result<T, JournalError>
+    where
+        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        row.try_get(column).map_err(|error| {
+            self.corrupt(self.head.seq + 1, &format!("it cannot be read: {error}"))
+        })
+    }
+
     fn version(&self, row: &SqliteRow) -> Result<u32, JournalError> {
-        let (seq, found) = (unsigned(row.get(0)), row.get::<i64, _>(3));
+        let (seq, found) = (unsigned(self.column(row, 0)?), self.column::<i64>(row, 3)?);
         match u32::try_from(found) {
             Ok(version) if (1..=EVENT_VERSION).contains(&version) => Ok(version),
             _ if found > i64::from(EVENT_VERSION) => {
@@ -173,7 +186,7 @@ impl Reader {
     fn prove(&mut self, row: &SqliteRow) -> Result<Envelope, JournalError> {
         let head = self.next(row)?;
         let Head { seq, epoch, at, .. } = head;
-        let event = serde_json::from_str(row.get(4))
+        let event = serde_json::from_str(self.column(row, 4)?)
             .map_err(|error| self.corrupt(seq, &format!("it cannot be read: {error}")))?;
         let version = self.version(row)?;
         self.head = head;
@@ -221,6 +234,16 @@ async fn identify(conn: &mut Connection) -> Result<(i64, i64, i64), sqlx::Error>
     let layout = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *conn).await?;
     let tables = "SELECT count(*) FROM sqlite_schema";
     Ok((application, layout, sqlx::query_scalar(tables).fetch_one(conn).await?))
+}
+
+/// A row of a snapshot, if it is as it was written.
+fn whole_snapshot(row: &SqliteRow) -> Option<Snapshot> {
+    let body: String = row.try_get(3).ok()?;
+    if row.try_get::<Vec<u8>, _>(2).ok()? != chain::of(&[body.as_bytes()]) {
+        return None;
+    }
+    let digest = Digest::try_from(row.try_get::<Vec<u8>, _>(1).ok()?).ok()?;
+    Some(Snapshot { seq: unsigned(row.try_get(0).ok()?), body, digest })
 }
 
 /// What SQLite keeps as signed; negative numbers, which nobody writes, read as zero.

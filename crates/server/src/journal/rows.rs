@@ -1,6 +1,6 @@
 //! What is derived from events, written in the same transactions.
 
-use super::{Digest, signed};
+use super::{Digest, signed, unsigned};
 use polder_model::{Job, JobId, Lease, LeaseEnd, LeaseSample, Micros, Timestamp, UserName};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
@@ -152,13 +152,13 @@ async fn before(
                WHERE lease = ? AND place = ?";
     let query = sqlx::query(sql).bind(signed(lease.id.0)).bind(place);
     let row = query.fetch_one(conn).await?;
-    let sum = |column: usize| u64::try_from(row.get::<i64, _>(column)).unwrap_or(0);
+    let sum = |column: usize| Ok::<_, sqlx::Error>(unsigned(row.try_get(column)?));
     Ok(Before {
-        terms: row.get(0),
-        ran: sum(1),
-        device_time: sum(2),
-        contended_time: sum(3),
-        refused: sum(4),
+        terms: row.try_get(0)?,
+        ran: sum(1)?,
+        device_time: sum(2)?,
+        contended_time: sum(3)?,
+        refused: sum(4)?,
     })
 }
 

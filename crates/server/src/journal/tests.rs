@@ -100,6 +100,33 @@ async fn a_flipped_byte_anywhere_is_never_silent() {
     damaged[body] ^= 1;
     std::fs::write(&path, damaged).unwrap();
     assert!(read(&path).await.unwrap_err().contains("is damaged at event"));
+    // A byte that is no longer of any text.
+    let mut damaged = whole.clone();
+    damaged[body] ^= 0x80;
+    std::fs::write(&path, damaged).unwrap();
+    let error = read(&path).await.unwrap_err();
+    assert!(error.contains("is damaged at event") && error.contains("cannot be read"), "{error}");
+    let events = {
+        std::fs::write(&path, &whole).unwrap();
+        read(&path).await.unwrap()
+    };
+    // Wherever a bit flips, it is found or does not matter: no event is missing, and none panics.
+    let mut found = 0;
+    for (at, bit) in (0..whole.len()).step_by(61).flat_map(|at| [(at, 0x80), (at, 0x01)]) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= bit;
+        std::fs::write(&path, damaged).unwrap();
+        if let Ok(None) = Reader::open(&path, &Storage::default()).await {
+            assert!(mark::check(&path, 0).is_err(), "byte {at}, bit {bit}: taken for a new one");
+            found += 1;
+            continue;
+        }
+        match read(&path).await {
+            Ok(read) => assert_eq!(read, events, "byte {at}, bit {bit}"),
+            Err(_) => found += 1,
+        }
+    }
+    assert!(found > 0);
     std::fs::write(&path, &whole[..whole.len() - 4096]).unwrap();
     assert!(read(&path).await.is_err(), "a file cut short");
 }
