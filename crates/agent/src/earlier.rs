@@ -47,12 +47,15 @@ mod tests {
             let page = LimitsWriter::create(lease, epoch).unwrap();
             page.devices.store(1, Ordering::Relaxed);
             page.device[0].charged_ns.store(charged, Ordering::Relaxed);
+            page.heartbeat_ns.store(70, Ordering::Relaxed);
+            page.counted_ns().unwrap().store(charged - 1, Ordering::Relaxed);
             page
         };
         let _pages = [page(901, 1, 5), page(901, 2, 9), page(902, 7, 1)];
         let me = std::process::id();
         let devices = vec![Carried { charged_ns: 9, contended_ns: 0 }];
-        assert_eq!(limits_before(me, LeaseId(901)), Some(Before { epoch: 2, devices }));
+        let newest = Before { epoch: 2, devices, counted_ns: Some(8), looked_ns: 70 };
+        assert_eq!(limits_before(me, LeaseId(901)), Some(newest));
         assert_eq!(limits_before(me, LeaseId(903)), None);
     }
 }

@@ -491,7 +491,11 @@ impl Running {
             let (arbiter, id) = (self.room.arbiter.clone(), lease.id);
             if let Some(last) = blocking(move || arbiter.remove(id)).await.flatten() {
                 let memory_kills = end.sample.memory_kills;
-                end.sample = LeaseSample { processes: 0, memory_kills, ..last };
+                let shims = std::mem::replace(
+                    &mut end.sample,
+                    LeaseSample { processes: 0, memory_kills, ..last },
+                );
+                end.sample.raise_to(&shims);
             }
         } else if !takes_turns(lease) {
             let memory_kills = end.sample.memory_kills;

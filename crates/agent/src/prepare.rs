@@ -191,7 +191,7 @@ fn connect(room: &Room, folder: &Folder, plan: Plan, mark: &Mark) -> Result<Live
         let usage = adopt_usage(&pages.usage, state.layout)?;
         let mut before = limits_before(state.shim, lease.id);
         if let (None, Some(epoch)) = (&before, state.limits_epoch) {
-            before = Some(crate::arbiter::Before { epoch, devices: Vec::new() });
+            before = Some(crate::arbiter::Before { epoch, ..crate::arbiter::Before::default() });
         }
         let terms = terms(lease, &mark.granularity);
         let (limits, epoch) = room.arbiter.add(lease.id, terms, usage, pages.doorbell, before)?;

@@ -8,7 +8,7 @@
 mod old;
 
 use polder_agent::arbiter::{ArbiterError, ArbiterHandle, Before, Carried, Share, Terms};
-use polder_ledger::{Limits, Mapped, Usage, create_usage, gate, map_limits, map_usage};
+use polder_ledger::{Limits, Mapped, Usage, busy, create_usage, gate, map_limits, map_usage};
 use polder_model::{Bytes, LeaseId, Micros, Permille, WorkClass};
 use rustix::event::EventfdFlags;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -328,22 +328,56 @@ fn a_bell_that_never_stops_ringing_stops_nobody() {
 #[test]
 fn a_new_agent_goes_on_from_the_page_of_the_old() {
     let arbiter = ArbiterHandle::start().unwrap();
-    let old =
-        Before { epoch: 4, devices: vec![Carried { charged_ns: 9_000, contended_ns: 5_000 }] };
+    let devices = vec![Carried { charged_ns: 9_000, contended_ns: 5_000 }];
+    // Half a second ago it had charged 4 us of what was counted; 7 us are counted by now.
+    let looked_ns = polder_ledger::monotonic_ns() - 500_000_000;
+    let old = Before { epoch: 4, devices, counted_ns: Some(4_000), looked_ns };
     let (_fd, page) = create_usage(1).unwrap();
+    page.claim_slot(0, 100);
+    busy::count(&page.slot[0], 7_000);
+    page.retire_slot(0);
     let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     let shares = vec![share("d0", 300, 400)];
     let (fd, epoch) =
-        arbiter.add(LeaseId(1), Terms::batch(shares), page, doorbell, Some(old.clone())).unwrap();
+        arbiter.add(LeaseId(1), Terms::batch(shares), page, doorbell, Some(old)).unwrap();
     let limits = map_limits(fd).unwrap();
     assert_eq!((epoch, limits.epoch(), limits.lease()), (5, 5, 1));
-    assert_eq!(Before::of(&limits), Before { epoch: 5, ..old });
+    let now = Before::of(&limits);
+    assert_eq!((now.epoch, now.counted_ns), (5, Some(7_000)));
+    assert_eq!(now.devices, [Carried { charged_ns: 12_000, contended_ns: 5_000 }]);
     let device = &limits.device[0];
     assert_eq!(device.memory_max.load(Ordering::Relaxed), 1 << 30);
     assert_eq!(device.compute_max.load(Ordering::Relaxed), 400);
     let sample = arbiter.remove(LeaseId(1)).unwrap();
-    assert_eq!(sample.devices[0].device_time, Micros(9));
+    assert_eq!(sample.devices[0].device_time, Micros(12));
+    // One that dies in the middle of telling has charged a moment too little, and its shim tells of it.
+    assert_eq!(now.owed_ns(now.looked_ns + 1_000_000, 9_000), 2_000);
+    assert_eq!(now.owed_ns(now.looked_ns + 500, 9_000), 500, "by the clock at most");
+    assert_eq!(now.owed_ns(now.looked_ns + 1_000_000, 7_000), 0);
     assert!(arbiter.sample(LeaseId(1)).is_none());
+}
+
+/// Processes that come, work and are gone, one after the other, each long before the next look.
+#[test]
+fn work_that_comes_and_goes_between_two_looks_is_charged_to_the_last_nanosecond() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let (fd, page) = create_usage(1).unwrap();
+    let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let shares = vec![share("d0", 300, 1000)];
+    arbiter.add(LeaseId(1), Terms::batch(shares), page, doorbell, None).unwrap();
+    let page = map_usage(fd).unwrap();
+    let began = Instant::now();
+    for pid in 100..120 {
+        page.claim_slot(0, pid);
+        // No more than has gone by.
+        while began.elapsed() < Duration::from_micros(u64::from(pid - 99) * 60) {
+            std::thread::yield_now();
+        }
+        busy::count(&page.slot[0], 50_000);
+        page.retire_slot(0);
+    }
+    let sample = arbiter.remove(LeaseId(1)).unwrap();
+    assert_eq!(sample.devices[0].device_time, Micros(1_000));
 }
 
 #[test]

@@ -5,10 +5,11 @@
 use crate::attach::Attachment;
 use crate::ends::End;
 use crate::inside;
-use crate::meter::{Kind, Member, Meter, Moment, Room, Verdict};
+use crate::meter::{Done, Kind, Member, Meter, Moment, Room, Verdict};
 use crate::patience::{POLITE_NS, Patience, Right};
 use crate::record;
 use crate::state::State;
+use polder_ledger::busy;
 use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED, WATCH};
 use polder_ledger::single::{self, Held, Single};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate, wake_waiting};
@@ -242,8 +243,8 @@ impl Passage {
         if completed {
             let launched = self.launched_ns.load(Ordering::Relaxed);
             let paid = self.paid.load(Ordering::Relaxed);
-            let longest = meter.complete(monotonic_ns(), launched, estimate, self.kind, paid);
-            attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
+            let done = meter.complete(monotonic_ns(), launched, estimate, self.kind, paid);
+            count(self.state, self.device, attachment, done);
         } else {
             meter.cancel(estimate);
         }
@@ -339,7 +340,7 @@ pub fn leave_together(
     more: impl Iterator<Item = Member>,
 ) {
     count_out((state, device), passages, more, |meter, now_ns, members| {
-        Some(meter.complete_together(now_ns, members))
+        meter.complete_together(now_ns, members)
     });
 }
 
@@ -363,8 +364,7 @@ pub fn heard_together(
     let mut heard_ns = 0;
     let members = count_out((state, device), passages, more, |meter, now_ns, members| {
         heard_ns = now_ns;
-        meter.heard_together(now_ns, members);
-        None
+        meter.heard_together(now_ns, members)
     })?;
     Some(Told { state, device, heard_ns, members })
 }
@@ -393,26 +393,40 @@ impl Told {
     }
 }
 
-/// Counts commands of one device out; `tell` tells its meter, and returns the longest command seen lately
-/// if it has learned.
+/// Counts commands of one device out; `tell` tells its meter.
 fn count_out(
     (state, device): (&'static State, usize),
     passages: &[Passage],
     more: impl Iterator<Item = Member>,
-    tell: impl FnOnce(&Meter, u64, &[Member]) -> Option<u64>,
+    tell: impl FnOnce(&Meter, u64, &[Member]) -> Done,
 ) -> Option<Vec<Member>> {
     let attachment = state.attachment.as_ref().filter(|_| state.is_current())?;
     let mut members: Vec<_> = passages.iter().map(Passage::member).collect();
     let counted = members.iter().filter(|member| member.counted).count();
     members.extend(more);
     passages.iter().for_each(|passage| passage.give_back(attachment));
-    if let Some(longest) = tell(&state.meters[device], monotonic_ns(), &members) {
-        attachment.slot().longest_ns.store(longest, Ordering::Relaxed);
-    }
+    let done = tell(&state.meters[device], monotonic_ns(), &members);
+    count(state, device, attachment, done);
     for _ in 0..counted {
         answer(attachment, gate::leave(attachment.limits(), attachment.slot()));
     }
     Some(members)
+}
+
+/// Counts the time that commands which have ended had the device, before they are counted out. A process
+/// with several devices counts each moment once, whichever of them had commands in it.
+fn count(state: &State, device: usize, attachment: &Attachment, done: Done) {
+    let slot = attachment.slot();
+    slot.longest_ns.store(done.longest_ns, Ordering::Relaxed);
+    let devices = attachment.limits().device_count();
+    let ns = if devices > 1 {
+        let others = state.meters.iter().take(devices).enumerate();
+        let others = others.filter(|(other, _)| *other != device);
+        done.uncounted_ns(others.filter_map(|(_, meter)| meter.busy_since()), &state.counted_ns)
+    } else {
+        done.to_ns.saturating_sub(done.from_ns)
+    };
+    busy::count(slot, ns);
 }
 
 fn quantum(limits: &Limits) -> u64 {

@@ -7,6 +7,7 @@
 use crate::ends::End;
 use crate::locks::lock;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
@@ -137,6 +138,28 @@ pub struct Room {
     pub estimate_ns: u64,
 }
 
+/// What is known when commands have ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The longest command seen lately, nanoseconds.
+    pub longest_ns: u64,
+    /// The device had commands of the process from here, nanoseconds of the monotonic clock...
+    pub from_ns: u64,
+    /// ...to here, and none of that was told before.
+    pub to_ns: u64,
+}
+
+impl Done {
+    /// What of the process's time with commands in flight is told by this and was not before,
+    /// nanoseconds: `others` are the beginnings of what its other devices have in flight, and up to
+    /// `counted_ns` all is counted.
+    pub fn uncounted_ns(self, others: impl Iterator<Item = u64>, counted_ns: &AtomicU64) -> u64 {
+        let from_ns = others.fold(self.from_ns, u64::min);
+        let counted_ns = counted_ns.fetch_max(self.to_ns, Ordering::AcqRel);
+        self.to_ns.saturating_sub(from_ns.max(counted_ns))
+    }
+}
+
 /// One device's meter.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -148,6 +171,9 @@ pub struct Meter {
 struct Flight {
     commands: u32,
     estimate_ns: u64,
+    /// Up to here the time with commands in flight is told as [`Done`]: while there are any, all since is
+    /// not.
+    untold_ns: u64,
     /// Since when the oldest command has the device.
     since_ns: u64,
     /// When the last end that was learned from was.
@@ -172,6 +198,11 @@ struct Flight {
     /// For a process without an arbiter: device time it may still use.
     credit_ns: i64,
     credited_ns: u64,
+}
+
+/// When the first of them was handed over, nanoseconds; `now_ns` of none.
+fn first_launch(now_ns: u64, members: &[Member]) -> u64 {
+    members.iter().map(|member| member.launched_ns).min().unwrap_or(now_ns)
 }
 
 fn low_ns(moment: Moment) -> u64 {
@@ -252,6 +283,7 @@ impl Flight {
 
     fn launch(&mut self, now_ns: u64, estimate_ns: u64) {
         if self.commands == 0 {
+            self.untold_ns = self.untold_ns.max(now_ns);
             self.since_ns = now_ns;
         }
         self.commands += 1;
@@ -273,6 +305,9 @@ impl Flight {
         if room.commands == 0 || room.estimate_ns == 0 {
             return Room::default();
         }
+        if self.commands == 0 {
+            self.untold_ns = self.untold_ns.max(now_ns);
+        }
         self.commands += room.commands;
         self.estimate_ns += room.estimate_ns;
         room
@@ -293,6 +328,15 @@ impl Flight {
         self.count_lately(now_ns, 1);
         self.learn(kind, length, 1);
         length
+    }
+
+    /// From when on nothing was told of the time that commands had the device, of which the first was
+    /// `launched_ns`; all up to `now_ns` is told by this. Before they are counted out.
+    fn tell_busy(&mut self, now_ns: u64, launched_ns: u64) -> u64 {
+        let launched_ns = if self.commands > 0 { 0 } else { launched_ns };
+        let from_ns = self.untold_ns.max(launched_ns);
+        self.untold_ns = self.untold_ns.max(now_ns);
+        from_ns
     }
 
     /// Remembers how long each of `count` commands of `kind` took.
@@ -448,8 +492,13 @@ impl Meter {
         }
     }
 
-    /// Counts a completed command out and learns its length. Returns the longest command seen
-    /// lately.
+    /// Since when the device has had commands without a break that are not told, if it has any.
+    pub fn busy_since(&self) -> Option<u64> {
+        let flight = lock(&self.flight);
+        (flight.commands > 0).then_some(flight.untold_ns)
+    }
+
+    /// Counts a completed command out and learns its length.
     pub fn complete(
         &self,
         now_ns: u64,
@@ -457,8 +506,9 @@ impl Meter {
         estimate_ns: u64,
         kind: Kind,
         paid: bool,
-    ) -> u64 {
+    ) -> Done {
         let mut flight = lock(&self.flight);
+        let from_ns = flight.tell_busy(now_ns, launched_ns);
         let length = flight.complete(now_ns, launched_ns, estimate_ns, kind);
         if paid {
             let signed = |ns| i64::try_from(ns).unwrap_or(i64::MAX);
@@ -466,26 +516,28 @@ impl Meter {
             flight.credit_ns = flight.credit_ns.saturating_add(change);
         }
         self.tell(&flight, now_ns);
-        flight.longest_ns
+        Done { longest_ns: flight.longest_ns, from_ns, to_ns: now_ns }
     }
 
-    /// Counts out commands that are known to be over now, and learns their lengths. Returns the longest
-    /// command seen lately.
-    pub fn complete_together(&self, now_ns: u64, members: &[Member]) -> u64 {
+    /// Counts out commands that are known to be over now, and learns their lengths.
+    pub fn complete_together(&self, now_ns: u64, members: &[Member]) -> Done {
         let mut flight = lock(&self.flight);
+        let from_ns = flight.tell_busy(now_ns, first_launch(now_ns, members));
         flight.count_out(now_ns, members);
         let lengths = flight.learn_together(End::heard(now_ns), members);
         flight.settle(members, &lengths);
         self.tell(&flight, now_ns);
-        flight.longest_ns
+        Done { longest_ns: flight.longest_ns, from_ns, to_ns: now_ns }
     }
 
     /// Counts out commands of whose end is heard now. They ended earlier: when is told later, with
     /// [`Meter::learn_late`].
-    pub fn heard_together(&self, now_ns: u64, members: &[Member]) {
+    pub fn heard_together(&self, now_ns: u64, members: &[Member]) -> Done {
         let mut flight = lock(&self.flight);
+        let from_ns = flight.tell_busy(now_ns, first_launch(now_ns, members));
         flight.count_out(now_ns, members);
         self.tell(&flight, now_ns);
+        Done { longest_ns: flight.longest_ns, from_ns, to_ns: now_ns }
     }
 
     /// Learns from commands that were counted out at `heard_ns`, from how they had ended. Returns the
@@ -645,6 +697,55 @@ mod tests {
         assert_eq!(flight.estimate(KERNEL, MS), 2 * MS);
         assert_eq!(flight.complete(10 * MS, 0, 0, KERNEL), 6 * MS);
         assert_eq!((flight.estimate(KERNEL, MS), flight.left_ns(20 * MS)), (4 * MS, 0));
+    }
+
+    fn told(done: Done) -> (u64, u64) {
+        (done.from_ns, done.to_ns)
+    }
+
+    #[test]
+    fn each_moment_with_commands_in_flight_is_told_once() {
+        let meter = Meter::default();
+        let launch = |now_ns| meter.launch(now_ns, KERNEL, MS);
+        let complete = |now_ns, launched_ns| meter.complete(now_ns, launched_ns, 0, KERNEL, false);
+        launch(10);
+        launch(15);
+        assert_eq!(meter.busy_since(), Some(10));
+        assert_eq!(told(complete(16, 15)), (10, 16), "whichever of them ends first");
+        assert_eq!(told(complete(20, 10)), (16, 20));
+        assert_eq!(meter.busy_since(), None);
+        launch(30);
+        assert_eq!(told(complete(34, 30)), (30, 34), "and none without");
+        // Two threads hear of ends in another order than they happened.
+        (launch(40), launch(40));
+        assert_eq!(told(complete(46, 40)), (40, 46));
+        let late = told(complete(45, 40));
+        assert_eq!(late.1.saturating_sub(late.0), 0);
+        launch(50);
+        assert_eq!(told(complete(51, 50)), (50, 51));
+        // Those that were counted out at once, and are heard of together.
+        let dust = Member {
+            kind: KERNEL,
+            count: 3,
+            launched_ns: 60,
+            estimate_ns: 1,
+            counted: false,
+            paid: false,
+        };
+        assert_eq!(told(meter.complete_together(69, &[dust])), (60, 69));
+    }
+
+    #[test]
+    fn a_moment_in_which_two_devices_have_commands_is_counted_once() {
+        let counted = AtomicU64::new(0);
+        let done = |from_ns, to_ns| Done { longest_ns: 1, from_ns, to_ns };
+        // A short command on one within a long one on the other, then one after it.
+        assert_eq!(done(15, 16).uncounted_ns([10].into_iter(), &counted), 6);
+        assert_eq!(done(10, 20).uncounted_ns([].into_iter(), &counted), 4);
+        assert_eq!(done(22, 25).uncounted_ns([].into_iter(), &counted), 3);
+        // Both at once.
+        assert_eq!(done(30, 39).uncounted_ns([31].into_iter(), &counted), 9);
+        assert_eq!(done(31, 40).uncounted_ns([].into_iter(), &counted), 1);
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub struct State {
     pub(crate) reserving: Mutex<()>,
     /// By device of the lease.
     pub meters: [Meter; DEVICES_MAX],
+    /// Of a process with several devices: up to here its time with commands in flight is counted,
+    /// nanoseconds of the monotonic clock.
+    pub(crate) counted_ns: AtomicU64,
     /// Where what it does is written down, when it is profiled.
     pub recorder: Option<Recorder>,
 }
@@ -40,6 +43,7 @@ impl State {
             recorder,
             reserving: Mutex::new(()),
             meters: std::array::from_fn(|_| Meter::default()),
+            counted_ns: AtomicU64::new(0),
         }
     }
 

@@ -10,6 +10,7 @@
 //! The gate is one futex word: eight bits of flags below a turn that changes with every write, so
 //! that a waiter never sleeps through a change.
 
+use crate::busy;
 use crate::layout::{Limits, Slot, Usage};
 use crate::sync::{Ordering, fence, fence_behind_change};
 
@@ -177,6 +178,8 @@ pub fn census(usage: &Usage) -> Census {
         census.completed = census.completed.wrapping_add(slot.completed.load(Ordering::Relaxed));
         census.longest_ns = census.longest_ns.max(slot.longest_ns.load(Ordering::Relaxed));
     }
+    // Behind the counts of what is in flight: what is no longer in flight is then counted here.
+    census.busy_ns = busy::total(usage);
     census
 }
 
@@ -207,4 +210,15 @@ pub struct Census {
     pub completed: u64,
     /// The longest command seen lately, nanoseconds.
     pub longest_ns: u64,
+    /// Device time counted by all processes that there ever were, nanoseconds, modulo 2^64.
+    pub busy_ns: u64,
+}
+
+impl Census {
+    /// Whether the lease's processes had any command between an earlier look and this one.
+    #[must_use]
+    pub const fn moved_since(&self, before: &Self) -> bool {
+        let counts = self.completed != before.completed || self.busy_ns != before.busy_ns;
+        self.inflight > 0 || counts
+    }
 }

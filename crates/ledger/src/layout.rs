@@ -173,6 +173,9 @@ pub struct Slot {
     pub longest_ns: AtomicU64,
     /// By row of [`Limits::device`].
     pub device: [SlotDevice; DEVICES_MAX],
+    /// Device time that the processes of this slot have counted, one after the other: see
+    /// [`crate::busy`]. It lies where older versions of layout 1 have nothing.
+    pub busy_ns: AtomicU64,
 }
 
 /// The tenant's page: written by its processes, never trusted.
@@ -248,6 +251,13 @@ impl Limits {
         (limits.memory_max.load(Ordering::Relaxed) > 0).then_some(row)
     }
 
+    /// How much of what the lease's processes have counted ([`crate::busy`]) is among what was charged,
+    /// nanoseconds: kept where no device has its charge, in the row behind the last. None for a lease
+    /// whose devices fill all rows; zero where an agent of an older version keeps the page.
+    pub fn counted_ns(&self) -> Option<&AtomicU64> {
+        self.device.get(self.device_count()).map(|row| &row.charged_ns)
+    }
+
     /// Rows that something may be held in: the devices', and those behind them.
     pub fn row_count(&self) -> usize {
         let devices = self.device_count();
@@ -272,6 +282,7 @@ impl Slot {
                 claim: AtomicU64::new(0),
                 held: AtomicU64::new(0),
             }),
+            busy_ns: AtomicU64::new(0),
         }
     }
 }
@@ -319,7 +330,8 @@ impl Usage {
         generation
     }
 
-    /// The shim clears the slot of a process that is gone: what it held is free again.
+    /// The shim clears the slot of a process that is gone: what it held is free again. What it counted
+    /// of the device's time stays: it is never moved, so nobody can see it missing or see it twice.
     pub fn retire_slot(&self, index: usize) {
         let slot = &self.slot[index];
         for (sum, counter) in self.retired.iter().zip([

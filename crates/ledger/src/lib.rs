@@ -5,12 +5,13 @@
 //! have in flight. Nobody trusts `Usage` further than the lease it belongs to: a tenant that writes
 //! nonsense there harms only itself.
 //!
-//! Five protocols live here, each written down as an invariant beside its code and checked with
+//! Six protocols live here, each written down as an invariant beside its code and checked with
 //! loom (`RUSTFLAGS="--cfg loom" cargo test -p polder-ledger --release`):
 //! * [`memory`]: the sum of bytes held never passes the lease's memory, whoever dies when;
 //! * [`gate`]: nothing is in flight for a lease that the arbiter believes drained;
 //! * [`block`]: launches that are counted as one while others may end them;
 //! * [`single`]: one command of a lease at a time where only one may be;
+//! * [`busy`]: device time that processes count of themselves, none lost when they go;
 //! * [`attach`]: how a process gets its slot and descriptors, and how a restarted agent hands out
 //!   a new `Limits` page.
 //!
@@ -20,6 +21,7 @@
 
 pub mod attach;
 pub mod block;
+pub mod busy;
 pub mod gate;
 mod layout;
 pub mod memory;

@@ -6,7 +6,7 @@
 mod old;
 
 use old::{DEVICE, LIMITS, Page, Process, SLOT, SLOT_DEVICE, USAGE};
-use polder_ledger::{LAYOUT, Limits, LimitsWriter, Usage, create_usage, gate, memory};
+use polder_ledger::{LAYOUT, Limits, LimitsWriter, Usage, busy, create_usage, gate, memory};
 use std::sync::atomic::Ordering;
 
 /// How far `field` lies from the start of `page`.
@@ -64,6 +64,36 @@ fn every_word_lies_where_it_lay() {
     let device = &slot.device[0];
     let fields = [offset(device, &device.claim), offset(device, &device.held)];
     assert_eq!((offset(slot, device), offset(device, &slot.device[1]), fields), SLOT_DEVICE);
+    let free = SLOT_DEVICE.0 + size_of_val(&slot.device)..=USAGE.2 - size_of_val(&slot.busy_ns);
+    assert!(free.contains(&offset(slot, &slot.busy_ns)), "where layout 1 had nothing at first");
+}
+
+/// An old process counts nothing, and an old shim neither clears nor moves what a new one has counted.
+#[test]
+fn what_was_counted_stays_in_the_slot_whoever_has_it_next() {
+    let (_fd, usage) = create_usage(7).unwrap();
+    for (slot, pid) in [(0, 100), (1, 101)] {
+        usage.claim_slot(slot, pid);
+        busy::count(&usage.slot[slot], 40 + u64::from(pid));
+    }
+    usage.retire_slot(0);
+    assert_eq!(busy::total(&usage), 281);
+    assert_eq!(gate::census(&usage).busy_ns, 281, "also of slots that nobody has");
+    usage.claim_slot(0, 102);
+    busy::count(&usage.slot[0], 5);
+    assert_eq!(busy::total(&usage), 286);
+}
+
+#[test]
+fn how_much_is_charged_is_kept_behind_the_last_device() {
+    let limits = LimitsWriter::create(7, 1).unwrap();
+    for devices in 0..polder_ledger::DEVICES_MAX {
+        limits.devices.store(u32::try_from(devices).unwrap(), Ordering::Release);
+        let kept = limits.counted_ns().unwrap();
+        assert!(std::ptr::eq(kept, &raw const limits.device[devices].charged_ns));
+    }
+    limits.devices.store(u32::MAX, Ordering::Release);
+    assert!(limits.counted_ns().is_none(), "all rows are devices'");
 }
 
 #[test]

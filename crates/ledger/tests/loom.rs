@@ -8,7 +8,7 @@ use loom::thread;
 use polder_ledger::block::Block;
 use polder_ledger::gate::{self, Bell};
 use polder_ledger::single::{self, BELIEVED_NS, Held};
-use polder_ledger::{Limits, Usage, die_after, memory};
+use polder_ledger::{Limits, Usage, busy, die_after, memory};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 const LIMIT: u64 = 8;
@@ -280,6 +280,65 @@ fn a_launch_that_must_not_wait_is_seen_or_rings() {
         thread.join().unwrap();
         assert_eq!(gate::census(&lease.usage).inflight, 0);
     });
+}
+
+/// A command of 7 ns, counted before it is counted out.
+fn launch_and_count(lease: &Lease, me: usize) {
+    let slot = &lease.usage.slot[me];
+    match gate::enter(&lease.limits, slot) {
+        Ok(_) => {
+            busy::count(slot, 7);
+            lease.ring(gate::leave(&lease.limits, slot));
+        }
+        Err((_, bell)) => lease.ring(bell),
+    }
+}
+
+#[test]
+fn who_sees_nothing_in_flight_sees_all_that_was_counted() {
+    model(|| {
+        let lease = Lease::new(2);
+        gate::set(&lease.limits, gate::OPEN);
+        let threads = [0, 1].map(|me| {
+            let lease = Arc::clone(&lease);
+            thread::spawn(move || launch_and_count(&lease, me))
+        });
+        lease.wait_for_zero(0);
+        let (seen, census) = (busy::total(&lease.usage), gate::census(&lease.usage));
+        assert_eq!(seen, 7 * census.completed, "the gate is closed, and all are out");
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(gate::census(&lease.usage).busy_ns, seen);
+    });
+}
+
+#[test]
+fn what_a_process_counted_is_never_missing_while_it_is_reaped() {
+    // In, counted, completed and out.
+    for writes in 0..6 {
+        model(move || {
+            let lease = Lease::new(1);
+            gate::set(&lease.limits, gate::OPEN);
+            let (dying, reaping) = (Arc::clone(&lease), Arc::clone(&lease));
+            let victim = thread::spawn(move || {
+                die_after(writes);
+                launch_and_count(&dying, 0);
+            });
+            let reaper = thread::spawn(move || {
+                victim.join().unwrap();
+                let counted = busy::total(&reaping.usage);
+                reaping.usage.retire_slot(0);
+                reaping.usage.claim_slot(0, 200);
+                counted
+            });
+            let (one, two) = (busy::total(&lease.usage), busy::total(&lease.usage));
+            assert!(one <= two, "it never falls");
+            let counted = reaper.join().unwrap();
+            assert!(two <= counted);
+            assert_eq!(busy::total(&lease.usage), counted);
+        });
+    }
 }
 
 #[test]

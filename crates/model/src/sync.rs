@@ -132,6 +132,27 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+impl LeaseSample {
+    /// Makes every sum and peak at least what an `earlier` account of the same lease said: what was used
+    /// is never used less. What is held now stays as it is.
+    pub fn raise_to(&mut self, earlier: &Self) {
+        self.launches = self.launches.max(earlier.launches);
+        self.waited = self.waited.max(earlier.waited);
+        self.memory_kills = self.memory_kills.max(earlier.memory_kills);
+        for before in &earlier.devices {
+            let Some(now) = self.devices.iter_mut().find(|now| now.device == before.device) else {
+                let (memory, backing, throttle) = (Bytes(0), Bytes(0), Vec::new());
+                self.devices.push(DeviceSample { memory, backing, throttle, ..before.clone() });
+                continue;
+            };
+            now.device_time = now.device_time.max(before.device_time);
+            now.contended_time = now.contended_time.max(before.contended_time);
+            now.memory_peak = now.memory_peak.max(before.memory_peak);
+            now.refused = now.refused.max(before.refused);
+        }
+    }
+}
+
 /// What a lease has used of one device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
@@ -248,4 +269,39 @@ pub enum SyncRefusal {
     /// A newer call of the same agent has arrived; this one is answered so that it ends.
     #[error("a newer call of the same agent has arrived")]
     Superseded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_is_never_told_as_less() {
+        let sample = |device: &str, micros, memory| LeaseSample {
+            devices: vec![DeviceSample {
+                device: device.parse().expect("a device's name"),
+                device_time: Micros(micros),
+                contended_time: Micros(micros / 2),
+                memory: Bytes(memory),
+                memory_peak: Bytes(memory),
+                refused: 0,
+                backing: Bytes(0),
+                throttle: Vec::new(),
+            }],
+            launches: micros,
+            ..LeaseSample::default()
+        };
+        let mut now = sample("d0", 50, 3);
+        now.raise_to(&sample("d0", 70, 9));
+        let used = &now.devices[0];
+        assert_eq!((used.device_time, used.contended_time), (Micros(70), Micros(35)));
+        assert_eq!((used.memory, used.memory_peak, now.launches), (Bytes(3), Bytes(9), 70));
+        now.raise_to(&sample("d0", 60, 1));
+        assert_eq!(now.devices[0].device_time, Micros(70));
+        // An end of which nothing is known has had what was seen, and holds nothing.
+        let mut lost = LeaseSample::default();
+        lost.raise_to(&now);
+        assert_eq!(lost.devices[0].device_time, Micros(70));
+        assert_eq!(lost.devices[0].memory, Bytes(0));
+    }
 }

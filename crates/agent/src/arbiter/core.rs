@@ -16,11 +16,13 @@
 //! that somebody waits for, others have one command in flight, so that its turn is one away.
 //!
 //! **Invariants.** A device has at most one lease that holds it. Every nanosecond from a grant to
-//! its release is charged, and every nanosecond with commands in flight without a grant.
+//! its release is charged, and every nanosecond with commands in flight without a grant, as far as looks
+//! show it or its processes have counted it ([`counted`]).
 //! Exclusivity is never needed for progress: a holder that does not drain by its limit loses the
 //! devices all the same, and is charged on.
 
 mod account;
+mod counted;
 #[cfg(test)]
 mod hostile;
 mod quantum;
@@ -33,6 +35,8 @@ mod turn;
 
 use super::page::{Carried, Terms};
 use account::Standing;
+pub use counted::Told;
+use counted::{Counted, Look};
 use polder_ledger::gate::{self, Census};
 use polder_model::{DeviceId, LeaseId, WorkClass};
 use rank::Rank;
@@ -120,6 +124,7 @@ struct Lease {
     worked_ns: Option<u64>,
     census: Census,
     looked_ns: u64,
+    counted: Counted,
     turn: Turn,
     /// Wanted a device, held one or used one when last looked at.
     active: bool,
@@ -177,6 +182,7 @@ impl Arbiter {
             worked_ns: None,
             census: Census::default(),
             looked_ns: now_ns,
+            counted: Counted::default(),
             turn: Turn::Out,
             active: false,
             woke: false,
@@ -189,6 +195,29 @@ impl Arbiter {
         };
         self.leases.insert(lease, lease_state);
         self.compare_ranks();
+    }
+
+    /// Goes on with a lease that an earlier arbiter had, which was just added: `census` says what its
+    /// processes have done by now. What is owed since is charged, and held against nobody: they have
+    /// kept to their share by themselves.
+    pub fn go_on(&mut self, lease: LeaseId, told: Told, census: Census) {
+        let Some(this) = self.leases.get_mut(&lease) else { return };
+        this.counted = Counted::after(told);
+        let before = Census { busy_ns: told.upto_ns, ..Census::default() };
+        let look = Look { passed_ns: 0, before: &before, now: &census, free: false, guess_ns: 0 };
+        let owed_ns = this.counted.look(look);
+        for standing in &mut this.standing {
+            standing.untold.charged_ns += owed_ns;
+        }
+        this.census.completed = census.completed;
+        this.census.busy_ns = census.busy_ns;
+    }
+
+    /// Up to where what a lease's processes have counted is charged, with what [`Self::take_charges`]
+    /// will take.
+    #[must_use]
+    pub fn told(&self, lease: LeaseId) -> Option<u64> {
+        self.leases.get(&lease).map(|lease| lease.counted.told())
     }
 
     /// Changes what a lease may have of the devices it has, and how urgently; what it did until now
@@ -220,7 +249,7 @@ impl Arbiter {
         this.charge_unseen(now_ns, &census, &self.devices);
         this.turn.look(now_ns.saturating_sub(this.looked_ns), &this.census, &census);
         this.late &= census.inflight > 0;
-        if census.inflight > 0 || census.completed != this.census.completed {
+        if census.moved_since(&this.census) {
             (this.absent_until_ns, this.absent_wait_ns) = (0, 0);
             this.worked_ns = Some(now_ns);
         }

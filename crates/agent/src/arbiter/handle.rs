@@ -92,8 +92,8 @@ impl ArbiterHandle {
         Self::start_with(0)
     }
 
-    /// Starts one that holds nobody up: what leases use is still charged to them, as far as looks ten
-    /// times a second show it.
+    /// Starts one that holds nobody up: what leases use is still charged to them, as their drivers count
+    /// it and as looks ten times a second show it.
     ///
     /// # Errors
     /// [`ArbiterError::Kernel`].

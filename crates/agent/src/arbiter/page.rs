@@ -1,5 +1,6 @@
 //! One lease's pages as the arbiter holds them: filled, sampled, carried over.
 
+use super::core::Told;
 use polder_ledger::{DEVICES_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns};
 use polder_model::{
     Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, WorkClass,
@@ -59,6 +60,10 @@ pub struct Before {
     pub epoch: u64,
     /// By device, in the lease's order.
     pub devices: Vec<Carried>,
+    /// Up to where what the lease's processes have counted was charged; none when nobody wrote it down.
+    pub counted_ns: Option<u64>,
+    /// When that agent last looked, nanoseconds of the monotonic clock.
+    pub looked_ns: u64,
 }
 
 impl Before {
@@ -69,7 +74,31 @@ impl Before {
             charged_ns: device.charged_ns.load(Ordering::Relaxed),
             contended_ns: device.contended_ns.load(Ordering::Relaxed),
         });
-        Self { epoch: page.epoch(), devices: carried.collect() }
+        let counted_ns = page.counted_ns().map(|counted| counted.load(Ordering::Relaxed));
+        Self {
+            epoch: page.epoch(),
+            devices: carried.collect(),
+            counted_ns: counted_ns.filter(|ns| *ns > 0),
+            looked_ns: page.heartbeat_ns.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Where its successor goes on, now that the processes have counted `counted_ns`. What was charged by
+    /// an agent that did not write down how far it had come is taken for what had been counted by then.
+    pub(super) fn told(&self, now_ns: u64, counted_ns: u64) -> Told {
+        let charged_ns = self.devices.iter().map(|device| device.charged_ns).max();
+        match self.counted_ns.or(charged_ns.map(|charged_ns| charged_ns.min(counted_ns))) {
+            Some(upto_ns) => Told { upto_ns, away_ns: now_ns.saturating_sub(self.looked_ns) },
+            // Of an agent of which nothing is known nothing is owed.
+            None => Told { upto_ns: counted_ns, away_ns: 0 },
+        }
+    }
+
+    /// What the lease's processes have counted and nobody has charged, nanoseconds: for who tells of a
+    /// lease's end without an arbiter. At most the time since that agent last looked.
+    #[must_use]
+    pub fn owed_ns(&self, now_ns: u64, counted_ns: u64) -> u64 {
+        self.told(now_ns, counted_ns).owed_ns(counted_ns)
     }
 }
 
@@ -79,6 +108,8 @@ pub(super) struct LeasePages {
     pub(super) limits: LimitsWriter,
     pub(super) usage: Mapped<Usage>,
     pub(super) doorbell: OwnedFd,
+    /// How far an earlier agent had come.
+    pub(super) before: Option<Told>,
     devices: Vec<DeviceId>,
 }
 
@@ -95,7 +126,9 @@ impl LeasePages {
         let epoch = before.map_or(0, |before| before.epoch).saturating_add(1);
         let limits = LimitsWriter::create(lease.0, epoch)?;
         let devices = shares.iter().map(|share| share.device.clone()).collect();
-        let pages = Self { limits, usage, doorbell, devices };
+        let told =
+            before.map(|before| before.told(monotonic_ns(), polder_ledger::busy::total(&usage)));
+        let pages = Self { limits, usage, doorbell, before: told, devices };
         pages.fill(shares);
         for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
             if index < shares.len() {
@@ -106,6 +139,9 @@ impl LeasePages {
         pages.limits.heartbeat_ns.store(monotonic_ns(), Ordering::Relaxed);
         let count = u32::try_from(shares.len().min(DEVICES_MAX)).expect("DEVICES_MAX is small");
         pages.limits.devices.store(count, Ordering::Release);
+        if let Some(told) = told {
+            pages.keep_counted(told.upto_ns);
+        }
         Ok(pages)
     }
 
@@ -136,6 +172,14 @@ impl LeasePages {
         let device = &self.limits.device[index];
         device.charged_ns.fetch_add(more.charged_ns, Ordering::Relaxed);
         device.contended_ns.fetch_add(more.contended_ns, Ordering::Relaxed);
+    }
+
+    /// Writes down up to where what the processes have counted is charged. Before the charges
+    /// themselves: whoever dies in between has charged a moment too little, and nothing twice.
+    pub(super) fn keep_counted(&self, upto_ns: u64) {
+        if let Some(counted) = self.limits.counted_ns() {
+            counted.store(upto_ns, Ordering::Release);
+        }
     }
 
     pub(super) fn devices(&self) -> &[DeviceId] {

@@ -182,6 +182,9 @@ impl Loop {
             gate::set(&pages.limits, self.always);
         }
         self.core.add(now_ns, lease, terms);
+        if let Some(told) = pages.before {
+            self.core.go_on(lease, told, gate::census(&pages.usage));
+        }
         self.members.insert(lease, Member { pages, rings: 0, deadline_ns: 0 });
         self.look(now_ns, lease);
         Ok(())
@@ -296,6 +299,11 @@ impl Loop {
 
     fn tell_charges(&mut self) {
         let members = &self.members;
+        for (lease, member) in members {
+            if let Some(upto_ns) = self.core.told(*lease) {
+                member.pages.keep_counted(upto_ns);
+            }
+        }
         self.core.take_charges(|lease, index, charge| {
             if let Some(member) = members.get(&lease) {
                 member.pages.charge(index, charge);

@@ -7,11 +7,13 @@ use super::protocol::ShimPhase;
 use super::server::Shim;
 use super::signals::{Reaped, reap};
 use super::status::boot_micros;
+use crate::arbiter::Before;
 use crate::inherited::Inherited;
 use crate::runner::{
     Launch, TaskStdio, WORDS_BYTES_MAX, descendants, environment, kill_descendants, launch,
     output_pipe, signal_all,
 };
+use polder_ledger::{busy, monotonic_ns};
 use polder_model::{Bytes, DeviceSample, LeaseEnd, LeaseSample, Micros, Outcome, Slice};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
@@ -335,21 +337,22 @@ impl Shim {
         self.tell_starters();
     }
 
-    /// What the pages say at the end. An agent that was there all the time knows the same.
+    /// What the pages say at the end. An agent that was there all the time knows the same; of one that was
+    /// not, what the processes have counted since it last looked is added.
     fn last_sample(&self) -> LeaseSample {
         let usage = &self.door.usage;
         let limits = self.door.limits().and_then(|fd| polder_ledger::map_limits(fd).ok());
+        let charged = limits.as_deref().map(Before::of).unwrap_or_default();
+        let owed_ns = charged.owed_ns(monotonic_ns(), busy::total(usage));
         let [_, launches, waited, refused] =
             [0, 1, 2, 3].map(|i| usage.retired[i].load(Ordering::Relaxed));
         let device = |(index, slice): (usize, &Slice)| {
-            let limits = limits.as_ref().and_then(|limits| limits.device.get(index));
-            let micros = |ns: u64| Micros(ns / 1000);
+            let charged = charged.devices.get(index).copied();
+            let device_ns = charged.map_or(0, |it| it.charged_ns.saturating_add(owed_ns));
             DeviceSample {
                 device: slice.device.clone(),
-                device_time: micros(limits.map_or(0, |d| d.charged_ns.load(Ordering::Relaxed))),
-                contended_time: micros(
-                    limits.map_or(0, |d| d.contended_ns.load(Ordering::Relaxed)),
-                ),
+                device_time: Micros(device_ns / 1000),
+                contended_time: Micros(charged.map_or(0, |it| it.contended_ns) / 1000),
                 memory: Bytes(0),
                 memory_peak: Bytes(
                     usage.peak.get(index).map_or(0, |peak| peak.load(Ordering::Relaxed)),

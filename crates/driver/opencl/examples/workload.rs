@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! workload --kernel-us 1000 --seconds 5 [--async 4] [--gap-us 0] [--memory BYTES]
-//!          [--iterations N | --calibrate-only] [--start-at MONOTONIC_NS] [--stamps FILE]
+//!          [--iterations N | --calibrate-only] [--start-at MONOTONIC_NS] [--stamps FILE] [--stamp-first]
 //!          [--commands N] [--phase-ms WORK,SLEEP] [--requests EVERY_MS,KERNELS]
 //! ```
 //!
@@ -13,7 +13,7 @@
 //! first half of each such time, launches its kernels, waits for all of them, and says how long each
 //! request took from its coming (`latencies_ns`). `--commands` ends it after so many. A line of the stamps file is `QUEUED START END` of
 //! one command in nanoseconds of `CLOCK_MONOTONIC`, so that files of several processes share one
-//! time axis. The last line on standard output is a JSON object.
+//! time axis; with `--stamp-first` the first is of the one that shows which clock the device has. The last line on standard output is a JSON object.
 
 #![allow(unsafe_code)] // `call!` calls the C API
 
@@ -47,6 +47,7 @@ struct Options {
     memory: usize,
     iterations: Option<u32>,
     calibrate_only: bool,
+    stamp_first: bool,
     start_at: Option<u64>,
     stamps: Option<String>,
     commands: Option<usize>,
@@ -60,6 +61,10 @@ impl Options {
         while let Some(word) = words.next() {
             if word == "--calibrate-only" {
                 options.calibrate_only = true;
+                continue;
+            }
+            if word == "--stamp-first" {
+                options.stamp_first = true;
                 continue;
             }
             let value = words.next().ok_or(format!("{word} needs a value"))?;
@@ -189,19 +194,21 @@ impl Program {
         iterations
     }
 
-    fn stamp_clock(&self) -> StampClock {
+    /// The clock, and the stamps of the command that shows it.
+    fn stamp_clock(&self) -> (StampClock, [u64; 3]) {
         let event = self.launch();
         self.cl.wait(event);
-        let end = self.stamps(event)[2];
+        let stamps = self.stamps(event);
         self.cl.release(event);
-        let near = |clock| now(clock).abs_diff(end) < 20_000_000;
-        match (near(ClockId::Monotonic), near(ClockId::MonotonicRaw)) {
+        let near = |clock| now(clock).abs_diff(stamps[2]) < 20_000_000;
+        let clock = match (near(ClockId::Monotonic), near(ClockId::MonotonicRaw)) {
             (true, false) => StampClock::Monotonic,
             (false, true) => StampClock::MonotonicRaw,
             // Both near: just booted, or not corrected since; they differ by next to nothing.
             (true, true) => StampClock::MonotonicRaw,
             (false, false) => StampClock::Device,
-        }
+        };
+        (clock, stamps)
     }
 
     fn offset(&self, clock: StampClock) -> Offset {
@@ -322,7 +329,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     program.cl.arg(program.kernel, 1, &iterations);
-    let clock = program.stamp_clock();
+    let (clock, of_clock) = program.stamp_clock();
     let first = program.offset(clock);
     if let Some(start_at) = options.start_at {
         let wait = start_at.saturating_sub(now(ClockId::Monotonic));
@@ -334,6 +341,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let Done { mut stamps, returns, latencies } = program.run(&options, until);
     let end = now(ClockId::Monotonic);
     let last = program.offset(clock);
+    if options.stamp_first {
+        stamps.insert(0, of_clock);
+    }
     for row in &mut stamps {
         *row = row.map(|stamp| to_host(stamp, first, last));
     }

@@ -44,9 +44,17 @@ impl Core {
         let mut acknowledged = Vec::new();
         let mut orphans = Vec::new();
         let mut samples = std::collections::BTreeMap::new();
-        for LeaseReport { lease, phase, sample, findings } in leases {
+        for LeaseReport { lease, mut phase, mut sample, findings } in leases {
             let ended = matches!(phase, Phase::Ended { .. });
             if self.engine.lease(lease).is_some_and(|known| known.node == node) {
+                // An agent that has lost its record may know less than it once told.
+                let told = match &mut phase {
+                    Phase::Ended { end } => Some(&mut end.sample),
+                    _ => sample.as_mut(),
+                };
+                if let (Some(told), Some(earlier)) = (told, self.nodes.sample(&node, lease)) {
+                    told.raise_to(earlier);
+                }
                 samples.extend(sample.map(|sample| (lease, sample)));
                 self.report_findings(lease, findings)?;
                 self.report_lease(lease, phase)?;

@@ -9,7 +9,7 @@ use crate::limiter::{Answer, Limiter};
 use polder_agent::arbiter::core::{Arbiter, GateOrder, IN_FLIGHT_NS};
 use polder_agent::arbiter::{Share, Terms};
 use polder_driver::ends::Ends;
-use polder_driver::meter::{Kind, Member, Meter, Moment, Verdict};
+use polder_driver::meter::{Done, Kind, Member, Meter, Moment, Verdict};
 use polder_driver::patience::{POLITE_NS, Patience, Right};
 use polder_ledger::Usage;
 use polder_ledger::gate::{self, CONTENDED, Census, ONE, OPEN, WATCH};
@@ -82,6 +82,7 @@ struct Slot {
     flight: VecDeque<(u64, u64, Kind, Option<Single>)>,
     completed: u64,
     longest_ns: u64,
+    busy_ns: u64,
     waiting: bool,
     room_since_ns: Option<u64>,
     patience: Patience,
@@ -133,12 +134,18 @@ impl Slot {
         }
     }
 
+    fn count(&mut self, done: Done) {
+        self.longest_ns = done.longest_ns;
+        self.busy_ns += done.to_ns.saturating_sub(done.from_ns);
+    }
+
     /// Counts commands out that are known to be over together.
     fn leave_together(&mut self, now_ns: u64, members: &[Member]) {
         if members.is_empty() {
             return;
         }
-        self.longest_ns = self.meter.complete_together(now_ns, members);
+        let done = self.meter.complete_together(now_ns, members);
+        self.count(done);
         self.completed += members.iter().filter(|member| member.counted).count() as u64;
     }
 }
@@ -258,7 +265,8 @@ impl Polder {
     fn count_out(&mut self, now_ns: u64, process: usize) {
         let slot = &mut self.slots[process];
         let Some(batch) = slot.away.pop_front() else { return };
-        slot.meter.heard_together(now_ns, &batch.members);
+        let done = slot.meter.heard_together(now_ns, &batch.members);
+        slot.count(done);
         slot.completed += batch.members.iter().filter(|member| member.counted).count() as u64;
         let ended_ns = batch.ended_ns.unwrap_or(now_ns);
         slot.heard.push(Heard { members: batch.members, ended_ns, heard_ns: now_ns });
@@ -311,6 +319,7 @@ impl Polder {
             census.waiting += u64::from(slot.waiting);
             census.completed += slot.completed;
             census.longest_ns = census.longest_ns.max(slot.longest_ns);
+            census.busy_ns += slot.busy_ns;
         }
         census
     }
@@ -459,7 +468,8 @@ impl Limiter for Polder {
         let Some((launched_ns, estimate_ns, kind, single)) = slot.flight.pop_front() else {
             return;
         };
-        slot.longest_ns = slot.meter.complete(now_ns, launched_ns, estimate_ns, kind, false);
+        let done = slot.meter.complete(now_ns, launched_ns, estimate_ns, kind, false);
+        slot.count(done);
         slot.completed += 1;
         let empty = slot.flight.is_empty();
         self.give_back(now_ns, single);

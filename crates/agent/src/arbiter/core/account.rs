@@ -1,5 +1,6 @@
 //! Time into charges: virtual times, caps, credit and debt.
 
+use super::counted::Look;
 use super::rank::Earned;
 use super::{
     Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_MAX_NS,
@@ -163,22 +164,23 @@ impl Lease {
         }
     }
 
-    /// Charges what happened between two looks without being seen as it did: the use of a lease
+    /// Charges what happened between two looks and was not charged as time went by: the use of a lease
     /// that nobody contests, and commands without a grant that came and went.
     pub(super) fn charge_unseen(&mut self, now_ns: u64, census: &Census, devices: &[Device]) {
-        let passed_ns = now_ns.saturating_sub(self.looked_ns);
         let commands = census.completed.saturating_sub(self.census.completed);
         let guess_ns = commands.saturating_mul(census.longest_ns.max(COMMAND_MIN_NS));
-        let throughout = self.census.inflight > 0 || census.inflight > 0;
-        let used_ns = match self.turn {
-            Turn::Free { .. } if throughout => passed_ns,
-            // In flight when last looked at: charged by the passing of time already.
-            Turn::Out if self.census.inflight == 0 => guess_ns.min(passed_ns),
-            Turn::Free { .. } => guess_ns.min(passed_ns),
-            _ => return,
-        };
+        let free = matches!(self.turn, Turn::Free { .. });
+        // In flight when last looked at: charged by the passing of time already.
+        let unseen = free || self.turn == Turn::Out && self.census.inflight == 0;
+        let owed_ns = self.counted.look(Look {
+            passed_ns: now_ns.saturating_sub(self.looked_ns),
+            before: &self.census,
+            now: census,
+            free,
+            guess_ns: if unseen { guess_ns } else { 0 },
+        });
         for standing in &mut self.standing {
-            standing.charge_overlap(used_ns, false, devices[standing.device].vtime);
+            standing.charge_overlap(owed_ns, false, devices[standing.device].vtime);
         }
     }
 }
@@ -203,6 +205,9 @@ impl Arbiter {
             let own = u32::from(lease.demands(before_ns));
             let held = matches!(lease.turn, Turn::Held(_) | Turn::Draining { .. });
             let overlaps = lease.turn == Turn::Out && lease.census.inflight > 0;
+            if held || overlaps {
+                lease.counted.timed(passed_ns);
+            }
             let start_ns = lease.start_ns();
             for standing in &mut lease.standing {
                 let device = &self.devices[standing.device];

@@ -46,7 +46,8 @@ fn noise(state: &mut u64) -> Census {
     let waiting = pick([0, 1, 7, u64::from(COUNT_MAX)]);
     let longest_ns = pick([0, MS, 1 << 40, u64::MAX]);
     let completed = random(state) << (random(state) % 31);
-    Census { processes: 1, inflight, waiting, completed, longest_ns }
+    let busy_ns = random(state) << (random(state) % 31);
+    Census { processes: 1, inflight, waiting, completed, longest_ns, busy_ns }
 }
 
 /// A program with one kernel after another on its share of the device.
@@ -136,7 +137,8 @@ fn one_lie_told_for_ever_takes_nothing_from_the_honest() {
     for inflight in [0, 1, u64::from(COUNT_MAX)] {
         for waiting in [0, 1] {
             for longest_ns in [0, u64::MAX] {
-                let census = Census { processes: 1, inflight, waiting, completed: 0, longest_ns };
+                let counts = Census { completed: 0, busy_ns: 0, ..Census::default() };
+                let census = Census { processes: 1, inflight, waiting, longest_ns, ..counts };
                 for class in [WorkClass::Batch, WorkClass::Inference] {
                     check(500, 2 * MS, &[Lie::Always(census)], class, 1);
                 }

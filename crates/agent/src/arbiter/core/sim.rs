@@ -38,6 +38,8 @@ pub(super) struct Program {
     pub(super) stopped: std::ops::Range<u64>,
     /// Says to be waiting when it is not there to launch.
     pub(super) lies: bool,
+    /// Its driver counts the device time that it uses; older ones do not.
+    pub(super) counts: bool,
 }
 
 /// Requests that come to a program, whether it is done with the last or not.
@@ -62,6 +64,7 @@ impl Program {
             runs: 0..u64::MAX,
             stopped: 0..0,
             lies: false,
+            counts: true,
         }
     }
 
@@ -107,6 +110,10 @@ impl Program {
         Self { lies: true, ..self }
     }
 
+    pub(super) fn old(self) -> Self {
+        Self { counts: false, ..self }
+    }
+
     pub(super) fn capped(mut self, compute_max: u32) -> Self {
         for share in &mut self.shares {
             share.compute_max = Permille(compute_max);
@@ -145,6 +152,8 @@ struct State {
     launched_in: Option<u64>,
     /// Ends of the kernels in flight.
     ends: VecDeque<u64>,
+    /// Since when it has had commands in flight without a break that it has not counted.
+    since_ns: u64,
     /// Busy on the host until then.
     host_until_ns: u64,
     /// The only launch that counts among its events.
@@ -213,6 +222,7 @@ impl Sim {
                 turn: 0,
                 launched_in: None,
                 ends: VecDeque::new(),
+                since_ns: 0,
                 host_until_ns: 0,
                 launch_at_ns: u64::MAX,
                 finished: 0,
@@ -480,6 +490,9 @@ impl Sim {
             *self.free_at(&name) = end_ns;
         }
         let state = &mut self.states[index];
+        if state.ends.is_empty() {
+            state.since_ns = self.now_ns;
+        }
         state.ends.push_back(end_ns);
         state.census.inflight += 1;
         let stopped = &state.program.stopped;
@@ -502,6 +515,10 @@ impl Sim {
         state.ends.pop_front();
         state.census.inflight -= 1;
         state.census.completed += 1;
+        if state.program.counts {
+            state.census.busy_ns += now_ns - state.since_ns;
+        }
+        state.since_ns = now_ns;
         state.census.longest_ns = state.program.kernel_ns;
         state.finished += 1;
         state.ran_ns += state.program.kernel_ns;

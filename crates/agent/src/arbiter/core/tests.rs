@@ -1,5 +1,6 @@
 //! Scenarios in virtual time.
 
+mod counts;
 mod live;
 mod urgent;
 
@@ -284,7 +285,7 @@ proptest! {
     #[test]
     fn nonsense_in_the_census_harms_nobody(
         steps in prop::collection::vec(
-            (0u64..4, 0u64..50_000, any::<(u64, u64, u64, u64)>(), 0u8..16),
+            (0u64..4, 0u64..50_000, any::<(u64, u64, u64, u64, u64)>(), 0u8..32),
             1..300,
         ),
     ) {
@@ -295,7 +296,7 @@ proptest! {
             core.add(0, LeaseId(lease as u64), &program.terms());
         }
         let mut now_ns = 0;
-        for (lease, passed_us, (inflight, waiting, completed, longest_ns), zero) in steps {
+        for (lease, passed_us, (inflight, waiting, completed, longest_ns, busy_ns), zero) in steps {
             now_ns += passed_us * US;
             let keep = |bit: u8, value: u64| if zero & bit == 0 { value } else { 0 };
             let census = Census {
@@ -304,6 +305,7 @@ proptest! {
                 waiting: keep(2, waiting),
                 completed: keep(4, completed),
                 longest_ns: keep(8, longest_ns),
+                busy_ns: keep(16, busy_ns),
             };
             core.observe(now_ns, LeaseId(lease), census);
             for _ in 0..16 {

@@ -75,7 +75,7 @@ impl Turn {
 
     /// Takes a new census into account.
     pub(super) fn look(&mut self, passed_ns: u64, before: &Census, now: &Census) {
-        let moved = now.inflight > 0 || now.completed != before.completed;
+        let moved = now.moved_since(before);
         match self {
             Self::Out => {}
             Self::Free { idle, .. } => {
