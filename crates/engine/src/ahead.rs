@@ -19,7 +19,7 @@ use crate::history;
 use crate::index::Index;
 use crate::index::take_of;
 use crate::scratch::Scratch;
-use polder_model::{Believe, Lease, LeaseId, Mechanism, Micros, Timestamp};
+use polder_model::{Believe, GangKind, Lease, LeaseId, Mechanism, Micros, Timestamp};
 use room::Base;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -53,8 +53,12 @@ pub(crate) struct Ahead<'a> {
     looks: u32,
 }
 
-/// For how long a job is believed to hold what it gets, and at most.
+/// For how long a job is believed to hold what it gets, and at most. A service runs until it is
+/// cancelled, whatever its user or history says of it.
 pub(crate) fn span(facts: &Facts, job: &JobFacts) -> Span {
+    if job.ask.gang.kind == GangKind::Service {
+        return Span::exactly(Span::FOREVER);
+    }
     let when = &job.ask.when;
     let latest = when
         .time_limit

@@ -15,7 +15,7 @@ pub(crate) mod turn;
 use crate::facts::JobFacts;
 use crate::history;
 use polder_model::{
-    BlendTerm, JobId, Micros, ORDER_TERMS_MAX, Order, Policy, Term, Timestamp, WorkClass,
+    BlendTerm, GangKind, JobId, Micros, ORDER_TERMS_MAX, Order, Policy, Term, Timestamp, WorkClass,
 };
 
 /// What one point of priority, or one device of width, counts in a blend.
@@ -28,6 +28,9 @@ const LOT_MICROS: i64 = 60_000_000;
 const NO_DEADLINE: i64 = i64::MAX / 2;
 /// What a run time is taken for when nobody said anything of it.
 const RUN_UNKNOWN: Micros = Micros::from_secs(86_400);
+/// What the run time of a service is taken for, which runs until it is cancelled: ten times the
+/// longest that can be said of a job, and small enough that a blend's other terms still count.
+const RUN_FOREVER: Micros = Micros::from_secs(36_600 * 86_400);
 
 /// A job's place in the order; the smallest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,6 +141,9 @@ fn arrival(job: &JobFacts) -> i64 {
 
 /// What is believed of its run time: predicted when it was queued, else what its user said.
 fn run_time(job: &JobFacts) -> i64 {
+    if job.ask.gang.kind == GangKind::Service {
+        return signed(RUN_FOREVER.0);
+    }
     let when = &job.ask.when;
     let believed =
         history::run_time(job).or(when.estimate).or(when.time_limit).unwrap_or(RUN_UNKNOWN);

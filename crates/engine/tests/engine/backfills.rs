@@ -2,7 +2,9 @@
 
 use crate::parts::a100;
 use crate::world::{With, World, ask, gib};
-use polder_model::{Ask, Backfill, Believe, Event, JobId, Mechanism, Micros, Outcome, Policy};
+use polder_model::{
+    Ask, Backfill, Believe, Event, GangKind, JobId, Mechanism, Micros, Outcome, Policy,
+};
 use proptest::prelude::*;
 
 /// Two devices, and this many promises.
@@ -82,6 +84,60 @@ fn a_job_without_a_limit_is_not_believed_to_end() {
     let mut endless = whole(1, 1);
     endless.when.time_limit = None;
     assert_eq!(states(pool(1, Believe::Limit), &[whole(2, 50), endless]), "queued queued");
+}
+
+/// Whatever its user or history says of it: a service runs until it is cancelled.
+#[test]
+fn a_service_is_not_believed_to_end() {
+    let quick = |seconds| {
+        let mut ask = whole(1, seconds);
+        ask.name = Some("quick".into());
+        ask.when.time_limit = None;
+        ask.when.estimate = Some(Micros::from_secs(seconds));
+        ask
+    };
+    for believe in [Believe::Limit, Believe::Estimate, Believe::Predicted] {
+        let world = |runs| {
+            let mut world = pool(1, believe);
+            for _ in 0..runs {
+                let job = world.submit(quick(1));
+                world.run();
+                world.pass_seconds(1);
+                world.end(job, Outcome::Succeeded);
+                world.settle();
+            }
+            let running = world.submit(whole(1, 100));
+            world.run();
+            (world, running)
+        };
+        for (runs, estimate) in [(0, Some(Micros::from_secs(1))), (8, None)] {
+            let mut ask = quick(1);
+            ask.when.estimate = estimate;
+            let (mut alone, _) = world(runs);
+            alone.submit(whole(2, 50));
+            let same = alone.submit(ask.clone());
+            alone.run();
+            let believed = match believe {
+                Believe::Limit => false,
+                Believe::Estimate => estimate.is_some(),
+                Believe::Predicted => true,
+            };
+            let state = if believed { "running" } else { "queued" };
+            assert_eq!(alone.state(same), state, "{believe:?} {estimate:?}");
+
+            let (mut world, running) = world(runs);
+            let promised = world.submit(whole(2, 50));
+            // As an older journal may hold it.
+            let (job, ask) = (world.engine.next_job_id(), ask.kind(GangKind::Service));
+            world.apply(Event::JobSubmitted { job, ask, key: None });
+            world.run();
+            assert_eq!(world.state(job), "queued", "{believe:?} {estimate:?}");
+            world.end(running, Outcome::Succeeded);
+            world.run();
+            let states = world.states(&[promised, job]);
+            assert_eq!(states, "running queued", "{believe:?} {estimate:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use crate::world::{With, World, ask, gib};
 use polder_model::{
-    Ask, BlendTerm, Event, JobId, Micros, Order, Outcome, Policy, Quota, Share, Term, TimeRule,
-    Timestamp, WorkClass,
+    Ask, BlendTerm, Event, GangKind, JobId, Micros, Order, Outcome, Policy, Quota, Share, Term,
+    TimeRule, Timestamp, WorkClass,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -66,6 +66,25 @@ fn of_class(class: WorkClass) -> Ask {
 fn shortest_first_believes_the_estimate_but_never_more_than_the_limit() {
     let asks = [estimate(900), ask(), estimate(60), estimate(9000).time_limit(100)];
     check(pool(by(&[Term::Shortest]), &[]), &asks, 0, &[2, 3, 0, 1]);
+}
+
+/// It runs until it is cancelled, however soon such jobs ended.
+#[test]
+fn a_service_is_longer_than_every_job() {
+    let decade = estimate(3660 * 86_400);
+    let blend = Term::Blend(BTreeMap::from([(BlendTerm::Shortest, 1000), (BlendTerm::Arrival, 1)]));
+    for term in [Term::Shortest, Term::SmallestArea, blend] {
+        let mut world = pool(by(&[term]), &[]);
+        for _ in 0..8 {
+            let job = world.submit(ask());
+            world.run();
+            world.pass_seconds(1);
+            world.end(job, Outcome::Succeeded);
+            world.settle();
+        }
+        let service = || ask().kind(GangKind::Service);
+        check(world, &[service(), ask(), service(), decade.clone()], 0, &[1, 3, 0, 2]);
+    }
 }
 
 #[test]
