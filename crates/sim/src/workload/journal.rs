@@ -1,8 +1,9 @@
 //! Polder's own history: the journal, one envelope as JSON a line, oldest first.
 //!
-//! Every job comes again as it came and runs as long as it ran in its last try; a service runs until
-//! it was cancelled. What the agents metered says how busy a job kept its devices and how much memory
-//! it held. Nodes, tenants and policy are those at the end of the journal.
+//! Every job comes again as it came and runs as long as it ran in its last try; one that was not over
+//! where the journal ends runs as long as in its longest, and a service until it was cancelled. What
+//! the agents metered says how busy a job kept its devices and how much memory it held. Nodes, tenants
+//! and policy are those at the end of the journal.
 
 use super::row::{LINE_BYTES_MAX, ReadError, Wrong, counted, shown};
 use super::{JOBS_MAX, WorkJob, Workload};
@@ -59,6 +60,8 @@ struct Past {
     /// When it was cancelled, or was over.
     left: Option<Timestamp>,
     ran: Micros,
+    /// The longest of the tries before.
+    ran_before: Micros,
     uses: Option<u32>,
     memory_peak: Option<Bytes>,
     outcome: Option<Outcome>,
@@ -118,6 +121,7 @@ impl Reader {
                     first_started: None,
                     left: None,
                     ran: Micros(0),
+                    ran_before: Micros(0),
                     uses: None,
                     memory_peak: None,
                     outcome: None,
@@ -163,6 +167,7 @@ impl Reader {
             Event::Decided { decision: Decision::Grant { job, leases } } => {
                 self.job_of.extend(leases.iter().map(|lease| (lease.id, *job)));
                 if let Some(past) = self.jobs.get_mut(job) {
+                    past.ran_before = past.ran_before.max(past.ran);
                     // What counts is the last try.
                     (past.started, past.ran) = (None, Micros(0));
                 }
@@ -251,10 +256,10 @@ impl Past {
         self.ask.gang.kind == GangKind::Service
     }
 
-    /// It ran where the journal ends.
+    /// It had run, and was not over where the journal ends.
     fn runs_on(&self) -> bool {
         let stays = if self.is_service() { self.left } else { None };
-        self.outcome.is_none() && stays.is_none() && self.started.is_some()
+        self.outcome.is_none() && stays.is_none() && self.first_started.is_some()
     }
 
     /// How long it ran, or was wanted if it is a service; nothing when it never ran.
@@ -263,8 +268,13 @@ impl Past {
             self.first_started?;
             return Some(Micros(self.left.unwrap_or(end).since(self.at).0.max(1)));
         }
-        let on = self.started.filter(|_| self.outcome.is_none());
-        let ran = self.ran.max(on.map_or(Micros(0), |started| end.since(started)));
+        if self.runs_on() {
+            // It may have begun anew, or at all, only where the journal ends.
+            let on = self.started.map_or(Micros(0), |started| end.since(started));
+            return Some(self.ran.max(self.ran_before).max(on).max(Micros(1)));
+        }
+        // One that was granted anew and cancelled before it started ran in a try before.
+        let ran = if self.ran.0 > 0 { self.ran } else { self.ran_before };
         (ran.0 > 0).then_some(ran)
     }
 
@@ -313,7 +323,7 @@ mod tests {
     use crate::pool;
     use crate::workload::ask_whole;
     use crate::world::{Setup, World};
-    use polder_model::{EVENT_VERSION, Gang};
+    use polder_model::{EVENT_VERSION, Gang, Reclaim};
     use proptest::prelude::*;
 
     /// A journal as a server would have written it.
@@ -391,6 +401,51 @@ mod tests {
         assert!(records.jobs.iter().all(|job| job.state == "cancelled"), "{:?}", records.jobs);
         let span = records.end.since(records.begin);
         assert!(span < Micros::from_secs(3700), "it ended after {span}");
+    }
+
+    /// The journal of a pool where one job was ended for another and began anew, up to each event.
+    #[test]
+    fn a_job_that_was_ended_for_another_still_runs_at_the_end() {
+        let reclaim = Reclaim { priority: true, ..Reclaim::default() };
+        let policy = Policy { reclaim, ..Policy::default() };
+        let mut setup = Setup::new(pool::preset("1x1").unwrap(), policy);
+        setup.journal = true;
+        let mut world = World::new(setup).unwrap();
+        let job = |at, runs, priority| {
+            let mut ask = ask_whole("lab".parse().unwrap(), "ada".parse().unwrap(), 1);
+            (ask.when.priority, ask.yields.preemptible) = (priority, priority == 0);
+            WorkJob::new(Micros::from_secs(at), ask, Micros::from_secs(runs))
+        };
+        let jobs = vec![job(0, 9000, 0), job(100, 50, 1)];
+        world.load(Workload { name: "w".into(), jobs, notes: vec![] });
+        world.run_until(world.begin().after(Micros::from_secs(1000))).unwrap();
+        let events = world.take_journal();
+        let starts = events.iter().enumerate().filter_map(|(place, (_, event))| match event {
+            Event::LeaseStarted { .. } => Some(place),
+            _ => None,
+        });
+        let starts: Vec<usize> = starts.collect();
+        let [_, _, again] = starts.as_slice() else { panic!("{events:?}") };
+        let told = |events: &[(Timestamp, Event)]| {
+            let mut reader = Reader::default();
+            for (seq, (at, event)) in (1u64..).zip(events.iter().cloned()) {
+                let envelope = Envelope { seq, epoch: 1, at, version: EVENT_VERSION, event };
+                reader.take(&envelope).unwrap();
+            }
+            reader.finish(usize::MAX).workload
+        };
+        let end = starts[1] + 1;
+        for cut in end..=events.len() {
+            let workload = told(&events[..cut]);
+            let notes = workload.notes.join("; ");
+            assert!(!notes.contains("never ran"), "up to event {cut}: {notes}");
+            assert!(notes.contains("still ran at the end of the journal"), "up to {cut}: {notes}");
+            let runs = workload.jobs[0].runs;
+            assert!(runs >= Micros::from_secs(99), "up to event {cut}: it ran {runs}");
+        }
+        // Where it has just begun anew, it alone still runs.
+        let notes = told(&events[..=*again]).notes;
+        assert_eq!(notes, ["1 job still ran at the end of the journal, which is taken for theirs"]);
     }
 
     #[test]
