@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// A trace has at most so many jobs.
 pub const JOBS_MAX: usize = 100_000;
+/// Longest trace, in bytes: 64 MiB, several times what so many jobs take.
+pub const BYTES_MAX: u64 = 64 << 20;
 /// A job of a trace asks for at most so many devices.
 pub const DEVICES_MAX: u32 = 64;
 /// No job of a trace is submitted later or runs longer than this, in seconds: a century.
@@ -118,6 +120,9 @@ pub enum WholeFault {
     /// The heading lacks a column.
     #[error("its heading has no column {0}")]
     NoColumn(&'static str),
+    /// Too long to be read.
+    #[error("is longer than {} MiB: cut it into parts", BYTES_MAX >> 20)]
+    TooManyBytes,
     /// Too much in it.
     #[error("has more than {JOBS_MAX} jobs: cut it into parts")]
     TooLong,
@@ -204,11 +209,14 @@ pub type BadRows = Vec<(u64, RowFault)>;
 ///
 /// # Errors
 /// Names the trace, and what is wrong with it as a whole.
-pub fn sift(name: &str, mut from: impl Read) -> Result<(Vec<Kept>, BadRows), TraceError> {
+pub fn sift(name: &str, from: impl Read) -> Result<(Vec<Kept>, BadRows), TraceError> {
     let whole = |fault| TraceError::Whole { name: name.into(), fault };
     let broken = |source| TraceError::Csv { name: name.into(), source };
     let mut text = String::new();
-    from.read_to_string(&mut text).map_err(|error| broken(error.into()))?;
+    from.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| broken(error.into()))?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > BYTES_MAX {
+        return Err(whole(WholeFault::TooManyBytes));
+    }
     // One line a row: the format has no quoted line breaks.
     let mut lines = (1u64..).zip(text.lines()).filter(|(_, row)| !row.trim().is_empty());
     let head = lines.next().map_or("", |(_, head)| head);

@@ -3,11 +3,13 @@
 use super::journal::{self, History};
 use super::{BadRows, ReadError, Workload, muri, openb, slurm, swf};
 use flate2::read::GzDecoder;
+use polder_model::Bytes;
 use std::borrow::Cow;
 use std::io::Read as _;
 
-/// Longest trace read, in bytes after unpacking: 2 GiB.
-pub const TRACE_BYTES_MAX: u64 = 2 << 30;
+/// Longest trace read, in bytes after unpacking: 1 GiB. A row has some 100 to 200 bytes, so this holds
+/// more jobs than [`super::JOBS_MAX`] lets be replayed of most formats; public traces have a tenth.
+pub const TRACE_BYTES_MAX: u64 = 1 << 30;
 
 /// Reads a trace; a gzip file is unpacked first.
 ///
@@ -32,7 +34,7 @@ pub fn read_first(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, Re
         }
         other => return other,
     };
-    let Ok(text) = unpack(bytes).map(|text| {
+    let Ok(text) = unpack(bytes, TRACE_BYTES_MAX).map(|text| {
         let lines = text.split_inclusive(|byte| *byte == b'\n');
         lines.take(crate::num::place(line - 1)).collect::<Vec<_>>().concat()
     }) else {
@@ -50,7 +52,10 @@ pub fn read_first(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, Re
 }
 
 fn read_jobs(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, ReadError> {
-    let bytes = unpack(bytes)?;
+    let bytes = unpack(bytes, TRACE_BYTES_MAX)?;
+    if bytes.is_empty() {
+        return Err(ReadError::NoBytes);
+    }
     let text = std::str::from_utf8(&bytes).map_err(|_| ReadError::UnknownFormat)?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().next().unwrap_or("");
@@ -64,20 +69,19 @@ fn read_jobs(bytes: &[u8], bad: BadRows, jobs: usize) -> Result<History, ReadErr
 /// What is said of a trace that counts from its own beginning (see [`crate::world::BEGIN`]).
 const NO_DATES: &str = "it says no dates: its first job comes on Monday, 2024-01-01, at 00:00 UTC";
 
-/// The bytes of a file, or what a gzip file holds.
-fn unpack(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ReadError> {
+/// The bytes of a file, or what a gzip file holds; at most `max`.
+fn unpack(bytes: &[u8], max: u64) -> Result<Cow<'_, [u8]>, ReadError> {
     let other = |why: String| ReadError::Other { why };
     let mut unpacked = Vec::new();
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let read = GzDecoder::new(bytes).take(TRACE_BYTES_MAX + 1).read_to_end(&mut unpacked);
+        let read = GzDecoder::new(bytes).take(max.saturating_add(1)).read_to_end(&mut unpacked);
         read.map_err(|error| other(format!("the file cannot be unpacked: {error}")))?;
         Cow::Owned(unpacked)
     } else {
         Cow::Borrowed(bytes)
     };
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TRACE_BYTES_MAX {
-        let max = TRACE_BYTES_MAX >> 30;
-        return Err(other(format!("it is longer than {max} GiB: replay a part of it")));
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max {
+        return Err(ReadError::TooLong { max: Bytes(max) });
     }
     Ok(bytes)
 }
@@ -103,6 +107,30 @@ fn read_text(text: &str, first: &str, bad: BadRows, jobs: usize) -> Result<Histo
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn what_is_packed_is_bounded_by_what_it_unpacks_to() {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packer.write_all(&vec![0; 1 << 20]).unwrap();
+        let packed = packer.finish().unwrap();
+        assert!(packed.len() < 1 << 12);
+        assert_eq!(unpack(&packed, 1 << 20).unwrap().len(), 1 << 20);
+        let error = unpack(&packed, (1 << 20) - 1).unwrap_err();
+        assert_eq!(error, ReadError::TooLong { max: Bytes((1 << 20) - 1) });
+        let error = ReadError::TooLong { max: Bytes(TRACE_BYTES_MAX) }.to_string();
+        assert_eq!(error, "it is longer than 1 GiB, unpacked: cut it, and replay a part");
+        assert!(unpack(&[b'a'; 9], 8).is_err() && unpack(&[b'a'; 8], 8).is_ok());
+    }
+
+    #[test]
+    fn an_empty_file_is_called_empty() {
+        let packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for empty in [Vec::new(), packed.finish().unwrap()] {
+            let error = read(&empty, BadRows::Refuse).unwrap_err().to_string();
+            assert!(error.starts_with("it is empty: "), "{error}");
+        }
+    }
 
     #[test]
     fn what_nobody_knows_is_said() {

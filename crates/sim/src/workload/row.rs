@@ -50,6 +50,15 @@ pub enum ReadError {
         /// What was left out, or what to do.
         help: String,
     },
+    /// There is nothing in it.
+    #[error("it is empty: check what wrote it")]
+    NoBytes,
+    /// It is too long to be read.
+    #[error("it is longer than {max}, unpacked: cut it, and replay a part")]
+    TooLong {
+        /// The most that is read.
+        max: polder_model::Bytes,
+    },
     /// Nobody knows what it is.
     #[error("this is no trace that Polder knows: {KNOWN}")]
     UnknownFormat,
