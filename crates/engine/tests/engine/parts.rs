@@ -395,3 +395,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whoever_asks_for_less_isolation_is_served_where_there_is_more() {
+    let mut world = World::new().card("n1", a100("d0"));
+    for isolation in [Isolation::Brokered, Isolation::Driver, Isolation::Hardware] {
+        let mut job = ask().share(100, gib(1));
+        job.devices.isolation = Some(isolation);
+        let job = world.submit(job);
+        world.settle();
+        assert_eq!(world.leases(job)[0].slices[0].mechanism, Mechanism::Mig, "{isolation}");
+    }
+}

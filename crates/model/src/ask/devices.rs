@@ -114,10 +114,10 @@ impl DeviceAsk {
     }
 
     /// The mechanism that follows from the ask: a share that more than the program itself must
-    /// hold is one that hardware cuts.
+    /// hold is one that hardware cuts, the weakest there is above turns.
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
-        let hard = self.isolation.is_some_and(|isolation| isolation >= Isolation::Driver);
+        let hard = self.isolation.is_some_and(|isolation| isolation > Isolation::Soft);
         self.mechanism.unwrap_or(match (self.whole, hard) {
             (true, _) => Mechanism::Whole,
             (false, true) => Mechanism::Mig,

@@ -127,7 +127,9 @@ fn the_mechanism_follows_from_the_isolation() {
     let mechanism = |whole, isolation| DeviceAsk { whole, isolation, ..ask().devices }.mechanism();
     assert_eq!(mechanism(false, None), Mechanism::TimeSlice);
     assert_eq!(mechanism(false, Some(Isolation::Soft)), Mechanism::TimeSlice);
-    assert_eq!(mechanism(false, Some(Isolation::Hardware)), Mechanism::Mig);
+    for more in [Isolation::Brokered, Isolation::Driver, Isolation::Hardware] {
+        assert_eq!(mechanism(false, Some(more)), Mechanism::Mig);
+    }
     assert_eq!(mechanism(true, Some(Isolation::Hardware)), Mechanism::Whole);
 }
 
