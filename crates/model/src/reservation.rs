@@ -1,6 +1,6 @@
 //! Nodes kept for somebody, or for nobody, at times known ahead.
 
-use crate::{NodeId, TenantPath, Timestamp};
+use crate::{NodeId, TenantPath, Timestamp, misleads};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -36,6 +36,14 @@ pub enum ReservationError {
     /// No or too long a name.
     #[error("a reservation's name has 1 to 64 bytes, this has {0}")]
     Name(usize),
+    /// A text with a character that breaks a line, moves the cursor or turns the order of others.
+    #[error("a reservation's {field} has no control characters: {text:?}")]
+    Misleads {
+        /// Which of its texts.
+        field: &'static str,
+        /// It.
+        text: String,
+    },
     /// No nodes, or too many.
     #[error("reservation {name} has {nodes} nodes: it may have 1 to {RESERVATION_NODES_MAX}")]
     Nodes {
@@ -69,6 +77,13 @@ impl Reservation {
         if !(1..=64).contains(&self.name.len()) {
             return Err(ReservationError::Name(self.name.len()));
         }
+        let misleading = |field, text: &String| {
+            let found = text.chars().any(misleads);
+            found.then(|| ReservationError::Misleads { field, text: text.clone() })
+        };
+        if let Some(error) = misleading("name", &self.name) {
+            return Err(error);
+        }
         let name = self.name.clone();
         if !(1..=RESERVATION_NODES_MAX).contains(&self.nodes.len()) {
             return Err(ReservationError::Nodes { name, nodes: self.nodes.len() });
@@ -79,6 +94,28 @@ impl Reservation {
         if self.why.len() > WHY_BYTES_MAX {
             return Err(ReservationError::Why { name, bytes: self.why.len() });
         }
-        Ok(())
+        misleading("why", &self.why).map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_reasons_that_would_move_the_cursor_are_refused() {
+        let check = |name: &str, why: &str| {
+            let nodes = vec!["one".parse().expect("a node's name")];
+            let (name, why) = (name.to_owned(), why.to_owned());
+            let (from, until) = (Timestamp(0), Timestamp(1));
+            Reservation { name, tenant: None, nodes, from, until, why }.check()
+        };
+        assert_eq!(check("racks of May", "new fans, Müller"), Ok(()));
+        for text in ["a\u{1b}[2J", "a\nb", "\u{7}", "a\u{202e}b"] {
+            let said = check(text, "").unwrap_err().to_string();
+            assert_eq!(said, format!("a reservation's name has no control characters: {text:?}"));
+            let said = check("kept", text).unwrap_err().to_string();
+            assert_eq!(said, format!("a reservation's why has no control characters: {text:?}"));
+        }
     }
 }
