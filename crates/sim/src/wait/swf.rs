@@ -21,6 +21,8 @@ pub const PROCESSORS_MAX: i64 = 100_000_000;
 const STATUS_MAX: i64 = 5;
 /// Longest line that is read, in bytes.
 const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// How much of a value of the header an error shows, in characters.
+const VALUE_CHARS_SHOWN: usize = 32;
 const DAY_SECONDS: u64 = 86_400;
 /// Columns of a row.
 pub const COLUMNS: usize = 18;
@@ -147,6 +149,17 @@ pub enum SwfError {
     /// Neither the header nor an argument says how many processors there are.
     #[error("the trace has no `; MaxProcs:` line: add one that says how many processors there are")]
     NoProcessors,
+    /// The header says it in a way that cannot be.
+    #[error(
+        "line {line}, MaxProcs: {value:?} is no number of processors: write one from 1 to \
+         {PROCESSORS_MAX}"
+    )]
+    Processors {
+        /// Where, from 1.
+        line: u64,
+        /// What stands there, its beginning.
+        value: String,
+    },
     /// More rows than are kept.
     #[error("more than {ROWS_MAX} rows: split the trace")]
     TooLong,
@@ -175,7 +188,7 @@ pub fn read_file(path: &Path) -> Result<Trace, SwfError> {
 pub fn read(source: impl Read) -> Result<Trace, SwfError> {
     let mut source = BufReader::new(source);
     let mut trace = Trace::default();
-    let (mut ids, mut line) = (BTreeSet::new(), Vec::new());
+    let (mut ids, mut line, mut wrong) = (BTreeSet::new(), Vec::new(), None);
     for number in 1u64.. {
         line.clear();
         let read = (&mut source).take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
@@ -186,7 +199,9 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim();
         if let Some(comment) = text.strip_prefix(';') {
-            trace.header(comment);
+            if let Err(value) = trace.header(comment) {
+                wrong = Some(SwfError::Processors { line: number, value });
+            }
         } else if !text.is_empty() {
             if trace.jobs.len() + trace.refused_lines.len() >= ROWS_MAX {
                 return Err(SwfError::TooLong);
@@ -198,7 +213,10 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
         }
     }
     trace.jobs.sort_by_key(|job| job.submitted);
-    if trace.processors == 0 { Err(SwfError::NoProcessors) } else { Ok(trace) }
+    match trace.processors {
+        0 => Err(wrong.unwrap_or(SwfError::NoProcessors)),
+        _ => Ok(trace),
+    }
 }
 
 impl Trace {
@@ -210,16 +228,25 @@ impl Trace {
         Self { jobs: jobs.cloned().collect(), ..self.clone() }
     }
 
-    fn header(&mut self, comment: &str) {
-        let Some((name, value)) = comment.split_once(':') else { return };
+    /// Takes what a line of the header says; gives back what it says of processors where that is no
+    /// number of them.
+    fn header(&mut self, comment: &str) -> Result<(), String> {
+        let Some((name, value)) = comment.split_once(':') else { return Ok(()) };
         match name.trim() {
-            "MaxProcs" => self.processors = value.trim().parse().unwrap_or(0),
+            "MaxProcs" => {
+                let value = value.trim();
+                let believed = |most: &u32| (1..=PROCESSORS_MAX).contains(&i64::from(*most));
+                self.processors = value.parse().ok().filter(believed).unwrap_or(0);
+                if self.processors == 0 {
+                    return Err(value.chars().take(VALUE_CHARS_SHOWN).collect());
+                }
+            }
             "UnixStartTime" => self.unix_start = value.trim().parse().unwrap_or(0),
             "Queue" => {
                 let value = value.trim();
                 let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
                 let (number, words) = value.split_at(end);
-                let Ok(queue) = number.parse() else { return };
+                let Ok(queue) = number.parse() else { return Ok(()) };
                 let words = words.to_lowercase();
                 if yields(&words) {
                     self.yielding.insert(queue);
@@ -236,6 +263,7 @@ impl Trace {
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn refuse(&mut self, line: u64, error: RowError) {

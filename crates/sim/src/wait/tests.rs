@@ -74,7 +74,17 @@ fn rows_that_make_no_sense_are_left_out_and_named() {
         assert!(error.to_string().contains(expected), "line {line}: {error}, not {expected}");
     }
     let none = super::read("1 0 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1\n".as_bytes());
-    assert!(none.unwrap_err().to_string().contains("MaxProcs"));
+    assert!(none.unwrap_err().to_string().contains("no `; MaxProcs:` line"));
+}
+
+#[test]
+fn a_header_with_no_number_of_processors_is_told_what_is_wrong_with_it() {
+    for value in ["0", "-4", "many", "", "1e3", "100000001", "99999999999"] {
+        let text = format!("; Version: 2\n; MaxProcs: {value}\n");
+        let said = super::read(text.as_bytes()).unwrap_err().to_string();
+        let expected = format!("line 2, MaxProcs: {value:?} is no number of processors: write one");
+        assert!(said.contains(&expected), "{said}");
+    }
 }
 
 #[test]
