@@ -5,12 +5,14 @@ use super::yielding::Yielding;
 use crate::commands::Context;
 use crate::failure::Failure;
 use clap::Args;
-use polder_model::Policy;
+use polder_model::{Bytes, Policy};
 use polder_sim::pool::{self, Pool};
 use polder_sim::workload::journal::{History, Reader};
 use polder_sim::workload::{BadRows, any};
 use polder_sim::world::Interference;
 use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 /// How every SQLite file begins.
@@ -90,8 +92,8 @@ impl Source {
                 .help("say --nodes guides, --nodes 4x8 or --nodes FILE")),
             None => Ok(history.pool.clone()),
             Some(text) if Path::new(text).is_file() => {
-                let bytes = bytes_of(Path::new(text), FILE_BYTES_MAX)?;
-                let file = String::from_utf8(bytes)
+                let bytes = bytes_unless(None, Path::new(text), Bytes(FILE_BYTES_MAX))?;
+                let file = String::from_utf8(bytes.unwrap_or_default())
                     .map_err(|_| Failure::usage(format!("--nodes: {text} is not text")))?;
                 pool::parse(&file)
                     .map_err(|error| Failure::usage(format!("--nodes: {text}: {error}")))
@@ -149,8 +151,7 @@ pub(crate) async fn read(
     let path = &if folder { path.join(JOURNAL) } else { path.to_owned() };
     let named =
         |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
-    if !folder && !begins_as_sqlite(path)? {
-        let bytes = bytes_of(path, any::TRACE_BYTES_MAX)?;
+    if !folder && let Some(bytes) = bytes_unless(Some(SQLITE), path, Bytes(any::TRACE_BYTES_MAX))? {
         let bad = if skip_bad { BadRows::LeaveOut } else { BadRows::Refuse };
         return any::read_first(&bytes, bad, first).map_err(|error| named(&error));
     }
@@ -169,26 +170,79 @@ pub(crate) async fn read(
     Ok(reader.finish(first))
 }
 
-fn begins_as_sqlite(path: &Path) -> Result<bool, Failure> {
-    use std::io::Read as _;
+/// What a file or a pipe holds, at most `max`; nothing where it begins with some bytes, of which no more
+/// is read then. It is opened once: what was read of a pipe is gone.
+fn bytes_unless(
+    beginning: Option<&[u8]>,
+    path: &Path,
+    max: Bytes,
+) -> Result<Option<Vec<u8>>, Failure> {
     let named = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    let mut head = Vec::new();
-    let file = std::fs::File::open(path).map_err(named)?;
-    file.take(SQLITE.len() as u64).read_to_end(&mut head).map_err(named)?;
-    Ok(head == SQLITE)
-}
-
-fn bytes_of(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Failure> {
-    let named = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    let length = std::fs::metadata(path).map_err(named)?.len();
-    if length > bytes_max {
-        let message = format!("{} is {length} bytes: at most {bytes_max}", path.display());
-        return Err(Failure::failed(message));
+    let wrong = |what: &str| Err(Failure::failed(format!("{} {what}", path.display())));
+    let about = std::fs::metadata(path).map_err(named)?;
+    if !about.is_file() && !about.file_type().is_fifo() {
+        return wrong("is no file and no pipe: name one of these");
     }
-    std::fs::read(path).map_err(named)
+    let too_long = || wrong(&format!("is longer than {max}: cut it, and give a part"));
+    if about.len() > max.0 && beginning.is_none() {
+        return too_long();
+    }
+    let (mut file, mut bytes) = (std::fs::File::open(path).map_err(named)?, Vec::new());
+    if let Some(beginning) = beginning {
+        let length = u64::try_from(beginning.len()).unwrap_or(u64::MAX);
+        file.by_ref().take(length).read_to_end(&mut bytes).map_err(named)?;
+        if bytes == beginning {
+            return Ok(None);
+        }
+    }
+    if about.len() > max.0 {
+        return too_long();
+    }
+    file.take(max.0.saturating_add(1)).read_to_end(&mut bytes).map_err(named)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > max.0 {
+        return too_long();
+    }
+    Ok(Some(bytes))
 }
 
 /// The name of a file without its ending.
 pub(super) fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn files_and_pipes_are_read_to_a_bound_and_nothing_else_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said = |path: &Path, max| match bytes_unless(Some(SQLITE), path, Bytes(max)) {
+            Ok(bytes) => Ok(bytes),
+            Err(failure) => Err(failure.message),
+        };
+        let file = folder.path().join("trace");
+        std::fs::write(&file, [b'a'; 40]).expect("written");
+        assert_eq!(said(&file, 40), Ok(Some(vec![b'a'; 40])));
+        let error = said(&file, 39).expect_err("too long");
+        assert!(error.contains("trace is longer than 39 B: cut it"), "{error}");
+        std::fs::write(&file, [SQLITE, &[0; 99]].concat()).expect("written");
+        assert_eq!(said(&file, 20), Ok(None), "a journal's length is bounded by its reader");
+        for device in ["/dev/zero", "/dev/null"] {
+            let error = said(Path::new(device), 20).expect_err("no file");
+            assert!(error.contains(&format!("{device} is no file and no pipe")), "{error}");
+        }
+        // Files of the system that do not say how long they are.
+        let error = said(Path::new("/proc/self/status"), 20).expect_err("too long");
+        assert!(error.contains("is longer than 20 B"), "{error}");
+        for (max, whole) in [(40, true), (39, false)] {
+            let (reader, mut writer) = std::io::pipe().expect("a pipe");
+            writer.write_all(&[b'p'; 40]).expect("written");
+            drop(writer);
+            let path = PathBuf::from(format!("/proc/self/fd/{}", reader.as_raw_fd()));
+            assert_eq!(said(&path, max).ok(), whole.then(|| Some(vec![b'p'; 40])));
+        }
+    }
 }
