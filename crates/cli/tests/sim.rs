@@ -262,6 +262,21 @@ fn what_cannot_be_replayed_is_named() {
     check_flag("--until", "-1h", "is not a length of time");
     check(&["trace.txt", "--nodes", "-1x8"], "\"-1x8\" is no pool: write guides, muri, NxM");
     check(&["learn", "trace.txt", "--nodes", "2x2", "--rounds", "-1"], "write a whole number");
+    for block in ["0s", "1us", "59s"] {
+        let words = ["learn", "trace.txt", "--nodes", "2x2", "--block", block];
+        check(&words, "give 1m or more");
+    }
+    // Seen before the run, which would say that the history is too short.
+    fs::write(folder.path().join("file"), "").expect("written");
+    for words in [&["learn", "trace.txt"][..], &["trace.txt"]] {
+        check(&[words, &["--nodes", "2x2", "--out", "file"]].concat(), "choose another folder");
+    }
+    fs::write(folder.path().join("default.toml"), "").expect("written");
+    fs::create_dir(folder.path().join("two")).expect("made");
+    fs::write(folder.path().join("two/b"), "").expect("written");
+    let two = ["--compare", "default.toml", "default.toml", "--out", "two"];
+    check(&[&["trace.txt", "--nodes", "2x2"], &two[..]].concat(), "two/b: ");
+    assert!(!folder.path().join("two/a/report.html").exists(), "nothing was run before");
     let said = sim(folder.path(), &["bad.txt", "--nodes", "2x2", "--skip-bad"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(said.stderr.contains("left out 1 row: ElapsedRaw is negative"), "{}", said.stderr);

@@ -34,6 +34,18 @@ const FILES: [&str; 5] = [SUMMARY, "jobs.csv", "leases.csv", "series.csv", "repo
 /// Longest summary that is looked at, in bytes: 64 MiB.
 const SUMMARY_BYTES_MAX: u64 = 64 << 20;
 
+/// Finds out whether a folder, which is made if it is not there, could be written into: before the
+/// work, not after it.
+///
+/// # Errors
+/// Names the folder.
+pub fn check_writable(folder: &Path) -> Result<(), WriteError> {
+    std::fs::create_dir_all(folder).map_err(wrong(folder))?;
+    let probe = folder.join(format!(".polder-{}", std::process::id()));
+    std::fs::File::create_new(&probe).map_err(wrong(folder))?;
+    std::fs::remove_file(&probe).map_err(wrong(&probe))
+}
+
 /// Writes everything into a folder, which is made if it is not there. Another run is written over;
 /// files of these names that are no run's are not.
 ///

@@ -46,6 +46,9 @@ fn what_no_run_left_is_not_written_over() {
     let error = write(folder.path(), &summary, &records).unwrap_err().to_string();
     assert!(error.contains("jobs.csv: no run of polder sim left it: choose another"), "{error}");
     assert_eq!(std::fs::read_to_string(&table).unwrap(), "mine");
+    super::check_writable(folder.path()).unwrap();
+    assert!(super::check_writable(&table).is_err(), "a file is no folder");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no trace is left");
     std::fs::remove_file(&table).unwrap();
     // Another run's are written over.
     write(folder.path(), &summary, &records).unwrap();

@@ -48,6 +48,7 @@ impl Shadow {
             told(context, &gone, "nothing is in the shadow")?;
             return Ok(0);
         }
+        sim::check_block(self.block)?;
         let candidate: PolicyShadow = client.get("policy/shadow").await?;
         let now: Policy = client.get("policy").await?;
         let path = match &self.journal {

@@ -14,6 +14,11 @@ use std::path::PathBuf;
 /// Longest search, in rounds and in tries of each.
 const SEARCH_MAX: u64 = 1000;
 
+/// Shortest blocks that are compared: a minute, which errors call 1m.
+const BLOCK_MIN: Micros = Micros(60_000_000);
+/// Fewest jobs of a block, in the mean, whose comparison goes without a warning.
+const BLOCK_JOBS_MIN: u64 = 5;
+
 /// Flags of `polder sim learn`.
 #[derive(Debug, Args)]
 pub(crate) struct Learn {
@@ -72,6 +77,14 @@ fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// Refuses blocks too short for any comparison.
+pub(crate) fn check_block(block: Micros) -> Result<(), Failure> {
+    if block >= BLOCK_MIN {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("--block is {block}: give 1m or more")))
+}
+
 impl Learn {
     pub(super) async fn execute(self, context: &Context) -> Done {
         for (flag, value) in [("--rounds", self.rounds), ("--tries", self.tries)] {
@@ -80,6 +93,7 @@ impl Learn {
                 return Err(Failure::usage(message));
             }
         }
+        check_block(self.block)?;
         let history = self.source.history().await?;
         let pool = self.source.pool(&history)?;
         let base = match (&self.policy, &history.policy) {
@@ -91,6 +105,28 @@ impl Learn {
         let mut past = Past::new(&history, &pool, self.block);
         (past.goal, past.seed, past.slowdown) =
             (self.goal.goal(), self.source.seed, self.source.slowdown);
+        if let Some(folder) = &self.out {
+            report::check_writable(folder).map_err(Failure::failed)?;
+        }
+        if past.length() > self.block {
+            let message = format!(
+                "--block is {}: this history is so long that it takes {}s or more",
+                self.block,
+                past.length().0.div_ceil(1_000_000)
+            );
+            return Err(Failure::usage(message));
+        }
+        let (blocks, jobs) = past
+            .blocks()
+            .iter()
+            .fold((0, 0), |(blocks, jobs), block| (blocks + 1, jobs + block.jobs));
+        if jobs < BLOCK_JOBS_MIN * blocks {
+            context.out.warn(&format!(
+                "{jobs} jobs came in {blocks} blocks of {}: so few in each say little, and \
+                 neighbours share a queue; give a longer --block",
+                self.block
+            ));
+        }
         let search = Search {
             seed: self.source.seed,
             generations: small(self.rounds),

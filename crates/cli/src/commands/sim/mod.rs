@@ -6,7 +6,7 @@ mod source;
 mod table;
 mod yielding;
 
-pub(crate) use learn::{Wanted, interval, mean, shown};
+pub(crate) use learn::{Wanted, check_block, interval, mean, shown};
 pub(crate) use source::read;
 
 use super::{Context, Done};

@@ -38,6 +38,7 @@ impl Run {
         let pool = self.source.pool(&history)?;
         let policies = self.policies(&history)?;
         warn_of_partitions(context, &pool, policies.iter().map(|(_, policy)| policy));
+        self.check_out()?;
         // The simulator computes and waits for nothing: other tasks go on beside it.
         let runs = tokio::task::block_in_place(|| {
             policies
@@ -122,6 +123,17 @@ impl Run {
         SIDES
             .into_iter()
             .try_for_each(|side| report::only_runs(&folder.join(side)).map_err(Failure::failed))
+    }
+
+    /// Refuses a folder that could not be written into, before the run.
+    fn check_out(&self) -> Result<(), Failure> {
+        let Some(folder) = &self.out else { return Ok(()) };
+        let folders = match &self.compare {
+            Some(_) => SIDES.map(|side| folder.join(side)).to_vec(),
+            None => vec![folder.clone()],
+        };
+        let check = |folder: &PathBuf| report::check_writable(folder).map_err(Failure::failed);
+        folders.iter().try_for_each(check)
     }
 
     fn write(&self, context: &Context, runs: &[Ran]) -> Result<(), Failure> {
