@@ -46,8 +46,9 @@ fn stamped(pool: &Pool, programs: std::ops::RangeInclusive<usize>) -> (u64, u64)
 /// Device time of a job that is over, microseconds, wherever it is told: all places agree.
 fn charged(pool: &Pool, job: &str) -> u64 {
     let usage = pool.json(&["usage", "--by", "job"]);
+    let id: u64 = job.parse().unwrap();
     let rows = usage["rows"].as_array().unwrap().iter();
-    let row = rows.filter(|row| row["job"].to_string() == job).collect::<Vec<_>>();
+    let row = rows.filter(|row| row["job"] == id).collect::<Vec<_>>();
     assert_eq!(row.len(), 1, "{usage}");
     let charged = row[0]["device_time"].as_u64().unwrap();
     let shown = pool.json(&["show", job]);
