@@ -181,7 +181,11 @@ async fn users_see_their_tenants_and_no_more() {
     let help = "polder admin user add nobody --tenant T";
     refused(nobody.get("/api/v1/whoami").await, 403, help);
     refused(nobody.post("/api/v1/jobs", job(100)).await, 403, help);
-    refused(nobody.post("/api/v1/agent/sync", json!({})).await, 403, "does not run this pool's agent");
+    refused(
+        nobody.post("/api/v1/agent/sync", json!({})).await,
+        403,
+        "does not run this pool's agent",
+    );
     fine(admin.put("/api/v1/tenants/lab", json!({})).await);
     fine(admin.put("/api/v1/tenants/lab/ocr", json!({ "quota": { "devices": 2 } })).await);
     let user = json!({ "role": "user", "tenants": ["lab/ocr"] });
