@@ -717,7 +717,8 @@ mod tests {
         launch(30);
         assert_eq!(told(complete(34, 30)), (30, 34), "and none without");
         // Two threads hear of ends in another order than they happened.
-        (launch(40), launch(40));
+        launch(40);
+        launch(40);
         assert_eq!(told(complete(46, 40)), (40, 46));
         let late = told(complete(45, 40));
         assert_eq!(late.1.saturating_sub(late.0), 0);
