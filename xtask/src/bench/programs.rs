@@ -216,8 +216,8 @@ pub(crate) fn run(bench: &mut Bench, figures: &mut Figures) -> Result<()> {
         let rate = alone(seconds / 2.0)?;
         together(bench, &files, program, seconds, rate, figures)?;
     }
-    peak::run(bench, &files, figures)?;
-    caps(bench, &files, seconds / 2.0, figures)
+    caps(bench, &files, seconds / 2.0, figures)?;
+    peak::run(bench, &files, figures)
 }
 
 /// Starts a program under a lease with so much of the device, per cent, and other flags.
