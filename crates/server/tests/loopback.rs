@@ -58,7 +58,7 @@ async fn only_the_holder_of_the_token_is_served() {
     let own = format!("Origin: http://{address}");
     check(&[queue, &host, &bearer, &own], &["200 OK"]).await;
     let sync = ["POST /api/v1/agent/sync HTTP/1.1", &host, &bearer, "Content-Length: 0"];
-    check(&sync, &["400"]).await;
+    check(&sync, &["403", "does not run this pool's agent"]).await;
 }
 
 #[tokio::test]

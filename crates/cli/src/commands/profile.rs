@@ -24,6 +24,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Most processes whose records are read: those that wrote most.
 const PROCESSES_MAX: usize = 4096;
@@ -114,6 +115,12 @@ impl Profile {
                 }
             }
         };
+        if !folder.settle() {
+            // All of it is there and is being put in its place: that is over in a moment.
+            return making
+                .await
+                .map_err(|error| Failure::failed(format!("the profile: {error}")))?;
+        }
         // What is being made ends with this process.
         context
             .out
@@ -181,6 +188,8 @@ struct Folder {
     path: PathBuf,
     /// Locked for as long as this profile is made.
     _lock: File,
+    /// Whether it is decided if this profile takes the place of an earlier one.
+    settled: AtomicBool,
 }
 
 impl Folder {
@@ -210,10 +219,17 @@ impl Folder {
                 return Err(refuse(&why));
             }
         }
-        let folder = Self { shown: shown.to_owned(), path, _lock: lock };
+        let folder =
+            Self { shown: shown.to_owned(), path, _lock: lock, settled: AtomicBool::new(false) };
         folder.forget_records().and_then(|()| folder.forget_parts()).map_err(failed)?;
         DirBuilder::new().mode(0o700).create(folder.records()).map_err(failed)?;
         Ok(folder)
+    }
+
+    /// Decides what becomes of this profile: it takes its place, or it is given up. Whether that was left
+    /// to decide; once it is, the other does not happen.
+    fn settle(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel)
     }
 
     fn records(&self) -> PathBuf {
@@ -334,6 +350,9 @@ impl Folder {
         put("report.html", report(summary, timeline).as_bytes()).map_err(failed)?;
         let file = anew("trace.json").map_err(failed)?;
         let left_out = trace(run, timeline, &mut BufWriter::new(file)).map_err(failed)?;
+        if !self.settle() {
+            return Err(Failure::failed("the profile was interrupted"));
+        }
         for left in LEFT {
             std::fs::rename(self.part(left), self.path.join(left)).map_err(failed)?;
         }
