@@ -95,9 +95,11 @@ fn hashcat(files: &Files, seconds: f64, _part: f64) -> Vec<String> {
     // Each run is a session of its own, by the moment of its start.
     let session = format!("polder-{}", monotonic_ns());
     let runtime = (seconds.ceil() + 1.0).to_string();
+    // How large its commands are is said: alone and beside a neighbour it would choose differently.
     let hash = files.folder.join("hash").display().to_string();
     ["hashcat", "--potfile-disable", "-D", "1", "--force", "-m", "0", "-a", "3", "-O"]
         .into_iter()
+        .chain(["-n", "256", "-u", "256"])
         .chain(["--status", "--status-json", "--status-timer", "1", "--session", &session])
         .chain(["--runtime", &runtime, &hash, "?a?a?a?a?a?a?a?a"])
         .map(str::to_owned)

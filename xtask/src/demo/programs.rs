@@ -11,10 +11,12 @@ use std::time::Duration;
 /// An MD5 sum without a known preimage: the search saturates the device for as long as it is let.
 const TARGET: &str = "51b160c57cad35dc6b90c59bc7b7e986";
 
-/// hashcat, searching for `seconds` and reporting each second how far it is.
+/// hashcat, searching for `seconds` and reporting each second how far it is. It is told how large its
+/// commands are: what it would choose, once, while a neighbour is at work, differs from run to run by so
+/// much that the same device time holds half as many hashes again.
 pub(crate) fn hashcat(session: &str, seconds: u32) -> Vec<String> {
     let fixed = "hashcat --potfile-disable --logfile-disable --restore-disable -D 1 --force -m 0 \
-                 -a 3 -O -w 1 --quiet --status --status-json --status-timer 1";
+                 -a 3 -O -n 256 -u 256 --quiet --status --status-json --status-timer 1";
     let mut words: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
     words.extend(["--session".into(), session.into()]);
     words.extend([
