@@ -103,7 +103,7 @@ impl TryFrom<String> for DayTime {
             let digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
             let known = digits(hour) && digits(minute);
             let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
-            let at = hour * 60 + minute;
+            let at = hour.saturating_mul(60).saturating_add(minute);
             (known && minute < 60 && at <= MINUTES_OF_DAY).then_some(Self(at))
         };
         minute().ok_or(PolicyError::DayTime { text: text.chars().take(40).collect() })
