@@ -19,6 +19,8 @@ pub(crate) enum Exit {
     /// `polder run` could not run its command, or the daemon stayed away from `polder wait` or
     /// `polder logs -f`.
     NotRun = 125,
+    /// The command of `polder run` cannot be started where it is to run.
+    NotStarted = 127,
 }
 
 /// The table of exit codes, for `--help`.
@@ -31,8 +33,9 @@ Exit codes:
   4  not allowed
   5  timed out
 `polder run` and `polder wait` exit as the job did: its exit code, 128+N when signal N ended it,
-124 when its time limit passed, 125 when Polder failed or lost it or the daemon stayed away, 127 when
-it could not be started, 130 when it was cancelled.";
+124 when its time limit passed, 125 when Polder failed or lost it or no daemon answered, 127 when it
+could not be started (no such program, image or directory), 130 when it was cancelled. `polder logs -f`
+exits with 125 as well when the daemon stayed away.";
 
 /// Why a command failed: what is wrong, what to do, and the exit code.
 #[derive(Debug, Clone, PartialEq, Eq)]

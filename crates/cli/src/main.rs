@@ -11,6 +11,7 @@ mod commands;
 mod daemon;
 mod failure;
 mod job;
+mod nearest;
 mod output;
 mod place;
 mod policy;
@@ -18,7 +19,7 @@ mod show;
 mod terminal;
 
 use args::Cli;
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use failure::Failure;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            let error = nearest::offered(error, &Cli::command(), std::env::args_os());
             output::usage(&error);
             return exit_code(error.exit_code());
         }

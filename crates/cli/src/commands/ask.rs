@@ -10,6 +10,7 @@ use polder_profile::record::PROFILE_VARIABLE;
 use polder_server::api::{TenantView, WhoAmI};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 
 /// Completes a draft with what the daemon knows of the caller.
 pub(super) async fn complete(
@@ -19,6 +20,7 @@ pub(super) async fn complete(
     stdio: Stdio,
 ) -> Result<Ask, Failure> {
     draft.check()?;
+    let directory = here(draft.directory.as_deref(), stdio)?;
     let me: WhoAmI = client.get("whoami").await?;
     let tenant = match (&draft.tenant, me.tenants.first()) {
         (Some(named), _) => named.clone(),
@@ -34,7 +36,7 @@ pub(super) async fn complete(
         user: me.user,
         tenant,
         compute,
-        directory: here()?,
+        directory,
         environment: environment(context, std::env::vars_os()),
     };
     draft.finish(caller, stdio)
@@ -56,13 +58,29 @@ async fn tenant_share(client: &Client, tenant: &TenantPath) -> Result<Option<Per
     }
 }
 
-fn here() -> Result<String, Failure> {
-    let path = std::env::current_dir()
-        .map_err(|error| Failure::failed(format!("the current directory is gone: {error}")))?;
+/// Where the job would run, or what its directory counts from. A job that names a whole path does not
+/// care where its caller is.
+fn here(named: Option<&str>, stdio: Stdio) -> Result<String, Failure> {
+    if let Some(path) = named.filter(|path| path.starts_with('/')) {
+        return Ok(path.to_owned());
+    }
+    let path = std::env::current_dir().map_err(|error| nowhere(&error, stdio))?;
     path.into_os_string().into_string().map_err(|path| {
         Failure::usage(format!("the current directory {} is not UTF-8", path.display()))
             .help("start from a directory whose name is")
     })
+}
+
+/// The caller's directory cannot be told, and so nothing can run there.
+fn nowhere(error: &io::Error, stdio: Stdio) -> Failure {
+    let exit = if stdio == Stdio::Client { Exit::NotStarted } else { Exit::Usage };
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "the current directory, where the command is to run, has been \
+                                    removed"
+            .to_owned(),
+        _ => format!("the current directory, where the command is to run, is not known: {error}"),
+    };
+    Failure::new(exit, why).help("change to a directory that is there (`cd`), and try again")
 }
 
 /// The caller's variables as the job gets them. Polder's own token is nobody's business.

@@ -26,8 +26,8 @@ Without --compute and --memory it is guaranteed 10% of one device (or what its t
 and 1GiB of its memory, and may use all compute that others leave idle.
 
 Exit codes: the command's own; 128+N when signal N ended it; 124 when its time limit passed; 125
-when Polder could not run it or lost it; 127 when it could not be started; 130 when it was
-cancelled; 2 when the flags make no sense.";
+when Polder could not run it or lost it, or no daemon answered; 127 when it could not be started (no
+such program, image or directory); 130 when it was cancelled; 2 when the flags make no sense.";
 
 /// Flags of `polder run`.
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ pub(super) async fn perform(
 ) -> Result<Ran, Failure> {
     let ran = attempt(context, draft).await;
     ran.map_err(|failure| match failure.exit {
-        Exit::Usage => failure,
+        Exit::Usage | Exit::NotStarted => failure,
         _ => Failure { exit: Exit::NotRun, ..failure },
     })
 }
