@@ -129,9 +129,9 @@ fn logs_follow_until_the_end() {
     assert_eq!(pool.ok(&["logs", "--stderr", &job]), "bad\n");
     assert_eq!(pool.ok(&["logs", "--tail", "4", &job]), "two\n");
     for (flag, number, expect) in [
-        ("--task", "5", "has 1 task, counted from 0: there is no task 5"),
-        ("--try", "9", "has had 1 try, counted from 1: there is no try 9"),
-        ("--try", "0", "has had 1 try, counted from 1: there is no try 0"),
+        ("--task", "5", "has task 0 alone: there is no task 5"),
+        ("--try", "9", "has had try 1 alone: there is no try 9"),
+        ("--try", "0", "has had try 1 alone: there is no try 0"),
     ] {
         for follow in [&[][..], &["-f"]] {
             let said = pool.say(&[&["logs", flag, number, &job], follow].concat());
@@ -383,12 +383,21 @@ fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
-    let mut command = polder(["up", "--listen", &address, "--state"]);
-    command.arg(folder.path());
-    let said = say(command);
+    let state = folder.path().join("state");
+    let up = |state: &std::path::Path, address: &str| {
+        let mut command = polder(["up", "--listen", address, "--state"]);
+        command.arg(state);
+        say(command)
+    };
+    let said = up(&state, &address);
     assert_eq!(said.code, 1, "{said:?}");
     assert!(said.stderr.contains(&format!("cannot listen on {address}")), "{said:?}");
     assert!(said.stderr.contains("--listen 127.0.0.1:PORT"), "{said:?}");
+    assert!(!state.exists(), "it left a folder behind");
+    // Of a folder in use with its port, the folder is what is told.
+    let Some(pool) = Pool::shared() else { return };
+    let said = up(pool.path(), &address);
+    assert!(said.stderr.contains(&format!("in use by process {}", pool.pid())), "{said:?}");
 }
 
 /// One request by hand: status and body.
@@ -496,6 +505,24 @@ fn users_are_added_and_removed() {
     assert!(text.lines().any(|line| line.starts_with("ada") && line.contains("tenant-admin")));
     pool.ok(&["admin", "user", "remove", "ada"]);
     assert!(!pool.ok(&["admin", "user", "list"]).contains("ada"));
+}
+
+#[test]
+fn a_user_whom_this_machine_does_not_know_is_set_with_a_warning() {
+    let Some(pool) = Pool::shared() else { return };
+    let add = |user| pool.say(&["admin", "user", "add", user, "--tenant", "default"]);
+    let said = add("no-such-user");
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.stderr.contains("user no-such-user is set"), "{said:?}");
+    assert!(
+        said.stderr.contains("warning: /etc/passwd") && said.stderr.contains("`uid-N`"),
+        "{said:?}"
+    );
+    for user in ["nobody", "uid-4711"] {
+        assert!(!add(user).stderr.contains("warning"), "{user}");
+        pool.ok(&["admin", "user", "remove", user]);
+    }
+    pool.ok(&["admin", "user", "remove", "no-such-user"]);
 }
 
 #[test]

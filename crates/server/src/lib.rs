@@ -19,13 +19,14 @@ mod state;
 mod stop;
 mod writer;
 
+pub use auth::is_nobody_here;
 pub use clock::{Clock, system_clock};
 pub use http::{LogChunks, LogOutput, LogRequest, Logs, LogsError, NoLogs, openapi_json};
 pub use journal::{AppendError, JournalError, Storage, read_journal};
 pub use pool::{FIRST_TENANT, JOURNAL_FILE, OpenError, OpenOptions, Pool, open};
 pub use serve::{
-    SILENT_AFTER, SOCKET_FILE, ServeError, ServeOptions, Server, ServerHandle, SyncFailure,
-    TOKEN_FILE, serve,
+    Loopback, SILENT_AFTER, SOCKET_FILE, ServeError, ServeOptions, Server, ServerHandle,
+    SyncFailure, TOKEN_FILE, serve,
 };
 pub use state::{StateError, holder};
 pub use writer::WriterError;

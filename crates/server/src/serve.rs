@@ -31,8 +31,8 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(30);
 
 /// How a pool is served.
 pub struct ServeOptions {
-    /// Serve loopback HTTP on this port too; 0 takes a free one.
-    pub loopback_port: Option<u16>,
+    /// Serve loopback HTTP on this port too.
+    pub loopback: Option<Loopback>,
     /// Who keeps the output of tasks.
     pub logs: Arc<dyn Logs>,
     /// How long a node may be silent.
@@ -41,7 +41,24 @@ pub struct ServeOptions {
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { loopback_port: None, logs: Arc::new(NoLogs), silent_after: SILENT_AFTER }
+        Self { loopback: None, logs: Arc::new(NoLogs), silent_after: SILENT_AFTER }
+    }
+}
+
+/// A port of the loopback address, taken before a pool is opened: whoever cannot have it has changed
+/// nothing yet.
+#[derive(Debug)]
+pub struct Loopback(TcpListener);
+
+impl Loopback {
+    /// Takes a port; 0 takes a free one.
+    ///
+    /// # Errors
+    /// Another program has it.
+    pub async fn bind(port: u16) -> Result<Self, ServeError> {
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let bound = TcpListener::bind(address).await;
+        bound.map(Self).map_err(|source| ServeError::Port { address, source })
     }
 }
 
@@ -62,7 +79,7 @@ pub enum ServeError {
     /// The port cannot be taken.
     #[error(
         "cannot listen on {address}: {source}: another program has the port; choose one with \
-         --port, or 0 for any free one"
+         --listen 127.0.0.1:PORT (0 takes a free one)"
     )]
     Port {
         /// Which.
@@ -95,16 +112,14 @@ pub struct ServerHandle {
 /// Begins to serve a pool. Callers are answered from now on.
 ///
 /// # Errors
-/// A socket or port cannot be had; the pool is closed then.
+/// The token or the socket cannot be had; the pool is closed then.
 pub async fn serve(pool: Pool, options: ServeOptions) -> Result<Server, ServeError> {
-    let socket = pool.state_dir.join(SOCKET_FILE);
-    let unix = listen_unix(&socket)?;
-    let loopback = match options.loopback_port {
-        Some(port) => Some(listen_loopback(port).await?),
-        None => None,
-    };
+    let loopback = options.loopback.map(|Loopback(listener)| listener);
     let address = loopback.as_ref().and_then(|listener| listener.local_addr().ok());
     let token = state::token(&pool.state_dir)?;
+    // Last of all: a socket that is there is one that is served.
+    let socket = pool.state_dir.join(SOCKET_FILE);
+    let unix = listen_unix(&socket)?;
     let guard = address.map(|address| Arc::new(Guard::new(address.port(), token)));
     let Pool { lock, state_dir, journal, archive, engine, time, id, snapshot_seq } = pool;
     let (writer, handle) = Writer::new(WriterParts {
@@ -160,11 +175,6 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServeError> {
     // Everybody may connect: the kernel says who it is, and roles say what they may do.
     std::fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(fail)?;
     Ok(listener)
-}
-
-async fn listen_loopback(port: u16) -> Result<TcpListener, ServeError> {
-    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    TcpListener::bind(address).await.map_err(|source| ServeError::Port { address, source })
 }
 
 impl Server {

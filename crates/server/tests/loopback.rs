@@ -3,14 +3,15 @@
 
 mod support;
 
-use polder_server::ServeOptions;
+use polder_server::{Loopback, ServeOptions};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use support::Fixture;
 
 async fn fixture() -> (Fixture, SocketAddr, String) {
-    let options = ServeOptions { loopback_port: Some(0), ..ServeOptions::default() };
+    let loopback = Some(Loopback::bind(0).await.unwrap());
+    let options = ServeOptions { loopback, ..ServeOptions::default() };
     let fixture = Fixture::start_with(options).await;
     let address = fixture.server().loopback().unwrap();
     let token = std::fs::read_to_string(fixture.folder.path().join("token")).unwrap();
@@ -65,11 +66,20 @@ async fn only_the_holder_of_the_token_is_served() {
 async fn a_taken_port_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
+    let error = Loopback::bind(port).await.err().unwrap().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--listen"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_served_leaves_no_socket() {
     let folder = tempfile::tempdir().unwrap();
     let pool = polder_server::open(polder_server::OpenOptions::new(folder.path())).await.unwrap();
-    let options = ServeOptions { loopback_port: Some(port), ..ServeOptions::default() };
-    let error = polder_server::serve(pool, options).await.err().unwrap().to_string();
-    assert!(error.contains(&format!("127.0.0.1:{port}")) && error.contains("--port"), "{error}");
+    // A folder in the place of the token: it can neither be read nor replaced.
+    std::fs::create_dir_all(folder.path().join("token/x")).unwrap();
+    let error = polder_server::serve(pool, ServeOptions::default()).await.err().unwrap();
+    assert!(error.to_string().contains("token"), "{error}");
+    assert!(!folder.path().join(polder_server::SOCKET_FILE).exists(), "nobody answers there");
+    std::fs::remove_dir_all(folder.path().join("token")).unwrap();
     support::launch(folder.path(), ServeOptions::default()).await.shutdown();
 }
 

@@ -8,7 +8,7 @@ use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::spatial::offer::Cards;
 use polder_agent::{AgentError, AgentOptions, StatePaths, check_backing, run_agent};
 use polder_model::{Bytes, Device, Enforcement, NodeId, NodeWords};
-use polder_server::{OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
+use polder_server::{Loopback, OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -56,10 +56,20 @@ pub(crate) async fn run(
     let mut stops = Stops::watch()?;
     let options = agent_options(&daemon)?;
     let node = options.node.clone();
+    let loopback = match daemon.listen {
+        Some(listen) => Some(Loopback::bind(listen.port).await),
+        None => None,
+    };
+    // Before the folder is touched, unless it is in use: then its own daemon may well have the port, and
+    // opening the folder says so.
+    let loopback = match (loopback.transpose(), polder_server::holder(&daemon.folder)) {
+        (Err(error), None) => return Err(refused(error)),
+        (loopback, _) => loopback,
+    };
     let pool = polder_server::open(OpenOptions::new(&daemon.folder)).await;
     let pool = pool.map_err(|error| Failure::failed(&error))?;
     let serve = ServeOptions {
-        loopback_port: daemon.listen.map(|listen| listen.port),
+        loopback: loopback.map_err(refused)?,
         logs: Arc::new(ShimLogs(StatePaths(daemon.folder.clone()))),
         ..ServeOptions::default()
     };

@@ -63,6 +63,13 @@ impl Caller {
     }
 }
 
+/// Whether no connection on this machine can ever be this user's, as its password file is now.
+pub fn is_nobody_here(user: &UserName) -> bool {
+    let is_number = user.as_str().strip_prefix("uid-").is_some_and(|id| id.parse::<u32>().is_ok());
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    !is_number && !passwd.lines().any(|line| line.split(':').next() == Some(user.as_str()))
+}
+
 /// The name of a user id in the text of a password file; `uid-N` when it has none that can be
 /// used. A name that looks like another one's `uid-N` is not taken.
 fn name_of(uid: u32, passwd: &str) -> UserName {
@@ -89,5 +96,16 @@ mod tests {
         check(1001, "uid-1001");
         check(1002, "uid-1002");
         check(7, "uid-7");
+    }
+
+    #[test]
+    fn users_of_the_machine_and_numbers_are_somebody() {
+        let check = |name: &str, nobody| {
+            assert_eq!(is_nobody_here(&name.parse().unwrap()), nobody, "{name}");
+        };
+        check("root", false);
+        check("uid-4711", false);
+        check("uid-x", true);
+        check("no-such-user-here", true);
     }
 }

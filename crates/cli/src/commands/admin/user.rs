@@ -73,6 +73,14 @@ impl UserCommand {
                 let change = UserChange { role: role.into(), tenants };
                 let set: User = client.send(Method::PUT, path, &change).await?;
                 told(context, &set, &format!("user {user} is set"))?;
+                // Over HTTP the daemon may be at the other end of a tunnel, where others are users.
+                if !context.over_http() && polder_server::is_nobody_here(&user) {
+                    context.out.warn(&format!(
+                        "/etc/passwd of this machine has no user {user}: nobody can use the pool by \
+                         that name until it has; whoever is known from elsewhere alone is `uid-N`, \
+                         with the number that `id -u` says"
+                    ));
+                }
             }
             Self::Remove { user } => {
                 let path = Query::new(&["users", user.as_str()]);
