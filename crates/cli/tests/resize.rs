@@ -119,7 +119,7 @@ fn memory_follows_and_so_does_a_restarted_agent() {
         (&["--compute", "200%"], "200%"),
         (&["--memory", "-1GiB"], "-1GiB"),
         (&["--compute-max", "some"], "or `none`"),
-        (&[], "nothing that is to change"),
+        (&[], "--compute, --compute-max, --memory, --priority or --class"),
     ] {
         let refused = pool.say(&[&["resize", &job], words].concat());
         assert!(refused.code == 2 && refused.stderr.contains(says), "{words:?}: {refused:?}");

@@ -296,8 +296,8 @@ pub(crate) fn servable(facts: &Facts, index: &Index, ask: &Ask) -> Result<(), Re
             return Ok(());
         }
         let (number, what) = match (need.count, devices) {
-            (0, _) | (_, 0) => (nodes(index), "nodes"),
-            (_, devices) => (devices.into(), "devices"),
+            (0, _) | (_, 0) => (nodes(index), "node"),
+            (_, devices) => (devices.into(), "device"),
         };
         let nearest = need.nearest(index.known.iter()) + &of_partition(facts, ask);
         return Err(Refusal::PastPool { number, what, nearest });

@@ -3,7 +3,7 @@
 use crate::resize::shown;
 use polder_model::{
     AskError, DeviceId, GANG_MAX, JobId, LeaseId, Mechanism, NodeId, PolicyError, ReservationError,
-    Resource, TenantPath, Timestamp, UserName,
+    Resource, TenantPath, Timestamp, UserName, none_of,
 };
 use thiserror::Error;
 
@@ -150,7 +150,8 @@ pub enum Refusal {
     },
     /// An ask names or avoids nodes so that none is left.
     #[error(
-        "none of the pool's {nodes} nodes may serve it: {}: one that there is: {known}",
+        "{} may serve it: {}: one that there is: {known}",
+        none_of(*nodes as u64, "node"),
         named.as_ref().map_or_else(
             || "it avoids, or does not name, all of them".to_owned(),
             |node| format!("node {node}, which it names, never reported"),
@@ -301,11 +302,11 @@ pub enum Refusal {
         asked: u64,
     },
     /// Could not be served even if the pool were empty.
-    #[error("none of the pool's {number} {what} could ever serve this: {nearest}")]
+    #[error("{} could ever serve this: {nearest}", none_of(*number, what))]
     PastPool {
         /// How many were looked at.
         number: u64,
-        /// `devices`, or `nodes` where devices are not what is lacking or there are none.
+        /// `device`, or `node` where devices are not what is lacking or there are none.
         what: &'static str,
         /// The nearest miss, in words.
         nearest: String,

@@ -529,9 +529,10 @@ impl fmt::Display for Miss {
                 let s = if others == 1 { "" } else { "s" };
                 write!(f, "does not lie together with {others} other{s} as asked")
             }
-            Self::Devices { wanted, has } => {
-                write!(f, "is one of {has} on its node where {wanted} are wanted")
-            }
+            Self::Devices { wanted, has } => match has {
+                1 => write!(f, "is the only one on its node where {wanted} are wanted"),
+                _ => write!(f, "is one of {has} on its node where {wanted} are wanted"),
+            },
             Self::Partition { .. }
             | Self::Label { .. }
             | Self::Cpu { .. }

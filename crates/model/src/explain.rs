@@ -2,6 +2,8 @@
 
 mod words;
 
+pub use words::none_of;
+
 use crate::{
     BitRate, Bytes, DeviceId, Ground, JobId, JobState, Micros, MilliCpu, NodeId, Permille, Resized,
     TenantPath, Timestamp, UserName, WorkClass,
@@ -242,6 +244,16 @@ pub enum Reason {
     NeverYields {
         /// How many jobs.
         jobs: u32,
+    },
+    /// There is room for it, but it could still run there when somebody is to start who was promised
+    /// that.
+    Delays {
+        /// Who was.
+        job: JobId,
+        /// In how long that is, if everything ends as believed.
+        starts_in: Micros,
+        /// Where it would start now.
+        fit: Fit,
     },
     /// Nothing: the pass that comes next starts it.
     Next,

@@ -36,7 +36,7 @@ pub use enforcement::{
 pub use event::{
     Decision, EVENT_VERSION, Envelope, Event, Ground, Move, ReturnReason, Shrink, Spot, StopReason,
 };
-pub use explain::{Closed, Expected, Explanation, Fit, Help, Late, Reason, Resource};
+pub use explain::{Closed, Expected, Explanation, Fit, Help, Late, Reason, Resource, none_of};
 pub use ids::{DeviceId, IdError, JobId, LeaseId, NodeId, PoolId, TaskIndex, TenantPath, UserName};
 pub use job::{Job, JobState, Outcome};
 pub use lease::{

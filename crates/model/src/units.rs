@@ -133,6 +133,11 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
     u64::try_from(value).ok()
 }
 
+/// Whether it is a number, however large.
+fn is_number(number: &str) -> bool {
+    number.chars().any(|c| c.is_ascii_digit()) && number.matches('.').count() < 2
+}
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -140,17 +145,39 @@ const TIB: u64 = 1 << 40;
 const PIB: u64 = 1 << 50;
 
 impl Bytes {
+    /// The largest size of memory that anything may ask for: more than any machine has.
+    pub const MEMORY_MAX: Self = Self(4 * PIB);
+
     /// Whether it is nothing at all.
     #[must_use]
     pub const fn is_zero(&self) -> bool {
         self.0 == 0
     }
 
-    /// A size of memory. Of a small number without a unit nobody means bytes, so it is refused.
+    /// A size of memory of one machine or device. Of a small number without a unit nobody means bytes, so
+    /// it is refused.
+    ///
+    /// # Errors
+    /// It is no size, above [`Bytes::MEMORY_MAX`], or a number without a unit below 1 MiB.
+    pub fn of_memory(text: &str) -> Result<Self, UnitError> {
+        let out_of_range = || UnitError::OutOfRange {
+            text: text.to_owned(),
+            what: "a size of memory",
+            min: "1 B",
+            max: "4 PiB",
+        };
+        match Self::of_any_memory(text) {
+            Ok(bytes) if bytes > Self::MEMORY_MAX => Err(out_of_range()),
+            Err(UnitError::OutOfRange { .. }) => Err(out_of_range()),
+            read => read,
+        }
+    }
+
+    /// A size of memory that may be that of a whole pool.
     ///
     /// # Errors
     /// It is no size, or a number without a unit below 1 MiB.
-    pub fn of_memory(text: &str) -> Result<Self, UnitError> {
+    pub fn of_any_memory(text: &str) -> Result<Self, UnitError> {
         let bytes: Self = text.parse()?;
         let (number, unit) = split_number(text);
         if !unit.is_empty() || bytes.is_zero() || bytes.0 >= MIB {
@@ -201,16 +228,12 @@ impl FromStr for Bytes {
         }
         match scaled(number, scale) {
             Some(bytes) => Ok(Self(bytes)),
-            None if number.chars().any(|c| c.is_ascii_digit())
-                && number.matches('.').count() < 2 =>
-            {
-                Err(UnitError::OutOfRange {
-                    text: text.to_owned(),
-                    what: "a size",
-                    min: "0",
-                    max: "16383PiB",
-                })
-            }
+            None if is_number(number) => Err(UnitError::OutOfRange {
+                text: text.to_owned(),
+                what: "a size",
+                min: "0 B",
+                max: "16383 PiB",
+            }),
             None => Err(unparsable()),
         }
     }
@@ -289,6 +312,9 @@ impl fmt::Display for Permille {
 const SECOND: u64 = 1_000_000;
 
 impl Micros {
+    /// The longest time that anybody can spell, and that a job may be limited to or last: ten years.
+    pub const SPELLED_MAX: Self = Self::from_secs(3660 * 86_400);
+
     /// So many whole seconds; saturates.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
@@ -334,9 +360,20 @@ impl FromStr for Micros {
                 "d" => 86_400 * SECOND,
                 _ => return Err(error()),
             };
-            let part = scaled(number, scale).ok_or_else(error)?;
-            total = total.checked_add(part).ok_or_else(error)?;
+            if !is_number(number) {
+                return Err(error());
+            }
+            // What does not fit into the number is too long as well.
+            total = total.saturating_add(scaled(number, scale).unwrap_or(u64::MAX));
             rest = tail[unit_end..].trim_start();
+        }
+        if Self(total) > Self::SPELLED_MAX {
+            return Err(UnitError::OutOfRange {
+                text: text.to_owned(),
+                what: "a length of time",
+                min: "0s",
+                max: "3660d",
+            });
         }
         Ok(Self(total))
     }
@@ -418,6 +455,15 @@ impl FromStr for BitRate {
             _ => None,
         };
         match scale.and_then(|scale| scaled(number, scale)) {
+            // Of a small number without a unit nobody means bits.
+            Some(bits) if bits > 0 && bits < 1_000_000 && unit.is_empty() => {
+                let usual = if bits < 1_000 { "Gb" } else { "Mb" };
+                Err(UnitError::Ambiguous {
+                    text: text.to_owned(),
+                    one: format!("{number}{usual}"),
+                    other: format!("{number}b for so many bits a second"),
+                })
+            }
             Some(bits) if bits > 0 => Ok(Self(bits)),
             _ => Err(UnitError::Unparsable {
                 text: text.to_owned(),
@@ -479,6 +525,17 @@ mod tests {
     }
 
     #[test]
+    fn one_limit_of_memory_holds_however_large_the_number() {
+        for text in ["4097TiB", "5 PiB", "20000PiB", "99999999999999999999GiB"] {
+            let range = "is out of range: a size of memory lies between 1 B and 4 PiB";
+            let told = Bytes::of_memory(text).unwrap_err().to_string();
+            assert_eq!(told, format!("{text:?} {range}"));
+        }
+        assert_eq!(Bytes::of_memory("4PiB"), Ok(Bytes::MEMORY_MAX));
+        assert_eq!(Bytes::MEMORY_MAX.to_string(), "4 PiB");
+    }
+
+    #[test]
     fn sizes() {
         check::<Bytes>("1GiB", "Bytes(1073741824)");
         check::<Bytes>("1.5 gib", "Bytes(1610612736)");
@@ -491,7 +548,7 @@ mod tests {
         check::<Bytes>("-1GiB", "\"-1GiB\" is not a size: write 512MiB, 1.5GiB or 2GB");
         check::<Bytes>(
             "99999999999999999999GiB",
-            "\"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
+            "\"99999999999999999999GiB\" is out of range: a size lies between 0 B and 16383 PiB",
         );
         check::<Bytes>("", "\"\" is not a size: write 512MiB, 1.5GiB or 2GB");
     }
@@ -505,6 +562,11 @@ mod tests {
         for text in ["10GB", "0", "fast", "-1Gb", "10G"] {
             let unclear = "is not bits a second: write 10Gb or 400Mb";
             check::<BitRate>(text, &format!("{text:?} {unclear}"));
+        }
+        for (text, usual) in [("10", "10Gb"), ("999", "999Gb"), ("1000", "1000Mb")] {
+            let two = "could mean two things";
+            let other = format!("{text}b for so many bits a second");
+            check::<BitRate>(text, &format!("{text:?} {two}: write {usual} or {other}"));
         }
         assert_eq!(BitRate(2_500_000_000).to_string(), "2.5 Gb/s");
         assert_eq!(BitRate(400_000_000).to_string(), "400 Mb/s");
@@ -537,6 +599,15 @@ mod tests {
         check::<Micros>("1h30m", "Micros(5400000000)");
         check::<Micros>("1.5s", "Micros(1500000)");
         check::<Micros>("5", "\"5\" is not a length of time: write 90s, 15m, 2h or 1d");
+        check::<Micros>("3660d", &format!("{:?}", Micros::SPELLED_MAX));
+        for text in
+            ["3661d", "99999d", "3660d1us", "99999999999999999999s", "18446744073709551615us 1s"]
+        {
+            let range = "is out of range: a length of time lies between 0s and 3660d";
+            check::<Micros>(text, &format!("{text:?} {range}"));
+        }
+        check::<Micros>("1.2.3s", "\"1.2.3s\" is not a length of time: write 90s, 15m, 2h or 1d");
+        check::<Micros>("-1s", "\"-1s\" is not a length of time: write 90s, 15m, 2h or 1d");
     }
 
     #[test]

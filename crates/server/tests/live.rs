@@ -74,11 +74,11 @@ async fn output_comes_from_whoever_keeps_it() {
     let check = |problem: &serde_json::Value, expect: &str| {
         assert_eq!(problem["detail"], expect, "{problem}");
     };
-    check(&problem, "job 1 has 1 task, counted from 0: there is no task 3");
+    check(&problem, "job 1 has task 0 alone: there is no task 3");
     for attempt in [0, 9] {
         let (status, problem) = client.get(&format!("/api/v1/jobs/1/logs?attempt={attempt}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
-        check(&problem, &format!("job 1 has had 1 try, counted from 1: there is no try {attempt}"));
+        check(&problem, &format!("job 1 has had try 1 alone: there is no try {attempt}"));
     }
     let (status, problem) = client.get("/api/v1/jobs/1/logs?tail=1&offset=1").await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");

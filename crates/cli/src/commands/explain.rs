@@ -74,6 +74,7 @@ fn runs(expected: &Expected) -> String {
             text,
             "of those that ran longer, half ran {half} in all, nine of ten no longer than {most}"
         ),
+        (Some(only), _) if *observations == 1 => write!(text, "{only} the one time it was seen"),
         (Some(half), Some(most)) => write!(text, "{half}, nine of ten no longer than {most}"),
         (Some(half), None) => write!(text, "{half}, and too many were ended early to say more"),
         (None, _) if beyond => write!(text, "none of those seen ran longer than {run_time_max}"),
@@ -83,7 +84,12 @@ fn runs(expected: &Expected) -> String {
         0 => String::new(),
         cut => format!(", {cut} of them ended early"),
     };
-    let _ = write!(text, " ({observations} seen{cut}, doubt {}%)", expected.doubt.div_ceil(10));
+    let trust = match expected.doubt {
+        // In whole percent all of it is doubt.
+        991.. => "nothing to rely on".to_owned(),
+        doubt => format!("doubt {}%", doubt.div_ceil(10)),
+    };
+    let _ = write!(text, " ({observations} seen{cut}, {trust})");
     text
 }
 
@@ -105,7 +111,7 @@ mod tests {
             cut_short: 16,
             doubt: 1000,
         };
-        let cut = "(16 seen, 16 of them ended early, doubt 100%)";
+        let cut = "(16 seen, 16 of them ended early, nothing to rely on)";
         assert_eq!(runs(&expected), format!("at least 40.0s, as far as any was let run {cut}"));
         let late = Expected { ran: second(50), ..expected };
         let none = "for 50.0s so far; none of those seen ran longer than 40.0s";
@@ -118,6 +124,8 @@ mod tests {
             doubt: 334,
             ..late
         };
+        let once = Expected { ran: None, observations: 1, doubt: 1000, ..known.clone() };
+        assert_eq!(runs(&once), "1m00s the one time it was seen (1 seen, nothing to rely on)");
         assert_eq!(
             runs(&known),
             "for 50.0s so far; of those that ran longer, half ran 1m00s in all, nine of ten no \

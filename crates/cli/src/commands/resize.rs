@@ -42,7 +42,6 @@ fn cap(text: &str) -> Result<Permille, String> {
 
 impl Resize {
     pub(super) async fn execute(self, context: &Context) -> Done {
-        let client = context.client()?;
         let job = self.job.to_string();
         let request = ResizeRequest {
             compute: self.compute,
@@ -51,6 +50,11 @@ impl Resize {
             priority: self.priority,
             class: self.class.map(Into::into),
         };
+        if request == ResizeRequest::default() {
+            return Err(Failure::usage(format!("nothing of job {job} is to change"))
+                .help("say what is: --compute, --compute-max, --memory, --priority or --class"));
+        }
+        let client = context.client()?;
         let before: JobDetail = client.get(Query::new(&["jobs", &job])).await?;
         let path = Query::new(&["jobs", &job, "resize"]);
         let after: Job = client.send(Method::POST, path, &request).await?;

@@ -73,7 +73,13 @@ fn parse(name: &str, text: &str, language: Language) -> Result<Draft, Failure> {
     };
     parsed.map(JobFile::into_draft).map_err(|(line, message)| {
         let at = line.map_or_else(String::new, |line| format!(", line {line}"));
-        let message = message.replace("unknown field", "unknown key");
+        let message = message
+            .replace("unknown field", "unknown key")
+            .replace("expected string scalar", "a text is expected")
+            .replace("invalid i32", "not a whole number")
+            .replace("invalid u32", "not a whole number from 0")
+            .replace("expected i32", "expected a whole number")
+            .replace("expected u32", "expected a whole number from 0");
         Failure::usage(format!("job file {name}{at}: {}", message.trim_end())).help(HELP)
     })
 }
@@ -93,7 +99,11 @@ fn yaml_words(error: &serde_saphyr::Error) -> String {
         // Only its first line: the rest draws the place, which the number of the line tells.
         error => {
             let words = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-            words.lines().next().unwrap_or_default().to_owned()
+            let words = words.lines().next().unwrap_or_default();
+            let place = error.location().map(|at| (at.line(), at.column()));
+            let place = place.map(|(line, column)| format!(" at line {line}, column {column}"));
+            let bare = place.and_then(|place| words.strip_suffix(&place));
+            bare.unwrap_or(words).to_owned()
         }
     }
 }
@@ -306,6 +316,19 @@ yields:
         check("command: &a [*a]\n", Language::Yaml, &["line 1", "write the value out"]);
         check("name = \n", Language::Toml, &["line 1"]);
         check("a: [\n", Language::Yaml, &["job"]);
+        check("when:\n  priority: lots\n", Language::Yaml, &["line 2: not a whole number"]);
+        check("[when]\npriority = \"lots\"\n", Language::Toml, &["expected a whole number"]);
+        check("name: [a]\n", Language::Yaml, &["line 1: a text is expected"]);
+    }
+
+    #[test]
+    fn the_line_is_said_once() {
+        for text in
+            ["nam: x\n", "devices:\n  compute: 150%\n", "name: \"x\n", "- a: [\n", "tasks: 0x\n"]
+        {
+            let message = parse("job", text, Language::Yaml).unwrap_err().message;
+            assert_eq!(message.matches("line ").count(), 1, "{message}");
+        }
     }
 
     #[test]

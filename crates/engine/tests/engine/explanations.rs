@@ -158,12 +158,12 @@ fn machines_alone_where_no_device_is_wanted() {
     check(&world, job, "queued at 1\n- the node that could carry it does not answer");
     let mut world = World::new();
     let early = world.submit(cpus(20_000));
-    let none = "none of the pool's 0 nodes could carry it: the pool has no node yet";
+    let none = "no node of the pool could carry it: the pool has no node yet";
     check(&world, early, &format!("queued at 1\n- {none}"));
     let device = world.submit(ask());
     world.inventory("n1");
     world.report("n1");
-    let none = "none of the pool's 1 nodes could carry it";
+    let none = "no node of the pool could carry it";
     let less = "the nearest node has 16 CPUs where 20 are wanted";
     check(&world, early, &format!("queued at 1\n- {none}: {less}"));
     check(&world, device, &format!("queued at 2\n- {none}: no node has a device"));
@@ -189,11 +189,11 @@ queued at 1
 fn devices_out_of_reach_or_not_there() {
     let mut world = World::new();
     let early = world.submit(ask().model("h200"));
-    let nothing = "none of the pool's 0 devices has what it selects: the pool has no device yet";
+    let nothing = "no device of the pool has what it selects: the pool has no device yet";
     check(&world, early, &format!("queued at 1\n- {nothing}"));
     let mut world = world.device("n1", "d0");
     let nearest = "the nearest, Tide 8 (8 GiB), is not a h200";
-    let none = "none of the pool's 1 devices has what it selects";
+    let none = "no device of the pool has what it selects";
     check(&world, early, &format!("queued at 1\n- {none}: {nearest}"));
     let late = world.submit(ask());
     world.silent("n1");

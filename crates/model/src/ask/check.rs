@@ -172,12 +172,9 @@ pub(super) fn range(
     }
 }
 
-/// The largest size of anything: more than any machine has.
-const SIZE_MAX: Bytes = Bytes(u64::MAX >> 12);
-
 /// Refuses a size outside its range.
 pub(super) fn size(field: &'static str, value: Bytes, min: Bytes) -> Result<(), AskError> {
-    let max = SIZE_MAX;
+    let max = Bytes::MEMORY_MAX;
     if (min..=max).contains(&value) {
         Ok(())
     } else {
@@ -195,7 +192,8 @@ fn length(field: &'static str, value: Micros, min: Micros, max: Micros) -> Resul
 }
 
 impl Ask {
-    /// Refuses what could never make sense. Says nothing of whether the pool could serve it.
+    /// Refuses what could never make sense. Says nothing of whether the pool could serve it. What older
+    /// programs took in must pass, for journals are checked so too: see [`Ask::check_written`].
     ///
     /// # Errors
     /// The first contradiction found, naming the field.
@@ -208,7 +206,7 @@ impl Ask {
         range("when.priority", self.when.priority.into(), -1000, 1000)?;
         range("yields.retries", self.yields.retries.into(), 0, RETRIES_MAX.into())?;
         let (none, shortest) = (Micros(0), Micros(1));
-        let (year, decade) = (Micros::from_secs(366 * 86_400), Micros::from_secs(3660 * 86_400));
+        let (year, decade) = (Micros::from_secs(366 * 86_400), Micros::SPELLED_MAX);
         length("yields.grace", self.yields.grace, none, year)?;
         for (field, given) in [
             ("when.time_limit", self.when.time_limit),

@@ -47,6 +47,15 @@ fn counted(number: u32, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
+/// None of so many things of a pool.
+#[must_use]
+pub fn none_of(number: u64, one: &str) -> String {
+    match number {
+        0 | 1 => format!("no {one} of the pool"),
+        _ => format!("none of the pool's {number} {one}s"),
+    }
+}
+
 /// What a device lacks, in words.
 fn lacks(f: &mut fmt::Formatter<'_>, compute: Permille, memory: Bytes) -> fmt::Result {
     match (compute.0, memory.0) {
@@ -91,10 +100,10 @@ impl fmt::Display for Reason {
                 resource.show(*asked)
             ),
             Self::NoSuchDevice { devices, nearest } => {
-                write!(f, "none of the pool's {devices} devices has what it selects: {nearest}")
+                write!(f, "{} has what it selects: {nearest}", none_of((*devices).into(), "device"))
             }
             Self::NoSuchNode { nodes, nearest } => {
-                write!(f, "none of the pool's {nodes} nodes could carry it: {nearest}")
+                write!(f, "{} could carry it: {nearest}", none_of(*nodes, "node"))
             }
             Self::NotOfClass { class, partition } => write!(
                 f,
@@ -252,6 +261,11 @@ impl fmt::Display for Reason {
                 let jobs = counted(*jobs, "job behind it holds", "jobs behind it hold");
                 write!(f, "{jobs} what it could use, and may not be ended for it")
             }
+            Self::Delays { job, starts_in, fit } => write!(
+                f,
+                "it would fit now on {fit}, but could still run when job {job} is to start there, in \
+                 {starts_in}"
+            ),
             Self::Next => write!(f, "nothing keeps it: it is next"),
             Self::Evicted { by, ground, times } => {
                 let ground = match ground {

@@ -137,16 +137,23 @@ fn lease_of<'a>(detail: &'a JobDetail, query: &LogsQuery) -> Result<&'a Lease, A
     let tries = job.attempt;
     if let Some(attempt) = query.attempt.filter(|attempt| !(1..=tries).contains(attempt)) {
         return Err(ApiError::not_found(format!(
-            "job {id} has had {}, counted from 1: there is no try {attempt}",
-            counted(tries, "try", "tries")
+            "job {id} has had {}: there is no try {attempt}",
+            match tries {
+                0 => "no try yet".to_owned(),
+                1 => "try 1 alone".to_owned(),
+                _ => format!("tries 1 to {tries}"),
+            }
         )));
     }
     let leases = detail.leases.iter().map(|view| &view.lease);
     let tasks = leases.clone().map(|lease| lease.task + 1).max().unwrap_or(job.ask.gang.max);
     if task >= tasks {
         return Err(ApiError::not_found(format!(
-            "job {id} has {}, counted from 0: there is no task {task}",
-            counted(tasks, "task", "tasks")
+            "job {id} has {}: there is no task {task}",
+            match tasks {
+                0 | 1 => "task 0 alone".to_owned(),
+                _ => format!("tasks 0 to {}", tasks - 1),
+            }
         )));
     }
     let wanted = |lease: &&Lease| {
@@ -162,8 +169,4 @@ fn lease_of<'a>(detail: &'a JobDetail, query: &LogsQuery) -> Result<&'a Lease, A
         _ => ApiError::not_found(format!("task {task} of job {id} has not started"))
             .help(format!("`polder explain {id}` says what it waits for")),
     })
-}
-
-fn counted(number: u32, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }

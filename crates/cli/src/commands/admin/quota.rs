@@ -74,7 +74,7 @@ fn devices(text: &str) -> Result<Limit<u32>, String> {
 }
 
 fn memory(text: &str) -> Result<Limit<Bytes>, String> {
-    limit(text, |text| Bytes::of_memory(text).map_err(|error| error.to_string()))
+    limit(text, |text| Bytes::of_any_memory(text).map_err(|error| error.to_string()))
 }
 
 /// Compute over several devices that somebody is due, in thousandths of one; `none` is nothing.
