@@ -133,6 +133,7 @@ async fn replay(
     loop {
         let page = reader.page().await?;
         if page.is_empty() {
+            reader.rows_of_what_is_over().await?;
             return Ok((engine, reader.end().await?, snapshot_seq));
         }
         for envelope in page {

@@ -6,9 +6,11 @@ mod support;
 use hyper::StatusCode;
 use polder_model::Timestamp;
 use polder_server::{OpenOptions, Pool, open};
+use serde_json::json;
+use sqlx::Connection as _;
 use std::path::Path;
 use std::sync::Arc;
-use support::{Fixture, job};
+use support::{FakeAgent, Fixture, ended, job, prepared, started};
 
 async fn try_open(folder: &Path) -> Result<Pool, String> {
     open(OpenOptions::new(folder)).await.map_err(|error| error.to_string())
@@ -136,6 +138,60 @@ async fn a_damaged_tail_is_named_and_kept() {
         std::fs::remove_file(folder.join("journal.db")).unwrap();
     })
     .await;
+}
+
+/// The journal of a server where a job ran to its end, closed.
+async fn after_a_job() -> tempfile::TempDir {
+    let mut fixture = Fixture::start().await;
+    let mut agent = FakeAgent::new(fixture.client());
+    agent.join().await;
+    assert_eq!(fixture.client().post("/api/v1/jobs", job(300)).await.0, StatusCode::CREATED);
+    for report in [prepared(1), started(1), ended(1, 0)] {
+        agent.sync(None, json!([report]), 0).await;
+    }
+    fixture.stop().await;
+    fixture.folder
+}
+
+/// Changes a closed journal behind its back.
+async fn change(folder: &Path, sql: &'static str) {
+    let url = format!("sqlite://{}", folder.join("journal.db").display());
+    let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_row_of_what_is_over_is_named_and_kept() {
+    for (sql, named) in [
+        ("UPDATE jobs SET body = replace(body, '300', '301')", "row 1 of its table jobs"),
+        ("UPDATE jobs SET finished_at = finished_at + 1", "row 1 of its table jobs"),
+        ("UPDATE leases SET node = 'bax'", "row 1 of its table leases"),
+        ("UPDATE usage SET device_time = device_time + 1", "row 1/0/0 of its table usage"),
+        ("UPDATE usage SET started_at = NULL", "row 1/0/0 of its table usage"),
+        ("UPDATE usage SET digest = x''", "row 1/0/0 of its table usage"),
+        ("UPDATE usage SET tenant = user, user = tenant", "row 1/0/0 of its table usage"),
+    ] {
+        let folder = after_a_job().await;
+        change(folder.path(), sql).await;
+        let before = std::fs::read(folder.path().join("journal.db")).unwrap();
+        let error = try_open(folder.path()).await.err().unwrap();
+        assert!(error.contains(named) && error.contains("nothing was changed"), "{sql}: {error}");
+        assert_eq!(std::fs::read(folder.path().join("journal.db")).unwrap(), before, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_an_older_program_are_given_digests() {
+    let folder = after_a_job().await;
+    let older = "ALTER TABLE jobs DROP COLUMN digest; ALTER TABLE leases DROP COLUMN digest; \
+                 ALTER TABLE usage DROP COLUMN digest; PRAGMA user_version = 2";
+    change(folder.path(), older).await;
+    try_open(folder.path()).await.unwrap().close().await;
+    try_open(folder.path()).await.unwrap().close().await;
+    change(folder.path(), "UPDATE usage SET ran = ran + 1").await;
+    let error = try_open(folder.path()).await.err().unwrap();
+    assert!(error.contains("row 1/0/0 of its table usage"), "{error}");
 }
 
 #[tokio::test]

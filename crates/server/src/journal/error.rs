@@ -53,6 +53,16 @@ pub enum JournalError {
         /// What is wrong with it.
         what: String,
     },
+    /// A row of what is over is not what was written.
+    #[error("{path} is damaged at row {row} of its table {table}: {NOTHING_CHANGED}")]
+    DamagedRow {
+        /// Which file.
+        path: PathBuf,
+        /// Jobs, leases or usage.
+        table: &'static str,
+        /// Its number, or numbers with `/` between.
+        row: String,
+    },
     /// It ends before what was acknowledged.
     #[error(
         "{path} ends at event {found}, but everything up to event {newest} was acknowledged: what \

@@ -10,6 +10,7 @@ pub(crate) mod mark;
 mod query;
 mod read;
 mod rows;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -29,9 +30,10 @@ use std::time::Duration;
 /// `PLDR`: marks the file as a journal of Polder.
 const APPLICATION_ID: i64 = 0x504c_4452;
 /// The numbered migrations; a file's `user_version` says how many it has seen.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_journal.sql"),
     include_str!("../../migrations/0002_terms.sql"),
+    include_str!("../../migrations/0003_digests.sql"),
 ];
 /// The layout this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]
@@ -241,6 +243,9 @@ async fn migrate(conn: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let seen = usize::try_from(found).unwrap_or(0);
     for (number, sql) in MIGRATIONS.iter().enumerate().skip(seen) {
         sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+        if i64::try_from(number + 1) == Ok(seal::SEALED_LAYOUT) {
+            seal::seal(&mut transaction).await?;
+        }
         let mark = format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {}",
             number + 1

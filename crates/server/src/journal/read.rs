@@ -2,7 +2,7 @@
 
 use super::chain::{self, Digest};
 use super::error::JournalError;
-use super::{APPLICATION_ID, LAYOUT, Storage};
+use super::{APPLICATION_ID, LAYOUT, Storage, seal};
 use polder_model::{EVENT_VERSION, Envelope, PoolId, Timestamp};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqliteConnection as Connection};
@@ -37,6 +37,7 @@ pub(crate) struct Reader {
     /// Epoch and seq that the header names: the end.
     end: (u64, u64),
     head: Head,
+    layout: i64,
 }
 
 impl Reader {
@@ -80,7 +81,8 @@ impl Reader {
         let number = |column: usize| row.try_get(column).map(unsigned);
         let end = number(1).and_then(|epoch| Ok((epoch, number(2)?)));
         let end = end.map_err(|error| corrupt(&error))?;
-        Ok(Some(Self { path: path.to_owned(), conn, pool, end, head }))
+        let layout = found.1;
+        Ok(Some(Self { path: path.to_owned(), conn, pool, end, head, layout }))
     }
 
     pub(crate) fn pool(&self) -> &PoolId {
@@ -191,6 +193,14 @@ impl Reader {
         let version = self.version(row)?;
         self.head = head;
         Ok(Envelope { seq, epoch, at, version, event })
+    }
+
+    /// Proves the rows of what is over. Those that an older program wrote have nothing to prove them by.
+    pub(crate) async fn rows_of_what_is_over(&mut self) -> Result<(), JournalError> {
+        if self.layout < seal::SEALED_LAYOUT {
+            return Ok(());
+        }
+        seal::prove(&mut self.conn, &self.path).await
     }
 
     /// Where it ends, once every page is read. Says so when the last events are missing.

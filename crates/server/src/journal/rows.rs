@@ -1,5 +1,6 @@
 //! What is derived from events, written in the same transactions.
 
+use super::seal::{Cell, JOBS, LEASES, USAGE};
 use super::{Digest, signed, unsigned};
 use polder_model::{Job, JobId, Lease, LeaseEnd, LeaseSample, Micros, Timestamp, UserName};
 use sqlx::Row as _;
@@ -106,30 +107,34 @@ async fn insert_audit(conn: &mut SqliteConnection, rows: &[&Row]) -> Result<(), 
 
 async fn insert_job(conn: &mut SqliteConnection, job: &Job) -> Result<(), sqlx::Error> {
     let body = serde_json::to_string(job).expect("jobs have only string keys");
-    sqlx::query("INSERT INTO jobs (id, tenant, user, finished_at, body) VALUES (?, ?, ?, ?, ?)")
-        .bind(signed(job.id.0))
-        .bind(job.ask.tenant.as_str())
-        .bind(job.ask.user.as_str())
-        .bind(signed(job.finished_at.unwrap_or_default().0))
-        .bind(body)
-        .execute(conn)
-        .await
-        .map(drop)
+    let row = [
+        number(job.id.0),
+        Cell::Text(job.ask.tenant.as_str()),
+        Cell::Text(job.ask.user.as_str()),
+        number(job.finished_at.unwrap_or_default().0),
+        Cell::Text(&body),
+    ];
+    JOBS.insert(conn, &row).await
 }
 
 async fn insert_lease(conn: &mut SqliteConnection, row: &EndRow) -> Result<(), sqlx::Error> {
     let EndRow { lease, end, at, since, models } = row;
     let body = serde_json::to_string(&(lease, end)).expect("leases have only string keys");
-    sqlx::query("INSERT INTO leases (id, job, node, ended_at, body) VALUES (?, ?, ?, ?, ?)")
-        .bind(signed(lease.id.0))
-        .bind(signed(lease.job.0))
-        .bind(lease.node.as_str())
-        .bind(signed(at.0))
-        .bind(body)
-        .execute(&mut *conn)
-        .await?;
+    let row = [
+        number(lease.id.0),
+        number(lease.job.0),
+        Cell::Text(lease.node.as_str()),
+        number(at.0),
+        Cell::Text(&body),
+    ];
+    LEASES.insert(conn, &row).await?;
     let (sample, ran) = (&end.sample, Some(end.ran));
     insert_usage(conn, &Term { lease, models, since: *since, at: *at, sample, ran }).await
+}
+
+/// A number that is known.
+fn number(number: u64) -> Cell<'static> {
+    Cell::Number(Some(signed(number)))
 }
 
 /// What earlier terms of a slice have had of what its lease has had in all.
@@ -172,37 +177,33 @@ async fn insert_usage(conn: &mut SqliteConnection, term: &Term<'_>) -> Result<()
         let index = usize::try_from(place).unwrap_or_default();
         let used = sample.devices.iter().find(|used| used.device == slice.device);
         let used = |amount: fn(&polder_model::DeviceSample) -> u64, before: u64| {
-            signed(used.map_or(0, amount).saturating_sub(before))
+            number(used.map_or(0, amount).saturating_sub(before))
         };
         let by_clock = since.map_or(0, |since| at.since(since).0);
         let ran = ran.map_or(by_clock, |ran| ran.0.saturating_sub(before.ran));
-        sqlx::query(
-            "INSERT INTO usage (lease, place, term, job, tenant, user, node, device, model, \
-             mechanism, compute, memory, started_at, ended_at, ran, device_time, contended_time, \
-             memory_peak, refused) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(signed(lease.id.0))
-        .bind(place)
-        .bind(before.terms)
-        .bind(signed(lease.job.0))
-        .bind(lease.tenant.as_str())
-        .bind(lease.user.as_str())
-        .bind(lease.node.as_str())
-        .bind(slice.device.as_str())
-        .bind(models.get(index).map_or("", String::as_str))
-        .bind(slice.mechanism.to_string())
-        .bind(slice.compute.0)
-        .bind(signed(slice.memory.0))
-        .bind(since.map(|at| signed(at.0)))
-        .bind(signed(at.0))
-        .bind(signed(ran))
-        .bind(used(|used| used.device_time.0, before.device_time))
-        .bind(used(|used| used.contended_time.0, before.contended_time))
-        .bind(used(|used| used.memory_peak.0, 0))
-        .bind(used(|used| used.refused, before.refused))
-        .execute(&mut *conn)
-        .await?;
+        let mechanism = slice.mechanism.to_string();
+        let row = [
+            number(lease.id.0),
+            Cell::Number(Some(place)),
+            Cell::Number(Some(before.terms)),
+            number(lease.job.0),
+            Cell::Text(lease.tenant.as_str()),
+            Cell::Text(lease.user.as_str()),
+            Cell::Text(lease.node.as_str()),
+            Cell::Text(slice.device.as_str()),
+            Cell::Text(models.get(index).map_or("", String::as_str)),
+            Cell::Text(&mechanism),
+            number(slice.compute.0.into()),
+            number(slice.memory.0),
+            Cell::Number(since.map(|at| signed(at.0))),
+            number(at.0),
+            number(ran),
+            used(|used| used.device_time.0, before.device_time),
+            used(|used| used.contended_time.0, before.contended_time),
+            used(|used| used.memory_peak.0, 0),
+            used(|used| used.refused, before.refused),
+        ];
+        USAGE.insert(&mut *conn, &row).await?;
     }
     Ok(())
 }
