@@ -19,7 +19,7 @@ use crate::history;
 use crate::index::Index;
 use crate::index::take_of;
 use crate::scratch::Scratch;
-use polder_model::{Believe, GangKind, Lease, LeaseId, Mechanism, Micros, Timestamp};
+use polder_model::{Believe, GangKind, JobId, Lease, LeaseId, Mechanism, Micros, Timestamp};
 use room::Base;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +41,17 @@ pub(crate) struct Laid {
     pub(crate) spot: Spot,
 }
 
+/// A start that a pass promised.
+#[derive(Clone, Debug)]
+pub(crate) struct Promise {
+    /// Whose.
+    pub(crate) job: JobId,
+    /// When, if everything ends as believed.
+    pub(crate) at: Timestamp,
+    /// Where.
+    pub(crate) nodes: BTreeSet<NodeIx>,
+}
+
 /// What runs, by when it is believed to end.
 pub(crate) type Ends = AllEnds<Arc<[Laid]>, LeaseId>;
 
@@ -48,8 +59,10 @@ pub(crate) type Ends = AllEnds<Arc<[Laid]>, LeaseId>;
 pub(crate) struct Ahead<'a> {
     base: Arc<Base<'a>>,
     look: Lookahead<'a, Room<'a>, LeaseId>,
-    /// Jobs that were promised a start.
+    /// Jobs for which a start was sought.
     reserved: u32,
+    /// The starts that were found, in order.
+    promises: Vec<Promise>,
     looks: u32,
 }
 
@@ -93,7 +106,7 @@ impl<'a> Ahead<'a> {
     ) -> Self {
         let base = Arc::new(Base::new(fleet, rule));
         let look = Lookahead::new(at, Room::new(&base), ends, &[]);
-        Self { base, look, reserved: 0, looks: 0 }
+        Self { base, look, reserved: 0, promises: Vec::new(), looks: 0 }
     }
 
     /// Room for a gang that touches nothing promised to others. Once the pool has taken it, the
@@ -114,12 +127,21 @@ impl<'a> Ahead<'a> {
     }
 
     /// Promises a gang its earliest start, while fewer than `most` have been promised one.
-    pub(crate) fn reserve(&mut self, gang: &Gang, span: Span, most: u32) {
+    pub(crate) fn reserve(&mut self, job: JobId, gang: &Gang, span: Span, most: u32) {
         if self.reserved < most {
             self.reserved += 1;
-            self.look.reserve(gang, span);
+            let promised = self.look.reserve(gang, span);
+            self.promises.extend(promised.map(|(at, spots)| {
+                let nodes = spots.iter().map(|laid| laid.spot.node).collect();
+                Promise { job, at, nodes }
+            }));
             self.base.go_home();
         }
+    }
+
+    /// The starts that were promised, in order of the queue.
+    pub(crate) fn promises(&self) -> &[Promise] {
+        &self.promises
     }
 
     /// Nodes where a job that starts now and lasts so long could meet one that was promised a start.

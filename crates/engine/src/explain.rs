@@ -1,5 +1,7 @@
 //! Why a job is where it is. Computed only when somebody asks.
 
+mod beside;
+
 use crate::closest::Closest;
 use crate::facts::{Evicted, Facts, JobFacts};
 use crate::index::Index;
@@ -38,6 +40,8 @@ struct Account<'e> {
     reasons: Vec<Reason>,
     help: Vec<Help>,
     predicted_start: Option<Timestamp>,
+    /// Where there is room for it, and nothing but who is ahead of it could keep it from there.
+    free: Option<Fit>,
 }
 
 impl Engine {
@@ -64,10 +68,27 @@ impl Engine {
             JobState::Queued => {
                 let mut account = self.account(at, job)?;
                 account.tell();
-                explanation.position = Some(account.position);
-                explanation.reasons = account.reasons;
-                explanation.help = account.help;
-                explanation.predicted_start = account.predicted_start;
+                let Account {
+                    pass,
+                    position,
+                    reasons,
+                    help,
+                    predicted_start,
+                    need,
+                    rank,
+                    free,
+                    ..
+                } = account;
+                // There is one at a time.
+                drop(pass);
+                explanation.position = Some(position);
+                (explanation.reasons, explanation.help) = (reasons, help);
+                explanation.predicted_start = predicted_start;
+                let beside = free.and_then(|fit| self.beside(at, (rank, &need), &fit));
+                if let Some((reason, help)) = beside {
+                    explanation.reasons = vec![reason];
+                    explanation.help.extend(help);
+                }
                 explanation.help.extend(history::rightsize(facts));
             }
             JobState::Starting => {
@@ -144,6 +165,7 @@ impl Engine {
             reasons: Vec::new(),
             help: Vec::new(),
             predicted_start: None,
+            free: None,
         }
     }
 }
@@ -215,6 +237,7 @@ impl Account<'_> {
         }
         let overtaken = crowded || self.pass.held.keys().any(|cell| cells.contains(cell));
         let fit = if cells.is_empty() { None } else { self.room(&cells, overtaken) };
+        self.free = fit.as_ref().filter(|_| !crowded && self.reasons.is_empty()).cloned();
         if crowded {
             self.push_behind(self.first, fit);
         } else {

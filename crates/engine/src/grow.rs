@@ -142,7 +142,7 @@ impl<'a> Pass<'a> {
         if self.looks_ahead() && ahead::minds(job) {
             let demand = self.space.demand(need, &cells, &sieve);
             let gang = Gang { demand, min: 1, want: 1 };
-            self.reserve(&gang, ahead::span(self.facts, job));
+            self.reserve(id, &gang, ahead::span(self.facts, job));
         } else if sieve.is_open() {
             for cell in cells {
                 self.held.entry(cell).or_insert(id);

@@ -6,7 +6,7 @@
 //! of each bucket (see [`Queue`]). Once every device is held it looks at jobs that need none only,
 //! so that it does not grow with the length of the queue.
 
-use crate::ahead::{self, Ahead, Ends, Gang, Laid};
+use crate::ahead::{self, Ahead, Ends, Gang, Laid, Promise};
 use crate::backfill::Span;
 use crate::facts::{Facts, JobFacts};
 use crate::home::{self, Reach};
@@ -261,20 +261,25 @@ impl<'a> Pass<'a> {
         self.ends.is_some()
     }
 
+    /// The starts that it promised, in order of the queue.
+    pub(crate) fn promises(&self) -> &[Promise] {
+        self.ahead.as_ref().map_or(&[], Ahead::promises)
+    }
+
     /// Whether it looked at no further job although there may be more.
     pub(crate) fn has_looked_enough(&self) -> bool {
         self.ahead.as_ref().is_some_and(Ahead::is_done)
     }
 
     /// Promises its earliest start to somebody who does not stand in line.
-    pub(crate) fn reserve(&mut self, gang: &Gang, span: Span) {
+    pub(crate) fn reserve(&mut self, job: JobId, gang: &Gang, span: Span) {
         let Some(ends) = self.ends else { return };
         if self.ahead.is_none() {
             let (fleet, rule) = self.space.fleet();
             self.ahead = Some(Ahead::new(fleet, rule, ends, self.at));
         }
         if let Some(ahead) = &mut self.ahead {
-            ahead.reserve(gang, span, self.facts.policy.backfill.reserved);
+            ahead.reserve(job, gang, span, self.facts.policy.backfill.reserved);
         }
     }
 
@@ -297,7 +302,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Grants a gang, or says why not and holds what it could use.
-    fn consider(&mut self, id: JobId, need: &Need) -> Result<Vec<Lease>, Wait> {
+    pub(crate) fn consider(&mut self, id: JobId, need: &Need) -> Result<Vec<Lease>, Wait> {
         let Some(job) = self.facts.jobs.get(&id) else { return Err(Wait::Devices) };
         let want = self.quota_room(&job.ask, need).map_err(Wait::Quota)?;
         let answer = self.space.answer(need);
@@ -424,7 +429,7 @@ impl<'a> Pass<'a> {
         let Some(laid) = found else {
             // What it borrows now nobody promises it for later, unless it has nothing of its own.
             let promised = all.as_ref().filter(|_| reach.own.is_empty()).unwrap_or(&own);
-            ahead.reserve(promised, span, self.facts.policy.backfill.reserved);
+            ahead.reserve(id, promised, span, self.facts.policy.backfill.reserved);
             return None;
         };
         let named = |laid: &Laid| self.space.named(&laid.spot);
@@ -437,6 +442,28 @@ impl<'a> Pass<'a> {
             ahead.taken(&laid, span);
         }
         Some(spots)
+    }
+
+    /// Whether a job could start beside those that were promised a start. Nothing is taken or promised.
+    pub(crate) fn fits_beside(&mut self, job: &JobFacts, need: &Need) -> bool {
+        let answer = self.space.answer(need);
+        let cells = self.reach(job, &answer.cells).all();
+        let sieve = self.sieve(job);
+        let is_enough = |tasks: usize| u32::try_from(tasks).unwrap_or(u32::MAX) >= need.min;
+        if job.ask.place.apart.is_some() {
+            let clear = self.clear_of_promises(job, &sieve).into_owned();
+            let spots = self.each_apart(need, &cells, clear, need.min);
+            self.give_back(job, &spots);
+            return is_enough(spots.len());
+        }
+        if ahead::minds(job) && self.ahead.is_some() {
+            let demand = self.space.demand(need, &cells, &sieve);
+            let (gang, span) =
+                (Gang { demand, min: need.min, want: need.min }, ahead::span(self.facts, job));
+            return self.ahead.as_mut().is_some_and(|ahead| ahead.find(&gang, span).is_some());
+        }
+        let clear = self.clear_of_promises(job, &sieve);
+        is_enough(self.space.find(need, &cells, &clear, need.min).len())
     }
 
     /// Which nodes are open to a job, given where this pass put others of its kind.

@@ -47,6 +47,57 @@ fn who_is_over_in_time_starts_beside_who_waits() {
     assert_eq!(states(pool(0, Believe::Limit), &asks), "queued queued");
 }
 
+/// What is said of a job that waits, reasons and help.
+fn said(world: &World, job: JobId) -> String {
+    let explanation = world.engine.explain(world.now(), job).unwrap();
+    let reasons = explanation.reasons.iter().map(ToString::to_string);
+    reasons.chain(explanation.help.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; ")
+}
+
+#[test]
+fn who_is_kept_by_a_promise_alone_is_told_whose_and_what_would_help() {
+    let mut world = pool(1, Believe::Limit);
+    world.submit(whole(1, 100));
+    world.run();
+    let promised = world.submit(whole(2, 50));
+    let long = world.submit(whole(1, 101));
+    world.run();
+    assert_eq!(world.states(&[promised, long]), "queued queued");
+    assert_eq!(
+        said(&world, long),
+        "it would fit now on n1, but could still run when job 2 is to start there, in 1m39s; \
+         submitted with a time limit below 1m39s it would start now"
+    );
+    let short = world.submit(whole(1, 99));
+    assert_eq!(said(&world, short), "nothing keeps it: it is next");
+    world.run();
+    assert_eq!(world.state(short), "running");
+}
+
+#[test]
+fn of_several_promises_the_one_that_keeps_a_job_is_named() {
+    let two = |world: World, node: &str| world.device(node, "d0").device(node, "d1");
+    let mut world = backfilling(two(two(World::new(), "n1"), "n2"), 2, Believe::Limit);
+    let on = |mut ask: Ask, node: &str| {
+        ask.place.nodes.insert(node.parse().unwrap());
+        ask
+    };
+    world.submit(on(whole(1, 100), "n1"));
+    world.submit(on(whole(1, 200), "n2"));
+    world.run();
+    let first = world.submit(on(whole(2, 50), "n1"));
+    let second = world.submit(on(whole(2, 50), "n2"));
+    let long = world.submit(on(whole(1, 500), "n2"));
+    world.run();
+    assert_eq!(world.states(&[first, second, long]), "queued queued queued");
+    let told = said(&world, long);
+    assert!(
+        told.contains("on n2, but could still run when job 4 is to start there, in 3m19s"),
+        "{told}"
+    );
+    assert!(told.ends_with("a time limit below 3m19s it would start now"), "{told}");
+}
+
 #[test]
 fn the_estimate_is_believed_where_the_policy_says_so() {
     let mut long = whole(1, 1000);
