@@ -100,7 +100,10 @@ impl Engine {
     pub fn admit(&self, at: Timestamp, event: &Event) -> Result<(), Refusal> {
         admit::possible(&self.facts, &self.index, event)?;
         match event {
-            Event::JobSubmitted { ask, .. } => admit::servable(&self.facts, &self.index, ask),
+            Event::JobSubmitted { ask, .. } => {
+                ask.check_written()?;
+                admit::servable(&self.facts, &self.index, ask)
+            }
             Event::JobResized { job, to, .. } => self.may_resize(at, *job, to),
             Event::TenantSet { tenant } if tenant.share.weight == 0 => {
                 Err(Refusal::NoWeight { tenant: tenant.path.clone() })

@@ -94,10 +94,7 @@ impl Submit {
         let flags = self.job.into_draft(ask::words(self.command)?, tasks);
         let environment = self.environment.into_iter().collect();
         let draft = file.with(Draft { directory: self.directory, environment, ..flags });
-        if self.replicas.is_some() && !draft.terms.is_service() {
-            return Err(Failure::usage("--replicas says how many replicas a service has")
-                .help("add --service, or say --tasks for tasks that start together"));
-        }
+        draft.check_replicas(self.replicas)?;
         Ok(draft)
     }
 }

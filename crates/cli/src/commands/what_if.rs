@@ -21,6 +21,9 @@ pub(crate) struct WhatIfFlags {
     /// Tasks that start together, or not at all: `4`, or `2..4` for at least two.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     tasks: Option<Tasks>,
+    /// Replicas of a service: `2`, or `1..4` for at least one and at most four.
+    #[arg(long, value_name = "N", allow_hyphen_values = true, conflicts_with = "tasks")]
+    replicas: Option<Tasks>,
     /// If this file's were the policy.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -34,18 +37,18 @@ pub(crate) struct WhatIfFlags {
 
 impl WhatIfFlags {
     pub(super) async fn execute(self, context: &Context) -> Done {
-        let Self { job, tasks, policy, without, command } = self;
+        let Self { job, tasks, replicas, policy, without, command } = self;
         if command.is_empty() && policy.is_none() && without.is_empty() {
             return Err(Failure::usage("nothing is asked")
                 .help("give a job after --, a --policy or a --without-node"));
         }
-        let client = context.client()?;
         let asked = !command.is_empty();
-        let ask = if asked {
-            let draft = job.into_draft(ask::words(command)?, tasks);
-            Some(ask::complete(context, &client, draft, Stdio::Logs).await?)
-        } else {
-            None
+        let draft = job.into_draft(ask::words(command)?, tasks.or(replicas));
+        draft.check_replicas(replicas)?;
+        let client = context.client()?;
+        let ask = match asked {
+            true => Some(ask::complete(context, &client, draft, Stdio::Logs).await?),
+            false => None,
         };
         let policy = policy.as_deref().map(policy::read).transpose()?;
         let question = WhatIf { ask, policy, nodes_silent: without };

@@ -167,8 +167,17 @@ impl Draft {
             hints: Hints::default(),
         };
         self.terms.apply(&mut ask, show::now());
-        ask.check().map_err(Failure::usage)?;
+        ask.check_written().map_err(Failure::usage)?;
         Ok(ask)
+    }
+
+    /// Refuses replicas of what is no service.
+    pub(crate) fn check_replicas(&self, replicas: Option<Tasks>) -> Result<(), Failure> {
+        if replicas.is_some() && !self.terms.is_service() {
+            return Err(Failure::usage("--replicas says how many replicas a service has")
+                .help("add --service, or say --tasks for tasks that start together"));
+        }
+        Ok(())
     }
 
     /// What can be refused before a daemon is asked for anything.

@@ -2,7 +2,8 @@
 
 use crate::world::{With, World, ask, device, gib};
 use polder_model::{
-    Ask, Bytes, Event, JobId, Mechanism, Quota, Role, Share, Tenant, Timestamp, User,
+    Ask, Bytes, Event, GangKind, JobId, Mechanism, Micros, Permille, Quota, Role, Share, Size,
+    Tenant, Timestamp, User,
 };
 
 fn check(ask: Ask, expect: &str) {
@@ -56,10 +57,10 @@ fn nodes_that_are_not_there_or_all_avoided() {
     check(on(&[], &["n9"]), "");
     check(
         on(&["n9"], &[]),
-        "none of the pool's 1 nodes may serve it: node n9, which it names, never reported: one \
+        "no node of the pool may serve it: node n9, which it names, never reported: one \
          that there is: n1",
     );
-    let all = "none of the pool's 1 nodes may serve it: it avoids, or does not name, all of them: \
+    let all = "no node of the pool may serve it: it avoids, or does not name, all of them: \
                one that there is: n1";
     check(on(&[], &["n1"]), all);
     check(on(&["n1"], &["n1"]), all);
@@ -82,7 +83,7 @@ fn cpus(cpus: u32) -> Ask {
 
 #[test]
 fn more_machine_than_any_node_has_where_no_device_is_wanted_or_there() {
-    let nearest = "none of the pool's 1 nodes could ever serve this: the nearest node has 16 CPUs \
+    let nearest = "no node of the pool could ever serve this: the nearest node has 16 CPUs \
                    where 100 are wanted";
     check(cpus(100), nearest);
     let mut world = World::new();
@@ -94,7 +95,7 @@ fn more_machine_than_any_node_has_where_no_device_is_wanted_or_there() {
     assert!(world.try_submit(cpus(16)).is_ok());
     assert_eq!(
         world.try_submit(ask()).unwrap_err(),
-        "none of the pool's 1 nodes could ever serve this: no node has a device"
+        "no node of the pool could ever serve this: no node has a device"
     );
     // What was lost may come back.
     let mut lost = World::new().device("n1", "d0");
@@ -248,6 +249,22 @@ fn writes_that_do_not_fit_what_is() {
 }
 
 /// A weight of 0 would leave a tenant nothing for ever; what a journal holds stays readable.
+#[test]
+fn an_estimate_of_a_service_is_refused_and_still_read() {
+    let mut world = World::new().device("n1", "d0");
+    let mut asked = ask().share(300, gib(1)).gang(1, 2).kind(GangKind::Service);
+    asked.when.estimate = Some(Micros::from_secs(60));
+    let job = world.engine.next_job_id();
+    let event = Event::JobSubmitted { job, ask: asked.clone(), key: None };
+    let refusal = world.engine.admit(world.now(), &event).unwrap_err().to_string();
+    assert_eq!(refusal, "a service runs until it is cancelled: leave out when.estimate");
+    // A journal of an older program may hold it; such a service is resized like any other.
+    assert_eq!(world.try_apply(event), Ok(()));
+    let to = Size { compute: Permille(400), ..Size::of(&asked) };
+    let resized = Event::JobResized { job, to, by: "ada".parse().unwrap() };
+    assert_eq!(world.engine.admit(world.now(), &resized), Ok(()));
+}
+
 #[test]
 fn a_weight_of_nothing_is_refused_and_still_read() {
     let mut world = World::new();

@@ -56,6 +56,20 @@ impl GangKind {
 }
 
 impl Ask {
+    /// What is refused of who asks now, and is still read where a journal holds it.
+    ///
+    /// # Errors
+    /// The first contradiction found, naming the field.
+    pub fn check_written(&self) -> Result<(), AskError> {
+        self.check()?;
+        match self.when.estimate {
+            Some(_) if self.gang.kind == GangKind::Service => {
+                Err(AskError::ServiceEnds { field: "when.estimate" })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what would end a service by itself.
     pub(super) fn check_service(&self) -> Result<(), AskError> {
         let ends = |field| Err(AskError::ServiceEnds { field });

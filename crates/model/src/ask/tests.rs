@@ -45,6 +45,21 @@ fn check(change: impl FnOnce(&mut Ask), expect: &str) {
 }
 
 #[test]
+fn an_estimate_of_a_service_is_refused_of_who_asks_and_read_in_a_journal() {
+    let mut service = ask();
+    service.gang = Gang { min: 2, max: 2, kind: GangKind::Service };
+    assert_eq!(service.check_written(), Ok(()));
+    service.when.estimate = Some(Micros::from_secs(60));
+    assert_eq!(service.check(), Ok(()));
+    let refused = service.check_written().unwrap_err().to_string();
+    assert_eq!(refused, "a service runs until it is cancelled: leave out when.estimate");
+    service.gang.kind = GangKind::Elastic;
+    assert_eq!(service.check_written(), Ok(()));
+    service.work.command.clear();
+    assert!(service.check_written().is_err(), "what is nonsense anywhere is so here");
+}
+
+#[test]
 fn nonsense_is_named() {
     check(|_| (), "");
     check(|a| a.work.command.clear(), "command is empty");

@@ -211,7 +211,11 @@ impl Reader {
             resized += u64::from(past.resized);
             let is_service = past.is_service();
             let mut job = WorkJob::new(past.at.since(begin), past.ask, runs);
-            job.leaves = is_service.then_some(runs);
+            if is_service {
+                job.leaves = Some(runs);
+                // Older programs took one from a service, to which it means nothing.
+                job.ask.when.estimate = None;
+            }
             job.uses = past.uses.map_or(job.uses, Permille);
             job.memory_peak = past.memory_peak;
             job.outcome = past.outcome.unwrap_or(Outcome::Succeeded);
@@ -374,7 +378,13 @@ mod tests {
         let first = world.records().jobs[0].job.unwrap();
         world.scale(first, (1, 1), "ada".parse().unwrap()).unwrap().unwrap();
         world.run_until(world.begin().after(Micros::from_secs(3600))).unwrap();
-        let events = world.take_journal();
+        let mut events = world.take_journal();
+        // As older programs took it in: it means nothing, and nothing is refused for it.
+        for (_, event) in &mut events {
+            if let Event::JobSubmitted { ask, .. } = event {
+                ask.when.estimate = Some(Micros::from_secs(60));
+            }
+        }
         let told = |wanted| {
             let mut reader = Reader::default();
             for (seq, (at, event)) in (1u64..).zip(events.clone()) {
