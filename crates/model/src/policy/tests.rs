@@ -98,6 +98,10 @@ fn what_says_nothing_or_says_it_twice_is_refused_of_who_writes_it() {
     check_times(&[&inside, &day, &night], "");
     check_times(&[&day, &inside], "times[1] never decides: rules before it hold");
     check_times(&[&weekend, &sunday], "");
+    let late = rule("24:00", "08:00", "");
+    check_times(&[&late], "times[0].from is 24:00, at which no day begins: write 00:00");
+    let kept: Policy = serde_json::from_str(&times(&late)).unwrap();
+    assert_eq!(kept.check(), Ok(()), "what an older journal holds stays");
     // Sunday's night ends on Monday, where only the night holds; together the two hold always.
     check_times(&[&night, &sunday], "times[1] never decides");
     check_times(&[&day, &night, &weekend], "times[2] never decides");

@@ -92,6 +92,11 @@ impl DayTime {
     pub const fn minute(self) -> u32 {
         self.0
     }
+
+    /// Whether it is midnight at the end of a day.
+    pub(super) const fn ends_day(self) -> bool {
+        self.0 == MINUTES_OF_DAY
+    }
 }
 
 impl TryFrom<String> for DayTime {

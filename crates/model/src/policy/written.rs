@@ -19,6 +19,11 @@ impl Policy {
         let mut held = vec![false; WEEK_MINUTES];
         for (place, rule) in self.times.iter().enumerate() {
             order(&rule.order, &format!("times[{place}].order"))?;
+            if rule.from.ends_day() {
+                let why = "is 24:00, at which no day begins: write 00:00, of the day after where days \
+                           are named";
+                return useless(format!("times[{place}].from"), why);
+            }
             let mut adds = false;
             for minute in rule.minutes_of_week() {
                 if let Some(held) = held.get_mut(minute) {

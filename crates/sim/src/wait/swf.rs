@@ -17,6 +17,10 @@ pub const REFUSED_MAX: usize = 1_000;
 pub const SECONDS_MAX: i64 = 10 * 366 * 86_400;
 /// Most processors that are believed.
 pub const PROCESSORS_MAX: i64 = 100_000_000;
+/// Most memory of a processor that is believed, in KiB: 4 PiB.
+const MEMORY_KIB_MAX: i64 = 1 << 42;
+/// The last moment at which a trace is believed to begin, in seconds since 1970: the year 2100.
+const START_MAX: i64 = 4_102_444_800;
 /// The last of the ways in which a job ends: 0 to 4, and 5 that some archives use for cancelled.
 const STATUS_MAX: i64 = 5;
 /// Longest line that is read, in bytes.
@@ -160,6 +164,17 @@ pub enum SwfError {
         /// What stands there, its beginning.
         value: String,
     },
+    /// The header says when the trace began in a way that cannot be.
+    #[error(
+        "line {line}, UnixStartTime: {value:?} is no time: write seconds since 1970, before the year \
+         2100, or leave it out"
+    )]
+    Start {
+        /// Where, from 1.
+        line: u64,
+        /// What stands there, its beginning.
+        value: String,
+    },
     /// More rows than are kept.
     #[error("more than {ROWS_MAX} rows: split the trace")]
     TooLong,
@@ -199,8 +214,9 @@ pub fn read(source: impl Read) -> Result<Trace, SwfError> {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim();
         if let Some(comment) = text.strip_prefix(';') {
-            if let Err(value) = trace.header(comment) {
-                wrong = Some(SwfError::Processors { line: number, value });
+            match trace.header(number, comment) {
+                Err(error @ SwfError::Processors { .. }) => wrong = Some(error),
+                read => read?,
             }
         } else if !text.is_empty() {
             if trace.jobs.len() + trace.refused_lines.len() >= ROWS_MAX {
@@ -228,9 +244,9 @@ impl Trace {
         Self { jobs: jobs.cloned().collect(), ..self.clone() }
     }
 
-    /// Takes what a line of the header says; gives back what it says of processors where that is no
-    /// number of them.
-    fn header(&mut self, comment: &str) -> Result<(), String> {
+    /// Takes what a line of the header says.
+    fn header(&mut self, line: u64, comment: &str) -> Result<(), SwfError> {
+        let beginning = |value: &str| value.chars().take(VALUE_CHARS_SHOWN).collect();
         let Some((name, value)) = comment.split_once(':') else { return Ok(()) };
         match name.trim() {
             "MaxProcs" => {
@@ -238,10 +254,17 @@ impl Trace {
                 let believed = |most: &u32| (1..=PROCESSORS_MAX).contains(&i64::from(*most));
                 self.processors = value.parse().ok().filter(believed).unwrap_or(0);
                 if self.processors == 0 {
-                    return Err(value.chars().take(VALUE_CHARS_SHOWN).collect());
+                    return Err(SwfError::Processors { line, value: beginning(value) });
                 }
             }
-            "UnixStartTime" => self.unix_start = value.trim().parse().unwrap_or(0),
+            "UnixStartTime" => {
+                // As in the rows, -1 and nothing at all mean that it is not known.
+                let value = value.trim();
+                let start = if value.is_empty() { Some(-1) } else { value.parse::<i64>().ok() };
+                let start = start.filter(|start| (-1..=START_MAX).contains(start));
+                let wrong = || SwfError::Start { line, value: beginning(value) };
+                self.unix_start = u64::try_from(start.ok_or_else(wrong)?).unwrap_or(0);
+            }
             "Queue" => {
                 let value = value.trim();
                 let end = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
@@ -282,6 +305,9 @@ impl Trace {
         let id = row.known("job number", 0, i64::MAX)?;
         let submitted = row.seconds("submit time", 1)?.ok_or(missing("submit time"))?;
         row.number("status", 10, STATUS_MAX)?;
+        // Said of each processor, and looked at only to tell nonsense.
+        row.number("used memory", 6, MEMORY_KIB_MAX)?;
+        row.number("requested memory", 9, MEMORY_KIB_MAX)?;
         let processors = match row.whole("processors", 4, PROCESSORS_MAX)? {
             Some(processors) => processors,
             None => {
@@ -377,7 +403,7 @@ impl Row<'_> {
     }
 
     fn seconds(&self, column: &'static str, place: usize) -> Result<Option<u64>, RowError> {
-        let seconds = self.number(column, place, SECONDS_MAX)?;
+        let seconds = self.whole(column, place, SECONDS_MAX)?;
         Ok(seconds.and_then(|seconds| u64::try_from(seconds).ok()))
     }
 }

@@ -61,7 +61,17 @@ fn rows_that_make_no_sense_are_left_out_and_named() {
         ),
         ("2 0 0 5 2000 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "asks for 2000 of 10 processors"),
         ("1 0 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "job 1 stands here for the second time"),
-        ("3 8 0 5.7 2 -1 -1 2 -1 -1 1 -1 1 -1 1 -1 -1 -1", ""),
+        (
+            "2 0 0 5.7 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1",
+            "run time is \"5.7\": only whole ones can be",
+        ),
+        ("2 1.5 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", "submit time is \"1.5\": only whole ones"),
+        ("2 0 0 5 2 -1 -9 2 9 -1 1 1 1 1 1 -1 -1 -1", "used memory is -9: it cannot be negative"),
+        (
+            "2 0 0 5 2 -1 -1 2 9 99999999999999 1 1 1 1 1 -1 -1 -1",
+            "requested memory is 99999999999999: at most 4398046511104 is believed",
+        ),
+        ("3 8 0 5.0 2 12.5 640.25 2 -1 -1 1 -1 1 -1 1 -1 -1 -1", ""),
         ("4 7 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", ""),
     ];
     let text: String = rows.iter().map(|(row, _)| format!("{row}\n")).collect();

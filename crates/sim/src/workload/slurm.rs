@@ -369,6 +369,7 @@ fn length(text: &str) -> Result<u64, Wrong> {
         return Err(Wrong::Missing);
     }
     let (days, rest) = text.split_once('-').unwrap_or(("0", text));
+    let whole_days = text.contains('-');
     let mut total: u64 = days.parse::<u32>().map_err(|_| wrong())?.into();
     let parts: Vec<&str> = rest.split(':').collect();
     let [hours, minutes, seconds] = match parts.as_slice() {
@@ -378,7 +379,12 @@ fn length(text: &str) -> Result<u64, Wrong> {
     };
     for (part, scale) in [(hours, 24), (minutes, 60), (seconds, 60)] {
         let part = part.split('.').next().unwrap_or("");
-        total = total * scale + u64::from(part.parse::<u32>().map_err(|_| wrong())?);
+        let part = u64::from(part.parse::<u32>().map_err(|_| wrong())?);
+        // Hours may be any number where no days stand before them.
+        if part >= scale && (scale != 24 || whole_days) {
+            return Err(wrong());
+        }
+        total = total * scale + part;
     }
     if total > SPAN_MAX.0 / 1_000_000 {
         return Err(Wrong::Absurd { value: shown(text), min: 0, max: SPAN_MAX.0 / 1_000_000 });
@@ -506,6 +512,10 @@ mod tests {
         assert_eq!(moment("2024-02-29T01:02:03"), Ok(1_709_168_523));
         assert_eq!(length("1-02:03:04"), Ok(93_784));
         assert_eq!(length("03:04.5"), Ok(184));
+        assert_eq!(length("99:59:59"), Ok(359_999), "some print no days");
+        for nonsense in ["99:99:99", "00:60:00", "00:00:60", "60:00", "1-24:00:00", "1-99:99:99"] {
+            assert!(length(nonsense).is_err(), "{nonsense}");
+        }
         assert_eq!(size("1.5G"), Ok(3 << 29));
         assert!(length("UNLIMITED").is_err() && size("G").is_err() && size("-1G").is_err());
     }

@@ -11,8 +11,6 @@ use crate::pool::{self, Pool};
 use crate::wait;
 use polder_model::{Bytes, Micros, MilliCpu, NodeId, Permille, Timestamp, WorkClass};
 
-/// No trace begins later than the year 2200.
-const BEGIN_MAX: Timestamp = Timestamp(7_258_118_400_000_000);
 /// Most CPUs that one task may ask for.
 const CPUS_MAX: u32 = 10_000;
 
@@ -90,9 +88,8 @@ pub(crate) fn read_first(text: &str, bad: BadRows, wanted: usize) -> Result<Hist
     }
     let mut workload = Workload { name: "swf".into(), jobs, notes };
     let first = workload.start_at_zero();
-    let begin =
-        trace.unix_start.checked_mul(1_000_000).filter(|start| (1..BEGIN_MAX.0).contains(start));
-    let begin = begin.map(|start| Timestamp(start).after(first));
+    let begin = Some(Timestamp(Micros::from_secs(trace.unix_start).0));
+    let begin = begin.filter(|start| start.0 > 0).map(|start| start.after(first));
     if begin.is_some() && trace.zone_seconds > 0 {
         workload.notes.push(zone(trace.zone_seconds));
     }
@@ -176,8 +173,16 @@ mod tests {
         let notes = history.workload.notes.join(";");
         assert!(notes.contains("utc_offset_minutes = 120"), "{notes}");
         assert!(zone(19 * 3600).contains("= -300"));
-        let history = read(&format!("; UnixStartTime: 99999999999999\n{TEXT}"), BadRows::Refuse);
-        assert_eq!(history.unwrap().begin, None, "no year that anybody lives in");
+        for unknown in ["-1", "0", ""] {
+            let text = format!("; UnixStartTime: {unknown}\n{TEXT}");
+            assert_eq!(read(&text, BadRows::Refuse).unwrap().begin, None, "{unknown}");
+        }
+        for nonsense in ["99999999999999", "4102444801", "-2", "May", "1.5"] {
+            let text = format!("; MaxProcs: 9\n; UnixStartTime: {nonsense}\n{TEXT}");
+            let error = read(&text, BadRows::LeaveOut).unwrap_err().to_string();
+            let expect = format!("line 2, UnixStartTime: {nonsense:?} is no time");
+            assert!(error.starts_with(&expect), "{error}");
+        }
     }
 
     #[test]

@@ -125,6 +125,9 @@ pub(super) fn within(flag: &str, value: f64, min: f64, max: f64) -> Result<(), F
     if (min..=max).contains(&value) {
         return Ok(());
     }
+    // Not in hundreds of digits.
+    let short = value == 0.0 || (1e-9..1e15).contains(&value.abs()) || !value.is_finite();
+    let value = if short { value.to_string() } else { format!("{value:e}") };
     Err(Failure::usage(format!("{flag} is {value}: give {min} to {max}")))
 }
 
