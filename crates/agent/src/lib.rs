@@ -15,6 +15,7 @@ mod backing;
 mod cards;
 pub mod client;
 mod clients;
+mod contact;
 mod earlier;
 mod folder;
 mod inherited;

@@ -6,6 +6,7 @@ mod open;
 use crate::AgentError;
 use crate::backing::Offering;
 use crate::cards::{self, ProgramFault};
+use crate::contact::Contact;
 use crate::folder;
 use crate::known::Known;
 use crate::leases::{self, COMMANDS_MAX, Command, News, Room, What, never_ran, outcome_of};
@@ -69,8 +70,8 @@ pub(crate) struct Node {
     in_flight: Vec<tokio::task::AbortHandle>,
     pace: Pace,
     born: Instant,
-    /// Up to when the server is known to have heard from here, on the boot clock.
-    contact: Micros,
+    /// Up to when the server is known to have heard from here.
+    contact: Contact,
     complaint: String,
     /// When calls began to fail, if the last one did.
     failing_since: Option<Instant>,
@@ -172,8 +173,12 @@ impl Node {
         self.pace.called(self.born.elapsed());
     }
 
-    /// How long the server may hold a call: well below every contact limit.
-    fn wait(&self) -> Micros {
+    /// How long the server may hold a call: well below every contact limit, and not at all where this
+    /// node must know whether it is there.
+    fn wait(&mut self) -> Micros {
+        if self.contact.asks() {
+            return Micros(0);
+        }
         let limits = self.known.values().filter_map(|known| known.lease.as_ref());
         let shortest = limits.map(|lease| Micros(lease.contact_limit.0 / 4)).min();
         shortest.map_or(CALL_WAIT, |shortest| shortest.min(CALL_WAIT))
@@ -261,7 +266,7 @@ impl Node {
             }
         }
         self.complaint.clear();
-        self.contact = self.contact.max(sent);
+        self.contact.heard(sent);
         let held = self.known.iter().map(|(lease, known)| (*lease, known.held)).collect();
         let known = &self.known;
         let differs = |to: &Lease| known.get(&to.id).is_some_and(|known| known.differs(to));
@@ -436,7 +441,13 @@ impl Node {
         }
         self.offer();
         self.watch_cards();
-        let silence = Micros(now.0.saturating_sub(self.contact.0));
+        let silence = self.contact.look(now);
+        if self.contact.is_unasked() {
+            tracing::info!(
+                "this node did not run for a while: it asks its server where things stand"
+            );
+            self.pace.news();
+        }
         let cut_off: Vec<_> = self
             .known
             .iter()

@@ -4,6 +4,7 @@ use super::{Node, PRUNE_EVERY};
 use crate::backing::Offering;
 use crate::cards::{self, Ears, FAULTS_MAX, Failed};
 use crate::clients::{self, Clients};
+use crate::contact::Contact;
 use crate::inventory;
 use crate::leases::{self, Room};
 use crate::memory::Memory;
@@ -102,7 +103,7 @@ impl Node {
             in_flight: Vec::new(),
             pace: Pace::default(),
             born: Instant::now(),
-            contact: Micros(boot_micros()),
+            contact: Contact::new(Micros(boot_micros())),
             complaint: String::new(),
             failing_since: None,
             forgotten: PRUNE_EVERY,

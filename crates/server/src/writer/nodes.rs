@@ -79,6 +79,14 @@ impl Nodes {
         Some(if open { Duration::ZERO } else { link.contact.elapsed() })
     }
 
+    /// This server heard nobody for so long, since it did not run itself: that is no agent's silence. Each
+    /// has the chance to call that it would have had.
+    pub(super) fn lapsed(&mut self, length: Duration, now: Instant) {
+        for link in self.links.values_mut() {
+            link.contact = (link.contact + length).min(now);
+        }
+    }
+
     /// Leases that the node's agent holds and this server does not know.
     pub(crate) fn orphans(&self, node: &NodeId) -> &[LeaseId] {
         self.links.get(node).map_or(&[], |link| &link.orphans)
@@ -87,5 +95,37 @@ impl Nodes {
     /// When the first held call must be answered.
     pub(super) fn first_deadline(&self) -> Option<Instant> {
         self.links.values().filter_map(|link| Some(link.waiting.as_ref()?.deadline)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Moments in seconds since any; nobody waits for them.
+    fn nodes(now: Instant) -> Nodes {
+        let mut nodes = Nodes::default();
+        nodes.links.insert("n1".parse().unwrap(), Link::new(1, now));
+        nodes
+    }
+
+    #[test]
+    fn time_in_which_the_server_did_not_run_is_no_silence_of_an_agent() {
+        let (began, secs) = (Instant::now(), Duration::from_secs);
+        let limit = secs(30);
+        let silent = |nodes: &mut Nodes, at: u64| {
+            nodes.links.values_mut().any(|link| link.is_silent(began + secs(at), limit))
+        };
+        let mut nodes = nodes(began);
+        assert!(!silent(&mut nodes, 20));
+        // It does not run for an hour.
+        nodes.lapsed(secs(3600), began + secs(3620));
+        assert!(!silent(&mut nodes, 3620), "silent for 20 seconds, as far as anybody could tell");
+        assert!(!silent(&mut nodes, 3630));
+        assert!(silent(&mut nodes, 3631), "it ran, and nobody called");
+        // Who called just now gains nothing.
+        let mut called = self::nodes(began + secs(50));
+        called.lapsed(secs(3600), began + secs(60));
+        assert!(!silent(&mut called, 90) && silent(&mut called, 91));
     }
 }

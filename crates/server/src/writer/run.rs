@@ -27,6 +27,9 @@ const SNAPSHOT_EVENTS: u64 = 20_000;
 const SNAPSHOT_EVENTS_AT_STOP: u64 = 1_000;
 /// How often silence and held calls are looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// A gap between two such looks from which on this server did not run, or could not write: nobody could be
+/// heard meanwhile.
+const LAPSE_MIN: Duration = Duration::from_secs(5);
 /// How often the independent checker looks at the live state.
 const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -165,8 +168,12 @@ impl Writer {
                 }
             }
         }
-        if now.duration_since(self.looked) >= TICK {
+        let looked = now.duration_since(self.looked);
+        if looked >= TICK {
             self.looked = now;
+            if looked >= LAPSE_MIN {
+                self.parts.core.nodes.lapsed(looked, now);
+            }
             self.parts.core.notice_silence(now, self.parts.silent_after)?;
         }
         self.again = self.parts.core.plan()?;
