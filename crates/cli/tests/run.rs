@@ -534,6 +534,23 @@ fn while_it_waits_it_says_where_and_ctrl_c_cancels_it() {
 }
 
 #[test]
+fn where_lines_stay_the_end_of_the_wait_is_said_too() {
+    let Some(pool) = Pool::start() else { return };
+    let holder = pool.submit(&["--compute", "100%", "--memory", "1MiB"], "sleep 1000");
+    pool.wait_state(&holder, "running");
+    let mut command = pool.run(&["--compute", "60%", "--memory", "1MiB"], "echo ran");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    read_until(child.stderr.as_mut().unwrap(), "waits, place 1");
+    pool.ok(&["cancel", &holder]);
+    let output = child.wait_with_output().unwrap();
+    let (stdout, stderr) = (output.stdout, String::from_utf8_lossy(&output.stderr).into_owned());
+    assert_eq!((output.status.code(), stdout.as_slice()), (Some(0), &b"ran\n"[..]), "{stderr}");
+    assert!(stderr.ends_with("job 2 runs\n"), "{stderr}");
+    let said = say(pool.run(&SMALL, "echo at once"));
+    assert!(!said.stderr.contains("runs"), "nobody waited: {said:?}");
+}
+
+#[test]
 fn a_run_outlives_the_daemon_and_keeps_its_exit_code() {
     let Some(pool) = Pool::start() else { return };
     let go = pool.file("go");

@@ -41,6 +41,9 @@ fn a_trace_becomes_a_table_and_a_folder_that_repeats_itself() {
     };
     let table = run("one");
     assert!(table.contains("wait, p95") && table.contains("fairness (Jain)"), "{table}");
+    let said = sim(folder.path(), &["trace.txt", "--nodes", "2x2"]);
+    let bars = said.stderr.lines().filter(|line| line.contains('\u{2591}')).count();
+    assert_eq!(bars, 0, "how far it has come is for terminals: {}", said.stderr);
     assert_eq!(table, run("two"));
     for name in ["jobs.csv", "leases.csv", "series.csv", "summary.json", "report.html"] {
         let of = |out: &str| fs::read(folder.path().join(out).join(name)).expect("it was written");
@@ -253,6 +256,10 @@ fn what_cannot_be_replayed_is_named() {
     };
     check_flag("--stretch", "-1", "--stretch is -1: give 0.000001 to 1000000");
     check_flag("--stretch", "0", "--stretch is 0: give 0.000001 to 1000000");
+    check_flag("--stretch", "1e300", "--stretch is 1e300: give 0.000001 to 1000000");
+    check_flag("--stretch", "1e-300", "--stretch is 1e-300: give 0.000001 to 1000000");
+    check_flag("--stretch", "nan", "--stretch is NaN: give 0.000001 to 1000000");
+    check_flag("--until", "99999d", "is out of range: a length of time lies between 0s and 3660d");
     check_flag("--slowdown", "-1", "--slowdown is -1: give 0 to 100");
     check_flag("--price", "-1", "--price is -1: give 0 to 1000000");
     check_flag("--seed", "-1", "'--seed <N>': write a whole number, 0 or more");

@@ -29,6 +29,11 @@ impl Progress {
         };
     }
 
+    /// Whether what is shown now stays for ever, though it will not stay true.
+    pub(crate) fn stays(&self) -> bool {
+        !self.live && !self.quiet && !self.shown.is_empty()
+    }
+
     /// Takes a live line away again.
     pub(crate) fn clear(&mut self) {
         if self.live && !self.shown.is_empty() {

@@ -10,6 +10,7 @@ use polder_agent::client::{Attachment, Following};
 use polder_model::{Job, JobId, JobState, Outcome};
 use polder_server::api::WaitAnswer;
 use rustix::process::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A job that starts within this time says nothing of queues.
@@ -51,7 +52,8 @@ impl Session {
         let mut launched = Box::pin(attachment.launched());
         let (out, job) = (self.out, self.job);
         let client = self.client.clone();
-        let mut turn = Box::pin(watch_turn(&client, out, job));
+        let told = AtomicBool::new(false);
+        let mut turn = Box::pin(watch_turn(&client, out, job, &told));
         let mut held = Vec::new();
         loop {
             let patience = if held.is_empty() { HOLD } else { BEGINS_WITHIN };
@@ -60,7 +62,12 @@ impl Session {
                 launched = &mut launched => {
                     drop(turn);
                     return match launched {
-                        Ok(following) => Ok(Begun::Launched(following, held)),
+                        Ok(following) => {
+                            if told.load(Ordering::Relaxed) {
+                                out.note(&format!("job {job} runs"));
+                            }
+                            Ok(Begun::Launched(following, held))
+                        }
                         Err(error) => self.refused(&error).await,
                     };
                 }
@@ -135,8 +142,14 @@ impl Session {
     }
 }
 
-/// Shows the job's place in the queue. Returns only when the job is over.
-async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome, Failure> {
+/// Shows the job's place in the queue, and whether what it said of that stays where it was said. Returns
+/// only when the job is over.
+async fn watch_turn(
+    client: &Client,
+    out: Output,
+    job: JobId,
+    told: &AtomicBool,
+) -> Result<Outcome, Failure> {
     let mut progress = out.progress();
     let mut seen: Option<String> = None;
     loop {
@@ -157,11 +170,13 @@ async fn watch_turn(client: &Client, out: Output, job: JobId) -> Result<Outcome,
                     Some(place) => progress.set(&place),
                     None => progress.clear(),
                 }
+                told.fetch_or(progress.stays(), Ordering::Relaxed);
                 seen = Some(answer.seen);
             }
             // How long an agent is waited for is the attachment's to say.
             Err(failure) if failure.unreachable => {
                 progress.set(&format!("{}; job {job} waits for it", failure.message));
+                told.fetch_or(progress.stays(), Ordering::Relaxed);
                 tokio::time::sleep(AWAY_REST).await;
             }
             Err(failure) => return Err(failure),

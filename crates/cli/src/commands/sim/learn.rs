@@ -132,7 +132,7 @@ impl Learn {
             generations: small(self.rounds),
             children: small(self.tries),
         };
-        let mut progress = context.out.progress();
+        let mut progress = context.out.progress_on_terminal();
         let learned = tokio::task::block_in_place(|| {
             tune(&past, &base, search, &self.source.name(), &mut |replays| {
                 progress.set(&format!("{replays} replays"));

@@ -86,7 +86,7 @@ impl Run {
         let mut world = World::new(setup).map_err(Failure::failed)?;
         world.load(history.workload.clone());
         let until = self.until.map(|until| world.begin().after(until));
-        let mut progress = context.out.progress();
+        let mut progress = context.out.progress_on_terminal();
         let mut steps = 0u32;
         while world.next().is_some_and(|at| until.is_none_or(|until| at <= until)) {
             if steps.is_multiple_of(STEPS_SHOWN) {
