@@ -138,14 +138,33 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
     flag(
         &["--memory", "99999999999999999999GiB"],
         "error: invalid value '99999999999999999999GiB' for '--memory <SIZE>': \
-         \"99999999999999999999GiB\" is out of range: a size lies between 0 and 16383PiB",
+         \"99999999999999999999GiB\" is out of range: a size of memory lies between 1 B and 4 PiB",
     );
     flag(
         &["--memory", "1"],
         "error: invalid value '1' for '--memory <SIZE>': \"1\" could mean two things: write 1GiB or \
          1B for so many bytes",
     );
-    flag(&["--memory", "0"], "error: devices.memory is 0 B: it must lie between 1 B and 3.9 PiB");
+    flag(&["--memory", "0"], "error: devices.memory is 0 B: it must lie between 1 B and 4 PiB");
+    flag(
+        &["--memory", "5PiB"],
+        "error: invalid value '5PiB' for '--memory <SIZE>': \"5PiB\" is out of range: a size of memory \
+         lies between 1 B and 4 PiB",
+    );
+    flag(
+        &["--nic", "10"],
+        "error: invalid value '10' for '--nic <RATE>': \"10\" could mean two things: write 10Gb or 10b \
+         for so many bits a second",
+    );
+    flag(
+        &["--time-limit", "99999d"],
+        "error: invalid value '99999d' for '--time-limit <TIME>': \"99999d\" is out of range: a length \
+         of time lies between 0s and 3660d",
+    );
+    flag(
+        &["--service", "--replicas", "2", "--estimate", "1h"],
+        "error: a service runs until it is cancelled: leave out when.estimate",
+    );
     flag(
         &["--time-limit", "5"],
         "error: invalid value '5' for '--time-limit <TIME>': \"5\" is not a length of time: write \
@@ -200,6 +219,8 @@ fn unknown_words_are_named_with_the_nearest_known_one() {
     assert!(text.contains("'--computer' found") && text.contains("'--compute'"), "{text}");
     let text = first(&["qeue"]);
     assert!(text.contains("unrecognized subcommand 'qeue'") && text.contains("'queue'"), "{text}");
+    let text = first(&["rn", "--", "true"]);
+    assert!(text.contains("unrecognized subcommand 'rn'") && text.contains("'run'"), "{text}");
     let text = first(&["run", "true"]);
     assert!(text.contains("'true' found") && text.contains("-- <COMMAND>"), "{text}");
     let text = first(&["run"]);
@@ -238,6 +259,54 @@ fn servers_and_listeners_elsewhere_are_refused() {
     assert_eq!(said.code, 1);
     let expect = "error: no polder answers at 127.0.0.1:1: Connection refused";
     assert!(said.stderr.starts_with(expect), "{}", said.stderr);
+}
+
+#[test]
+fn a_directory_that_was_removed_under_its_caller_is_named() {
+    let Some(pool) = Pool::shared() else { return };
+    let gone = |words: &str| {
+        let script = format!("d=$(mktemp -d) && cd \"$d\" && rmdir \"$d\" && exec \"$0\" {words}");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_polder")]);
+        shell.env("POLDER_STATE", pool.path());
+        say(shell)
+    };
+    let expect = "error: the current directory, where the command is to run, has been removed\n\
+                  help: change to a directory that is there (`cd`), and try again\n";
+    for (words, code) in [("run -- true", 127), ("submit -- true", 2)] {
+        let said = gone(words);
+        assert_eq!((said.code, said.stderr.as_str()), (code, expect), "{words}");
+    }
+    let job = pool.file("whole-path.toml");
+    fs::write(&job, "directory = \"/\"\ndevices.count = 0\n").unwrap();
+    let said = gone(&format!("submit --file {} -- true", job.display()));
+    assert_eq!(said.code, 0, "a job that names a whole path cares for no other: {said:?}");
+}
+
+#[test]
+fn replicas_are_asked_about_as_they_are_submitted() {
+    let words = |flags: &[&'static str]| [&["what-if"], flags, &["--", "true"]].concat();
+    check(
+        &words(&["--replicas", "2"]),
+        2,
+        "error: --replicas says how many replicas a service has\n\
+         help: add --service, or say --tasks for tasks that start together",
+    );
+    let Some(pool) = Pool::shared() else { return };
+    let flags = ["--service", "--replicas", "2", "--compute", "1%", "--memory", "1MiB"];
+    let answer = pool.json(&words(&flags));
+    let starts = answer["starts"].as_array().unwrap();
+    assert_eq!(starts[0]["spots"].as_array().map(Vec::len), Some(2), "{answer}");
+}
+
+#[test]
+fn a_resize_that_changes_nothing_is_told_in_flags() {
+    check(
+        &["resize", "7"],
+        2,
+        "error: nothing of job 7 is to change\n\
+         help: say what is: --compute, --compute-max, --memory, --priority or --class",
+    );
 }
 
 /// What `submit --file` says of a job file, with its path as FILE.
