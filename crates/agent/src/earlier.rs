@@ -54,7 +54,8 @@ mod tests {
         let _pages = [page(901, 1, 5), page(901, 2, 9), page(902, 7, 1)];
         let me = std::process::id();
         let devices = vec![Carried { charged_ns: 9, contended_ns: 0 }];
-        let newest = Before { epoch: 2, devices, counted_ns: Some(8), looked_ns: 70 };
+        let newest =
+            Before { epoch: 2, devices, counted_ns: Some(8), looked_ns: 70, hidden: vec![0] };
         assert_eq!(limits_before(me, LeaseId(901)), Some(newest));
         assert_eq!(limits_before(me, LeaseId(903)), None);
     }

@@ -331,7 +331,8 @@ fn a_new_agent_goes_on_from_the_page_of_the_old() {
     let devices = vec![Carried { charged_ns: 9_000, contended_ns: 5_000 }];
     // Half a second ago it had charged 4 us of what was counted; 7 us are counted by now.
     let looked_ns = polder_ledger::monotonic_ns() - 500_000_000;
-    let old = Before { epoch: 4, devices, counted_ns: Some(4_000), looked_ns };
+    let hidden = vec![400 << 20];
+    let old = Before { epoch: 4, devices, counted_ns: Some(4_000), looked_ns, hidden };
     let (_fd, page) = create_usage(1).unwrap();
     page.claim_slot(0, 100);
     busy::count(&page.slot[0], 7_000);
@@ -342,11 +343,12 @@ fn a_new_agent_goes_on_from_the_page_of_the_old() {
         arbiter.add(LeaseId(1), Terms::batch(shares), page, doorbell, Some(old)).unwrap();
     let limits = map_limits(fd).unwrap();
     assert_eq!((epoch, limits.epoch(), limits.lease()), (5, 5, 1));
+    let left = limits.device[0].memory_max.load(Ordering::Relaxed);
+    assert_eq!((limits.memory(0), left), (1 << 30, (1 << 30) - (400 << 20)));
     let now = Before::of(&limits);
     assert_eq!((now.epoch, now.counted_ns), (5, Some(7_000)));
     assert_eq!(now.devices, [Carried { charged_ns: 12_000, contended_ns: 5_000 }]);
     let device = &limits.device[0];
-    assert_eq!(device.memory_max.load(Ordering::Relaxed), 1 << 30);
     assert_eq!(device.compute_max.load(Ordering::Relaxed), 400);
     let sample = arbiter.remove(LeaseId(1)).unwrap();
     assert_eq!(sample.devices[0].device_time, Micros(12));
@@ -403,4 +405,32 @@ fn what_makes_no_sense_is_refused() {
         add(3, vec![one()]),
         Err(ArbiterError::Stopped | ArbiterError::Kernel { .. })
     ));
+}
+
+/// What a driver holds for a lease's processes beyond what they allocated is the lease's, and nobody
+/// else's; it stays so when the lease is resized.
+#[test]
+fn what_the_driver_holds_for_a_lease_comes_off_what_its_programs_may_allocate() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let one = Tenant::join(&arbiter, 1, vec![share("d0", 500, 1000), share("d1", 500, 1000)]);
+    let me = std::process::id();
+    let context = 400 << 20;
+    one.usage.slot[0].device[1].held.store(100 << 20, Ordering::Relaxed);
+    let used = [(me, (100 << 20) + context), (me + 1, 7 << 30)];
+    let may = |device: usize| one.limits.device[device].memory_max.load(Ordering::Relaxed);
+    for looks in 1..=3 {
+        assert_eq!(may(1), 1 << 30, "after {} looks", looks - 1);
+        arbiter.used(&"d1".parse().unwrap(), &used);
+    }
+    assert_eq!((may(0), may(1), one.limits.memory(1)), (1 << 30, (1 << 30) - context, 1 << 30));
+    let sample = &arbiter.sample(LeaseId(1)).unwrap().devices[1];
+    assert_eq!(
+        (sample.memory.0, sample.memory_peak.0),
+        ((100 << 20) + context, (100 << 20) + context)
+    );
+    let less = Share { memory: Bytes(300 << 20), ..share("d1", 500, 1000) };
+    arbiter.resize(LeaseId(1), Terms::batch(vec![share("d0", 500, 1000), less])).unwrap();
+    assert_eq!((may(1), one.limits.memory(1)), (0, 300 << 20), "never below nothing");
+    arbiter.used(&"d1".parse().unwrap(), &[]);
+    assert_eq!((may(1), one.limits.memory(1)), (300 << 20, 300 << 20));
 }

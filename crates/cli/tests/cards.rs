@@ -6,46 +6,58 @@
 
 mod common;
 
-use common::{POLDER, Pool, soon};
+use common::{POLDER, Pool, ended, read_until, soon};
 use polder_standin_host::{Ask, Client, Hosted, Script};
 use serde_json::Value;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// What the stand-in's one device is called.
 const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
 /// Bits of NVML's clock event reasons: the power cap, and heat as the driver sees it.
 const POWER_AND_HEAT: u64 = 0x24;
 
+const CUDA: [&str; 3] = ["--lib", "--package", "polder-standin-cuda"];
+const CLIENT: [&str; 3] = ["--examples", "--package", "polder-standin-cuda"];
+/// What a context of the stand-in takes of its memory.
+const CONTEXT: u64 = 400 << 20;
+
 /// A stand-in H200, and a pool whose daemon finds it through the stand-in NVML.
 struct Scene {
     pool: Pool,
     device: Client,
     _host: Hosted,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
-/// Builds the stand-in NVML.
-fn nvml() -> PathBuf {
-    let folder = Path::new(POLDER).parent().unwrap();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--package", "polder-standin-nvml", "--target-dir"]);
-    assert!(cargo.arg(folder.parent().unwrap()).status().unwrap().success(), "it builds");
-    let built = folder.parent().unwrap().join("debug/libstandin_nvml.so");
-    assert!(built.exists(), "{}", built.display());
-    built
+/// Builds the stand-ins with their programs; where they are.
+fn built() -> PathBuf {
+    let folder = Path::new(POLDER).parent().unwrap().parent().unwrap();
+    for what in [["--lib", "--package", "polder-standin-nvml"], CUDA, CLIENT] {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(folder);
+        assert!(cargo.status().unwrap().success(), "it builds");
+    }
+    folder.join("debug")
 }
 
 fn scene() -> Option<Scene> {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("standin-device");
     let host = Hosted::start(&socket, Script { model: 3 });
-    std::os::unix::fs::symlink(nvml(), folder.path().join("libnvidia-ml.so.1")).unwrap();
+    let built = built();
+    let link = |from: &str, to: &str| {
+        std::os::unix::fs::symlink(built.join(from), folder.path().join(to)).unwrap();
+    };
+    link("libstandin_nvml.so", "libnvidia-ml.so.1");
+    link("libstandin_cuda.so", "libcuda.so.1");
+    link("examples/client", "client");
     let place = folder.path().to_str().unwrap();
     let variables = [("LD_LIBRARY_PATH", place), ("TMPDIR", place)];
-    let pool = Pool::start_in(&["--no-listen"], &variables)?;
+    let pool = Pool::start_in(&["--no-listen", "--driver-folder", place], &variables)?;
     let device = Client::connect(&socket, 4321).unwrap();
-    Some(Scene { pool, device, _host: host, _folder: folder })
+    Some(Scene { pool, device, _host: host, folder })
 }
 
 impl Scene {
@@ -115,4 +127,28 @@ fn a_card_that_is_slowed_says_so_and_one_that_falls_off_ends_what_ran_on_it() {
     assert!(state.to_string().contains("queued"), "{state}");
     let devices = scene.pool.say(&["devices"]).stdout;
     assert!(devices.contains("failed"), "{devices}");
+}
+
+/// A program's context takes memory that it never asked for: it is the lease's, so that what its neighbours
+/// were promised is there.
+#[test]
+fn what_a_context_takes_is_the_leases_own() {
+    let Some(scene) = scene() else { return };
+    let share = ["run", "--quiet", "--compute", "50%", "--memory", "2GiB", "--model", "Stand-in"];
+    let client = scene.folder.path().join("client");
+    let mut command = scene.pool.polder(share);
+    command.arg("--").arg(client).args(["libcuda.so.1", "room", "64"]);
+    command.env("STANDIN_SOCKET", scene.folder.path().join("standin-device"));
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = program.stdout.take().unwrap();
+    read_until(&mut output, "ready");
+    let whole = (64 << 20) + CONTEXT;
+    soon("the context is counted", || {
+        let lease = scene.lease("1");
+        (lease["sample"]["devices"][0]["memory"].as_u64()? == whole).then_some(())
+    });
+    program.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = read_until(&mut output, "blocks 25");
+    assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
+    assert!(ended(&mut program).success());
 }

@@ -251,6 +251,24 @@ impl Limits {
         (limits.memory_max.load(Ordering::Relaxed) > 0).then_some(row)
     }
 
+    /// What the driver holds on `device` for the lease's processes beyond what they have allocated, such as
+    /// their contexts, bytes: already taken off `memory_max`. Kept where no device has its charges, in the row as far
+    /// behind the last; none for a lease whose devices fill more than half of the rows; zero where
+    /// an agent of an older version keeps the page.
+    pub fn hidden(&self, device: usize) -> Option<&AtomicU64> {
+        let devices = self.device_count();
+        let row = devices.checked_add(device).filter(|_| device < devices)?;
+        self.device.get(row).map(|row| &row.contended_ns)
+    }
+
+    /// The lease's memory on `device`, bytes: what its processes may allocate and what is
+    /// [`hidden`](Self::hidden).
+    pub fn memory(&self, device: usize) -> u64 {
+        let most = self.device[device].memory_max.load(Ordering::Relaxed);
+        let hidden = self.hidden(device).map_or(0, |hidden| hidden.load(Ordering::Relaxed));
+        most.saturating_add(hidden)
+    }
+
     /// How much of what the lease's processes have counted ([`crate::busy`]) is among what was charged,
     /// nanoseconds: kept where no device has its charge, in the row behind the last. None for a lease
     /// whose devices fill all rows; zero where an agent of an older version keeps the page.

@@ -170,6 +170,14 @@ impl ArbiterHandle {
         self.tell(|reply| Command::Resize { lease, terms, reply })
     }
 
+    /// A device's driver says what each process has of its memory, bytes. What leases' own processes have
+    /// beyond what they allocated, such as their contexts, comes off what they may allocate.
+    pub fn used(&self, device: &DeviceId, used: &[(u32, u64)]) {
+        for pages in lock(&self.shared.leases).values() {
+            pages.used(device, used);
+        }
+    }
+
     /// Stops arbitrating a lease; its gate stays closed. Returns what it has used.
     pub fn remove(&self, lease: LeaseId) -> Option<LeaseSample> {
         let pages = lock(&self.shared.leases).remove(&lease)?;

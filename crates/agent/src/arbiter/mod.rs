@@ -11,6 +11,7 @@
 
 pub mod core;
 mod handle;
+mod hidden;
 mod page;
 mod priority;
 mod thread;

@@ -1,12 +1,15 @@
 //! One lease's pages as the arbiter holds them: filled, sampled, carried over.
 
 use super::core::Told;
+use super::hidden::Hidden;
 use polder_ledger::{DEVICES_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns};
 use polder_model::{
     Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, WorkClass,
 };
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a lease may have of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Before {
     pub counted_ns: Option<u64>,
     /// When that agent last looked, nanoseconds of the monotonic clock.
     pub looked_ns: u64,
+    /// By device: what the driver held for the lease's processes beyond what they had allocated, bytes.
+    pub hidden: Vec<u64>,
 }
 
 impl Before {
@@ -80,6 +85,7 @@ impl Before {
             devices: carried.collect(),
             counted_ns: counted_ns.filter(|ns| *ns > 0),
             looked_ns: page.heartbeat_ns.load(Ordering::Relaxed),
+            hidden: (0..page.device_count()).map(|device| hidden(page, device)).collect(),
         }
     }
 
@@ -102,6 +108,30 @@ impl Before {
     }
 }
 
+/// What a page says is hidden on a device of it, bytes.
+fn hidden(page: &Limits, device: usize) -> u64 {
+    page.hidden(device).map_or(0, |hidden| hidden.load(Ordering::Relaxed))
+}
+
+/// A lease's memory on one device, and what of it is the driver's.
+#[derive(Debug, Default)]
+struct Granted {
+    /// Bytes.
+    memory: u64,
+    hidden: Hidden,
+    hidden_now: u64,
+    hidden_peak: u64,
+}
+
+impl Granted {
+    /// Of so many bytes, of which an earlier agent knew so many to be hidden.
+    fn new(share: &Share, hidden: Option<u64>) -> Self {
+        let now = hidden.unwrap_or(0);
+        let (memory, hidden) = (share.memory.0, Hidden::from(now));
+        Self { memory, hidden, hidden_now: now, hidden_peak: now }
+    }
+}
+
 /// A lease's pages and doorbell.
 #[derive(Debug)]
 pub(super) struct LeasePages {
@@ -111,6 +141,8 @@ pub(super) struct LeasePages {
     /// How far an earlier agent had come.
     pub(super) before: Option<Told>,
     devices: Vec<DeviceId>,
+    /// By device.
+    granted: Mutex<Vec<Granted>>,
 }
 
 impl LeasePages {
@@ -128,7 +160,10 @@ impl LeasePages {
         let devices = shares.iter().map(|share| share.device.clone()).collect();
         let told =
             before.map(|before| before.told(monotonic_ns(), polder_ledger::busy::total(&usage)));
-        let pages = Self { limits, usage, doorbell, before: told, devices };
+        let known = |at: usize| before.and_then(|before| before.hidden.get(at)).copied();
+        let granted = shares.iter().enumerate().map(|(at, share)| Granted::new(share, known(at)));
+        let granted = Mutex::new(granted.collect());
+        let pages = Self { limits, usage, doorbell, before: told, devices, granted };
         pages.fill(shares);
         for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
             if index < shares.len() {
@@ -139,6 +174,7 @@ impl LeasePages {
         pages.limits.heartbeat_ns.store(monotonic_ns(), Ordering::Relaxed);
         let count = u32::try_from(shares.len().min(DEVICES_MAX)).expect("DEVICES_MAX is small");
         pages.limits.devices.store(count, Ordering::Release);
+        pages.tell_memory(&pages.granted());
         if let Some(told) = told {
             pages.keep_counted(told.upto_ns);
         }
@@ -147,8 +183,12 @@ impl LeasePages {
 
     /// Writes what the lease may have of each device.
     pub(super) fn fill(&self, shares: &[Share]) {
+        let mut granted = self.granted();
+        for (granted, share) in granted.iter_mut().zip(shares) {
+            granted.memory = share.memory.0;
+        }
+        self.tell_memory(&granted);
         for (limits, share) in self.limits.device.iter().zip(shares) {
-            limits.memory_max.store(share.memory.0, Ordering::Relaxed);
             limits.granularity.store(share.granularity.0.max(1), Ordering::Relaxed);
             limits.compute.store(share.compute.0, Ordering::Relaxed);
             limits.compute_max.store(share.compute_max.0, Ordering::Relaxed);
@@ -159,6 +199,42 @@ impl LeasePages {
             limits.memory_max.store(share.backing.0, Ordering::Relaxed);
             limits.granularity.store(share.granularity.0.max(1), Ordering::Relaxed);
         }
+    }
+
+    fn granted(&self) -> MutexGuard<'_, Vec<Granted>> {
+        // No code panics while it holds the lock; the numbers are whole in any case.
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes how much the lease's programs may allocate, and what is hidden from them.
+    fn tell_memory(&self, granted: &[Granted]) {
+        for (at, granted) in granted.iter().enumerate().take(DEVICES_MAX) {
+            let most = granted.memory.saturating_sub(granted.hidden_now);
+            self.limits.device[at].memory_max.store(most, Ordering::Relaxed);
+            if let Some(hidden) = self.limits.hidden(at) {
+                hidden.store(granted.memory - most, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes what a device's driver says that each process has of its memory, bytes: what of it the lease's
+    /// own processes did not allocate comes off what they may.
+    pub(super) fn used(&self, device: &DeviceId, used: &[(u32, u64)]) {
+        let Some(at) = self.devices.iter().position(|own| own == device) else { return };
+        let mut held: BTreeMap<u32, u64> = BTreeMap::new();
+        for slot in self.usage.slots() {
+            let pid = slot.pid.load(Ordering::Acquire);
+            if pid != 0 {
+                // A process that has loaded two of Polder's libraries has a slot for each.
+                let sum = held.entry(pid).or_default();
+                *sum = sum.saturating_add(slot.device[at].held.load(Ordering::Acquire));
+            }
+        }
+        let mut granted = self.granted();
+        let Some(here) = granted.get_mut(at) else { return };
+        here.hidden_now = here.hidden.look(used.iter().copied(), held);
+        here.hidden_peak = here.hidden_peak.max(here.hidden_now);
+        self.tell_memory(&granted);
     }
 
     /// Bytes held of the host memory behind a device.
@@ -189,6 +265,7 @@ impl LeasePages {
     /// What the lease has used so far.
     pub(super) fn sample(&self) -> LeaseSample {
         let usage: &Usage = &self.usage;
+        let granted = self.granted();
         let sum = |retired: usize, of: fn(&polder_ledger::Slot) -> &AtomicU64| {
             usage
                 .slots()
@@ -199,13 +276,17 @@ impl LeasePages {
         let refused = sum(3, |slot| &slot.refused);
         let micros = |ns: &AtomicU64| Micros(ns.load(Ordering::Relaxed) / 1000);
         let device = |(index, device): (usize, &DeviceId)| {
-            let memory = polder_ledger::memory::held(usage, index);
+            let held = polder_ledger::memory::held(usage, index);
+            let hidden = granted.get(index).map_or((0, 0), |it| (it.hidden_now, it.hidden_peak));
+            let memory = held.saturating_add(hidden.0);
+            let peak = usage.peak[index].load(Ordering::Relaxed).saturating_add(hidden.1);
             DeviceSample {
                 device: device.clone(),
                 device_time: micros(&self.limits.device[index].charged_ns),
                 contended_time: micros(&self.limits.device[index].contended_ns),
                 memory: Bytes(memory),
-                memory_peak: Bytes(usage.peak[index].load(Ordering::Relaxed).max(memory)),
+                // At most: not all of it need have been at once.
+                memory_peak: Bytes(peak.max(memory)),
                 // The pages count refusals by process, not by device; the first device shows them.
                 refused: if index == 0 { refused } else { 0 },
                 backing: Bytes(self.backing_held(index)),

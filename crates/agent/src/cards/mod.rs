@@ -16,6 +16,7 @@ mod failed;
 pub(crate) use child::keep_watching;
 pub(crate) use failed::Failed;
 
+use crate::arbiter::ArbiterHandle;
 use polder_devices::{CardNow, CardsNow, XidClass, xid_class, xid_words};
 use polder_model::{Address, Device, DeviceId, Finding, Health, Inventory, Lease, Rule, Throttle};
 use std::sync::Arc;
@@ -69,6 +70,7 @@ pub(crate) struct Ears {
     pub(crate) failed: Failed,
     pub(crate) faults: mpsc::Sender<ProgramFault>,
     pub(crate) cards: watch::Sender<Arc<CardsNow>>,
+    pub(crate) arbiter: ArbiterHandle,
 }
 
 /// Whether a child could watch it: one that has failed is let go.
@@ -100,6 +102,9 @@ impl Ears {
         let known = Arc::clone(&self.inventory.borrow());
         now.cards.retain(|card| known.devices.iter().any(|it| it.id.as_str() == card.uuid));
         for card in &now.cards {
+            if let (Ok(device), Some(_)) = (card.uuid.parse(), &card.processes) {
+                self.arbiter.used(&device, &card.used);
+            }
             for fault in self.judge(card) {
                 // A loop that is gone hears nothing, and needs nothing.
                 let _ = self.faults.send(fault).await;
@@ -158,6 +163,7 @@ mod tests {
             failed: Failed::default(),
             faults,
             cards: watch::channel(Arc::default()).0,
+            arbiter: ArbiterHandle::start().unwrap(),
         };
         (ears, heard)
     }

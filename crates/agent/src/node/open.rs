@@ -60,13 +60,14 @@ impl Node {
         ));
         let (said, cards) = watch::channel(Arc::default());
         let (told, faults) = mpsc::channel(FAULTS_MAX);
-        let ears = Ears { inventory: found, failed, faults: told, cards: said };
-        let (leased, wanted) = watch::channel(false);
-        helpers.spawn(cards::keep_watching(Arc::clone(&options), ears, wanted));
         let arbiter = match options.enforcement {
             Enforcement::Off => ArbiterHandle::start_ungated()?,
             Enforcement::Strict | Enforcement::Permissive => ArbiterHandle::start()?,
         };
+        let ears =
+            Ears { inventory: found, failed, faults: told, cards: said, arbiter: arbiter.clone() };
+        let (leased, wanted) = watch::channel(false);
+        helpers.spawn(cards::keep_watching(Arc::clone(&options), ears, wanted));
         let watchman = Watchman::new();
         let watching = watchman.clone();
         helpers.spawn(watching.keep_looking(options.enforcement, cards.clone(), news.clone()));

@@ -136,7 +136,7 @@ fn held(usage: &Usage, limits: &Limits, memory: &mut Memory, found: &mut Vec<(u3
     let devices = limits.device_count();
     memory.memory_max.resize(limits.row_count(), 0);
     for (at, most) in memory.memory_max.iter_mut().enumerate() {
-        *most = read64(&limits.device[at].memory_max).max(*most);
+        *most = limits.memory(at).max(*most);
         let held = polder_ledger::memory::held(usage, at);
         if held > *most {
             let of = match at.checked_sub(devices) {

@@ -7,8 +7,10 @@
 use super::xid::{XidClass, xid_class};
 use super::{CARDS_MAX, Nvidia};
 use nvml_wrapper::bitmasks::event::EventTypes;
+use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::enums::event::XidError;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, EventSet, Nvml};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
@@ -54,6 +56,9 @@ pub struct CardNow {
     /// Processes that compute on it; none where its driver does not say.
     #[serde(default)]
     pub processes: Option<Vec<u32>>,
+    /// What each of them has of its memory, bytes, where its driver says.
+    #[serde(default)]
+    pub used: Vec<(u32, u64)>,
     /// Faults since the last look, by XID, oldest first.
     #[serde(default)]
     pub xids: Vec<u32>,
@@ -177,11 +182,22 @@ impl Watched<'_> {
             }
         }
         match self.card.running_compute_processes() {
-            Ok(all) => now.processes = Some(all.iter().map(|one| one.pid).collect()),
+            Ok(all) => {
+                now.used = all.iter().filter_map(used).collect();
+                now.processes = Some(all.iter().map(|one| one.pid).collect());
+            }
             Err(error) => {
                 now.takes(&error);
             }
         }
+    }
+}
+
+/// A process and what it has of the card's memory, where the driver says.
+fn used(process: &ProcessInfo) -> Option<(u32, u64)> {
+    match process.used_gpu_memory {
+        UsedGpuMemory::Used(bytes) => Some((process.pid, bytes)),
+        UsedGpuMemory::Unavailable => None,
     }
 }
 
@@ -191,9 +207,15 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_it_was_written_and_an_older_one_too() {
-        let (uuid, xids) = ("GPU-1".to_owned(), vec![31, 79]);
-        let card =
-            CardNow { uuid, reasons: 4, processes: Some(vec![7]), xids, ..CardNow::default() };
+        let (uuid, xids, used) = ("GPU-1".to_owned(), vec![31, 79], vec![(7, 400 << 20)]);
+        let card = CardNow {
+            uuid,
+            reasons: 4,
+            processes: Some(vec![7]),
+            xids,
+            used,
+            ..CardNow::default()
+        };
         assert!(card.is_at_fault());
         let now = CardsNow { cards: vec![card] };
         let line = serde_json::to_string(&now).unwrap();

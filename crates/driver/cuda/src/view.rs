@@ -77,16 +77,23 @@ pub(crate) fn context() -> usize {
     context.expose_provenance()
 }
 
-/// What the lease may hold of its device, and what is free of that, in bytes.
+/// The lease's memory on its device, and what is free of that, in bytes.
 pub(crate) fn slice(device: usize) -> (u64, u64) {
     let Some(attachment) = &state::get().attachment else { return (0, 0) };
-    let limit = attachment.limits().device[device].memory_max.load(Ordering::Relaxed);
-    (limit, limit.saturating_sub(held(attachment.usage(), device)))
+    (attachment.limits().memory(device), room(device))
+}
+
+/// What the lease may still allocate of a row of its limits, in bytes.
+fn room(row: usize) -> u64 {
+    let Some(attachment) = &state::get().attachment else { return 0 };
+    let limit = attachment.limits().device[row].memory_max.load(Ordering::Relaxed);
+    limit.saturating_sub(held(attachment.usage(), row))
 }
 
 /// What the lease may hold of the host memory behind its device, and what is free of that, bytes.
 pub(crate) fn behind(device: usize) -> (u64, u64) {
     let Some(attachment) = &state::get().attachment else { return (0, 0) };
-    let Some(row) = attachment.limits().backing_row(device) else { return (0, 0) };
-    slice(row)
+    let limits = attachment.limits();
+    let Some(row) = limits.backing_row(device) else { return (0, 0) };
+    (limits.device[row].memory_max.load(Ordering::Relaxed), room(row))
 }

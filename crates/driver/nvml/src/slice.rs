@@ -86,12 +86,17 @@ fn bytes(text: &[u8]) -> Option<[u8; 16]> {
     Some(bytes)
 }
 
-/// What the lease may hold of its device at `place`, and what it holds, in bytes.
+/// The lease's memory on its device at `place`, and what is used of it, in bytes: what its processes hold
+/// and what the driver holds for them.
 pub(crate) fn memory(place: usize) -> Result<(u64, u64), nvmlReturn_t> {
     let attachment = attachment()?;
-    let limits = attachment.limits().device.get(place).ok_or(NVML_ERROR_INVALID_ARGUMENT)?;
+    let limits = attachment.limits();
+    if place >= limits.device.len() {
+        return Err(NVML_ERROR_INVALID_ARGUMENT);
+    }
+    let hidden = limits.hidden(place).map_or(0, |hidden| hidden.load(Ordering::Relaxed));
     let held = polder_ledger::memory::held(attachment.usage(), place);
-    Ok((limits.memory_max.load(Ordering::Relaxed), held))
+    Ok((limits.memory(place), held.saturating_add(hidden)))
 }
 
 /// The lease's processes, and the bytes that each holds of its device at `place`. A process that has

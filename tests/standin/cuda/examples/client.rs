@@ -5,6 +5,8 @@
 //!   kind is `kernel`, `graph` (of 200 nodes) or `cooperative`.
 //! * `behind MIB`: allocates blocks of that size in every way there is until there is no more, says of
 //!   each whether it lies on the device, and uses and frees them all.
+//! * `room MIB`: allocates a block of that size, waits for a line, and then allocates more of them until
+//!   there is no room.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 #![allow(unsafe_code)] // it calls a C library
@@ -126,6 +128,24 @@ fn read(library: &Library, from: CUdeviceptr, bytes: usize) -> Vec<u64> {
 fn wait() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).expect("a line");
+}
+
+fn room(library: &Library, bytes: usize) {
+    open(library);
+    let mut at = 0;
+    call!(library, cuMemAlloc_v2(&raw mut at, bytes));
+    println!("ready");
+    wait();
+    let (mut free, mut total) = (0, 0);
+    call!(library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    println!("free {} of {} MiB", free >> 20, total >> 20);
+    let alloc = function!(library, cuMemAlloc_v2);
+    let mut blocks = 1;
+    // SAFETY: a place for the address.
+    while unsafe { alloc(&raw mut at, bytes) } == CUDA_SUCCESS {
+        blocks += 1;
+    }
+    println!("blocks {blocks}");
 }
 
 fn behind(library: &Library, bytes: usize) {
@@ -315,6 +335,7 @@ fn main() {
             let mib = usize::try_from(number(2)).expect("a size");
             behind(&library, mib << 20);
         }
+        Some("room") => room(&library, usize::try_from(number(2)).expect("a size") << 20),
         Some("saturate") => saturate(&library, &words[2], number(3), number(4)),
         other => println!("nothing to do for {other:?}"),
     }

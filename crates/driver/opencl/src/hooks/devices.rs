@@ -167,8 +167,11 @@ unsafe fn answer_memory(device: cl_device_id, question: Memory, at: *mut cl_ulon
     let Some(attachment) = &state::get().attachment else { return };
     let Some(index) = view::lease_device(device) else { return };
     let limits = attachment.limits();
-    let slice = limits.device[index].memory_max.load(Ordering::Relaxed);
     let held = |row| polder_ledger::memory::held(attachment.usage(), row);
+    let slice = match question {
+        Memory::All => limits.memory(index),
+        Memory::Largest | Memory::Free => limits.device[index].memory_max.load(Ordering::Relaxed),
+    };
     // What is behind the device comes on top, but no one buffer is larger than the device's part.
     let behind = limits.backing_row(index).map_or(0, |row| {
         let most = limits.device[row].memory_max.load(Ordering::Relaxed);

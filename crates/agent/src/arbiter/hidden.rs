@@ -1,0 +1,118 @@
+//! Memory that a device's driver holds for a lease beyond what its programs have allocated: contexts,
+//! code, workspaces of libraries. No call allocates it, so no hook sees it; the vendor's driver tells how
+//! much each process has altogether. Pure.
+//!
+//! **Invariants.** What the driver says of the lease's own processes counts, and of nobody else's. A
+//! process that says it holds more than it does hides nothing: what it says counts against the lease in
+//! any case. What is only under way between two looks, allocated or freed, is not taken for hidden: of the
+//! last [`LOOKS`] looks the least counts, each against the most that the process held since the one before.
+//! So what is hidden is counted late, by that many looks, and never for longer than one.
+
+use std::collections::BTreeMap;
+
+/// So many looks must show bytes before they count.
+const LOOKS: usize = 3;
+
+/// One device of one lease, look by look.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    /// What each process held at the last look, by its pages.
+    held: BTreeMap<u32, u64>,
+    /// What was hidden in each of the last looks.
+    seen: [u64; LOOKS],
+}
+
+impl Hidden {
+    /// Goes on from what an earlier agent knew.
+    pub(super) fn from(bytes: u64) -> Self {
+        Self { held: BTreeMap::new(), seen: [bytes; LOOKS] }
+    }
+
+    /// One look: `used` is what the driver says that each process on the device has, `held` what the
+    /// lease's own have allocated, bytes. Returns what is hidden.
+    pub(super) fn look(
+        &mut self,
+        used: impl Iterator<Item = (u32, u64)>,
+        held: BTreeMap<u32, u64>,
+    ) -> u64 {
+        let hidden = |(pid, used): (u32, u64)| {
+            let now = held.get(&pid)?;
+            let before = self.held.get(&pid).copied().unwrap_or(0);
+            Some(used.saturating_sub(before.max(*now)))
+        };
+        let sum = used.filter_map(hidden).fold(0, u64::saturating_add);
+        self.held = held;
+        self.seen.rotate_left(1);
+        self.seen[LOOKS - 1] = sum;
+        self.seen.iter().copied().min().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const CONTEXT: u64 = 400;
+
+    fn look(hidden: &mut Hidden, used: &[(u32, u64)], held: &[(u32, u64)]) -> u64 {
+        hidden.look(used.iter().copied(), held.iter().copied().collect())
+    }
+
+    #[test]
+    fn a_context_counts_after_a_few_looks_and_no_more_once_its_process_is_gone() {
+        let mut hidden = Hidden::default();
+        let seen: Vec<u64> = (0..4)
+            .map(|_| look(&mut hidden, &[(7, 100 + CONTEXT), (9, 5000)], &[(7, 100)]))
+            .collect();
+        assert_eq!(seen, [0, 0, CONTEXT, CONTEXT], "9 is not the lease's");
+        // It ends, and another comes.
+        assert_eq!(look(&mut hidden, &[], &[]), 0);
+        assert_eq!(look(&mut hidden, &[(8, CONTEXT)], &[(8, 0)]), 0);
+    }
+
+    #[test]
+    fn a_process_that_says_it_holds_more_hides_what_counts_anyway() {
+        let mut hidden = Hidden::default();
+        for _ in 0..LOOKS {
+            let lied = 10_000;
+            let counted = look(&mut hidden, &[(7, CONTEXT)], &[(7, lied)]) + lied;
+            assert!(counted >= CONTEXT);
+        }
+        // And one that says less: all that the driver tells is hidden.
+        let mut hidden = Hidden::default();
+        let counted = (0..LOOKS).map(|_| look(&mut hidden, &[(7, 9000)], &[(7, 0)])).last();
+        assert_eq!(counted, Some(9000));
+    }
+
+    #[test]
+    fn a_successor_goes_on_from_what_was_known() {
+        let mut hidden = Hidden::from(CONTEXT);
+        assert_eq!(look(&mut hidden, &[(7, CONTEXT)], &[(7, 0)]), CONTEXT);
+        assert_eq!(look(&mut hidden, &[], &[]), 0);
+    }
+
+    proptest! {
+        /// A program that allocates and frees what it likes, once between two moments at which
+        /// anybody looks, never has more counted than its context; and all of that soon.
+        #[test]
+        fn what_is_allocated_and_freed_is_never_taken_for_hidden(
+            held in prop::collection::vec((0u64..1000, any::<bool>()), 1..40)
+        ) {
+            let mut hidden = Hidden::default();
+            let (mut before, mut last) = (0, 0);
+            for (now, early) in held {
+                // The driver was asked before or after the program's last call.
+                let told = if early { before } else { now };
+                last = look(&mut hidden, &[(7, CONTEXT + told)], &[(7, now)]);
+                prop_assert!(last <= CONTEXT);
+                before = now;
+            }
+            // It is quiet.
+            for _ in 0..=LOOKS {
+                last = look(&mut hidden, &[(7, CONTEXT + before)], &[(7, before)]);
+            }
+            prop_assert_eq!(last, CONTEXT);
+        }
+    }
+}
