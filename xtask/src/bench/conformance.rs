@@ -15,8 +15,9 @@ const SHORT: &[&str] =
 const LONG: &[&str] = &["test_clmath.py", "test_algorithm.py", "test_array.py"];
 /// Longest that one file may take, seconds.
 const FILE_SECONDS_MAX: &str = "3600";
-/// The lease's memory, bytes: less than any device's, so that a test can see whose it is.
-const MEMORY: u64 = 3 << 30;
+/// The lease's memory, bytes: enough for the tests that allocate most, and not what the device has, so that a
+/// test can see whose it is.
+const MEMORY: u64 = 8 << 30;
 
 /// How a test ended, by its name.
 type Outcomes = BTreeMap<String, String>;
