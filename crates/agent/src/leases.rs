@@ -214,14 +214,14 @@ async fn tell(room: &Room, lease: LeaseId, what: What) {
     let _ = room.news.send(News { lease, what }).await;
 }
 
-/// Removes what Podman keeps of a container that did not end by itself.
+/// Removes what is kept of a container that did not end by itself.
 fn clear_away(folder: &Folder) {
     let Ok(Some(plan)) = read_plan(folder.path()) else { return };
     let Ok(Some(state)) = read_status(folder.path()) else { return };
     if plan.order.work.image.is_some()
         && let Err(error) = remove_container(&plan, state.shim)
     {
-        tracing::warn!(lease = %plan.order.lease.id, %error, "its container may be left in podman");
+        tracing::warn!(lease = %plan.order.lease.id, %error, "its container may be left");
     }
 }
 

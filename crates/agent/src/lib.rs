@@ -44,3 +44,4 @@ pub use inventory::{InventoryError, check_backing};
 pub use memory::MemoryError;
 pub use options::{AgentError, AgentOptions, DriverFolderError, run_agent};
 pub use paths::{StatePaths, live_shims};
+pub use runner::{Containers, ContainersError};

@@ -5,6 +5,7 @@ use crate::inventory::InventoryError;
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
+use crate::runner::Containers;
 use crate::shim::{CudaLibraries, NvmlLibraries};
 use crate::spatial::offer::Cards;
 use polder_devices::ProbeOptions;
@@ -75,6 +76,8 @@ pub struct AgentOptions {
     pub spatial: Cards,
     /// NVIDIA's `nvidia-cuda-mps-control`; without it no card is shared spatially.
     pub mps_program: Option<PathBuf>,
+    /// What starts the containers of jobs that name an image.
+    pub containers: Containers,
     /// Host memory kept apart to stand behind the memory of devices.
     pub backing: Bytes,
     /// How devices are probed.
@@ -104,6 +107,7 @@ impl AgentOptions {
             enforcement: Enforcement::default(),
             spatial: Cards::default(),
             mps_program: find_mps(),
+            containers: Containers::default(),
             backing: Bytes(0),
             probe: ProbeOptions::default(),
             probe_rest: PROBE_REST,

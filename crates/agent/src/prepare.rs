@@ -6,7 +6,7 @@ use crate::earlier::limits_before;
 use crate::folder::{Folder, Found, Mark};
 use crate::leases::{Room, never_ran};
 use crate::paths::{StatePaths, lease_folders};
-use crate::runner::Account;
+use crate::runner::{Account, container_nodes};
 use crate::sample::takes_turns;
 use crate::shim::{
     Plan, RecoverError, ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan,
@@ -21,6 +21,7 @@ use polder_model::{
     Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Mechanism, Micros, Outcome, Phase, Slice,
 };
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The subcommand of the product's binary that is a shim.
@@ -60,10 +61,13 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
     let mps = seat(room, &order, &devices)?;
     let granularity = devices.iter().map(|device| device.granularity).collect();
     let mark = Mark { boot: room.boot.clone(), granularity };
+    // Only a container is shown its devices' nodes; everything else has the machine's.
+    let nodes = order.work.image.as_ref().and_then(|_| container_nodes(&devices, Path::new("/")));
     let addresses = devices.into_iter().map(|device| device.address).collect();
     let options = &room.options;
     let (driver, cuda) = (options.driver_library.clone(), options.cuda_libraries.clone());
-    let plan = Plan { order, addresses, driver, cuda, mps };
+    let containers = options.containers.clone();
+    let plan = Plan { order, addresses, driver, cuda, mps, containers, nodes };
     let written = folder.create(&mark).and_then(|()| write_plan(folder.path(), &plan));
     written.map_err(|error| {
         not_started(format!("its folder {} cannot be written: {error}", folder.path().display()))

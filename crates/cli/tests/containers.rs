@@ -1,145 +1,46 @@
-//! Jobs in containers, with real podman and a real device. The stand-in for a registry is an image
-//! made of this machine's own files.
+//! Jobs in containers, with real podman, a real daemon of Docker's and a real device. The stand-in for a
+//! registry is an image made of this machine's own files.
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
-#![allow(clippy::print_stderr, reason = "skips must be heard")]
 
 mod common;
+#[path = "common/image.rs"]
+mod image;
 
-use common::{Pool, Said, program, read_until, say, soon};
+use common::{Pool, read_until, say, soon};
+use image::{Engine, Image};
 use rustix::process::{Pid, Signal, kill_process};
-use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 /// What a share of it asks for.
 const SHARE: [&str; 4] = ["--compute", "50%", "--memory", "32MiB"];
 
-/// An image in podman's store; goes with this.
-struct Image(String);
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        let _ = podman(&["rmi", "--force", &self.0]);
-    }
-}
-
-fn podman(words: &[&str]) -> Said {
-    let mut command = Command::new("podman");
-    command.arg("--cgroup-manager=cgroupfs").args(words).stdin(Stdio::null());
-    say(command)
-}
-
-/// Copies a file of the machine into a tree under the name that it has here, whatever it links to.
-fn copy(tree: &Path, file: &Path) {
-    // `/lib` is a link to `/usr/lib`, in the tree too.
-    let usual = file.strip_prefix("/").unwrap();
-    let place =
-        if usual.starts_with("usr") { usual.to_owned() } else { Path::new("usr").join(usual) };
-    let to = tree.join(place);
-    fs::create_dir_all(to.parent().unwrap()).unwrap();
-    fs::copy(file, to).unwrap();
-}
-
-fn files_in(folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let files = entries.map(|entry| entry.path()).filter(|path| path.is_file());
-    files.filter(|path| wanted(&path.file_name().unwrap().to_string_lossy())).collect()
-}
-
-/// A shell, a few programs, the test's own, an OpenCL loader, PoCL and the linker that it calls, with
-/// every library that they load.
-fn tree(tree: &Path) {
-    for folder in ["usr/bin", "usr/lib", "usr/lib64", "etc/OpenCL/vendors", "tmp", "root"] {
-        fs::create_dir_all(tree.join(folder)).unwrap();
-    }
-    for link in ["bin", "lib", "lib64"] {
-        symlink(Path::new("usr").join(link), tree.join(link)).unwrap();
-    }
-    let mut programs: Vec<PathBuf> =
-        ["dash", "sleep", "cat", "ls", "ld"].map(|name| Path::new("/usr/bin").join(name)).into();
-    programs.extend(["workload", "steady"].map(|name| program(name).into()));
-    let mut wanted: Vec<PathBuf> = files_in(LIBRARIES, |name| {
-        name.starts_with("libpocl.so.2") || name.starts_with("libOpenCL.so.1")
-    });
-    wanted.extend(files_in(&format!("{LIBRARIES}/pocl"), |_| true));
-    let mut loaded = BTreeSet::new();
-    for file in programs.iter().chain(&wanted) {
-        let said = Command::new("ldd").arg(file).output().unwrap();
-        let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
-        loaded.extend(paths.map(PathBuf::from));
-    }
-    wanted.extend(loaded);
-    // What PoCL's linking of kernels looks for, and its own headers and built-ins.
-    wanted.extend(files_in(LIBRARIES, |name| {
-        ["libc.so", "libc_nonshared.a", "libm.so", "libmvec.so.1"].contains(&name)
-            || name.starts_with("crt")
-    }));
-    for version in fs::read_dir("/usr/lib/gcc/x86_64-linux-gnu").into_iter().flatten().flatten() {
-        wanted.extend(files_in(&version.path().to_string_lossy(), |name| {
-            name.starts_with("crt") || name == "libgcc.a" || name == "libgcc_s.so"
-        }));
-    }
-    wanted.extend(files_in("/usr/share/pocl", |_| true));
-    wanted.extend(files_in("/usr/share/pocl/include", |_| true));
-    wanted.iter().for_each(|file| copy(tree, file));
-    for file in programs {
-        fs::copy(&file, tree.join("usr/bin").join(file.file_name().unwrap())).unwrap();
-    }
-    symlink("dash", tree.join("usr/bin/sh")).unwrap();
-    // What a registry's image would have: the vendor's own, which Polder's must stand over.
-    fs::copy("/etc/OpenCL/vendors/pocl.icd", tree.join("etc/OpenCL/vendors/pocl.icd")).unwrap();
-}
-
-/// The image, or a loud word on why there is none.
-fn image() -> Option<Image> {
-    let skip =
-        |why: &str| eprintln!("SKIPPED: {why}; on Debian: apt install podman runc catatonit");
-    if !rustix::process::geteuid().is_root() {
-        skip("this test makes its image as root");
-        return None;
-    }
-    let there = Command::new("podman").arg("--version").output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        skip("there is no podman here");
-        return None;
-    }
-    if !Path::new("/etc/OpenCL/vendors/pocl.icd").exists() || !Path::new(LIBRARIES).exists() {
-        skip("there is no PoCL here to put into an image");
-        return None;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let (root, archive) = (folder.path().join("root"), folder.path().join("image.tar"));
-    fs::create_dir(&root).unwrap();
-    tree(&root);
-    let packed =
-        Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg(".").status();
-    assert!(packed.unwrap().success());
-    let name = format!("localhost/polder-test:{}", std::process::id());
-    let made = podman(&["import", "--quiet", archive.to_str().unwrap(), &name]);
-    assert_eq!(made.code, 0, "{made:?}");
-    let image = Image(name);
-    let limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024", "--network=host"];
-    let runtime = if Path::new("/usr/sbin/runc").exists() { "runc" } else { "crun" };
-    let tried =
-        [&["--runtime", runtime, "run", "--rm"], &limits[..], &[&image.0, "true-ish"]].concat();
-    let tried = podman(&tried);
-    // 127: it ran, and found no such program.
-    if tried.code != 127 {
-        skip(&format!("podman cannot run containers here: {}", tried.stderr.trim()));
-        return None;
-    }
-    Some(image)
+fn pool(engine: &Engine) -> Option<Pool> {
+    let flags = engine.flags();
+    Pool::start_with(&flags.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]
 fn a_container_is_held_as_any_task_and_strangers_are_not_let_in() {
-    let Some(image) = image() else { return };
-    let Some(pool) = Pool::start() else { return };
-    let image_flags = ["--image", image.0.as_str()];
+    let Some(podman) = Engine::podman().filter(|_| image::has_pocl()) else { return };
+    let Some(image) = podman.image(image::pocl) else { return };
+    let Some(pool) = pool(&podman) else { return };
+    held(&podman, &image, &pool);
+    refused(&image, &pool);
+}
+
+#[test]
+fn a_container_of_dockers_is_held_likewise_though_its_daemon_starts_it() {
+    let Some(docker) = Engine::docker().filter(|_| image::has_pocl()) else { return };
+    let Some(image) = docker.image(image::pocl) else { return };
+    let Some(pool) = pool(&docker) else { return };
+    held(&docker, &image, &pool);
+    lost(&docker, &image, &pool);
+}
+
+/// What holds of a job in a container, whoever starts it.
+fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
+    let image_flags = ["--image", image.name.as_str()];
     let flags = [&image_flags[..], &SHARE].concat();
     let folder = pool.file("work");
     fs::create_dir(&folder).unwrap();
@@ -210,21 +111,13 @@ fn a_container_is_held_as_any_task_and_strangers_are_not_let_in() {
     let (socket, icd) = (dir.join("driver.sock"), dir.join("icd"));
     let driver = fs::read_to_string(icd.join("polder.icd")).unwrap().trim().to_owned();
     let bind = |from: &str, to: &str| format!("--mount=type=bind,source={from},destination={to}");
-    let runtime = if Path::new("/usr/sbin/runc").exists() { "runc" } else { "crun" };
-    let stranger = podman(&[
-        "--runtime",
-        runtime,
-        "run",
-        "--rm",
-        "--network=host",
-        "--ulimit=nofile=1024:1024",
-        "--ulimit=nproc=1024:1024",
+    let stranger = engine.run(&[
         &bind(socket.to_str().unwrap(), socket.to_str().unwrap()),
         &bind(icd.to_str().unwrap(), "/etc/OpenCL/vendors"),
         &bind(&driver, &driver),
         &format!("--env=POLDER_SOCKET={}", socket.display()),
         "--env=POLDER_LOG=1",
-        &image.0,
+        &image.name,
         "workload",
         "--kernel-us",
         "100",
@@ -236,21 +129,50 @@ fn a_container_is_held_as_any_task_and_strangers_are_not_let_in() {
     assert_ne!(stranger.code, 0, "a stranger ran on the lease's share: {stranger:?}");
     assert!(stranger.stderr.contains("no process of this lease"), "{stranger:?}");
 
-    // Cancelled, nothing of it is left, in podman neither.
+    // Cancelled, nothing of it is left, with who started it neither.
     let begun = std::time::Instant::now();
     pool.ok(&["cancel", &holds]);
     assert_eq!(pool.say(&["wait", &holds]).code, 130, "after {:?}", begun.elapsed());
     let name = format!("--filter=name=polder-L{lease}-");
-    soon("podman forgets it", || {
-        let left = podman(&["ps", "--all", "--quiet", &name]).stdout;
+    soon("it is forgotten", || {
+        let left = engine.say(&["ps", "--all", "--quiet", &name]).stdout;
         left.trim().is_empty().then_some(())
     });
 
-    // What is no image, and what there is no image of.
+    // A whole device has nothing of ours about it: the image's own driver works on it.
+    let whole = say(pool.run(&["--quiet", "--whole", "--image", &image.name], work));
+    assert_eq!(whole.code, 0, "{whole:?}");
+}
+
+/// What is no image, and what there is no image of.
+fn refused(image: &Image<'_>, pool: &Pool) {
     for odd in ["--image=--privileged", "--image=", "--image=a b"] {
         let said = pool.say(&[&["run", odd], &SHARE[..], &["--", "true"]].concat());
         assert!(said.code == 2 && said.stderr.contains("is no image"), "{odd}: {said:?}");
     }
-    let said = pool.say(&["run", "--whole", "--image", &image.0, "--", "true"]);
-    assert!(said.code == 127 && said.stderr.contains("leave --image out"), "{said:?}");
+    let odd = pool.file("a,b");
+    fs::create_dir(&odd).unwrap();
+    let mut command = pool.run(&["--image", &image.name], "true");
+    command.current_dir(&odd);
+    let said = say(command);
+    assert!(said.code == 127 && said.stderr.contains("leave out ,"), "{said:?}");
+    let said = pool.say(&["up", "--containers", "lxc"]);
+    assert!(said.code == 2 && said.stderr.contains("starts no containers"), "{said:?}");
+}
+
+/// A container whose shim is killed does not live on with its daemon.
+fn lost(engine: &Engine, image: &Image<'_>, pool: &Pool) {
+    let flags = [&["--image", image.name.as_str()][..], &SHARE].concat();
+    let job = pool.submit(&flags, "while :; do sleep 0.1; done");
+    pool.wait_state(&job, "running");
+    let lease = pool.json(&["show", &job])["leases"][0]["lease"]["id"].as_u64().unwrap();
+    let status = pool.path().join("leases").join(format!("L{lease}/status.json"));
+    let status: serde_json::Value = serde_json::from_slice(&fs::read(status).unwrap()).unwrap();
+    let shim = Pid::from_raw(i32::try_from(status["shim"].as_i64().unwrap()).unwrap()).unwrap();
+    let name = format!("--filter=name=polder-L{lease}-");
+    let left = || engine.say(&["ps", "--all", "--quiet", &name]).stdout;
+    soon("its container", || (!left().trim().is_empty()).then_some(()));
+    kill_process(shim, Signal::KILL).unwrap();
+    soon("the container's end", || left().trim().is_empty().then_some(()));
+    pool.wait_state(&job, "finished");
 }

@@ -54,8 +54,8 @@ struct Folder {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cgroup {
     folders: Vec<Folder>,
-    /// Where the lease's folder is in every hierarchy, where that is the same place in all of them
-    /// and one of version 1 is among them; whoever makes cgroups below it does so in all.
+    /// Where the lease's folder is in every hierarchy, where that is the same place in all of them, and
+    /// one of version 1 is among them or all are in use; whoever makes cgroups below it does so in all.
     place: Option<String>,
     /// That folder in each hierarchy, in use or not: what others made there goes with the lease.
     everywhere: Vec<PathBuf>,
@@ -149,16 +149,37 @@ fn choose_base(all: &mut [Hierarchy], limits: &[Limit]) {
     }
 }
 
+/// Whoever else makes cgroups names one place for all hierarchies. Where this process is not in the same
+/// one everywhere, the leases' folders go to the top, as those of other containers do.
+fn choose_one_place(all: &mut [Hierarchy]) {
+    let below = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(Path::to_owned).ok();
+    let first = all.first().and_then(below);
+    if first.is_none() || all.iter().any(|h| below(h) != first) {
+        all.iter_mut().for_each(|h| h.own.clone_from(&h.mount));
+    }
+}
+
 impl Cgroup {
-    /// Makes the lease's folders and sets its limits. Names those that could not be set.
-    pub(crate) fn create(lease: LeaseId, host: &HostAsk) -> (Self, Vec<NotEnforced>) {
+    /// Makes the lease's folders and sets its limits. Names those that could not be set. `everywhere`:
+    /// in every hierarchy, for who starts the lease's processes elsewhere and in cgroups below these.
+    pub(crate) fn create(
+        lease: LeaseId,
+        host: &HostAsk,
+        everywhere: bool,
+    ) -> (Self, Vec<NotEnforced>) {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let mut all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
         let limits = limits(host);
         choose_base(&mut all, &limits);
+        if everywhere {
+            choose_one_place(&mut all);
+        }
         let mut made = Self::default();
-        made.place_of(lease, &all);
+        made.place_of(lease, &all, everywhere);
         made.track(lease, &all);
+        if everywhere && !all.iter().all(|hierarchy| made.folder(lease, hierarchy).is_ok()) {
+            made.place = None;
+        }
         let mut not_enforced = Vec::new();
         for limit in &limits {
             if let Err(why) = made.limit(lease, &all, limit) {
@@ -175,15 +196,16 @@ impl Cgroup {
     }
 
     /// Notes where the lease's folders are, or would be.
-    fn place_of(&mut self, lease: LeaseId, all: &[Hierarchy]) {
+    fn place_of(&mut self, lease: LeaseId, all: &[Hierarchy], everywhere: bool) {
         let name = format!("{PARENT}/{lease}-{}", std::process::id());
         let below = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(|own| own.join(&name)).ok();
         let first = all.first().and_then(below);
         let same = all.iter().all(|h| below(h) == first);
         let version_1 = all.iter().any(|h| h.controllers.is_some());
         self.everywhere = all.iter().map(|h| h.own.join(&name)).collect();
-        self.place =
-            first.filter(|_| same && version_1).map(|place| format!("/{}", place.display()));
+        self.place = first
+            .filter(|_| same && (version_1 || everywhere))
+            .map(|place| format!("/{}", place.display()));
     }
 
     /// The place of the lease in every hierarchy, for a container's own cgroup below it.
@@ -332,6 +354,19 @@ impl Cgroup {
     }
 }
 
+/// Whether a process is in the cgroup at `place`, or in one below it. The caller holds a pidfd of the
+/// process, opened before, and looks at it after.
+pub(crate) fn is_inside(pid: u32, place: &str) -> bool {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    text.is_ok_and(|text| names(&text, place))
+}
+
+/// Whether `/proc/PID/cgroup` names the cgroup at `place`, or one below it.
+fn names(text: &str, place: &str) -> bool {
+    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    place != "/" && paths.into_iter().any(|path| Path::new(path).starts_with(place))
+}
+
 /// A folder and those inside it, the innermost first.
 fn inside(path: &Path, levels: usize, each: &mut dyn FnMut(&Path)) {
     if levels > 0 {
@@ -412,7 +447,7 @@ mod tests {
     fn a_container_goes_below_the_lease_where_every_hierarchy_names_it_alike() {
         let place = |mountinfo: &str, own: &str| {
             let mut cgroup = Cgroup::default();
-            cgroup.place_of(LeaseId(7), &hierarchies(mountinfo, own));
+            cgroup.place_of(LeaseId(7), &hierarchies(mountinfo, own), false);
             (cgroup.place, cgroup.everywhere.len())
         };
         let one = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
@@ -422,6 +457,37 @@ mod tests {
         assert_eq!(place(&format!("{one}{two}"), "5:cpu:/a\n4:memory:/a\n0::/a\n"), (name, 3));
         assert_eq!(place(one, "5:cpu:/a\n4:memory:/b\n"), (None, 2));
         assert_eq!(place(two, "0::/a\n"), (None, 1), "podman splits what there is");
+    }
+
+    #[test]
+    fn somebody_elses_container_has_one_place_in_every_hierarchy() {
+        let place = |mountinfo: &str, own: &str| {
+            let mut all = hierarchies(mountinfo, own);
+            choose_one_place(&mut all);
+            let mut cgroup = Cgroup::default();
+            cgroup.place_of(LeaseId(7), &all, true);
+            cgroup.place.unwrap().replace(&std::process::id().to_string(), "N")
+        };
+        let one = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                   35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let two = "36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(place(one, "5:cpu:/a\n4:memory:/a\n"), "/a/polder/L7-N");
+        assert_eq!(place(one, "5:cpu:/\n4:memory:/b\n"), "/polder/L7-N");
+        assert_eq!(place(two, "0::/a/b\n"), "/a/b/polder/L7-N");
+    }
+
+    #[test]
+    fn a_process_is_a_leases_by_the_cgroup_that_the_kernel_names() {
+        let check = |text: &str, expect: bool| {
+            assert_eq!(names(text, "/polder/L7-9"), expect, "{text}");
+        };
+        check("8:pids:/polder/L7-9/902ca0\n0::/\n", true);
+        check("8:pids:/\n0::/polder/L7-9\n", true);
+        check("8:pids:/polder/L7-99\n0::/polder\n", false);
+        check("8:pids:/x/polder/L7-9/a:b\n", false);
+        check("0::/../polder/L7-9\n", false);
+        check("nonsense\n::\n", false);
+        assert!(!names("0::/a\n", "/"), "everybody is in the first");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const KEPT: &str = "vendor";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StandIn {
     /// Names under which programs open it.
-    names: [&'static str; 2],
+    pub(crate) names: [&'static str; 2],
     /// Polder's.
     pub(crate) ours: PathBuf,
     /// The vendor's.

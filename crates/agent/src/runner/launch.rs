@@ -6,7 +6,7 @@
 
 use super::account::Account;
 use super::cgroup::Cgroup;
-use super::container::{Moment, Podman, Start};
+use super::container::{Moment, Runtime, Start};
 use super::cuda::intercepts_cuda;
 use super::environment::{PATH_DEFAULT, intercepts_opencl, shares};
 use super::fork::{Forked, default_signals, fork, fork_into};
@@ -221,11 +221,17 @@ impl Launch<'_> {
             open_files: self.open_files,
             processes: rustix::process::getrlimit(Resource::Nproc),
             cgroup: self.cgroup.place(),
+            account: self.account,
             home,
             runtime_dir: has_runtime.then_some(runtime.as_str()),
         };
         let shim = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-        Ok(Podman::find()?.start(self.plan, (image, shim), &self.environment, &moment))
+        Runtime::find(&self.plan.containers)?.start(
+            self.plan,
+            (image, shim),
+            &self.environment,
+            &moment,
+        )
     }
 
     fn execute(&self) -> Result<Infallible, String> {

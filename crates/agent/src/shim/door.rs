@@ -1,7 +1,8 @@
 //! The lease's door: its processes come in, get a slot and descriptors, and leave by dying or by
 //! becoming another program.
 //!
-//! Who may come in is decided by descent from this shim alone. A slot is cleared within a turn of
+//! Who may come in is decided by descent from this shim or, for containers that are somebody else's
+//! children, by the lease's cgroup: both are the kernel's to say. A slot is cleared within a turn of
 //! the loop after the kernel reported its process's exit.
 //!
 //! Accepted sockets do not block, so no packet to a process that takes none is ever waited for.
@@ -9,7 +10,7 @@
 use super::peer::{self, Refused};
 use super::poller::{Poller, Token};
 use super::protocol::Attached;
-use crate::runner::{descends, maps_usage};
+use crate::runner::{descends, is_inside, maps_usage};
 use polder_ledger::attach::{self, Message, Route};
 use polder_ledger::{LAYOUT, Mapped, SLOTS_MAX, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -52,6 +53,8 @@ struct Holder {
 pub(super) struct Door {
     listener: OwnedFd,
     lease: u64,
+    /// The cgroup whose processes are the lease's too, whoever they descend from.
+    cgroup: Option<String>,
     routes: Vec<Route>,
     pub(super) usage: Mapped<Usage>,
     usage_fd: OwnedFd,
@@ -79,6 +82,7 @@ impl Door {
         Ok(Self {
             listener,
             lease,
+            cgroup: None,
             routes,
             usage,
             usage_fd,
@@ -90,6 +94,11 @@ impl Door {
             refused: Refused::default(),
             next: 0,
         })
+    }
+
+    /// Lets in whoever is in the cgroup at `place`.
+    pub(super) fn let_in_from(&mut self, place: Option<&str>) {
+        self.cgroup = place.map(str::to_owned);
     }
 
     /// The usage page and the doorbell, for the agent.
@@ -129,7 +138,7 @@ impl Door {
     pub(super) fn accept(&mut self, poller: &Poller) {
         let Some(socket) = peer::accept(&self.listener) else { return };
         let full = "too many processes of this lease connect at one time";
-        let (pid, pidfd) = match who(&socket) {
+        let (pid, pidfd) = match who(&socket, self.cgroup.as_deref()) {
             Ok(_) if self.visitors.len() >= VISITORS_MAX => return self.refuse(socket, full),
             Ok(who) => who,
             Err(why) => return self.refuse(socket, &why),
@@ -286,13 +295,14 @@ impl Door {
     }
 }
 
-/// Which process of this lease has connected. The pidfd is opened before descent is looked at and
+/// Which process of this lease has connected. The pidfd is opened before its origin is looked at and
 /// is found alive after: so the id meant the same process all the while.
-fn who(socket: &OwnedFd) -> Result<(u32, OwnedFd), String> {
+fn who(socket: &OwnedFd, cgroup: Option<&str>) -> Result<(u32, OwnedFd), String> {
     let stranger = || "you are no process of this lease: start the program in it".to_owned();
     let pid = peer::credentials(socket).map_err(|error| format!("who you are: {error}"))?.pid;
     let pidfd = peer::pidfd(socket, pid).map_err(|_| stranger())?;
-    if pid != 0 && descends(pid, std::process::id()) && alive(&pidfd) {
+    let inside = || cgroup.is_some_and(|place| is_inside(pid, place));
+    if pid != 0 && (descends(pid, std::process::id()) || inside()) && alive(&pidfd) {
         Ok((pid, pidfd))
     } else {
         Err(stranger())

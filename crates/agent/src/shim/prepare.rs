@@ -12,7 +12,7 @@ use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
 use crate::runner::{
-    Account, Binds, Cgroup, Namespace, Podman, Probe, barred_from_images, cuda, has_no_device,
+    Account, Binds, Cgroup, Namespace, Probe, Runtime, barred_from_images, cuda, has_no_device,
     hides_opencl, intercepts_opencl, probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
@@ -65,15 +65,20 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     let user = found.account.as_ref().ok().map(|account| account.uid);
     let control = Control::new(listen(&dir.join(CONTROL_SOCKET))?, user, &poller)?;
     let lease = plan.order.lease.id.0;
-    let bound = hides_opencl(&plan) && found.namespace.is_ok();
-    let door =
+    // A container has its own mounts, and always ours in them.
+    let image = plan.order.work.image.is_some();
+    let bound = image || (hides_opencl(&plan) && found.namespace.is_ok());
+    let mut door =
         Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan, dir, bound), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
     let (phase, namespace, notes) = judge(&plan, &found, port.as_ref());
     let (cgroup, not_enforced) = match phase {
         ShimPhase::Ended { .. } => Default::default(),
-        _ => Cgroup::create(plan.order.lease.id, &plan.order.host),
+        _ => Cgroup::create(plan.order.lease.id, &plan.order.host, is_elsewhere(&plan)),
     };
+    if is_elsewhere(&plan) {
+        door.let_in_from(cgroup.place());
+    }
     let state = ShimState {
         protocol: SHIM_PROTOCOL,
         layout: polder_ledger::LAYOUT,
@@ -199,7 +204,13 @@ fn barred(account: &Account) -> Option<String> {
 /// Why its container cannot be started here, if it has one and cannot.
 fn no_container(plan: &Plan) -> Option<String> {
     plan.order.work.image.as_ref()?;
-    Podman::find().err().or_else(|| barred_from_images(plan))
+    Runtime::find(&plan.containers).err().or_else(|| barred_from_images(plan))
+}
+
+/// Whether its processes descend from somebody else, and are its own by their cgroup alone.
+fn is_elsewhere(plan: &Plan) -> bool {
+    let runtime = || Runtime::find(&plan.containers).ok();
+    plan.order.work.image.is_some() && runtime().is_some_and(|runtime| runtime.is_elsewhere())
 }
 
 /// Why the plan makes no sense, if it makes none.

@@ -53,6 +53,12 @@ pub struct Plan {
     /// Where a lease that has a spatial part of a card finds MPS's control daemon.
     #[serde(default)]
     pub mps: Option<crate::spatial::words::Place>,
+    /// What starts the containers of this node.
+    #[serde(default)]
+    pub containers: crate::Containers,
+    /// The nodes of its devices, for its container; absent where those of one are not known.
+    #[serde(default)]
+    pub nodes: Option<Vec<PathBuf>>,
 }
 
 /// Two libraries that are called `libcuda.so.1`.
@@ -258,5 +264,13 @@ pub(crate) fn test_plan(command: &[&str]) -> Plan {
         "start": false,
     });
     let order = serde_json::from_value(order).unwrap();
-    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None, mps: None }
+    Plan {
+        order,
+        addresses: vec![Address::Simulated],
+        driver: None,
+        cuda: None,
+        mps: None,
+        containers: crate::Containers::Auto,
+        nodes: Some(Vec::new()),
+    }
 }

@@ -37,7 +37,15 @@ pub(crate) fn plan(command: &[&str]) -> Plan {
         "start": false,
     });
     let order = serde_json::from_value(order).unwrap();
-    Plan { order, addresses: vec![Address::Simulated], driver: None, cuda: None, mps: None }
+    Plan {
+        order,
+        addresses: vec![Address::Simulated],
+        driver: None,
+        cuda: None,
+        mps: None,
+        containers: polder_agent::Containers::Auto,
+        nodes: None,
+    }
 }
 
 /// A shell script as a command.

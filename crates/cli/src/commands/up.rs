@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::place;
 use clap::Args;
+use polder_agent::Containers;
 use polder_agent::spatial::offer::Cards;
 use polder_model::{Bytes, Enforcement, NodeWords};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -47,6 +48,11 @@ pub(crate) struct Up {
     /// MPS, and that nobody shares by turns: `all`, or ids with commas between. It is not kept either.
     #[arg(long, value_name = "CARDS", default_value_t)]
     spatial: Cards,
+    /// What starts the containers of jobs with `--image`: `podman`, `docker`, `docker:` and the full path
+    /// of its daemon's socket, or `auto` for podman where it is installed, else docker. It is not kept
+    /// either.
+    #[arg(long, value_name = "WHAT", default_value_t)]
+    containers: Containers,
     /// Where NVIDIA's `libcuda.so.1` and `libnvidia-ml.so.1` are, if not where they usually are.
     #[arg(long, value_name = "DIR")]
     driver_folder: Option<PathBuf>,
@@ -95,6 +101,7 @@ impl Up {
             words,
             enforcement: self.enforcement,
             spatial: self.spatial,
+            containers: self.containers,
             driver_folder: self.driver_folder,
             backing: self.host_backing,
         };
@@ -120,6 +127,7 @@ impl Up {
         }
         command.arg("--enforcement").arg(self.enforcement.to_string());
         command.arg("--spatial").arg(self.spatial.to_string());
+        command.arg("--containers").arg(self.containers.to_string());
         if let Some(folder) = &self.driver_folder {
             command.arg("--driver-folder").arg(folder);
         }

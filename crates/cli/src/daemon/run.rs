@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::Output;
 use polder_agent::shim::{ShimPhase, read_status};
 use polder_agent::spatial::offer::Cards;
-use polder_agent::{AgentError, AgentOptions, StatePaths, check_backing, run_agent};
+use polder_agent::{AgentError, AgentOptions, Containers, StatePaths, check_backing, run_agent};
 use polder_model::{Bytes, Device, Enforcement, NodeId, NodeWords};
 use polder_server::{Loopback, OpenOptions, ServeError, ServeOptions, Server, ServerHandle};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -40,6 +40,8 @@ pub(crate) struct Daemon {
     pub(crate) enforcement: Enforcement,
     /// Cards that are shared spatially.
     pub(crate) spatial: Cards,
+    /// What starts containers.
+    pub(crate) containers: Containers,
     /// Where NVIDIA's libraries are, if not where they usually are.
     pub(crate) driver_folder: Option<PathBuf>,
     /// Host memory kept behind the memory of devices.
@@ -316,9 +318,10 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     }
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
     let (enforcement, spatial) = (daemon.enforcement, daemon.spatial.clone());
+    let containers = daemon.containers.clone();
     let backing = daemon.backing;
     check_backing(backing).map_err(Failure::usage)?;
-    Ok(AgentOptions { simulate, words, enforcement, spatial, backing, ..options })
+    Ok(AgentOptions { simulate, words, enforcement, spatial, backing, containers, ..options })
 }
 
 /// The host's name, as far as it can name a node.

@@ -40,8 +40,8 @@ pub(crate) struct JobFlags {
     /// A name for people.
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// Run it in a container of this image, with podman on its node. The image must hold the program
-    /// and what Polder's driver needs there: the vendor's own OpenCL library.
+    /// Run it in a container of this image, with podman or docker on its node. The image must hold the
+    /// program and, for an OpenCL device, the vendor's own OpenCL library.
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Higher goes first: -1000 to 1000 [default: 0].

@@ -1,0 +1,224 @@
+//! A task in a container: what is the same whoever starts it, Podman or Docker.
+//!
+//! The program that starts it is the task's main process, so its exit code, descriptors and signals
+//! are the task's. [`podman`] and [`docker`] spell their own words; [`hand`] says what of the machine
+//! is handed in.
+//!
+//! What must hold: of the machine the container has the job's directory and, where the lease has a
+//! device, what that device's lease needs there and nothing of any other device. Words of the user are
+//! values, never flags. What runs in the container is the lease's by what the kernel says: it descends
+//! from the lease's shim (Podman), or is in a cgroup below the lease's (Docker, whose containers are
+//! children of its daemon).
+//!
+//! It does not look into images: a program that is not in one, or a library of the system's that a
+//! driver needs there, is the image's to have.
+
+mod docker;
+mod hand;
+mod podman;
+
+use super::account::Account;
+use super::environment::{OPENCL_VENDORS_VARIABLE, PATH_DEFAULT, has_no_device, shares};
+use crate::shim::Plan;
+use docker::Docker;
+pub use docker::{Containers, ContainersError};
+pub(crate) use hand::{barred, nodes};
+use podman::Podman;
+use rustix::process::Rlimit;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a runtime may take to remove what it keeps of a container, and how often it is looked at.
+const REMOVE_MAX: Duration = Duration::from_secs(20);
+const REMOVE_LOOK: Duration = Duration::from_millis(20);
+/// Most bytes of what a runtime says that are read.
+const SAID_BYTES_MAX: u64 = 4096;
+
+/// Variables that are the machine's: in the image they would name what is not there.
+const OF_THE_MACHINE: [&str; 8] =
+    ["PATH", "HOME", "SHELL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "OLDPWD"];
+/// Beginnings of variables that would change what a runtime itself does.
+const OF_THE_RUNTIME: [&str; 9] = [
+    "CONTAINER",
+    "PODMAN",
+    "STORAGE_",
+    "BUILDAH",
+    "REGISTRY_AUTH",
+    "XDG_",
+    "_CONTAINERS",
+    "DOCKER_",
+    "BUILDKIT_",
+];
+
+/// Words and variables with which a task is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) program: PathBuf,
+    pub(crate) words: Vec<String>,
+    pub(crate) environment: BTreeMap<String, String>,
+}
+
+/// What only the moment of a start knows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment<'a> {
+    /// The lease's folder.
+    pub(crate) dir: &'a Path,
+    /// Its input is a terminal.
+    pub(crate) terminal: bool,
+    /// Open files and processes that the task may have.
+    pub(crate) open_files: Rlimit,
+    pub(crate) processes: Rlimit,
+    /// The lease's cgroup, where it has the same name in every hierarchy.
+    pub(crate) cgroup: Option<&'a str>,
+    /// Whose task it is.
+    pub(crate) account: &'a Account,
+    /// Home folder and, if there is one, runtime folder of the user.
+    pub(crate) home: &'a str,
+    pub(crate) runtime_dir: Option<&'a str>,
+}
+
+/// What of this machine starts a lease's containers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    Podman(Podman),
+    Docker(Docker),
+}
+
+impl Runtime {
+    /// The one that the node's administrator chose, or Podman before Docker.
+    ///
+    /// # Errors
+    /// Words that say what to install.
+    pub(crate) fn find(chosen: &Containers) -> Result<Self, String> {
+        match chosen {
+            Containers::Podman => Podman::find().map(Self::Podman),
+            Containers::Docker(socket) => Docker::find(socket.as_deref()).map(Self::Docker),
+            Containers::Auto => match (Podman::find(), Docker::find(None)) {
+                (Ok(podman), _) => Ok(Self::Podman(podman)),
+                (Err(_), Ok(docker)) => Ok(Self::Docker(docker)),
+                (Err(podman), Err(docker)) => Err(format!("{podman}; nor has it Docker: {docker}")),
+            },
+        }
+    }
+
+    /// Whether its containers are children of somebody else than the task, so that only their cgroup
+    /// says whose they are.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Docker(_))
+    }
+
+    /// How a task of `image` starts under the shim of this number. `environment` is the task's. Blocks
+    /// while Docker's daemon is asked: call it in the task's own process.
+    ///
+    /// # Errors
+    /// Words that say why it cannot.
+    pub(crate) fn start(
+        &self,
+        plan: &Plan,
+        (image, shim): (&str, i32),
+        environment: &BTreeMap<String, String>,
+        moment: &Moment<'_>,
+    ) -> Result<Start, String> {
+        let name = container_name(plan, shim.unsigned_abs());
+        let mut inside = inside(plan, environment);
+        let mut words = match self {
+            Self::Podman(podman) => podman.words(plan, &name, moment),
+            Self::Docker(docker) => docker.words(plan, &name, moment)?,
+        };
+        // Its value is the runtime's own: a command line can be read by everybody.
+        words.extend(inside.keys().map(|name| format!("--env={name}")));
+        inside.extend(own_variables(moment));
+        words.push("--".into());
+        words.push(image.to_owned());
+        words.extend(plan.order.work.command.iter().cloned());
+        let program = match self {
+            Self::Podman(podman) => podman.program.clone(),
+            Self::Docker(docker) => docker.program.clone(),
+        };
+        Ok(Start { program, words, environment: inside })
+    }
+}
+
+/// Variables of the runtime's own process.
+fn own_variables(moment: &Moment<'_>) -> impl Iterator<Item = (String, String)> {
+    let fixed = [("PATH", PATH_DEFAULT), ("HOME", moment.home)];
+    let all = fixed.into_iter().chain(moment.runtime_dir.map(|dir| ("XDG_RUNTIME_DIR", dir)));
+    all.map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// Variables of the task in its container.
+fn inside(plan: &Plan, environment: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = environment.clone();
+    all.retain(|name, _| goes_in(name));
+    if shares(plan) || has_no_device(plan) {
+        all.insert(OPENCL_VENDORS_VARIABLE.into(), hand::VENDORS.into());
+    }
+    // Hooks of other runtimes give devices by this variable; what it has is handed in by us.
+    all.insert("NVIDIA_VISIBLE_DEVICES".into(), "void".into());
+    all
+}
+
+/// What the container of a task is called: two pools on one machine may count the same leases.
+fn container_name(plan: &Plan, shim: u32) -> String {
+    format!("polder-{}-{shim}", plan.order.lease.id)
+}
+
+/// Removes what the runtime keeps of the container that this shim had started, if anything. Blocking.
+///
+/// # Errors
+/// Words that say what went wrong.
+pub(crate) fn remove(plan: &Plan, shim: u32) -> Result<(), String> {
+    let name = container_name(plan, shim);
+    match Runtime::find(&plan.containers)? {
+        Runtime::Podman(podman) => podman.remove(plan, &name),
+        Runtime::Docker(docker) => docker.remove(&name),
+    }
+}
+
+/// Runs a runtime's own command to its end, which must come soon, and returns what it said of an error.
+fn run_soon(mut command: Command, what: &str) -> Result<(), String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");
+    let mut child = command.spawn().map_err(|error| format!("{what}: {error}"))?;
+    let until = Instant::now() + REMOVE_MAX;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Ok(()),
+            Ok(Some(status)) => return Err(format!("{what}: {status}: {}", said(&mut child))),
+            Ok(None) if Instant::now() < until => std::thread::sleep(REMOVE_LOOK),
+            Ok(None) => {
+                // It may have ended in this moment.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{what}: not within {} s", REMOVE_MAX.as_secs()));
+            }
+            Err(error) => return Err(format!("{what}: {error}")),
+        }
+    }
+}
+
+/// The beginning of what a child that has ended said of its error.
+fn said(child: &mut std::process::Child) -> String {
+    let mut text = Vec::new();
+    if let Some(error) = child.stderr.take() {
+        // What cannot be read is not said.
+        let _ =
+            std::io::Read::read_to_end(&mut std::io::Read::take(error, SAID_BYTES_MAX), &mut text);
+    }
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// Whether a variable of the task is given to it in its container.
+fn goes_in(name: &str) -> bool {
+    let of_the_runtime = OF_THE_RUNTIME.iter().any(|begin| name.starts_with(begin));
+    !of_the_runtime && !OF_THE_MACHINE.contains(&name)
+}
+
+fn limit_words(limit: Rlimit) -> String {
+    let word = |limit: Option<u64>| limit.map_or("-1".to_owned(), |limit| limit.to_string());
+    format!("{}:{}", word(limit.current), word(limit.maximum))
+}
+
+#[cfg(test)]
+mod tests;
