@@ -50,12 +50,24 @@ struct Folder {
     version_2: bool,
 }
 
+/// Who makes cgroups below a lease's, and moves processes into these.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Below {
+    /// Nobody: the task joins the lease's own, and no process of it may leave them.
+    #[default]
+    Nobody,
+    /// A program that the task starts. It names one place for all hierarchies, or splits the only one.
+    Task,
+    /// A program that starts processes elsewhere, which are the lease's by their cgroup alone: so there
+    /// is one in every hierarchy.
+    Elsewhere,
+}
+
 /// The lease's folders, one per hierarchy in use. Empty where nothing is permitted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Cgroup {
     folders: Vec<Folder>,
-    /// Where the lease's folder is in every hierarchy, where that is the same place in all of them, and
-    /// one of version 1 is among them or all are in use; whoever makes cgroups below it does so in all.
+    /// Where somebody makes cgroups below the lease's, by one name for every hierarchy.
     place: Option<String>,
     /// That folder in each hierarchy, in use or not: what others made there goes with the lease.
     everywhere: Vec<PathBuf>,
@@ -150,7 +162,8 @@ fn choose_base(all: &mut [Hierarchy], limits: &[Limit]) {
 }
 
 /// Whoever else makes cgroups names one place for all hierarchies. Where this process is not in the same
-/// one everywhere, the leases' folders go to the top, as those of other containers do.
+/// one everywhere, the leases' folders go to the top, as those of other containers do: beside a lease's
+/// folders nothing would be limited.
 fn choose_one_place(all: &mut [Hierarchy]) {
     let below = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(Path::to_owned).ok();
     let first = all.first().and_then(below);
@@ -160,24 +173,21 @@ fn choose_one_place(all: &mut [Hierarchy]) {
 }
 
 impl Cgroup {
-    /// Makes the lease's folders and sets its limits. Names those that could not be set. `everywhere`:
-    /// in every hierarchy, for who starts the lease's processes elsewhere and in cgroups below these.
-    pub(crate) fn create(
-        lease: LeaseId,
-        host: &HostAsk,
-        everywhere: bool,
-    ) -> (Self, Vec<NotEnforced>) {
+    /// Makes the lease's folders and sets its limits. Names those that could not be set.
+    pub(crate) fn create(lease: LeaseId, host: &HostAsk, below: Below) -> (Self, Vec<NotEnforced>) {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let mut all = hierarchies(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
         let limits = limits(host);
         choose_base(&mut all, &limits);
-        if everywhere {
+        if below != Below::Nobody {
             choose_one_place(&mut all);
         }
         let mut made = Self::default();
-        made.place_of(lease, &all, everywhere);
+        made.place_of(lease, &all, below);
         made.track(lease, &all);
-        if everywhere && !all.iter().all(|hierarchy| made.folder(lease, hierarchy).is_ok()) {
+        if below == Below::Elsewhere
+            && !all.iter().all(|hierarchy| made.folder(lease, hierarchy).is_ok())
+        {
             made.place = None;
         }
         let mut not_enforced = Vec::new();
@@ -195,17 +205,19 @@ impl Cgroup {
         (made, not_enforced)
     }
 
-    /// Notes where the lease's folders are, or would be.
-    fn place_of(&mut self, lease: LeaseId, all: &[Hierarchy], everywhere: bool) {
+    /// Notes where the lease's folders are, or would be, for who makes some below. A task on version 2
+    /// alone has that split instead.
+    fn place_of(&mut self, lease: LeaseId, all: &[Hierarchy], below: Below) {
         let name = format!("{PARENT}/{lease}-{}", std::process::id());
-        let below = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(|own| own.join(&name)).ok();
-        let first = all.first().and_then(below);
-        let same = all.iter().all(|h| below(h) == first);
-        let version_1 = all.iter().any(|h| h.controllers.is_some());
+        let place = |h: &Hierarchy| h.own.strip_prefix(&h.mount).map(|own| own.join(&name)).ok();
+        let named = match below {
+            Below::Nobody => false,
+            Below::Task => all.iter().any(|h| h.controllers.is_some()),
+            Below::Elsewhere => true,
+        };
         self.everywhere = all.iter().map(|h| h.own.join(&name)).collect();
-        self.place = first
-            .filter(|_| same && (version_1 || everywhere))
-            .map(|place| format!("/{}", place.display()));
+        let first = all.first().and_then(place).filter(|_| named);
+        self.place = first.map(|place| format!("/{}", place.display()));
     }
 
     /// The place of the lease in every hierarchy, for a container's own cgroup below it.
@@ -444,36 +456,30 @@ mod tests {
     }
 
     #[test]
-    fn a_container_goes_below_the_lease_where_every_hierarchy_names_it_alike() {
-        let place = |mountinfo: &str, own: &str| {
-            let mut cgroup = Cgroup::default();
-            cgroup.place_of(LeaseId(7), &hierarchies(mountinfo, own), false);
-            (cgroup.place, cgroup.everywhere.len())
-        };
-        let one = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-                   35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
-        let two = "36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let name = Some(format!("/a/polder/L7-{}", std::process::id()));
-        assert_eq!(place(&format!("{one}{two}"), "5:cpu:/a\n4:memory:/a\n0::/a\n"), (name, 3));
-        assert_eq!(place(one, "5:cpu:/a\n4:memory:/b\n"), (None, 2));
-        assert_eq!(place(two, "0::/a\n"), (None, 1), "podman splits what there is");
-    }
-
-    #[test]
-    fn somebody_elses_container_has_one_place_in_every_hierarchy() {
-        let place = |mountinfo: &str, own: &str| {
+    fn a_container_has_one_place_below_the_lease_in_every_hierarchy() {
+        let place = |below, mountinfo: &str, own: &str| {
             let mut all = hierarchies(mountinfo, own);
             choose_one_place(&mut all);
             let mut cgroup = Cgroup::default();
-            cgroup.place_of(LeaseId(7), &all, true);
-            cgroup.place.unwrap().replace(&std::process::id().to_string(), "N")
+            cgroup.place_of(LeaseId(7), &all, below);
+            let name = format!("polder/L7-{}", std::process::id());
+            assert!(cgroup.everywhere.iter().all(|path| path.ends_with(&name)));
+            cgroup.place.map(|place| place.replace(&name, "polder/L7-N"))
         };
+        let elsewhere =
+            |mountinfo: &str, own: &str| place(Below::Elsewhere, mountinfo, own).unwrap();
         let one = "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
                    35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
         let two = "36 31 0:33 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        assert_eq!(place(one, "5:cpu:/a\n4:memory:/a\n"), "/a/polder/L7-N");
-        assert_eq!(place(one, "5:cpu:/\n4:memory:/b\n"), "/polder/L7-N");
-        assert_eq!(place(two, "0::/a/b\n"), "/a/b/polder/L7-N");
+        assert_eq!(elsewhere(one, "5:cpu:/a\n4:memory:/a\n"), "/a/polder/L7-N");
+        assert_eq!(elsewhere(one, "5:cpu:/\n4:memory:/b\n"), "/polder/L7-N");
+        assert_eq!(elsewhere(two, "0::/a/b\n"), "/a/b/polder/L7-N");
+        let task = |mountinfo: &str, own: &str| place(Below::Task, mountinfo, own);
+        let both = format!("{one}{two}");
+        assert_eq!(task(&both, "5:cpu:/a\n4:memory:/a\n0::/a\n").unwrap(), "/a/polder/L7-N");
+        assert_eq!(task(&both, "5:cpu:/\n4:memory:/b\n0::/\n").unwrap(), "/polder/L7-N");
+        assert_eq!(task(two, "0::/a\n"), None, "podman splits what there is");
+        assert_eq!(place(Below::Nobody, one, "5:cpu:/a\n4:memory:/a\n"), None, "it stays inside");
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Launch<'_> {
     /// Whether its processes get a cgroup of their own below the lease's, so that what starts them
     /// is not counted.
     fn is_apart(&self) -> bool {
-        self.plan.order.work.image.is_some() && self.cgroup.place().is_some()
+        self.cgroup.place().is_some()
     }
 
     /// A copy of a descriptor above all numbers that the task's own get.

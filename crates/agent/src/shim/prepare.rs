@@ -12,8 +12,8 @@ use super::status::{boot_id, read_plan, read_status};
 use super::timer::Timer;
 use super::wire;
 use crate::runner::{
-    Account, Binds, Cgroup, Namespace, Probe, Runtime, barred_from_images, cuda, has_no_device,
-    hides_opencl, intercepts_opencl, probe, shares_opencl,
+    Account, Below, Binds, Cgroup, Namespace, Probe, Runtime, barred_from_images, cgroups_below,
+    cuda, has_no_device, hides_opencl, intercepts_opencl, probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
 use polder_model::{
@@ -72,11 +72,12 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
         Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan, dir, bound), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
     let (phase, namespace, notes) = judge(&plan, &found, port.as_ref());
+    let below = found.account.as_ref().map_or(Below::Nobody, |it| cgroups_below(&plan, it));
     let (cgroup, not_enforced) = match phase {
         ShimPhase::Ended { .. } => Default::default(),
-        _ => Cgroup::create(plan.order.lease.id, &plan.order.host, is_elsewhere(&plan)),
+        _ => Cgroup::create(plan.order.lease.id, &plan.order.host, below),
     };
-    if is_elsewhere(&plan) {
+    if below == Below::Elsewhere {
         door.let_in_from(cgroup.place());
     }
     let state = ShimState {
@@ -205,12 +206,6 @@ fn barred(account: &Account) -> Option<String> {
 fn no_container(plan: &Plan) -> Option<String> {
     plan.order.work.image.as_ref()?;
     Runtime::find(&plan.containers).err().or_else(|| barred_from_images(plan))
-}
-
-/// Whether its processes descend from somebody else, and are its own by their cgroup alone.
-fn is_elsewhere(plan: &Plan) -> bool {
-    let runtime = || Runtime::find(&plan.containers).ok();
-    plan.order.work.image.is_some() && runtime().is_some_and(|runtime| runtime.is_elsewhere())
 }
 
 /// Why the plan makes no sense, if it makes none.

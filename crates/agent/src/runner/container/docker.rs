@@ -5,8 +5,10 @@
 //! at the shim's door all go by that. It takes a daemon that makes cgroups itself, and an agent that may
 //! make the lease's.
 //!
-//! Its daemon is root, so whoever may reach its socket is the machine's administrator to say. The task
-//! is its user's all the same: no process of it has another user or can become one.
+//! Its daemon is root, and whoever may reach its socket can be: it is the machine's administrator's to say
+//! who may. The task is its user's all the same, whatever the image says of users: no process of it has
+//! another user or can become one. Its groups are read with the image's `/etc/group`, and older daemons
+//! take a group there whose name is the number.
 
 use super::hand::{self, Mount};
 use super::{Moment, PATH_DEFAULT, limit_words, own_variables, run_soon};

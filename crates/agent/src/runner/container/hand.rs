@@ -200,10 +200,13 @@ fn place(text: &str) -> Option<(u32, String)> {
 
 /// Why an image cannot be run on this lease, if it cannot.
 pub(crate) fn barred(plan: &Plan) -> Option<String> {
-    let odd = |path: &String| path.contains([',', '"']);
+    // Both runtimes read a mount as a line of comma-separated values.
+    let odd = |path: &String| path.contains([',', '"']) || path.contains(char::is_control);
     let mut paths = mounts(plan, Path::new("/")).into_iter().flat_map(|it| [it.from, it.to]);
     if let Some(path) = paths.find(odd) {
-        return Some(format!("{path:?} cannot be shown to a container: leave out , and \" in it"));
+        return Some(format!(
+            "{path:?} cannot be shown to a container: leave out , and \" and control characters"
+        ));
     }
     let served = [Mechanism::TimeSlice, Mechanism::Whole, Mechanism::Spatial];
     if let Some((slice, _)) = slices(plan).find(|(slice, _)| !served.contains(&slice.mechanism)) {

@@ -18,6 +18,7 @@ mod hand;
 mod podman;
 
 use super::account::Account;
+use super::cgroup::Below;
 use super::environment::{OPENCL_VENDORS_VARIABLE, PATH_DEFAULT, has_no_device, shares};
 use crate::shim::Plan;
 use docker::Docker;
@@ -70,7 +71,7 @@ pub(crate) struct Moment<'a> {
     /// Open files and processes that the task may have.
     pub(crate) open_files: Rlimit,
     pub(crate) processes: Rlimit,
-    /// The lease's cgroup, where it has the same name in every hierarchy.
+    /// The lease's cgroup in every hierarchy, where the container's is made below it.
     pub(crate) cgroup: Option<&'a str>,
     /// Whose task it is.
     pub(crate) account: &'a Account,
@@ -103,12 +104,6 @@ impl Runtime {
         }
     }
 
-    /// Whether its containers are children of somebody else than the task, so that only their cgroup
-    /// says whose they are.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        matches!(self, Self::Docker(_))
-    }
-
     /// How a task of `image` starts under the shim of this number. `environment` is the task's. Blocks
     /// while Docker's daemon is asked: call it in the task's own process.
     ///
@@ -138,6 +133,16 @@ impl Runtime {
             Self::Docker(docker) => docker.program.clone(),
         };
         Ok(Start { program, words, environment: inside })
+    }
+}
+
+/// Who makes the cgroups of a lease's processes, given whose they are: only root's Podman can make some
+/// below the lease's, and anybody else's stays in these with all that it starts.
+pub(crate) fn below(plan: &Plan, account: &Account) -> Below {
+    match plan.order.work.image.as_ref().and_then(|_| Runtime::find(&plan.containers).ok()) {
+        Some(Runtime::Docker(_)) => Below::Elsewhere,
+        Some(Runtime::Podman(_)) if account.uid == 0 => Below::Task,
+        Some(Runtime::Podman(_)) | None => Below::Nobody,
     }
 }
 

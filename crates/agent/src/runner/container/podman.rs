@@ -74,8 +74,12 @@ impl Podman {
         flag("log-driver", "none".into());
         flag("network", "host".into());
         flag("security-opt", "label=disable".into());
+        // Said in any case: the user's own settings may say that no limits are wanted.
         match moment.cgroup {
-            Some(cgroup) => flag("cgroup-parent", cgroup.to_owned()),
+            Some(cgroup) => {
+                flag("cgroups", "enabled".into());
+                flag("cgroup-parent", cgroup.to_owned());
+            }
             // The one that this process is in by now, in two.
             None => flag("cgroups", if self.splits { "split" } else { "enabled" }.into()),
         }

@@ -240,7 +240,11 @@ fn what_cannot_be_handed_in_is_named() {
     check(|plan| plan.order.lease.slices[0].mechanism = Mechanism::Mig, Some("no slice by mig"));
     check(|plan| plan.nodes = None, Some("which device nodes belong to its devices"));
     check(|plan| plan.cuda = None, Some("--driver-folder"));
-    check(|plan| plan.order.work.directory = "/home/a,source=/".into(), Some("leave out ,"));
+    for odd in ["/home/a,source=/", "/home/a\ntype=bind", "/home/\"a", "/home/a\r"] {
+        let mut plan = card();
+        plan.order.work.directory = odd.into();
+        assert!(barred(&plan).unwrap().contains("leave out ,"), "{odd:?}");
+    }
     assert_eq!(barred(&plan()), None);
 }
 
