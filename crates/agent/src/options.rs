@@ -74,6 +74,8 @@ pub struct AgentOptions {
     pub enforcement: Enforcement,
     /// Cards that leases share spatially, beside each other.
     pub spatial: Cards,
+    /// Those cards are cut into static partitions, which takes a program of driver 590.
+    pub spatial_partitions: bool,
     /// NVIDIA's `nvidia-cuda-mps-control`; without it no card is shared spatially.
     pub mps_program: Option<PathBuf>,
     /// What starts the containers of jobs that name an image.
@@ -106,6 +108,7 @@ impl AgentOptions {
             words: NodeWords::default(),
             enforcement: Enforcement::default(),
             spatial: Cards::default(),
+            spatial_partitions: false,
             mps_program: find_mps(),
             containers: Containers::default(),
             backing: Bytes(0),

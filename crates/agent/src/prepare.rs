@@ -13,7 +13,9 @@ use crate::shim::{
     read_status, recover, spawn_shim, write_plan,
 };
 use crate::spatial::Seat;
-use crate::spatial::offer::Offer;
+use crate::spatial::control::version;
+use crate::spatial::offer::{Offer, capability};
+use crate::spatial::partition::{self, Chunks};
 use crate::spatial::words::{Part, Place};
 use crate::watched::Watched;
 use polder_ledger::{Limits, Mapped, Usage, adopt_usage, map_limits};
@@ -108,7 +110,9 @@ fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Option<Pl
     let part =
         Part::of(slice.compute, slice.memory).map_err(|error| not_started(error.to_string()))?;
     let Account { uid, gid, .. } = Account::find(lease.user.as_str()).map_err(not_started)?;
-    let seat = Seat { uuid, uid, gid, part };
+    let capability = capability(device).unwrap_or_default();
+    let chunks = Chunks::of(slice.compute, device.compute_units, capability);
+    let seat = Seat { uuid, uid, gid, part, chunks };
     let place = room.spatial.seat(lease.id, &seat, Micros(boot_micros()));
     place.map(Some).map_err(|error| not_started(error.to_string()))
 }
@@ -132,6 +136,10 @@ pub(crate) fn offer(paths: &StatePaths, options: &AgentOptions) -> Offer {
     let mut offer = Offer {
         wanted: options.spatial.clone(),
         program: options.mps_program.is_some(),
+        partitions: options.spatial_partitions.then(|| {
+            let program = options.mps_program.as_deref();
+            program.is_some_and(|program| partition::knows(&version(program)))
+        }),
         ..Offer::default()
     };
     for lease in lease_folders(paths).unwrap_or_default() {

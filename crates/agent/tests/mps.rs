@@ -6,8 +6,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use polder_agent::spatial::backoff::RESTARTS_MAX;
-use polder_agent::spatial::control::Control;
+use polder_agent::spatial::control::{Control, version};
 use polder_agent::spatial::daemon::{Daemon, Reach};
+use polder_agent::spatial::partition::{self, Chunks};
 use polder_agent::spatial::words::{Part, Place};
 use polder_agent::spatial::{Seat, Spatial, SpatialError};
 use polder_model::{LeaseId, Micros, Permille};
@@ -50,7 +51,9 @@ impl Drop for Ground {
 fn seat(uuid: &str, compute: u32, memory_mib: u64) -> Seat {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
-    Seat { uuid: uuid.to_owned(), uid, gid, part: Part { compute: Permille(compute), memory_mib } }
+    let part = Part { compute: Permille(compute), memory_mib };
+    let chunks = Chunks::of(part.compute, 132, 90);
+    Seat { uuid: uuid.to_owned(), uid, gid, part, chunks }
 }
 
 fn kill(pid: u32) {
@@ -181,7 +184,8 @@ fn no_other_process_is_taken_for_the_daemon() {
     let Some(ground) = Ground::new() else { return };
     let pipe = ground.folder.path().join("mps/0");
     let gid = rustix::process::getegid().as_raw();
-    let daemon = Daemon::start(ground.program, &pipe, UUID, Reach { gid }).unwrap();
+    let daemon =
+        Daemon::start(ground.program, &pipe, UUID, Reach { gid, partitions: false }).unwrap();
     let file = pipe.join("nvidia-cuda-mps-control.pid");
     let named = std::fs::read_to_string(&file).unwrap();
     assert_eq!(named.trim(), daemon.pid().to_string());
@@ -192,7 +196,8 @@ fn no_other_process_is_taken_for_the_daemon() {
     }
     // A daemon of another folder is none of this one's.
     let beside = ground.folder.path().join("mps/1");
-    let other = Daemon::start(ground.program, &beside, OTHER, Reach { gid }).unwrap();
+    let other =
+        Daemon::start(ground.program, &beside, OTHER, Reach { gid, partitions: false }).unwrap();
     std::fs::write(&file, other.pid().to_string()).unwrap();
     assert!(Daemon::find(ground.program, &pipe).is_none());
     std::fs::write(&file, named).unwrap();
@@ -207,7 +212,8 @@ fn what_a_daemon_does_not_take_is_an_error() {
     let Some(ground) = Ground::new() else { return };
     let pipe = ground.folder.path().join("mps/0");
     let gid = rustix::process::getegid().as_raw();
-    let daemon = Daemon::start(ground.program, &pipe, UUID, Reach { gid }).unwrap();
+    let daemon =
+        Daemon::start(ground.program, &pipe, UUID, Reach { gid, partitions: false }).unwrap();
     let control = daemon.control();
     control.hold_to(&Part { compute: Permille(1), memory_mib: 1 }).unwrap();
     control.hold_to(&Part { compute: Permille(1000), memory_mib: 141 << 10 }).unwrap();
@@ -232,4 +238,92 @@ fn a_program_that_is_no_mps_is_refused() {
         assert!(error.contains(words), "{error}");
         assert!(spatial.is_idle());
     }
+}
+
+/// The stand-in for a control program that cuts partitions, under the vendor's name.
+fn newer() -> Ground {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    let mut cargo = std::process::Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "-p", "polder-standin-host", "--bin", "standin-mps-control"]);
+    assert!(cargo.arg("--target-dir").arg(target).status().unwrap().success(), "it builds");
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("nvidia-cuda-mps-control");
+    std::fs::copy(target.join("debug/standin-mps-control"), &program).unwrap();
+    Ground { folder, program: program.leak() }
+}
+
+/// Partitions are cut and given back with their leases, and never more of them than the card has. On a
+/// STAND-IN for the vendor's program: the newest that Debian has is older.
+#[test]
+fn leases_of_a_cut_card_have_partitions_of_their_own() {
+    let ground = newer();
+    assert!(partition::knows(&version(ground.program)));
+    let mps = ground.folder.path().join("mps");
+    let spatial = Spatial::with(Some(ground.program.to_owned()), mps.clone(), true);
+    let place = |lease, compute| spatial.seat(LeaseId(lease), &seat(UUID, compute, 1024), NOW);
+    let (first, second) = (place(1, 300).unwrap(), place(2, 600).unwrap());
+    let cut = |place: &Place| {
+        let partition = place.partition.as_ref().unwrap();
+        (partition.name().to_owned(), partition.units)
+    };
+    // 39 and 79 of 132 multiprocessors, in chunks of eight.
+    assert_eq!((cut(&first).1, cut(&second).1), (32, 72));
+    let variable = format!("{UUID}/{}", cut(&second).0);
+    assert_eq!(second.variables()[1], ("CUDA_MPS_SM_PARTITION", variable));
+    let control = ground.control(0);
+    // The daemon's own table: two lines of heading, one of the card.
+    let listed = || control.say("lspart").unwrap()[3..].to_vec();
+    assert_eq!(listed().len(), 2);
+    assert_eq!(control.say("get_default_active_thread_percentage").unwrap(), ["100.0"]);
+    assert_eq!(control.say("get_default_device_pinned_mem_limit 0").unwrap(), ["1024M"]);
+
+    let full = place(3, 400).unwrap_err().to_string();
+    assert!(full.contains("cut 6 chunks") && full.contains("Failed to fulfill"), "{full}");
+    let small = place(3, 50).unwrap_err().to_string();
+    assert!(small.contains("ask for 6.1%"), "{small}");
+    assert_eq!(listed().len(), 2, "they have cut nothing");
+
+    // What a program still computes in is given back when it has gone.
+    let busy = mps.join("0/busy");
+    std::fs::write(&busy, "").unwrap();
+    spatial.release(LeaseId(2));
+    assert_eq!((spatial.tick(NOW), listed().len()), (Vec::new(), 2));
+    assert!(place(3, 600).is_err(), "nobody else has it meanwhile");
+    std::fs::remove_file(&busy).unwrap();
+    spatial.tick(NOW);
+    assert_eq!(listed(), [format!("GPU-57a4d141 {} - 4 - 32 No", cut(&first).0)]);
+
+    // A successor goes on with what is cut, and partitions do not come back with a daemon.
+    let after = ground.spatial();
+    let who = (seat(UUID, 1, 1).uid, seat(UUID, 1, 1).gid);
+    after.adopt(LeaseId(1), &first, who, NOW).unwrap();
+    let third = after.seat(LeaseId(4), &seat(UUID, 400, 1024), NOW).unwrap();
+    assert_eq!(cut(&third).1, 48, "the daemon cuts, whatever new ones would do");
+    kill(after.daemon_of(LeaseId(1)).unwrap());
+    let told = after.tick(NOW);
+    assert_eq!(told.iter().map(|(lease, _)| lease.0).collect::<Vec<_>>(), [1, 4], "{told:?}");
+    assert!(told[0].1.contains("partitions with it"), "{told:?}");
+    assert_eq!(after.tick(Micros(NOW.0 + 60_000_000)), [], "once");
+    after.release(LeaseId(1));
+    after.release(LeaseId(4));
+    assert!(after.is_idle());
+}
+
+/// The vendor's own program of an older driver cuts none, says so, and leaves nothing behind.
+#[test]
+fn an_older_program_that_cuts_no_partitions_is_known_and_refused() {
+    let Some(ground) = Ground::new() else { return };
+    assert!(!partition::knows(&version(ground.program)), "{}", version(ground.program));
+    let folder = ground.folder.path().join("mps");
+    let spatial = Spatial::with(Some(ground.program.to_owned()), folder.clone(), true);
+    let error = spatial.seat(LeaseId(1), &seat(UUID, 300, 1024), NOW).unwrap_err();
+    assert!(error.to_string().contains("did not start"), "{error}");
+    assert!(spatial.is_idle());
+    let gid = rustix::process::getegid().as_raw();
+    let reach = Reach { gid, partitions: false };
+    let daemon = Daemon::start(ground.program, &folder.join("0"), UUID, reach).unwrap();
+    let chunks = Chunks { count: 2, units: 8 };
+    let error = daemon.control().cut(UUID, chunks).unwrap_err().to_string();
+    assert!(error.contains("Unknown command"), "{error}");
+    daemon.stop().unwrap();
 }

@@ -15,16 +15,30 @@ use common::{POLDER, Pool, soon};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// A machine with a stand-in H200 and the vendor's MPS.
+/// A machine with a stand-in H200 and the vendor's MPS, or a stand-in for a newer one.
 struct Machine {
     host: Child,
     folder: tempfile::TempDir,
-    program: &'static Path,
+    program: PathBuf,
 }
 
 impl Machine {
     fn new() -> Option<Self> {
-        let program = mps_program::find()?;
+        mps_program::find().map(|program| Self::with(program.to_owned()))
+    }
+
+    /// With a control program that cuts static partitions: a STAND-IN, since Debian's is too old.
+    fn newer() -> Self {
+        let mut machine = Self::with(PathBuf::new());
+        let built = Path::new(POLDER).parent().unwrap().join("standin-mps-control");
+        let bin = machine.folder.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        machine.program = bin.join("nvidia-cuda-mps-control");
+        std::fs::copy(built, &machine.program).unwrap();
+        machine
+    }
+
+    fn with(program: PathBuf) -> Self {
         let profile = Path::new(POLDER).parent().unwrap();
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "-p", "polder-standin-nvml", "-p", "polder-standin-host"]);
@@ -41,7 +55,7 @@ impl Machine {
         host.arg(&socket).arg("H200").stdin(Stdio::piped()).stdout(Stdio::null());
         let host = host.spawn().unwrap();
         soon("the stand-in card", || socket.exists().then_some(()));
-        Some(Self { host, folder, program })
+        Self { host, folder, program }
     }
 
     fn variables(&self) -> [(&'static str, String); 3] {
@@ -146,6 +160,66 @@ fn leases_share_a_card_beside_each_other_under_one_daemon() {
         pool.wait_state(job, "finished");
     }
     gone(&pool);
+}
+
+/// Static partitions, with a STAND-IN for a control program that cuts them: what each lease is told, and
+/// what the control daemon has.
+#[test]
+fn leases_of_a_cut_card_are_told_partitions_of_their_own() {
+    let machine = Machine::newer();
+    let Some(pool) = machine.pool(&["--spatial", "all", "--spatial-partitions"]) else { return };
+    let devices = pool.ok(&["devices"]);
+    assert!(devices.contains("mps_partitions"), "{devices}");
+    let until = pool.file("until");
+    let wait = format!("until [ -e {} ]; do sleep 0.05; done", until.display());
+    let script = format!("env | sort; {wait}");
+    let mine = |name: &str| std::env::var_os(name).is_some();
+    assert!(!mine("CUDA_MPS_SM_PARTITION"), "the test's own environment would be the job's");
+    let submit = |more: &[&str]| {
+        let job = pool.submit(more, &script);
+        pool.wait_state(&job, "running");
+        let log = soon("its environment", || {
+            let log = pool.ok(&["logs", &job]);
+            log.contains("CUDA_VISIBLE_DEVICES").then_some(log)
+        });
+        let cut = log.lines().find_map(|line| line.strip_prefix("CUDA_MPS_SM_PARTITION="));
+        let cut = cut.unwrap_or_else(|| panic!("no partition in {log}")).to_owned();
+        assert!(!log.contains("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"), "{log}");
+        assert!(log.contains("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT=0="), "{log}");
+        (job, cut)
+    };
+    let larger = ["--mechanism", "spatial", "--compute", "60%", "--memory", "20GiB"];
+    let ((first, one), (second, other)) = (submit(&PART), submit(&larger));
+    assert_ne!(one, other);
+    for cut in [&one, &other] {
+        let name = cut.strip_prefix("GPU-7374616e-642d-696e-2064-657669636530/").unwrap();
+        assert!(machine.ask(&pool, "lspart").contains(name), "the daemon has cut it");
+    }
+    let lease = &pool.json(&["show", &first])["leases"][0]["lease"];
+    assert_eq!(lease["isolation"], "none", "a program that clears its environment is not held");
+    let status = pool.path().join(format!("leases/L{}/status.json", lease["id"]));
+    let status = std::fs::read_to_string(status).unwrap();
+    // 39 of 132, in whole chunks of eight.
+    assert!(status.contains("32 multiprocessors of its own"), "{status}");
+
+    // A part that is no chunk is refused, and says which would be one.
+    let small = ["--mechanism", "spatial", "--compute", "5%", "--memory", "1GiB"];
+    let refused = pool.say(&[&["run"], &small[..], &["--", "true"]].concat());
+    assert!(refused.code == 127 && refused.stderr.contains("ask for 6.1%"), "{refused:?}");
+    std::fs::write(&until, "").unwrap();
+    pool.wait_state(&first, "finished");
+    pool.wait_state(&second, "finished");
+    gone(&pool);
+}
+
+/// The vendor's own program of an older driver cuts none: its cards stay as they are, and it is said.
+#[test]
+fn a_control_program_that_cuts_no_partitions_shares_no_card_so() {
+    let Some(machine) = Machine::new() else { return };
+    let Some(pool) = machine.pool(&["--spatial", "all", "--spatial-partitions"]) else { return };
+    let refused = pool.say(&[&["submit"], &PART[..], &["--", "true"]].concat());
+    assert!(refused.stderr.contains("cannot be cut by spatial"), "{refused:?}");
+    assert!(pool.log().contains("leave out --spatial-partitions"), "{}", pool.log());
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl Node {
         let watchman = Watchman::new();
         let watching = watchman.clone();
         helpers.spawn(watching.keep_looking(options.enforcement, cards.clone(), news.clone()));
-        let spatial = Spatial::new(options.mps_program.clone(), paths.mps());
+        let program = options.mps_program.clone();
+        let spatial = Spatial::with(program, paths.mps(), options.spatial_partitions);
         helpers.spawn(leases::keep_daemons(spatial.clone(), news.clone()));
         let inventory_of_room = inventory.clone();
         let backing = options.backing;

@@ -100,7 +100,8 @@ pub(crate) fn environment(
         set("NVIDIA_VISIBLE_DEVICES", place.uuid.clone());
         set("CUDA_VISIBLE_DEVICES", place.uuid.clone());
         place.variables().into_iter().for_each(|(name, value)| set(name, value));
-        OTHER_VARIABLES.iter().for_each(|name| drop(all.remove(*name)));
+        let others = OTHER_VARIABLES.into_iter().chain([place.contradicts()]);
+        others.for_each(|name| drop(all.remove(name)));
     }
     let mut set = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
     if shares(plan) {
@@ -231,9 +232,11 @@ mod tests {
                     compute: polder_model::Permille(255),
                     memory_mib: 2048,
                 },
+                partition: None,
             });
             let mine = ["CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_CLIENT_PRIORITY"];
-            for name in mine.into_iter().chain(["CUDA_VISIBLE_DEVICES"]) {
+            let more = ["CUDA_VISIBLE_DEVICES", "CUDA_MPS_SM_PARTITION"];
+            for name in mine.into_iter().chain(more) {
                 plan.order.work.environment.insert(name.into(), "100".into());
             }
         };
@@ -242,6 +245,7 @@ mod tests {
         check(spatial, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", Some("0=2048M"));
         check(spatial, "CUDA_VISIBLE_DEVICES", Some("GPU-1"));
         check(spatial, "CUDA_MPS_CLIENT_PRIORITY", None);
+        check(spatial, "CUDA_MPS_SM_PARTITION", None);
         check(spatial, "POLDER_SOCKET", None);
         check(spatial, "OCL_ICD_VENDORS", None);
     }

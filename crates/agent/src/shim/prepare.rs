@@ -137,6 +137,12 @@ fn judge(
                 .to_owned(),
         );
     }
+    if let Some(cut) = plan.mps.as_ref().and_then(|place| place.partition.as_ref()) {
+        notes.push(format!(
+            "its part of the card is {} multiprocessors of its own, the most whole chunks in its share",
+            cut.units
+        ));
+    }
     if plan.mps.is_some() {
         notes.push(
             "its processes are told their part of the card in their environment, each by itself, and a \

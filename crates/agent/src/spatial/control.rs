@@ -3,6 +3,7 @@
 //! That program says with its status only whether it reached a daemon, and is silent about commands
 //! that it refuses; so everything that is set is read back.
 
+use super::partition::{Chunks, Partition, PartitionError};
 use super::words::{LOG_VARIABLE, PIPE_VARIABLE, Part};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -56,6 +57,9 @@ pub enum ControlError {
         /// Its answer.
         said: String,
     },
+    /// It made no partition.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
 }
 
 /// One daemon, by the folder in which it listens.
@@ -165,6 +169,47 @@ impl Control {
         Ok(())
     }
 
+    /// The same of memory alone, for a daemon whose programs compute in partitions.
+    ///
+    /// # Errors
+    /// [`ControlError`], also where the daemon does not have it afterwards.
+    pub fn hold_memory_to(&self, most: &Part) -> Result<(), ControlError> {
+        let memory = most.memory();
+        self.expect(
+            &format!("set_default_device_pinned_mem_limit 0 {memory}"),
+            "get_default_device_pinned_mem_limit 0",
+            |said| most.is_memory(said),
+        )?;
+        for server in self.servers()? {
+            self.say(&format!("set_device_pinned_mem_limit {server} 0 {memory}"))?;
+        }
+        Ok(())
+    }
+
+    /// Cuts a partition of a card. The daemon was started for it.
+    ///
+    /// # Errors
+    /// [`ControlError`], also where it says that there is none.
+    pub fn cut(&self, uuid: &str, chunks: Chunks) -> Result<Partition, ControlError> {
+        let said = self.say(&format!("sm_partition add {uuid} {}", chunks.count))?;
+        Ok(Partition::read(uuid, chunks, &said)?)
+    }
+
+    /// Gives a partition's multiprocessors back.
+    ///
+    /// # Errors
+    /// [`ControlError`], also where it is still there afterwards: a program may compute in it.
+    pub fn give_back(&self, uuid: &str, partition: &Partition) -> Result<(), ControlError> {
+        let told = format!("sm_partition rm {uuid} {}", partition.name());
+        let said = self.say(&told)?.join("\n");
+        let listed = self.say("lspart")?;
+        let mut words = listed.iter().flat_map(|line| line.split_whitespace());
+        if words.all(|word| word.rsplit('/').next() != Some(partition.name())) {
+            return Ok(());
+        }
+        Err(ControlError::Otherwise { pipe: self.pipe.clone(), told, said })
+    }
+
     /// Processes of its servers. None until the first program comes.
     ///
     /// # Errors
@@ -181,6 +226,22 @@ impl Control {
     pub fn quit(&self) -> Result<(), ControlError> {
         self.say(&format!("quit -t {QUIT_SECONDS}")).map(drop)
     }
+}
+
+/// What a control program says of its version; older ones say that they know no such flag. Blocking.
+#[must_use]
+pub fn version(program: &Path) -> String {
+    let mut command = Command::new(program);
+    command.env_clear().arg("-v").current_dir("/");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return String::new() };
+    let ended = wait(&mut child, ANSWER_WAIT).ok().flatten();
+    let mut said = Vec::new();
+    if let Some(output) = child.stdout.take().filter(|_| ended.is_some_and(|it| it.success())) {
+        // What cannot be read is not said.
+        let _ = output.take(ANSWER_BYTES_MAX).read_to_end(&mut said);
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Waits for a child to end; one that has not ended in time is killed, and `None`.

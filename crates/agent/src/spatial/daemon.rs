@@ -62,11 +62,13 @@ pub struct Daemon {
     pipe: PathBuf,
 }
 
-/// Who may reach a daemon beside the agent's own user: whoever is in this group.
+/// How a daemon is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reach {
-    /// The user's first group.
+    /// Who may reach it beside the agent's own user: whoever is in this group, the user's first.
     pub gid: u32,
+    /// It cuts its card into static partitions, and lets programs compute in these alone.
+    pub partitions: bool,
 }
 
 impl Daemon {
@@ -86,7 +88,8 @@ impl Daemon {
         make_folders(pipe, &control.log(), reach).map_err(fail)?;
         let mut command = control.command();
         // By its UUID: a number would be another card's where some are hidden.
-        command.arg("-d").env("CUDA_VISIBLE_DEVICES", uuid);
+        command.arg("-d").args(reach.partitions.then_some("-S"));
+        command.env("CUDA_VISIBLE_DEVICES", uuid);
         let mut child = command.spawn().map_err(|source| control.failed(source))?;
         let ended = wait(&mut child, START_WAIT).map_err(|source| control.failed(source))?;
         let found = ended.filter(std::process::ExitStatus::success);

@@ -3,11 +3,13 @@
 //! **Invariants.** A lease that was given a seat has a daemon, or one that is being begun anew, or is
 //! named by [`Spatial::tick`] as one that must end. A daemon runs only while a lease has a seat with
 //! it. Two users never share one. What the daemon holds every program to at most is the largest of its
-//! leases' parts.
+//! leases' parts. Where it cuts its card, each lease has a partition of its own there: what two leases
+//! have is disjoint by the daemon's word, and is given back with the lease.
 
 use super::backoff::{Backoff, Next, RESTARTS_MAX};
-use super::control::ControlError;
+use super::control::{Control, ControlError};
 use super::daemon::{Daemon, DaemonError, Reach, remove};
+use super::partition::{Chunks, Partition, PartitionError};
 use super::words::{Part, Place};
 use polder_model::{LeaseId, Micros};
 use std::collections::BTreeMap;
@@ -17,6 +19,8 @@ use thiserror::Error;
 
 /// Most control daemons of one node: sixteen cards, sixteen users on each.
 pub(super) const DAEMONS_MAX: usize = 256;
+/// Most partitions of one daemon that are given back in one turn.
+const RETURNS_MAX: usize = 16;
 
 /// Why a lease has no seat.
 #[derive(Debug, Error)]
@@ -45,6 +49,9 @@ pub enum SpatialError {
     /// It does not have what it was told.
     #[error(transparent)]
     Control(#[from] ControlError),
+    /// The card, or the lease's part of it, is none that can be cut.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
 }
 
 /// Where a lease is to sit.
@@ -58,6 +65,8 @@ pub struct Seat {
     pub gid: u32,
     /// The lease's part of the card.
     pub part: Part,
+    /// The same in chunks, for a daemon that cuts its card, or why it is none.
+    pub chunks: Result<Chunks, PartitionError>,
 }
 
 /// A card as one user has it.
@@ -70,20 +79,73 @@ struct Served {
     deaths: Backoff,
     /// What is next where there is no daemon; nothing once its leases were told.
     next: Option<Next>,
-    leases: BTreeMap<LeaseId, Part>,
+    leases: BTreeMap<LeaseId, Held>,
+    /// Its daemon cuts the card into static partitions.
+    partitions: bool,
+    /// Partitions of leases that are over, which are still to be given back.
+    left: Vec<Partition>,
+}
+
+/// What a lease has of a card.
+#[derive(Debug)]
+struct Held {
+    part: Part,
+    partition: Option<Partition>,
 }
 
 impl Served {
     fn most(&self) -> Option<Part> {
-        self.leases.values().copied().reduce(Part::or)
+        self.leases.values().map(|held| held.part).reduce(Part::or)
     }
 
     /// Holds every program to the largest of the leases' parts.
     fn hold(&self) -> Result<(), ControlError> {
         match (&self.daemon, self.most()) {
+            (Some(daemon), Some(most)) if self.partitions => daemon.control().hold_memory_to(&most),
             (Some(daemon), Some(most)) => daemon.control().hold_to(&most),
             _ => Ok(()),
         }
+    }
+
+    fn control(&self) -> Result<Control, SpatialError> {
+        let down = || SpatialError::Down { uuid: self.uuid.clone() };
+        self.daemon.as_ref().map(Daemon::control).ok_or_else(down)
+    }
+
+    /// Gives a lease its part: the whole of the daemon's limits with it or, where the card is cut, a
+    /// partition.
+    fn give(&mut self, lease: LeaseId, seat: &Seat) -> Result<Option<Partition>, SpatialError> {
+        let control = self.control()?;
+        self.give_back();
+        let partition = match &seat.chunks {
+            Ok(chunks) if self.partitions => Some(control.cut(&self.uuid, *chunks)?),
+            Err(error) if self.partitions => return Err(error.clone().into()),
+            _ => None,
+        };
+        self.leases.insert(lease, Held { part: seat.part, partition: partition.clone() });
+        self.hold()?;
+        Ok(partition)
+    }
+
+    /// Gives back what leases that are over had. What the daemon keeps is tried again: its server may not
+    /// have noticed yet that a program has gone.
+    fn give_back(&mut self) {
+        let Ok(control) = self.control() else { return self.left.clear() };
+        let mut tried = std::mem::take(&mut self.left).into_iter();
+        for partition in tried.by_ref().take(RETURNS_MAX) {
+            match control.give_back(&self.uuid, &partition) {
+                Ok(()) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a partition of a card that no lease has");
+                    self.left.push(partition);
+                    if !matches!(error, ControlError::Otherwise { .. }) {
+                        break;
+                    }
+                }
+            }
+        }
+        // Those that were not tried are the first next time.
+        self.left.splice(0..0, tried);
     }
 }
 
@@ -97,6 +159,8 @@ pub struct Spatial {
 struct Shared {
     program: Option<PathBuf>,
     folder: PathBuf,
+    /// Whether new daemons cut their cards.
+    partitions: bool,
     /// By the number that names its folder.
     served: Mutex<BTreeMap<u32, Served>>,
 }
@@ -106,7 +170,14 @@ impl Spatial {
     /// nobody else writes there.
     #[must_use]
     pub fn new(program: Option<PathBuf>, folder: PathBuf) -> Self {
-        Self { shared: Arc::new(Shared { program, folder, served: Mutex::default() }) }
+        Self::with(program, folder, false)
+    }
+
+    /// The same; `partitions`: the daemons that it starts cut their cards into static partitions.
+    #[must_use]
+    pub fn with(program: Option<PathBuf>, folder: PathBuf, partitions: bool) -> Self {
+        let served = Mutex::default();
+        Self { shared: Arc::new(Shared { program, folder, partitions, served }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Served>> {
@@ -140,7 +211,9 @@ impl Spatial {
             if served.len() >= DAEMONS_MAX {
                 return Err(SpatialError::Full);
             }
-            let daemon = Daemon::start(program, &pipe, &seat.uuid, Reach { gid: seat.gid })?;
+            let partitions = self.shared.partitions;
+            let reach = Reach { gid: seat.gid, partitions };
+            let daemon = Daemon::start(program, &pipe, &seat.uuid, reach)?;
             tracing::info!(
                 uuid = seat.uuid,
                 pid = daemon.pid(),
@@ -150,18 +223,21 @@ impl Spatial {
             deaths.began(now);
             let Seat { uuid, uid, gid, .. } = seat.clone();
             let (daemon, next, leases) = (Some(daemon), None, BTreeMap::new());
-            served.insert(number, Served { uuid, uid, gid, daemon, deaths, next, leases });
+            let left = Vec::new();
+            let new = Served { uuid, uid, gid, daemon, deaths, next, leases, partitions, left };
+            served.insert(number, new);
         }
         let one = served.get_mut(&number).ok_or(SpatialError::Full)?;
-        if one.daemon.is_none() {
-            return Err(SpatialError::Down { uuid: seat.uuid.clone() });
+        match one.give(lease, seat) {
+            Ok(partition) => {
+                Ok(Place { pipe, uuid: seat.uuid.clone(), part: seat.part, partition })
+            }
+            Err(error) => {
+                take_out(&mut served, &self.shared.folder, lease);
+                end_unused(&mut served, &self.shared.folder, number);
+                Err(error)
+            }
         }
-        one.leases.insert(lease, seat.part);
-        if let Err(error) = one.hold() {
-            take_out(&mut served, &self.shared.folder, lease);
-            return Err(error.into());
-        }
-        Ok(Place { pipe, uuid: seat.uuid.clone(), part: seat.part })
     }
 
     /// Takes a lease in that an earlier agent gave a seat.
@@ -196,9 +272,11 @@ impl Spatial {
                 Some(deaths.died(now))
             };
             let (uuid, leases) = (place.uuid.clone(), BTreeMap::new());
-            Served { uuid, uid, gid, daemon, deaths, next, leases }
+            let (partitions, left) = (place.partition.is_some(), Vec::new());
+            Served { uuid, uid, gid, daemon, deaths, next, leases, partitions, left }
         });
-        one.leases.insert(lease, place.part);
+        let (part, partition) = (place.part, place.partition.clone());
+        one.leases.insert(lease, Held { part, partition });
         Ok(())
     }
 
@@ -251,6 +329,7 @@ impl Spatial {
             match &one.daemon {
                 Some(daemon) if daemon.is_alive() => {
                     daemon.keep_logs_short();
+                    one.give_back();
                     continue;
                 }
                 Some(daemon) => {
@@ -264,6 +343,13 @@ impl Spatial {
                     one.next = Some(one.deaths.died(now));
                 }
                 None => {}
+            }
+            if one.partitions && one.daemon.is_none() && one.next.take().is_some() {
+                let why = format!(
+                    "the MPS control daemon of {} has died, and its leases' partitions with it",
+                    one.uuid
+                );
+                ended.extend(one.leases.keys().map(|lease| (*lease, why.clone())));
             }
             if let Some(Next::Again(at)) = one.next
                 && now >= at
@@ -286,7 +372,8 @@ impl Spatial {
     /// What is next after another start.
     fn begin_anew(&self, one: &mut Served, pipe: &Path, now: Micros) -> Option<Next> {
         let started = self.program().and_then(|program| {
-            Ok(Daemon::start(program, pipe, &one.uuid, Reach { gid: one.gid })?)
+            let reach = Reach { gid: one.gid, partitions: false };
+            Ok(Daemon::start(program, pipe, &one.uuid, reach)?)
         });
         match started {
             Ok(daemon) => {
@@ -316,14 +403,24 @@ fn take_out(served: &mut BTreeMap<u32, Served>, folder: &Path, lease: LeaseId) {
     else {
         return;
     };
-    one.leases.remove(&lease);
+    let held = one.leases.remove(&lease);
     if !one.leases.is_empty() {
+        one.left.extend(held.and_then(|held| held.partition));
+        one.give_back();
         if let Err(error) = one.hold() {
             tracing::warn!(%error, "an MPS control daemon keeps limits that are too wide");
         }
         return;
     }
     let number = *number;
+    end_unused(served, folder, number);
+}
+
+/// Ends a daemon that no lease has.
+fn end_unused(served: &mut BTreeMap<u32, Served>, folder: &Path, number: u32) {
+    if served.get(&number).is_none_or(|one| !one.leases.is_empty()) {
+        return;
+    }
     let daemon = served.remove(&number).and_then(|one| one.daemon);
     let removed = match daemon {
         Some(daemon) => daemon.stop(),

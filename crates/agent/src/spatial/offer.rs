@@ -4,12 +4,15 @@
 //! whatever the agent is started with, until nothing of that is left and the agent starts again.
 
 use polder_model::{Address, Device, DeviceId, Mechanism};
+use super::partition;
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use thiserror::Error;
 
 /// The word by which an ask may select such a card.
 const FEATURE: &str = "mps";
+/// The word by which an ask may select one that is cut into static partitions.
+const CUT_FEATURE: &str = "mps_partitions";
 /// The oldest compute capability whose cards hold a program to a part (Volta), as `sm_70` spells it.
 const CAPABILITY_MIN: u32 = 70;
 /// Most cards that are named.
@@ -70,6 +73,8 @@ pub struct Offer {
     pub wanted: Cards,
     /// Whether the vendor's control program is there.
     pub program: bool,
+    /// Static partitions of the multiprocessors are wanted, and whether that program knows them.
+    pub partitions: Option<bool>,
     /// Devices that leases share by turns since before this agent.
     pub otherwise: BTreeSet<DeviceId>,
     /// Devices that leases share spatially since before this agent.
@@ -95,6 +100,9 @@ impl Offer {
             device.mechanisms.retain(|one| *one == Mechanism::Whole);
             device.mechanisms.insert(0, Mechanism::Spatial);
             device.features.insert(FEATURE.to_owned());
+            if self.partitions.is_some() {
+                device.features.insert(CUT_FEATURE.to_owned());
+            }
         }
         offered
     }
@@ -139,6 +147,16 @@ impl Offer {
                 "nvidia-cuda-mps-control is not on this node: install it (Debian: nvidia-cuda-mps)",
             ),
             (
+                self.partitions == Some(false),
+                "this nvidia-cuda-mps-control cuts no static partitions: that takes driver 590 (CUDA \
+                 13.1) or newer; leave out --spatial-partitions",
+            ),
+            (
+                self.partitions.is_some()
+                    && capability(device).is_none_or(|has| has < partition::CAPABILITY_MIN),
+                "static partitions take compute capability 8.0: leave out --spatial-partitions",
+            ),
+            (
                 self.otherwise.contains(&device.id),
                 "leases from before share it by turns: start the daemon again when they are over",
             ),
@@ -154,7 +172,7 @@ fn is_nvidia(device: &Device) -> bool {
 }
 
 /// `80` of `sm_80`.
-fn capability(device: &Device) -> Option<u32> {
+pub(crate) fn capability(device: &Device) -> Option<u32> {
     let of = |feature: &String| feature.strip_prefix("sm_")?.parse().ok();
     device.features.iter().find_map(of)
 }
@@ -205,6 +223,10 @@ mod tests {
         assert_eq!(all().make(&mut device), Offered::Spatially);
         assert_eq!(device.mechanisms, [Mechanism::Spatial, Mechanism::Whole]);
         assert!(device.features.contains("mps"));
+        assert!(!device.features.contains("mps_partitions"));
+        let mut cut = card(UUID, "sm_90");
+        let offered = Offer { partitions: Some(true), ..all() }.make(&mut cut);
+        assert_eq!((offered, cut.features.contains("mps_partitions")), (Offered::Spatially, true));
         let mut other = card(UUID, "sm_90");
         let named = Offer { wanted: UUID.parse().unwrap(), ..all() };
         assert_eq!(named.make(&mut other), Offered::Spatially);
@@ -222,6 +244,8 @@ mod tests {
         check(all(), card(UUID, "sm_61"), "below 7.0");
         check(all(), card(UUID, "cuda"), "not known");
         check(Offer { program: false, ..all() }, card(UUID, "sm_90"), "install it");
+        check(Offer { partitions: Some(false), ..all() }, card(UUID, "sm_90"), "driver 590");
+        check(Offer { partitions: Some(true), ..all() }, card(UUID, "sm_75"), "capability 8.0");
         check(
             Offer { otherwise: ids(UUID), ..all() },
             card(UUID, "sm_90"),

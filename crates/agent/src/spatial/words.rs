@@ -1,5 +1,6 @@
 //! A lease's part of a card in MPS's own terms. Pure.
 
+use super::partition::{PARTITION_VARIABLE, Partition};
 use polder_model::{Bytes, Permille};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,11 +21,10 @@ pub const MEMORY_VARIABLE: &str = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT";
 
 /// Variables with which a program would choose its part anew within the lease's: they are not handed
 /// on.
-pub const OTHER_VARIABLES: [&str; 4] = [
+pub const OTHER_VARIABLES: [&str; 3] = [
     LOG_VARIABLE,
     "CUDA_MPS_ENABLE_PER_CTX_DEVICE_MULTIPROCESSOR_PARTITIONING",
     "CUDA_MPS_CLIENT_PRIORITY",
-    "CUDA_MPS_SM_PARTITION",
 ];
 
 /// A part of a card, as MPS counts.
@@ -122,17 +122,30 @@ pub struct Place {
     pub uuid: String,
     /// The lease's part of it.
     pub part: Part,
+    /// The static partition that is its part; absent where the daemon cuts none.
+    #[serde(default)]
+    pub partition: Option<Partition>,
 }
 
 impl Place {
     /// Variables of the lease's programs. The card is the only one that they see, and so device 0.
     #[must_use]
     pub fn variables(&self) -> [(&'static str, String); 3] {
+        let compute = match &self.partition {
+            Some(cut) => (PARTITION_VARIABLE, format!("{}/{}", self.uuid, cut.name())),
+            None => (PERCENTAGE_VARIABLE, self.part.percentage()),
+        };
         [
             (PIPE_VARIABLE, self.pipe.display().to_string()),
-            (PERCENTAGE_VARIABLE, self.part.percentage()),
+            compute,
             (MEMORY_VARIABLE, format!("0={}", self.part.memory())),
         ]
+    }
+
+    /// The variable of the other way to say a part, which would contradict its own.
+    #[must_use]
+    pub fn contradicts(&self) -> &'static str {
+        if self.partition.is_some() { PERCENTAGE_VARIABLE } else { PARTITION_VARIABLE }
     }
 
     /// Whether a daemon's folder is this lease's.
@@ -182,11 +195,19 @@ mod tests {
 
     #[test]
     fn a_leases_programs_are_told_where_and_how_much() {
-        let place = Place { pipe: "/s/mps/1".into(), uuid: "GPU-1".into(), part: part(255, 1536) };
+        let (pipe, uuid, part) = ("/s/mps/1".into(), "GPU-1".to_owned(), part(255, 1536));
+        let place = Place { pipe, uuid, part, partition: None };
         let [pipe, percentage, memory] = place.variables();
         assert_eq!(pipe, ("CUDA_MPS_PIPE_DIRECTORY", "/s/mps/1".to_owned()));
         assert_eq!(percentage, ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "25.5".to_owned()));
         assert_eq!(memory, ("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "0=1536M".to_owned()));
+        assert_eq!(place.contradicts(), "CUDA_MPS_SM_PARTITION");
+
+        let chunks = crate::spatial::partition::Chunks { count: 4, units: 8 };
+        let cut = Partition::read("GPU-1", chunks, &["GPU-1/Dx1".to_owned()]).unwrap();
+        let cut = Place { partition: Some(cut), ..place };
+        assert_eq!(cut.variables()[1], ("CUDA_MPS_SM_PARTITION", "GPU-1/Dx1".to_owned()));
+        assert_eq!(cut.contradicts(), "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE");
     }
 
     proptest! {

@@ -48,6 +48,10 @@ pub(crate) struct Up {
     /// MPS, and that nobody shares by turns: `all`, or ids with commas between. It is not kept either.
     #[arg(long, value_name = "CARDS", default_value_t)]
     spatial: Cards,
+    /// Cut those cards into static partitions: leases of a user then share no multiprocessor. Takes
+    /// NVIDIA's driver 590 (CUDA 13.1) and cards of compute capability 8.0. It is not kept either.
+    #[arg(long, requires = "spatial")]
+    spatial_partitions: bool,
     /// What starts the containers of jobs with `--image`: `podman`, `docker`, `docker:` and the full path
     /// of its daemon's socket, or `auto` for podman where it is installed, else docker. It is not kept
     /// either.
@@ -101,6 +105,7 @@ impl Up {
             words,
             enforcement: self.enforcement,
             spatial: self.spatial,
+            spatial_partitions: self.spatial_partitions,
             containers: self.containers,
             driver_folder: self.driver_folder,
             backing: self.host_backing,
@@ -127,6 +132,7 @@ impl Up {
         }
         command.arg("--enforcement").arg(self.enforcement.to_string());
         command.arg("--spatial").arg(self.spatial.to_string());
+        command.args(self.spatial_partitions.then_some("--spatial-partitions"));
         command.arg("--containers").arg(self.containers.to_string());
         if let Some(folder) = &self.driver_folder {
             command.arg("--driver-folder").arg(folder);

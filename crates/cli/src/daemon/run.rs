@@ -40,6 +40,8 @@ pub(crate) struct Daemon {
     pub(crate) enforcement: Enforcement,
     /// Cards that are shared spatially.
     pub(crate) spatial: Cards,
+    /// Those are cut into static partitions.
+    pub(crate) spatial_partitions: bool,
     /// What starts containers.
     pub(crate) containers: Containers,
     /// Where NVIDIA's libraries are, if not where they usually are.
@@ -321,7 +323,17 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     let containers = daemon.containers.clone();
     let backing = daemon.backing;
     check_backing(backing).map_err(Failure::usage)?;
-    Ok(AgentOptions { simulate, words, enforcement, spatial, backing, containers, ..options })
+    let spatial_partitions = daemon.spatial_partitions;
+    Ok(AgentOptions {
+        simulate,
+        words,
+        enforcement,
+        spatial,
+        spatial_partitions,
+        containers,
+        backing,
+        ..options
+    })
 }
 
 /// The host's name, as far as it can name a node.

@@ -197,7 +197,7 @@ fn a_spatial_part_is_shown_its_control_daemon_and_shares_memory_with_its_server(
     spatial.order.lease.slices[0].mechanism = Mechanism::Spatial;
     let part = crate::spatial::words::Part { compute: polder_model::Permille(255), memory_mib: 1 };
     let (pipe, uuid) = (PathBuf::from("/s/mps/0"), UUID.to_owned());
-    spatial.mps = Some(crate::spatial::words::Place { pipe, uuid, part });
+    spatial.mps = Some(crate::spatial::words::Place { pipe, uuid, part, partition: None });
     let all = mounts(&spatial);
     assert!(all.contains(&"/s/mps/0 -> /s/mps/0".to_owned()), "{all:?}");
     assert!(all.contains(&"/nowhere/libcuda.so.5 -> /usr/lib64/libcuda.so.1 ro".to_owned()));
