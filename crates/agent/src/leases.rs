@@ -16,6 +16,7 @@ use crate::shim::{
     ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
 };
 use crate::spatial::Spatial;
+use crate::spatial::units::Masks;
 use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{
@@ -44,6 +45,8 @@ pub(crate) struct Room {
     pub(crate) watchman: Watchman,
     /// Seats of leases that share a card spatially.
     pub(crate) spatial: Spatial,
+    /// Compute units of leases that share one of AMD's.
+    pub(crate) masks: Masks,
     /// What NVIDIA's cards say.
     pub(crate) cards: Cards,
     pub(crate) clients: Arc<Clients>,
@@ -191,6 +194,7 @@ pub(crate) async fn follow(
     };
     let spatial = room.spatial.clone();
     let _ = blocking(move || spatial.release(lease)).await;
+    room.masks.release(lease);
     tell(&room, lease, What::Phase { phase: Phase::Ended { end: end.clone() }, started: None })
         .await;
     loop {

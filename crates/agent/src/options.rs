@@ -78,6 +78,8 @@ pub struct AgentOptions {
     pub spatial_partitions: bool,
     /// NVIDIA's `nvidia-cuda-mps-control`; without it no card is shared spatially.
     pub mps_program: Option<PathBuf>,
+    /// Where the kernel's files of AMD's cards lie: `/`, or a copy of them.
+    pub root: PathBuf,
     /// What starts the containers of jobs that name an image.
     pub containers: Containers,
     /// Host memory kept apart to stand behind the memory of devices.
@@ -110,6 +112,7 @@ impl AgentOptions {
             spatial: Cards::default(),
             spatial_partitions: false,
             mps_program: find_mps(),
+            root: PathBuf::from("/"),
             containers: Containers::default(),
             backing: Bytes(0),
             probe: ProbeOptions::default(),

@@ -16,11 +16,14 @@ use crate::spatial::Seat;
 use crate::spatial::control::version;
 use crate::spatial::offer::{Offer, capability};
 use crate::spatial::partition::{self, Chunks};
+use crate::spatial::units::{Mask, UnitsError};
 use crate::spatial::words::{Part, Place};
 use crate::watched::Watched;
+use polder_devices::amd_compute_units;
 use polder_ledger::{Limits, Mapped, Usage, adopt_usage, map_limits};
 use polder_model::{
-    Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Mechanism, Micros, Outcome, Phase, Slice,
+    Address, Bytes, Device, Lease, LeaseEnd, LeaseId, LeaseOrder, Mechanism, Micros, Outcome,
+    Phase, Slice,
 };
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -60,7 +63,7 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
         return Err(end);
     }
     let devices = devices_of(room, &order)?;
-    let mps = seat(room, &order, &devices)?;
+    let Seats { mps, units } = seat(room, &order, &devices)?;
     let granularity = devices.iter().map(|device| device.granularity).collect();
     let mark = Mark { boot: room.boot.clone(), granularity };
     // Only a container is shown its devices' nodes; everything else has the machine's.
@@ -69,7 +72,7 @@ pub(crate) fn prepare(room: &Room, order: LeaseOrder) -> Result<Live, LeaseEnd> 
     let options = &room.options;
     let (driver, cuda) = (options.driver_library.clone(), options.cuda_libraries.clone());
     let containers = options.containers.clone();
-    let plan = Plan { order, addresses, driver, cuda, mps, containers, nodes };
+    let plan = Plan { order, addresses, driver, cuda, mps, units, containers, nodes };
     let written = folder.create(&mark).and_then(|()| write_plan(folder.path(), &plan));
     written.map_err(|error| {
         not_started(format!("its folder {} cannot be written: {error}", folder.path().display()))
@@ -89,8 +92,17 @@ fn devices_of(room: &Room, order: &LeaseOrder) -> Result<Vec<Device>, LeaseEnd> 
     order.lease.slices.iter().map(find).collect()
 }
 
-/// The lease's seat with MPS, if it has a spatial part of a card.
-fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Option<Place>, LeaseEnd> {
+/// What a lease has that shares a card spatially: one of them, and none if it does not.
+#[derive(Debug, Default)]
+struct Seats {
+    /// Its place with MPS.
+    mps: Option<Place>,
+    /// Its compute units.
+    units: Option<Mask>,
+}
+
+/// The lease's seat, if it has a spatial part of a card.
+fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Seats, LeaseEnd> {
     let lease = &order.lease;
     let slices = || lease.slices.iter().zip(devices);
     let spatial = |slice: &Slice| slice.mechanism == Mechanism::Spatial;
@@ -104,8 +116,13 @@ fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Option<Pl
         return Err(never_ran(Outcome::Lost { why }));
     }
     let Some((slice, device)) = slices().find(|(slice, _)| spatial(slice)) else {
-        return Ok(None);
+        return Ok(Seats::default());
     };
+    if let Address::Opencl { .. } = device.address {
+        let mask = mask(room, lease.id, slice, device);
+        let seats = |mask| Seats { units: Some(mask), ..Seats::default() };
+        return mask.map(seats).map_err(|error| not_started(error.to_string()));
+    }
     let uuid = device.id.to_string();
     let part =
         Part::of(slice.compute, slice.memory).map_err(|error| not_started(error.to_string()))?;
@@ -114,12 +131,24 @@ fn seat(room: &Room, order: &LeaseOrder, devices: &[Device]) -> Result<Option<Pl
     let chunks = Chunks::of(slice.compute, device.compute_units, capability);
     let seat = Seat { uuid, uid, gid, part, chunks };
     let place = room.spatial.seat(lease.id, &seat, Micros(boot_micros()));
-    place.map(Some).map_err(|error| not_started(error.to_string()))
+    let seats = |place| Seats { mps: Some(place), ..Seats::default() };
+    place.map(seats).map_err(|error| not_started(error.to_string()))
+}
+
+/// The lease's compute units of a card.
+fn mask(room: &Room, lease: LeaseId, slice: &Slice, device: &Device) -> Result<Mask, UnitsError> {
+    let all = amd_compute_units(&room.options.root);
+    let units = device.pci_address.as_ref().and_then(|place| all.get(place));
+    let units = units.ok_or_else(|| UnitsError::Unknown(device.id.clone()))?;
+    room.masks.take(lease, &device.id, units, slice.compute)
 }
 
 /// Takes the seat over that an earlier agent gave a lease.
 fn keep_seat(room: &Room, plan: &Plan) {
     let lease = &plan.order.lease;
+    if let Some(mask) = &plan.units {
+        room.masks.adopt(lease.id, mask.clone());
+    }
     let Some(place) = &plan.mps else { return };
     let kept = Account::find(lease.user.as_str()).and_then(|account| {
         let who = (account.uid, account.gid);
@@ -140,6 +169,7 @@ pub(crate) fn offer(paths: &StatePaths, options: &AgentOptions) -> Offer {
             let program = options.mps_program.as_deref();
             program.is_some_and(|program| partition::knows(&version(program)))
         }),
+        units: amd_compute_units(&options.root).into_keys().collect(),
         ..Offer::default()
     };
     for lease in lease_folders(paths).unwrap_or_default() {

@@ -18,6 +18,7 @@
 //!
 //! To add a vendor: a module with a [`Prober`], and a [`Source`] that names it.
 
+mod amd;
 mod bandwidth;
 mod catalogue;
 mod child;
@@ -30,6 +31,7 @@ mod simulate;
 mod supervise;
 mod sysfs;
 
+pub use amd::{ComputeUnits, amd_compute_units};
 pub use catalogue::{Answer, catalogue};
 pub use child::{
     Catalogue, ENVIRONMENT_KEPT, PROBE_LIMIT, PROBE_SUBCOMMAND, ProbeError, ProbeOptions,

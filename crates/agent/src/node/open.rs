@@ -13,6 +13,7 @@ use crate::paths::{StatePaths, lease_folders};
 use crate::prepare::{self, Adopted, Stands};
 use crate::shim::{boot_id, boot_micros};
 use crate::spatial::Spatial;
+use crate::spatial::units::Masks;
 use crate::watchman::Watchman;
 use crate::{AgentError, AgentOptions, arbiter::ArbiterHandle};
 use polder_model::{Enforcement, LeaseId, Micros, Phase};
@@ -82,6 +83,7 @@ impl Node {
             arbiter,
             watchman,
             spatial,
+            masks: Masks::default(),
             cards,
             clients,
             inventory: inventory_of_room,

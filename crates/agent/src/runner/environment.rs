@@ -2,6 +2,7 @@
 
 use super::cuda::{intercepts_cuda, shared};
 use crate::shim::{CUDA_FOLDER, DRIVER_SOCKET, ICD_FOLDER, Plan};
+use crate::spatial::units;
 use crate::spatial::words::OTHER_VARIABLES;
 use polder_model::{Address, Mechanism};
 use std::collections::BTreeMap;
@@ -102,6 +103,10 @@ pub(crate) fn environment(
         place.variables().into_iter().for_each(|(name, value)| set(name, value));
         let others = OTHER_VARIABLES.into_iter().chain([place.contradicts()]);
         others.for_each(|name| drop(all.remove(name)));
+    }
+    if let Some(mask) = &plan.units {
+        units::OTHER_VARIABLES.iter().for_each(|name| drop(all.remove(*name)));
+        all.extend(mask.variables().map(|(name, value)| (name.to_owned(), value)));
     }
     let mut set = |name: &str, value: String| drop(all.insert(name.to_owned(), value));
     if shares(plan) {

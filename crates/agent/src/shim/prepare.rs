@@ -143,6 +143,13 @@ fn judge(
             cut.units
         ));
     }
+    if let Some(mask) = &plan.units {
+        notes.push(format!(
+            "its processes are told {} compute units of the card in their environment; nothing holds \
+             one that clears it, and nothing holds memory",
+            mask.count()
+        ));
+    }
     if plan.mps.is_some() {
         notes.push(
             "its processes are told their part of the card in their environment, each by itself, and a \

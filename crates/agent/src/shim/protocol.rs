@@ -53,6 +53,9 @@ pub struct Plan {
     /// Where a lease that has a spatial part of a card finds MPS's control daemon.
     #[serde(default)]
     pub mps: Option<crate::spatial::words::Place>,
+    /// The compute units of a lease that shares one of AMD's cards.
+    #[serde(default)]
+    pub units: Option<crate::spatial::units::Mask>,
     /// What starts the containers of this node.
     #[serde(default)]
     pub containers: crate::Containers,
@@ -270,6 +273,7 @@ pub(crate) fn test_plan(command: &[&str]) -> Plan {
         driver: None,
         cuda: None,
         mps: None,
+        units: None,
         containers: crate::Containers::Auto,
         nodes: Some(Vec::new()),
     }

@@ -17,6 +17,8 @@
 //! user compute on the same multiprocessors, and a program of theirs that names no partition is turned
 //! away by the daemon. They go with the daemon that made them, so its death ends its leases.
 //!
+//! AMD's cards are shared so by masks of their compute units ([`units`]), which take no daemon.
+//!
 //! What this does not do: change a card's settings (compute mode, MIG, clocks), or look into what the
 //! programs do.
 
@@ -26,6 +28,7 @@ pub mod daemon;
 mod manager;
 pub mod offer;
 pub mod partition;
+pub mod units;
 pub mod words;
 
 pub use manager::{Seat, Spatial, SpatialError};

@@ -3,14 +3,18 @@
 //! **Invariant.** A card is shared in one way at a time: what is granted on it in one way keeps it so,
 //! whatever the agent is started with, until nothing of that is left and the agent starts again.
 
-use polder_model::{Address, Device, DeviceId, Mechanism};
 use super::partition;
+use polder_model::{Address, Device, DeviceId, DeviceKind, Mechanism};
 use std::collections::BTreeSet;
 use std::str::FromStr;
 use thiserror::Error;
 
 /// The word by which an ask may select such a card.
 const FEATURE: &str = "mps";
+/// The word by which an ask may select a card of AMD's.
+const MASK_FEATURE: &str = "cu_mask";
+/// How the driver of ROCm, whose runtime takes masks, says in its version that it is one.
+const ROCM: &str = "(HSA";
 /// The word by which an ask may select one that is cut into static partitions.
 const CUT_FEATURE: &str = "mps_partitions";
 /// The oldest compute capability whose cards hold a program to a part (Volta), as `sm_70` spells it.
@@ -75,6 +79,8 @@ pub struct Offer {
     pub program: bool,
     /// Static partitions of the multiprocessors are wanted, and whether that program knows them.
     pub partitions: Option<bool>,
+    /// Places on the bus of AMD's cards whose compute units are known.
+    pub units: BTreeSet<String>,
     /// Devices that leases share by turns since before this agent.
     pub otherwise: BTreeSet<DeviceId>,
     /// Devices that leases share spatially since before this agent.
@@ -99,10 +105,12 @@ impl Offer {
         if offered == Offered::Spatially {
             device.mechanisms.retain(|one| *one == Mechanism::Whole);
             device.mechanisms.insert(0, Mechanism::Spatial);
-            device.features.insert(FEATURE.to_owned());
-            if self.partitions.is_some() {
-                device.features.insert(CUT_FEATURE.to_owned());
-            }
+            let words = match (is_amd(device), self.partitions) {
+                (true, _) => &[MASK_FEATURE][..],
+                (_, Some(_)) => &[FEATURE, CUT_FEATURE],
+                (_, None) => &[FEATURE],
+            };
+            device.features.extend(words.iter().copied().map(str::to_owned));
         }
         offered
     }
@@ -130,14 +138,31 @@ impl Offer {
         // Of all, those that can be are meant; one that is in use by turns was meant too.
         match why {
             None => Offered::Spatially,
-            Some(_) if !named && !is_nvidia(device) => Offered::AsItIs,
+            Some(_) if !named && !is_nvidia(device) && !is_amd(device) => Offered::AsItIs,
             Some(why) => Offered::Cannot(why),
         }
     }
 
     fn against(&self, device: &Device) -> Option<&'static str> {
+        let otherwise = (
+            self.otherwise.contains(&device.id),
+            "leases from before share it by turns: start the daemon again when they are over",
+        );
+        if is_amd(device) {
+            let known = device.pci_address.as_ref().is_some_and(|place| self.units.contains(place));
+            let told = (!known, "the kernel's amdgpu does not tell its compute units");
+            let rocm =
+                (!device.driver.contains(ROCM), "its driver is not ROCm's, which takes masks");
+            return [rocm, told, otherwise]
+                .into_iter()
+                .find(|(holds, _)| *holds)
+                .map(|(_, why)| why);
+        }
         let reasons = [
-            (!is_nvidia(device), "only NVIDIA cards can be, through MPS"),
+            (
+                !is_nvidia(device),
+                "only cards of NVIDIA's can be, through MPS, and of AMD's, by masks",
+            ),
             (
                 capability(device).is_none_or(|has| has < CAPABILITY_MIN),
                 "its compute capability is below 7.0, or not known",
@@ -156,10 +181,7 @@ impl Offer {
                     && capability(device).is_none_or(|has| has < partition::CAPABILITY_MIN),
                 "static partitions take compute capability 8.0: leave out --spatial-partitions",
             ),
-            (
-                self.otherwise.contains(&device.id),
-                "leases from before share it by turns: start the daemon again when they are over",
-            ),
+            otherwise,
         ];
         reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
     }
@@ -171,6 +193,16 @@ fn is_nvidia(device: &Device) -> bool {
     real && !device.simulated && device.id.as_str().starts_with("GPU-")
 }
 
+/// Whether a mask could be put on it: it is a card of AMD's, by an OpenCL driver of the vendor's.
+fn is_amd(device: &Device) -> bool {
+    let platform = match &device.address {
+        Address::Opencl { platform, .. } => platform.as_str(),
+        Address::Nvml { .. } | Address::Simulated => return false,
+    };
+    let card = device.kind == DeviceKind::Gpu && !device.simulated;
+    card && platform.starts_with("AMD ") && device.vendor.starts_with("Advanced Micro Devices")
+}
+
 /// `80` of `sm_80`.
 pub(crate) fn capability(device: &Device) -> Option<u32> {
     let of = |feature: &String| feature.strip_prefix("sm_")?.parse().ok();
@@ -180,7 +212,7 @@ pub(crate) fn capability(device: &Device) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use polder_model::{Api, Bytes, DeviceKind, Health};
+    use polder_model::{Api, Bytes, Health};
 
     const UUID: &str = "GPU-57a4d141-0000-4000-8000-000000000000";
 
@@ -252,12 +284,40 @@ mod tests {
             "start the daemon again",
         );
         let named = Offer { wanted: "opencl-0-0".parse().unwrap(), ..all() };
-        check(named, card("opencl-0-0", "fp64"), "only NVIDIA");
+        check(named, card("opencl-0-0", "fp64"), "only cards of NVIDIA");
         // Among all, what is no card of NVIDIA's was not meant.
         assert_eq!(all().make(&mut card("opencl-0-0", "fp64")), Offered::AsItIs);
         let mut simulated = card(UUID, "sm_90");
         simulated.address = Address::Simulated;
         assert_eq!(all().make(&mut simulated), Offered::AsItIs);
+    }
+
+    #[test]
+    fn a_card_of_amds_is_shared_by_masks_where_its_units_are_known() {
+        let mut amd = card("opencl-0-0", "fp64");
+        amd.vendor = "Advanced Micro Devices, Inc.".into();
+        amd.driver = "3635.0 (HSA1.1,LC) (OpenCL 2.0)".into();
+        amd.pci_address = Some("0000:03:00.0".into());
+        let platform = "AMD Accelerated Parallel Processing".to_owned();
+        amd.address = Address::Opencl { library: "libamdocl64.so".into(), platform, index: 0 };
+        let known = || Offer { units: ["0000:03:00.0".to_owned()].into(), program: false, ..all() };
+        let mut shared = amd.clone();
+        assert_eq!(known().make(&mut shared), Offered::Spatially, "without NVIDIA's program");
+        assert_eq!(shared.mechanisms, [Mechanism::Spatial, Mechanism::Whole]);
+        assert!(shared.features.contains("cu_mask") && !shared.features.contains("mps"));
+        let check = |offer: Offer, device: &Device, words: &str| {
+            let offered = offer.make(&mut device.clone());
+            assert!(matches!(offered, Offered::Cannot(why) if why.contains(words)), "{offered:?}");
+        };
+        check(all(), &amd, "does not tell its compute units");
+        check(Offer { otherwise: ids("opencl-0-0"), ..known() }, &amd, "start the daemon again");
+        let other = Device { driver: "3635.0 (PAL,LC)".into(), ..amd.clone() };
+        check(known(), &other, "not ROCm's");
+        let mut mesa = amd.clone();
+        let address = ("libRusticlOpenCL.so".into(), "rusticl".into());
+        mesa.address = Address::Opencl { library: address.0, platform: address.1, index: 0 };
+        assert_eq!(known().make(&mut mesa), Offered::AsItIs, "Mesa's takes no masks");
+        assert_eq!(Offer::default().make(&mut amd), Offered::AsItIs);
     }
 
     #[test]

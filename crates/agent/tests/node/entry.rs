@@ -1,6 +1,7 @@
 //! The parts that the test program plays when it is started as another process.
 
 use polder_agent::shim::shim_main;
+use polder_agent::spatial::offer::Cards;
 use polder_agent::{AgentOptions, run_agent};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +53,9 @@ pub(crate) const FAIL_VARIABLE: &str = "STANDIN_NVML_FAIL";
 /// Milliseconds between two looks at devices while a card has failed.
 pub(crate) const FAILED_PERIOD_VARIABLE: &str = "AGENT_TEST_FAILED_MS";
 
+/// The root of a machine with a stand-in card of AMD's, whose parts are leased side by side.
+pub(crate) const AMD_VARIABLE: &str = "AGENT_TEST_AMD";
+
 #[test]
 fn agent_entry() {
     let Some(state) = std::env::var_os(STATE_VARIABLE).map(PathBuf::from) else { return };
@@ -65,11 +69,18 @@ fn agent_entry() {
         let fails = std::env::var_os(FAIL_VARIABLE);
         probe.environment.extend(fails.map(|fails| (FAIL_VARIABLE.into(), fails)));
     }
+    let amd = std::env::var_os(AMD_VARIABLE).map(PathBuf::from);
+    if let Some(root) = &amd {
+        probe.nvml_library = Some(state.join("no NVML"));
+        probe.vendor_folder = Some(root.join("vendors"));
+    }
     let failed_period = std::env::var(FAILED_PERIOD_VARIABLE).ok().and_then(|it| it.parse().ok());
     let arguments = ["--exact", "entry::shim_entry", "--nocapture"];
     let options = AgentOptions {
         shim_arguments: arguments.map(str::to_owned).to_vec(),
-        simulate: standin[0].is_none().then(|| state.join("devices.toml")),
+        simulate: (standin[0].is_none() && amd.is_none()).then(|| state.join("devices.toml")),
+        spatial: if amd.is_some() { Cards::All } else { Cards::None },
+        root: amd.unwrap_or_else(|| "/".into()),
         probe,
         enforcement: polder_model::Enforcement::Strict,
         driver_library: None,

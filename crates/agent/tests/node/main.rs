@@ -12,3 +12,4 @@ mod life;
 mod obey;
 mod restart;
 mod server;
+mod units;

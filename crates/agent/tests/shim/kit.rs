@@ -43,6 +43,7 @@ pub(crate) fn plan(command: &[&str]) -> Plan {
         driver: None,
         cuda: None,
         mps: None,
+        units: None,
         containers: polder_agent::Containers::Auto,
         nodes: None,
     }

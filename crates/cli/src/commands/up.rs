@@ -44,8 +44,8 @@ pub(crate) struct Up {
     /// it, `permissive` reports it, `off` looks for nobody. It is not kept: the next `up` says it again.
     #[arg(long, value_name = "MODE", default_value_t)]
     enforcement: Enforcement,
-    /// NVIDIA cards that jobs asking for `--mechanism spatial` share beside each other, under NVIDIA's
-    /// MPS, and that nobody shares by turns: `all`, or ids with commas between. It is not kept either.
+    /// Cards that jobs asking for `--mechanism spatial` share beside each other, NVIDIA's under its MPS
+    /// and AMD's by masks of compute units, and that nobody shares by turns: `all`, or ids with commas between. It is not kept either.
     #[arg(long, value_name = "CARDS", default_value_t)]
     spatial: Cards,
     /// Cut those cards into static partitions: leases of a user then share no multiprocessor. Takes

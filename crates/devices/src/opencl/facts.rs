@@ -33,7 +33,11 @@ const CL_DEVICE_PCI_BUS_INFO_KHR: u32 = 0x410F;
 const CL_DEVICE_PCI_BUS_ID_NV: u32 = 0x4008;
 const CL_DEVICE_PCI_SLOT_ID_NV: u32 = 0x4009;
 const CL_DEVICE_PCI_DOMAIN_ID_NV: u32 = 0x400A;
+const CL_DEVICE_TOPOLOGY_AMD: u32 = 0x4037;
 const CL_DEVICE_BOARD_NAME_AMD: u32 = 0x4038;
+/// The kind of a place on PCI Express in AMD's answer, and where bus, device and function stand there.
+const TOPOLOGY_PCIE: [u8; 4] = 1_u32.to_ne_bytes();
+const TOPOLOGY_PLACE: std::ops::Range<usize> = 21..24;
 
 const TYPE_CPU: u64 = 1 << 1;
 const TYPE_GPU: u64 = 1 << 2;
@@ -187,6 +191,13 @@ fn pci(info: &impl Info, extensions: &BTreeSet<&str>) -> Option<String> {
         let slot = number32(info, CL_DEVICE_PCI_SLOT_ID_NV)?;
         let domain = number32(info, CL_DEVICE_PCI_DOMAIN_ID_NV).unwrap_or_default();
         return Some(pci_address(domain, bus, slot >> 3, slot & 7));
+    }
+    if extensions.contains("cl_amd_device_attribute_query") {
+        let bytes = info.bytes(CL_DEVICE_TOPOLOGY_AMD)?;
+        let place = bytes.get(TOPOLOGY_PLACE).filter(|_| bytes.starts_with(&TOPOLOGY_PCIE))?;
+        let mut place = place.iter().copied().map(u32::from);
+        // It tells of no domain.
+        return Some(pci_address(0, place.next()?, place.next()?, place.next()?));
     }
     None
 }

@@ -96,6 +96,18 @@ fn bus_addresses_of_every_extension() {
         .u32(CL_DEVICE_PCI_BUS_ID_NV, 0xaf)
         .u32(CL_DEVICE_PCI_SLOT_ID_NV, 1 << 3);
     assert_eq!(check(&answers).device.pci_address.as_deref(), Some("0000:af:01.0"));
+    let amd = |answer: &[u8]| {
+        let mut answers = card("cl_amd_device_attribute_query");
+        answers.0.insert(CL_DEVICE_TOPOLOGY_AMD, answer.to_vec());
+        check(&answers).device.pci_address
+    };
+    let mut answer = [0; 24];
+    answer[0] = 1;
+    answer[21..].copy_from_slice(&[0xc1, 0, 1]);
+    assert_eq!(amd(&answer).as_deref(), Some("0000:c1:00.1"));
+    assert_eq!(amd(&answer[..23]), None, "cut short");
+    answer[0] = 2;
+    assert_eq!(amd(&answer), None, "another kind of bus");
 }
 
 #[test]
