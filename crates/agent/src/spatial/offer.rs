@@ -181,6 +181,10 @@ impl Offer {
                     && capability(device).is_none_or(|has| has < partition::CAPABILITY_MIN),
                 "static partitions take compute capability 8.0: leave out --spatial-partitions",
             ),
+            (
+                self.partitions.is_some() && device.compute_units == 0,
+                "its driver does not tell its multiprocessors: leave out --spatial-partitions",
+            ),
             otherwise,
         ];
         reasons.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
@@ -278,6 +282,8 @@ mod tests {
         check(Offer { program: false, ..all() }, card(UUID, "sm_90"), "install it");
         check(Offer { partitions: Some(false), ..all() }, card(UUID, "sm_90"), "driver 590");
         check(Offer { partitions: Some(true), ..all() }, card(UUID, "sm_75"), "capability 8.0");
+        let untold = Device { compute_units: 0, ..card(UUID, "sm_90") };
+        check(Offer { partitions: Some(true), ..all() }, untold, "tell its multiprocessors");
         check(
             Offer { otherwise: ids(UUID), ..all() },
             card(UUID, "sm_90"),

@@ -48,6 +48,9 @@ pub enum PartitionError {
     /// The card cannot be cut.
     #[error("static partitions take a card of compute capability 8.0 or newer")]
     Old,
+    /// Its multiprocessors are not known.
+    #[error("the card's driver does not tell how many multiprocessors it has")]
+    Untold,
     /// The daemon made none.
     #[error("MPS was told to cut {chunks} chunks of {uuid} and says {said:?}")]
     Refused {
@@ -95,10 +98,13 @@ impl Chunks {
     /// [`PartitionError`] where it holds none.
     pub fn of(compute: Permille, units: u32, capability: u32) -> Result<Self, PartitionError> {
         let chunk = chunk(capability).ok_or(PartitionError::Old)?;
+        if units == 0 {
+            return Err(PartitionError::Untold);
+        }
         let part = u64::from(compute.0.min(1000)) * u64::from(units) / 1000;
         let count = u32::try_from(part / u64::from(chunk)).unwrap_or(u32::MAX);
         if count == 0 {
-            let least = (chunk * 1000).div_ceil(units.max(1));
+            let least = (chunk * 1000).div_ceil(units);
             let least = Permille(least);
             return Err(PartitionError::Small { compute, units, chunk, least });
         }
@@ -167,7 +173,7 @@ mod tests {
         check(300, 80, 70, Err(PartitionError::Old));
         let error = Chunks::of(Permille(60), 132, 90).unwrap_err();
         assert!(error.to_string().contains("ask for 6.1%"), "{error}");
-        assert!(Chunks::of(Permille(1000), 0, 90).is_err(), "a card that tells no number");
+        check(1000, 0, 90, Err(PartitionError::Untold));
     }
 
     #[test]

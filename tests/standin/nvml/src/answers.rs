@@ -282,6 +282,13 @@ api! {
         put(major, c_int::try_from(of).unwrap_or(0))?;
         put(minor, c_int::try_from(and).unwrap_or(0))
     }
+    fn nvmlDeviceGetNumGpuCores(device: nvmlDevice_t, cores: *mut c_uint) {
+        check(device)?;
+        let model = model()?;
+        // Of the models there are; others of those generations have as many.
+        let each = if matches!(model.capability, (7, _) | (8, 0)) { 64 } else { 128 };
+        put(cores, model.sms * each)
+    }
 
     fn nvmlDeviceGetMemoryInfo(device: nvmlDevice_t, info: *mut nvmlMemory_t) {
         check_there(device)?;
