@@ -28,9 +28,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How long the server may hold a call.
-const CALL_WAIT: Micros = Micros::from_secs(10);
-/// How much longer than that a call may take before it is given up.
+/// How much longer than the server may hold a call it may take before it is given up.
 const CALL_SLACK: Duration = Duration::from_secs(20);
 /// Most calls that have not come back at one time; the oldest is given up beyond it.
 const CALLS_MAX: usize = 8;
@@ -173,15 +171,11 @@ impl Node {
         self.pace.called(self.born.elapsed());
     }
 
-    /// How long the server may hold a call: well below every contact limit, and not at all where this
-    /// node must know whether it is there.
+    /// How long the server may hold a call: well below every contact limit.
     fn wait(&mut self) -> Micros {
-        if self.contact.asks() {
-            return Micros(0);
-        }
         let limits = self.known.values().filter_map(|known| known.lease.as_ref());
-        let shortest = limits.map(|lease| Micros(lease.contact_limit.0 / 4)).min();
-        shortest.map_or(CALL_WAIT, |shortest| shortest.min(CALL_WAIT))
+        let shortest = limits.map(|lease| lease.contact_limit).min();
+        self.contact.hold(Micros(boot_micros()), shortest)
     }
 
     fn came_back(&mut self, back: Result<Back, tokio::task::JoinError>) -> Result<(), AgentError> {
@@ -191,6 +185,7 @@ impl Node {
         let went = match answer {
             Ok(answer) => {
                 self.pace.heard();
+                self.contact.answered(Micros(boot_micros()));
                 self.failing_since = None;
                 // An inventory that has changed since is sent again by the mark of its change.
                 self.inventory_told |= with_inventory && newest;

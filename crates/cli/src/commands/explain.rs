@@ -124,7 +124,7 @@ mod tests {
             doubt: 334,
             ..late
         };
-        let once = Expected { ran: None, observations: 1, doubt: 1000, ..known.clone() };
+        let once = Expected { ran: None, observations: 1, doubt: 1000, ..known };
         assert_eq!(runs(&once), "1m00s the one time it was seen (1 seen, nothing to rely on)");
         assert_eq!(
             runs(&known),
