@@ -26,6 +26,8 @@ struct World {
     until: BTreeMap<(usize, usize), Instant>,
     events: BTreeMap<usize, Instant>,
     capturing: BTreeMap<usize, u64>,
+    /// What was allocated into captures: each graph has one node of so many bytes.
+    graph_bytes: u64,
     physical: BTreeMap<u64, u64>,
     pool_reserved: u64,
     last: u64,
@@ -196,7 +198,9 @@ exports! {
     }
     cuMemAllocAsync(at: *mut CUdeviceptr, bytes: usize, stream: CUstream) {
         let mut world = world();
-        if !world.capturing.contains_key(&stream.addr()) {
+        if world.capturing.contains_key(&stream.addr()) {
+            world.graph_bytes = bytes as u64;
+        } else {
             world.pool_reserved += bytes as u64;
         }
         let made = world.next();
@@ -274,6 +278,21 @@ exports! {
         let nodes = world().capturing.remove(&stream.addr()).unwrap_or_default();
         put(graph, handle(nodes))
     }
+    cuGraphGetNodes(_graph: CUgraph, nodes: *mut CUgraphNode, count: *mut usize) {
+        if !nodes.is_null() { put(nodes, handle(1)); }
+        put(count, 1)
+    }
+    cuGraphNodeGetType(_node: CUgraphNode, kind: *mut c_uint) {
+        put(kind, CU_GRAPH_NODE_TYPE_MEM_ALLOC)
+    }
+    cuGraphMemAllocNodeGetParams(_node: CUgraphNode, at: *mut CUDA_MEM_ALLOC_NODE_PARAMS) {
+        (*at).bytesize = world().graph_bytes as usize;
+        CUDA_SUCCESS
+    }
+    cuGraphInstantiateWithFlags(at: *mut CUgraphExec, _graph: CUgraph, _flags: u64) {
+        put(at, handle(world().next()))
+    }
+    cuGraphExecDestroy(_graph: CUgraphExec) { CUDA_SUCCESS }
     cuStreamIsCapturing(stream: CUstream, at: *mut c_uint) {
         put(at, c_uint::from(world().capturing.contains_key(&stream.addr())))
     }

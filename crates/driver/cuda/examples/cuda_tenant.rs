@@ -213,6 +213,30 @@ fn capture() {
     pause();
 }
 
+fn free_mib() -> usize {
+    let (mut free, mut total) = (0, 0);
+    assert_eq!(cu!(cuMemGetInfo_v2(&raw mut free, &raw mut total)), CUDA_SUCCESS);
+    free >> 20
+}
+
+/// A graph that allocates, made executable as often as there is room.
+fn graph() {
+    context(0);
+    let (mut stream, mut graph, mut address) = (null_mut(), null_mut(), 0);
+    assert_eq!(cu!(cuStreamCreate(&raw mut stream, 1)), CUDA_SUCCESS);
+    assert_eq!(cu!(cuStreamBeginCapture_v2(stream, 0)), CUDA_SUCCESS);
+    step("node", cu!(cuMemAllocAsync(&raw mut address, 40 << 20, stream)));
+    step("end", cu!(cuStreamEndCapture(stream, &raw mut graph)));
+    println!("free {}", free_mib());
+    let mut made = [null_mut(); 3];
+    for at in &mut made {
+        step("executable", cu!(cuGraphInstantiateWithFlags(at, graph, 0)));
+    }
+    println!("free {}", free_mib());
+    step("destroyed", cu!(cuGraphExecDestroy(made[0])));
+    println!("free {}", free_mib());
+}
+
 /// What `cuGetProcAddress` says: ours where the function is hooked.
 fn addresses() {
     assert_eq!(cu!(cuInit(0)), CUDA_SUCCESS);
@@ -285,6 +309,7 @@ fn main() {
         "launch" => launch(number(2), number(3)),
         "kinds" => kinds(),
         "capture" => capture(),
+        "graph" => graph(),
         "addresses" => addresses(),
         "fork" => fork(),
         "exports" => {

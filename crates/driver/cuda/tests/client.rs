@@ -175,6 +175,24 @@ fn nothing_is_put_into_a_capture_and_nothing_waits_there() {
     client.end();
 }
 
+/// Memory that a graph's nodes allocate is there for each of its executables, from then on.
+#[test]
+fn what_a_graph_allocates_is_charged_when_it_becomes_executable() {
+    let lines = program(&lease(100 * MIB), &["graph"]).end();
+    let expected = [
+        "node 0",
+        "end 0",
+        "free 100",
+        "executable 0",
+        "executable 0",
+        "executable 2",
+        "free 20",
+        "destroyed 0",
+        "free 60",
+    ];
+    assert_eq!(lines, expected);
+}
+
 #[test]
 fn addresses_are_ours_where_it_matters_and_flags_and_versions_are_honoured() {
     let lines = program(&lease(100 * MIB), &["addresses"]).end();
