@@ -216,10 +216,12 @@ fn open(address: u64) {
     pause();
 }
 
-/// What of the process somebody else could have made: threads, signals that are caught, mappings.
+/// What of the process somebody else could have made: its mask for new files, threads, signals that are
+/// caught, mappings.
 fn cost() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let wanted = |line: &&str| ["Threads:", "SigCgt:"].iter().any(|name| line.starts_with(name));
+    let wanted =
+        |line: &&str| ["Umask:", "Threads:", "SigCgt:"].iter().any(|name| line.starts_with(name));
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let mapped = maps.lines().any(|line| line.contains("cuda.so") || line.contains("polder_"));
     let mut all: Vec<String> = status.lines().filter(wanted).map(str::to_owned).collect();
@@ -233,8 +235,20 @@ fn idle(loaded: bool) {
         library();
     }
     let after = cost();
-    println!("same threads and handlers {}", before[..2] == after[..2]);
-    println!("{}", after[2]);
+    println!("same mask, threads and handlers {}", before[..3] == after[..3]);
+    println!("{}", after[3]);
+}
+
+/// The same after it has worked.
+fn worked() {
+    let before = cost();
+    context(devices()[0]);
+    let mut address = 0;
+    good(cu!(cuMemAlloc_v2(&raw mut address, KIB)));
+    kernel(0, 1, null_mut(), false);
+    good(cu!(cuCtxSynchronize()));
+    good(cu!(cuMemFree_v2(address)));
+    println!("same mask, threads and handlers {}", before[..3] == cost()[..3]);
 }
 
 fn main() {
@@ -246,6 +260,7 @@ fn main() {
         "open" => open(words[2].parse().unwrap()),
         "without" => idle(false),
         "loaded" => idle(true),
+        "worked" => worked(),
         other => panic!("{other}"),
     }
 }

@@ -121,8 +121,10 @@ fn memory_that_two_processes_of_a_lease_see_is_counted_once() {
 #[test]
 fn who_does_not_load_the_library_pays_nothing_and_who_does_no_thread_and_no_handler() {
     let lease = lease(1);
-    let expected = |mapped| ["same threads and handlers true".into(), format!("mapped {mapped}")];
+    let same = "same mask, threads and handlers true";
+    let expected = |mapped| [same.into(), format!("mapped {mapped}")];
     assert_eq!(start(&lease, &["without"], false).end(), expected(false));
     assert_eq!(start(&lease, &["loaded"], false).end(), expected(true));
     assert!(lease.usage().slots().is_empty(), "nobody has asked for a place");
+    assert_eq!(start(&lease, &["worked"], false).end(), [same]);
 }

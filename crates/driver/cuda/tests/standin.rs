@@ -154,6 +154,44 @@ fn a_program_finds_through_the_library_what_it_finds_without() {
     scene.lease.until("drained", |census| census.inflight == 0);
 }
 
+/// Programs that begin too early or name nothing get the driver's own answer, and go on; and who only opens
+/// the library has asked the driver for nothing.
+#[test]
+fn a_program_that_calls_too_early_or_with_nothing_is_answered_as_by_the_driver_alone() {
+    let scene = scene(200 * GIB);
+    let run = |library: PathBuf, what: &str| {
+        let output = scene.program(client()).arg(library).arg(what).output().unwrap();
+        assert!(output.status.success(), "{what}: {:?} {}", output.status, said(&output));
+        said(&output).replace("waited false", "waited true")
+    };
+    let ours = scene.folder.path().join("libcuda.so.1");
+    run(ours.clone(), "nothing");
+    assert_eq!(std::fs::read_to_string(scene.log()).unwrap_or_default(), "");
+    let native = run(built().join("deps/libstandin_cuda.so"), "odd");
+    assert!(native.lines().count() > 40 && native.starts_with("cuDeviceGetCount: 3"), "{native}");
+    let through = run(ours, "odd");
+    let differs = through.lines().zip(native.lines()).filter(|(one, other)| one != other);
+    assert_eq!(through, native, "{:?}", differs.collect::<Vec<_>>());
+}
+
+/// The driver gives memory in whole blocks, and those are what a lease has of its device.
+#[test]
+fn small_allocations_are_charged_the_blocks_that_they_take() {
+    let scene = scene(16 * MIB);
+    scene.lease.set_granularity(2 * MIB);
+    let mut command = scene.program(client());
+    command.arg(scene.folder.path().join("libcuda.so.1")).arg("small");
+    let mut program = Talk::start(&mut command);
+    program.expect("ready");
+    let before = used(&scene);
+    program.go();
+    program.expect("blocks 8");
+    assert_eq!(scene.lease.held(0), 16 * MIB);
+    assert_eq!(used(&scene) - before, 16 * MIB, "by the stand-in's own account");
+    program.go();
+    program.end();
+}
+
 /// What the stand-in has given away of its memory, by its own account.
 fn used(scene: &Scene) -> u64 {
     let watcher = Client::connect(&scene.folder.path().join("device"), 1).unwrap();

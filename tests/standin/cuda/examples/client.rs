@@ -3,6 +3,8 @@
 //! * `check`: goes once through what most programs use, and says what it found.
 //! * `saturate KIND MICROSECONDS SECONDS`: launches work of that length as fast as it is taken; the
 //!   kind is `kernel`, `graph` (of 200 nodes) or `cooperative`.
+//! * `odd`: calls too early, without a context, and with nothing where something belongs, and says how each ended.
+//! * `small`: allocates a byte at a time until there is no more, and says how often.
 //! * `behind MIB`: allocates blocks of that size in every way there is until there is no more, says of
 //!   each whether it lies on the device, and uses and frees them all.
 //! * `room MIB`: allocates a block of that size, waits for a line, and then allocates more of them until
@@ -16,7 +18,7 @@ use polder_gpuapi::cuda::consts::*;
 use polder_gpuapi::cuda::pfn;
 use polder_gpuapi::cuda::types::*;
 use std::ffi::{CStr, CString, c_int, c_void};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -196,6 +198,18 @@ fn behind(library: &Library, bytes: usize) {
     call!(library, cuMemFree_v2(again));
 }
 
+fn small(library: &Library) {
+    open(library);
+    println!("ready");
+    wait();
+    let alloc = function!(library, cuMemAlloc_v2);
+    let mut at = 0;
+    // SAFETY: a place for the address; all of it ends with the process.
+    let one = || unsafe { alloc(&raw mut at, 1) } == CUDA_SUCCESS;
+    println!("blocks {}", std::iter::repeat_with(one).take_while(|made| *made).count());
+    wait();
+}
+
 fn events(library: &Library) {
     let function = kernel(library, "work_2ms");
     let (mut stream, mut start, mut end) = (null_mut(), null_mut(), null_mut());
@@ -283,6 +297,69 @@ fn check(library: &Library) {
     streams(library);
 }
 
+/// Calls and says how it ended.
+macro_rules! told {
+    ($library:expr, $name:ident($($arg:expr),*)) => {{
+        let function = function!($library, $name);
+        // SAFETY: what is there is of the API's types; the driver refuses what is not.
+        let code = unsafe { function($($arg),*) };
+        println!("{}: {code}", stringify!($name));
+    }};
+}
+
+/// What most programs use, in whatever state the process is.
+fn whatever(library: &Library) {
+    let (mut count, mut free, mut total, mut at) = (0, 0, 0, 0);
+    let (mut context, mut stream, mut pool) = (null_mut(), null_mut(), null_mut());
+    let (mut module, params) = (null_mut(), null_mut());
+    told!(library, cuDeviceGetCount(&raw mut count));
+    told!(library, cuDeviceTotalMem_v2(&raw mut total, 0));
+    told!(library, cuCtxGetCurrent(&raw mut context));
+    told!(library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    told!(library, cuMemAlloc_v2(&raw mut at, 1 << 20));
+    told!(library, cuMemAllocManaged(&raw mut at, 1 << 20, CU_MEM_ATTACH_GLOBAL));
+    told!(library, cuMemAllocAsync(&raw mut at, 1 << 20, null_mut()));
+    told!(library, cuMemCreate(&raw mut at, 2 << 20, null(), 0));
+    told!(library, cuDeviceGetMemPool(&raw mut pool, 0));
+    told!(library, cuStreamCreate(&raw mut stream, 1));
+    told!(library, cuModuleLoadData(&raw mut module, c".version 8.0".as_ptr().cast()));
+    told!(library, cuLaunchKernel(null_mut(), 1, 1, 1, 1, 1, 1, 0, null_mut(), params, null_mut()));
+    told!(library, cuCtxSynchronize());
+}
+
+/// Calls with nothing where something belongs.
+fn nothing(library: &Library) {
+    told!(library, cuDeviceGetCount(null_mut()));
+    told!(library, cuDeviceTotalMem_v2(null_mut(), 0));
+    told!(library, cuMemAlloc_v2(null_mut(), 1 << 20));
+    told!(library, cuMemAllocPitch_v2(null_mut(), null_mut(), 512, 1, 4));
+    told!(library, cuMemAllocAsync(null_mut(), 1 << 20, null_mut()));
+    told!(library, cuMemFree_v2(0));
+    told!(library, cuMemFree_v2(0xdead_0000));
+    told!(library, cuArrayCreate_v2(null_mut(), null()));
+    told!(library, cuMemRelease(0xdead));
+    told!(library, cuGraphLaunch(null_mut(), null_mut()));
+    told!(library, cuGraphExecDestroy(null_mut()));
+    told!(library, cuStreamEndCapture(null_mut(), null_mut()));
+    told!(library, cuEventSynchronize(null_mut()));
+    told!(library, cuDevicePrimaryCtxRetain(null_mut(), 0));
+    told!(library, cuGetProcAddress_v2(c"cuInit".as_ptr(), null_mut(), 12_000, 0, null_mut()));
+}
+
+fn odd(library: &Library) {
+    whatever(library);
+    call!(library, cuInit(0));
+    whatever(library);
+    open(library);
+    nothing(library);
+    // Drivers differ in what they say of this one.
+    let info = function!(library, cuMemGetInfo_v2);
+    // SAFETY: nothing is to be written.
+    let code = unsafe { info(null_mut(), null_mut()) };
+    assert!([CUDA_SUCCESS, CUDA_ERROR_INVALID_VALUE].contains(&code), "{code}");
+    check(library);
+}
+
 /// Nodes of the graph that saturates.
 const NODES: u64 = 200;
 
@@ -331,6 +408,8 @@ fn main() {
     let number = |at: usize| words.get(at).and_then(|word| word.parse().ok()).expect("a number");
     match words.get(1).map(String::as_str) {
         Some("check") => check(&library),
+        Some("odd") => odd(&library),
+        Some("small") => small(&library),
         Some("behind") => {
             let mib = usize::try_from(number(2)).expect("a size");
             behind(&library, mib << 20);

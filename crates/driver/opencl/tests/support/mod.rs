@@ -181,6 +181,12 @@ impl Lease {
         limits.device[0].memory_max.store(bytes, Ordering::Release);
     }
 
+    /// The driver gives the lease's devices memory in blocks of so many bytes.
+    pub(crate) fn set_granularity(&self, bytes: u64) {
+        let limits = self.shared.limits.lock().unwrap();
+        limits.device.iter().for_each(|row| row.granularity.store(bytes, Ordering::Release));
+    }
+
     /// Puts host memory behind the lease's devices: bytes behind each.
     pub(crate) fn set_backing(&self, bytes: &[u64]) {
         let limits = self.shared.limits.lock().unwrap();
