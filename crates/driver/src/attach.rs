@@ -1,7 +1,10 @@
 //! The process's place in its lease: the connection to the shim, the two pages, the doorbell.
 
+use crate::locks::lock;
 use polder_ledger::attach::{Message, Route, SOCKET_VARIABLE, WELCOME_FDS, receive, send};
-use polder_ledger::{LAYOUT, Limits, Mapped, PageError, Slot, Usage, map_limits, map_usage};
+use polder_ledger::{
+    LAYOUT, Limits, Mapped, PageError, Slot, Usage, map_limits, map_usage, monotonic_ns,
+};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -143,9 +146,27 @@ impl Attachment {
         }
     }
 
-    /// Takes a new limits page when a restarted agent has sent one.
+    /// Takes a new limits page when a restarted agent has sent one, unless another thread is at it.
     pub fn refresh(&self) {
-        let Ok(_asking) = self.asking.try_lock() else { return };
+        if let Ok(_asking) = self.asking.try_lock() {
+            self.take_newer();
+        }
+    }
+
+    /// The most memory of a row of the pages, bytes, by the newest page that there is: when this one's
+    /// agent is gone, its successor may have sent another. So from [`polder_ledger::HEARTBEAT_NS_MAX`] after a page
+    /// was succeeded no memory is had by it any more.
+    pub fn memory_max(&self, row: usize) -> u64 {
+        if self.limits().is_deserted(monotonic_ns()) {
+            // Nobody who has it waits for anything.
+            let _asking = lock(&self.asking);
+            self.take_newer();
+        }
+        self.limits().device[row].memory_max.load(Ordering::Acquire)
+    }
+
+    /// Takes the pages that have been sent. The caller holds `asking`.
+    fn take_newer(&self) {
         let Some(connection) = self.connection.get() else { return };
         while let Ok(Some((Message::NewLimits, fds))) = receive(connection, RecvFlags::DONTWAIT) {
             let Some(page) = fds.first().and_then(|fd| map_limits(fd).ok()) else { continue };

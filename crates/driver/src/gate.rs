@@ -22,8 +22,6 @@ const GATE_WAIT_NS: u64 = 100_000_000;
 const TURN_WAIT_NS: u64 = 2_000_000;
 /// How long a command waits for room before it goes anyway.
 const ROOM_WAIT_NS: u64 = 250_000_000;
-/// An arbiter that has not looked for this long is gone.
-const HEARTBEAT_NS_MAX: u64 = 1_000_000_000;
 /// The quantum when the page names none.
 const QUANTUM_NS: u64 = 10_000_000;
 /// Longest sleep of a process that keeps to its share by itself.
@@ -130,8 +128,7 @@ impl Passage {
             if seen.has(UNGATED) {
                 return self.enter_late();
             }
-            if now_ns.saturating_sub(limits.heartbeat_ns.load(Ordering::Acquire)) > HEARTBEAT_NS_MAX
-            {
+            if limits.is_deserted(now_ns) {
                 if self.enter_alone(attachment, moment, &mut wait) {
                     return;
                 }

@@ -77,7 +77,7 @@ impl Charge {
         let Some(bytes) = charge(bytes, limits.granularity.load(Ordering::Relaxed)) else {
             return false;
         };
-        let limit = limits.memory_max.load(Ordering::Relaxed);
+        let limit = || attachment.memory_max(device);
         let mut looks = 0;
         let _one = lock(&self.state.reserving);
         let reserved =

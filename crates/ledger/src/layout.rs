@@ -9,6 +9,8 @@ use thiserror::Error;
 
 /// The layout this program speaks.
 pub const LAYOUT: u32 = 1;
+/// An arbiter that has not looked for this long is gone, nanoseconds.
+pub const HEARTBEAT_NS_MAX: u64 = 1_000_000_000;
 /// Most devices of one lease on one node.
 pub const DEVICES_MAX: usize = if cfg!(loom) { 1 } else { 16 };
 /// Most processes of one lease that use its devices at the same time.
@@ -131,8 +133,8 @@ pub struct Limits {
     pub deadline_ns: AtomicU64,
     /// The quantum now in use, nanoseconds: how much estimated work may be in flight.
     pub quantum_ns: AtomicU64,
-    /// When the arbiter last looked, `CLOCK_MONOTONIC` nanoseconds. When it is over a second old
-    /// the arbiter is gone, and processes keep to their share by themselves.
+    /// When the arbiter last looked, `CLOCK_MONOTONIC` nanoseconds. When it is older than
+    /// [`HEARTBEAT_NS_MAX`] the arbiter is gone, and processes keep to their share by themselves.
     pub heartbeat_ns: AtomicU64,
     /// By device, in the lease's order. Behind the last device come as many rows again for the host
     /// memory behind each, where the lease has any: see [`Limits::backing_row`].
@@ -274,6 +276,12 @@ impl Limits {
     /// whose devices fill all rows; zero where an agent of an older version keeps the page.
     pub fn counted_ns(&self) -> Option<&AtomicU64> {
         self.device.get(self.device_count()).map(|row| &row.charged_ns)
+    }
+
+    /// Whether the agent that kept this page is gone at `now_ns` of the monotonic clock, or has not
+    /// looked for too long to tell the difference.
+    pub fn is_deserted(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.heartbeat_ns.load(Ordering::Acquire)) > HEARTBEAT_NS_MAX
     }
 
     /// Rows that something may be held in: the devices', and those behind them.

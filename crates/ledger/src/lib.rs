@@ -32,7 +32,8 @@ pub mod single;
 mod sync;
 
 pub use layout::{
-    DEVICES_MAX, DeviceLimits, LAYOUT, Limits, PageError, SLOTS_MAX, Slot, SlotDevice, Usage,
+    DEVICES_MAX, DeviceLimits, HEARTBEAT_NS_MAX, LAYOUT, Limits, PageError, SLOTS_MAX, Slot,
+    SlotDevice, Usage,
 };
 #[cfg(not(loom))]
 pub use page::{

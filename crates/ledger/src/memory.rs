@@ -15,6 +15,11 @@
 //! and looks again while the higher withdraws, and claims again only when it sees no lower claim:
 //! if it claimed at once, the two could meet for ever. An allocation is refused only for bytes
 //! that are held, seen the same in two looks running.
+//!
+//! **The limit may fall** while processes reserve. They read it behind their fence, and who lowers it
+//! writes it before his own ([`is_within`]): so either a reservation sees the lower limit, or he sees
+//! its claim. Once he has seen that all that is held and claimed is within the lower limit, the sum
+//! never passes it again.
 
 use crate::layout::Usage;
 use crate::sync::{Ordering, fence};
@@ -44,8 +49,9 @@ pub fn charge(bytes: u64, granularity: u64) -> Option<u64> {
 /// Reserves `bytes` of `device` for the process in slot `me`. The bytes count as held from the
 /// moment this succeeds; roll back with [`free`] when the real allocation fails.
 ///
-/// One reservation at a time per process: the caller holds its process-wide lock. `pause` is
-/// called between looks, so that a test or a thread can decide how to wait.
+/// One reservation at a time per process: the caller holds its process-wide lock. `limit` reads the
+/// lease's memory, bytes, and is asked anew in each look. `pause` is called between looks, so that a
+/// test or a thread can decide how to wait.
 ///
 /// # Errors
 /// [`OverLimit`] when the lease has no room.
@@ -54,7 +60,7 @@ pub fn reserve(
     me: usize,
     device: usize,
     bytes: u64,
-    limit: u64,
+    limit: impl Fn() -> u64,
     mut pause: impl FnMut(),
 ) -> Result<(), OverLimit> {
     let mine = &usage.slot[me].device[device];
@@ -68,6 +74,7 @@ pub fn reserve(
         yielding = false;
         mine.claim.store(bytes, Ordering::Release);
         fence(Ordering::SeqCst);
+        let limit = limit();
         let seen = look(usage, me, device);
         let sum = seen.held.checked_add(bytes).filter(|sum| *sum <= limit);
         let Some(sum) = sum else {
@@ -94,7 +101,16 @@ pub fn reserve(
     }
     mine.claim.store(0, Ordering::Release);
     usage.slot[me].refused.fetch_add(1, Ordering::Relaxed);
-    Err(OverLimit { asked: bytes, held: look(usage, me, device).held, limit })
+    Err(OverLimit { asked: bytes, held: look(usage, me, device).held, limit: limit() })
+}
+
+/// Whether all that is held of `device`, and all that anybody is about to hold, is within `limit`
+/// bytes. Who has lowered the limit before asking knows by it that nothing passes it from now on.
+#[must_use]
+pub fn is_within(usage: &Usage, device: usize, limit: u64) -> bool {
+    fence(Ordering::SeqCst);
+    let seen = look(usage, usize::MAX, device);
+    seen.held.checked_add(seen.claims_below).is_some_and(|all| all <= limit)
 }
 
 /// Gives `bytes` back after the driver has really released them. Never below zero, whatever the

@@ -31,7 +31,7 @@ proptest! {
         let bytes: Vec<u8> = pattern.iter().copied().cycle().take(size_of::<Usage>()).collect();
         rustix::io::pwrite(&fd, &bytes, 0).unwrap();
         read_everything(&usage);
-        let got = memory::reserve(&usage, 0, 0, 10, LIMIT, || ());
+        let got = memory::reserve(&usage, 0, 0, 10, || LIMIT, || ());
         if got.is_ok() {
             memory::free(&usage, 0, 0, 10);
         }
@@ -66,7 +66,7 @@ proptest! {
                 }
                 _ => {
                     let fits = held.iter().sum::<u64>() + bytes <= LIMIT;
-                    let got = memory::reserve(&usage, slot, 0, bytes, LIMIT, || ());
+                    let got = memory::reserve(&usage, slot, 0, bytes, || LIMIT, || ());
                     prop_assert_eq!(got.is_ok(), fits);
                     held[slot] += if fits { bytes } else { 0 };
                 }
@@ -96,9 +96,9 @@ proptest! {
 fn the_first_byte_past_the_limit_is_refused_and_says_why() {
     let usage = Usage::new(1);
     usage.claim_slot(0, 1);
-    memory::reserve(&usage, 0, 0, LIMIT, LIMIT, || ()).unwrap();
-    let refused = memory::reserve(&usage, 0, 0, 1, LIMIT, || ()).unwrap_err();
+    memory::reserve(&usage, 0, 0, LIMIT, || LIMIT, || ()).unwrap();
+    let refused = memory::reserve(&usage, 0, 0, 1, || LIMIT, || ()).unwrap_err();
     assert_eq!(refused.to_string(), "1 bytes asked, 1000 of the lease's 1000 held");
     // Another device of the lease is another account.
-    memory::reserve(&usage, 0, 1, LIMIT, LIMIT, || ()).unwrap();
+    memory::reserve(&usage, 0, 1, LIMIT, || LIMIT, || ()).unwrap();
 }

@@ -112,8 +112,8 @@ fn an_old_process_and_a_new_one_keep_one_account_and_one_gate() {
     };
     assert!(old.reserve(600) && !old.reserve(401));
     assert_eq!(memory::held(&usage, 0), 600);
-    memory::reserve(&usage, 0, 0, 401, 1000, || ()).unwrap_err();
-    memory::reserve(&usage, 0, 0, 400, 1000, || ()).unwrap();
+    memory::reserve(&usage, 0, 0, 401, || 1000, || ()).unwrap_err();
+    memory::reserve(&usage, 0, 0, 400, || 1000, || ()).unwrap();
 
     // Flags that it does not know are none of its business.
     for flags in [gate::OPEN, gate::OPEN | gate::ONE, gate::OPEN | gate::CONTENDED | gate::WATCH] {

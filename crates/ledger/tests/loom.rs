@@ -9,7 +9,8 @@ use polder_ledger::block::Block;
 use polder_ledger::gate::{self, Bell};
 use polder_ledger::single::{self, BELIEVED_NS, Held};
 use polder_ledger::{Limits, Usage, busy, die_after, memory};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{self, SeqCst};
 
 const LIMIT: u64 = 8;
 /// More writes than any process below makes.
@@ -60,7 +61,7 @@ impl Lease {
     }
 
     fn reserve(&self, me: usize, bytes: u64) -> bool {
-        let got = memory::reserve(&self.usage, me, 0, bytes, LIMIT, thread::yield_now).is_ok();
+        let got = memory::reserve(&self.usage, me, 0, bytes, || LIMIT, thread::yield_now).is_ok();
         if got {
             self.believed.more(bytes);
         }
@@ -171,6 +172,52 @@ fn bytes_given_back_are_used_again_but_never_twice() {
     });
 }
 
+const LOWER: u64 = 4;
+
+/// The limit is lowered while processes reserve: once all is seen within the lower one, nothing passes it.
+fn lowered_under(processes: usize, preemptions: usize, bytes: u64) {
+    bounded_model(preemptions, move || {
+        let lease = Lease::new(processes);
+        let limit = Arc::new(loom::sync::atomic::AtomicU64::new(LIMIT));
+        let lowered = Arc::new(AtomicU64::new(0));
+        let threads: Vec<_> = (0..processes)
+            .map(|me| {
+                let (lease, limit, lowered) =
+                    (Arc::clone(&lease), Arc::clone(&limit), Arc::clone(&lowered));
+                thread::spawn(move || {
+                    let limit = || limit.load(Ordering::Acquire);
+                    let got = memory::reserve(&lease.usage, me, 0, bytes, limit, thread::yield_now);
+                    if got.is_ok() {
+                        lease.believed.more(bytes);
+                        let most = if lowered.load(SeqCst) == 1 { LOWER } else { LIMIT };
+                        let held = lease.believed.0.load(SeqCst);
+                        assert!(held <= most, "{held} of {most} bytes held");
+                        lease.free(me, bytes);
+                    }
+                })
+            })
+            .collect();
+        limit.store(LOWER, Ordering::Release);
+        if memory::is_within(&lease.usage, 0, LOWER) {
+            lowered.store(1, SeqCst);
+            let held = lease.believed.0.load(SeqCst);
+            assert!(held <= LOWER, "{held} bytes held, and all was said to be within {LOWER}");
+        }
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(memory::is_within(&lease.usage, 0, 0), "everything was given back");
+    });
+}
+
+#[test]
+fn nothing_passes_a_lower_limit_once_all_is_within_it() {
+    lowered_under(1, PREEMPTIONS, 5);
+}
+
+#[test]
+fn nor_do_two_together() {
+    lowered_under(2, PREEMPTIONS_OF_THREE, 3);
+}
+
 #[test]
 fn a_process_that_dies_after_any_write_leaves_nothing_behind() {
     for writes in 0..WRITES_MAX {
@@ -180,7 +227,7 @@ fn a_process_that_dies_after_any_write_leaves_nothing_behind() {
             let victim = thread::spawn(move || {
                 die_after(writes);
                 // What a dead process believes counts for nobody.
-                let got = memory::reserve(&dying.usage, 0, 0, 5, LIMIT, thread::yield_now);
+                let got = memory::reserve(&dying.usage, 0, 0, 5, || LIMIT, thread::yield_now);
                 if got.is_ok() {
                     memory::free(&dying.usage, 0, 0, 5);
                 }
@@ -205,7 +252,7 @@ fn what_a_living_process_holds_is_never_granted_again_when_another_dies() {
             let dying = Arc::clone(&lease);
             let victim = thread::spawn(move || {
                 die_after(writes);
-                let _ = memory::reserve(&dying.usage, 1, 0, 5, LIMIT, thread::yield_now);
+                let _ = memory::reserve(&dying.usage, 1, 0, 5, || LIMIT, thread::yield_now);
             });
             let mine = lease.reserve(0, 5);
             victim.join().unwrap();
@@ -423,7 +470,7 @@ fn bytes_that_a_dying_process_gives_back_are_given_back_once() {
     for writes in 0..2 {
         model(move || {
             let lease = Lease::new(2);
-            memory::reserve(&lease.usage, 0, 0, 6, LIMIT, thread::yield_now).unwrap();
+            memory::reserve(&lease.usage, 0, 0, 6, || LIMIT, thread::yield_now).unwrap();
             let (dying, reaping) = (Arc::clone(&lease), Arc::clone(&lease));
             let victim = thread::spawn(move || {
                 die_after(writes);
@@ -449,7 +496,7 @@ fn who_comes_into_the_slot_of_a_dead_process_has_nothing_of_it() {
             let dying = Arc::clone(&lease);
             let victim = thread::spawn(move || {
                 die_after(writes);
-                let _ = memory::reserve(&dying.usage, 0, 0, 5, LIMIT, thread::yield_now);
+                let _ = memory::reserve(&dying.usage, 0, 0, 5, || LIMIT, thread::yield_now);
                 let _ = gate::enter(&dying.limits, &dying.usage.slot[0]);
             });
             victim.join().unwrap();

@@ -39,12 +39,19 @@ fn no_operation_waits_on_a_dead_process_once_it_is_reaped() {
         usage.slot[0].device[0].claim.store(claim, Ordering::SeqCst);
         usage.slot[0].device[0].held.store(held, Ordering::SeqCst);
         let looks = Cell::new(0);
-        let got = memory::reserve(&usage, 1, 0, 500, 1000, || {
-            looks.set(looks.get() + 1);
-            if looks.get() == 10 {
-                usage.retire_slot(0);
-            }
-        });
+        let got = memory::reserve(
+            &usage,
+            1,
+            0,
+            500,
+            || 1000,
+            || {
+                looks.set(looks.get() + 1);
+                if looks.get() == 10 {
+                    usage.retire_slot(0);
+                }
+            },
+        );
         // Held bytes are held until the dead is reaped; a claim alone is waited for.
         match got {
             Ok(()) => assert!((10..=11).contains(&looks.get()), "{} looks", looks.get()),
@@ -53,7 +60,7 @@ fn no_operation_waits_on_a_dead_process_once_it_is_reaped() {
         usage.retire_slot(0);
         memory::free(&usage, 1, 0, 500);
         let mut more = 0;
-        memory::reserve(&usage, 1, 0, 1000, 1000, || more += 1).unwrap();
+        memory::reserve(&usage, 1, 0, 1000, || 1000, || more += 1).unwrap();
         assert_eq!(more, 0, "somebody was waited for");
     }
 }

@@ -50,7 +50,7 @@ fn worker() {
     loop {
         if random.below(3) > 0 {
             let bytes = 1 + random.below(BYTES_MAX);
-            if memory::reserve(&usage, me, 0, bytes, LIMIT, std::thread::yield_now).is_ok() {
+            if memory::reserve(&usage, me, 0, bytes, || LIMIT, std::thread::yield_now).is_ok() {
                 mine.push(bytes);
             }
         } else if !mine.is_empty() {
@@ -159,7 +159,7 @@ fn sixteen_processes_killed_at_random_never_pass_the_limit_and_leave_nothing() {
     assert_eq!(memory::held(&shim.usage, 0), 0);
     // Nothing stands in the way of the next: neither bytes held nor a claim left behind.
     shim.usage.claim_slot(0, std::process::id());
-    memory::reserve(&shim.usage, 0, 0, LIMIT, LIMIT, || ()).unwrap();
+    memory::reserve(&shim.usage, 0, 0, LIMIT, || LIMIT, || ()).unwrap();
 }
 
 /// The pages cannot be shrunk under a reader, nor the limits written by a tenant.

@@ -189,7 +189,7 @@ fn page(bytes: &[u8]) {
     assert!(census.waiting <= slots * u64::from(gate::COUNT_MAX));
     let before = memory::held(&usage, 0);
     let limit = before.saturating_add(4096);
-    if memory::reserve(&usage, 3, 0, 4096, limit, || ()).is_ok() {
+    if memory::reserve(&usage, 3, 0, 4096, || limit, || ()).is_ok() {
         assert!(memory::held(&usage, 0) <= limit.max(before), "no more than its limit");
     }
     memory::free(&usage, 3, 0, u64::MAX);

@@ -93,7 +93,7 @@ fn attach() -> Result<Place, String> {
 fn tenant_entry() {
     let Ok(role) = std::env::var("TENANT_ROLE") else { return };
     let place = attach().unwrap();
-    memory::reserve(&place.usage, place.slot, 0, 1000, 1 << 30, || ()).unwrap();
+    memory::reserve(&place.usage, place.slot, 0, 1000, || 1 << 30, || ()).unwrap();
     println!("\nholds {}", place.slot);
     match role.as_str() {
         "hold" => {}

@@ -136,6 +136,20 @@ fn a_lease_that_is_resized_is_seen_and_held_at_once() {
 }
 
 #[test]
+fn who_only_allocates_is_held_by_the_page_of_a_new_agent() {
+    let Some(lease) = Lease::pocl(CAP) else { return };
+    let mut program = lease.probe("resized", 0);
+    program.expect(&format!("{CAP} {CAP} true false"));
+    lease.agent_dies();
+    lease.agent_returns(CAP / 4);
+    program.go();
+    // It asks how much there is before it allocates.
+    program.expect(&format!("{CAP} {CAP} false false"));
+    program.go();
+    program.expect(&format!("{0} {0} true false", CAP / 4));
+}
+
+#[test]
 fn a_pipe_is_held() {
     let Some(lease) = Lease::pocl(CAP) else { return };
     let mut program = lease.probe("pipes", 0);

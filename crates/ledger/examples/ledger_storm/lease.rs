@@ -282,7 +282,7 @@ impl Lease {
         self.report.left = left.sum();
         // Nothing stands in the way of the next.
         self.usage.claim_slot(0, std::process::id());
-        memory::reserve(&self.usage, 0, 0, LIMIT, LIMIT, || ())?;
+        memory::reserve(&self.usage, 0, 0, LIMIT, || LIMIT, || ())?;
         self.lengths.sort_unstable();
         let at = self.lengths.len() * 999 / 1000;
         let length = |at: usize| self.lengths.get(at).copied().map_or(0, u64::from);

@@ -126,7 +126,7 @@ pub(crate) fn run(seed: Option<&str>) -> ExitCode {
                     place.slot,
                     0,
                     bytes,
-                    limit,
+                    || limit,
                     std::thread::yield_now,
                 );
                 let took = cpu_ns() - before;
