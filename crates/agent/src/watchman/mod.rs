@@ -29,7 +29,7 @@ use polder_model::{Address, DeviceKind, Enforcement, Inventory, LeaseId, Mechani
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
 
 /// Between two looks: four of them fit into the two seconds within which everything is found.
@@ -99,6 +99,12 @@ impl Ward {
             ShimPhase::Prepared { .. } | ShimPhase::Ended { .. } => None,
         };
     }
+}
+
+/// The wall clock, microseconds since 1970. Only told: no lease's fate depends on it.
+fn now_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The vendors' libraries of the node's devices and of the lease's own, by stem.
@@ -177,6 +183,8 @@ impl Watchman {
             let shared = Arc::clone(&self.shared);
             let cards = Arc::clone(&cards.borrow());
             let looked = blocking(move || {
+                // For whoever wants to know how often it is looked: microseconds since 1970.
+                tracing::trace!(at = now_micros(), "a look begins");
                 let found = at_work.look(|| look::subjects(&shared.lock()), &cards);
                 (at_work, found)
             });

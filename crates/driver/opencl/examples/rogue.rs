@@ -8,7 +8,8 @@
 //! rogue lie FIELD          gets its slot, writes one lie into it, and waits
 //! rogue scribble SECONDS   gets its slot, writes noise all over the page, and ends
 //! ```
-//! Whoever waits first says `ready` and its process id. `rogue once` is a child of the others.
+//! Whoever waits first says `ready`, its process id, and since when it breaks the rules: microseconds
+//! since 1970. `rogue once` is a child of the others.
 
 #![allow(unsafe_code)] // it does what no program should
 
@@ -20,7 +21,7 @@ use polder_gpuapi::opencl::types::cl_context;
 use polder_ledger::Usage;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -90,8 +91,9 @@ fn wait() -> Result<(), Failure> {
 
 fn say(word: &str) -> Result<(), Failure> {
     use std::io::Write;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{word} {}", std::process::id())?;
+    writeln!(out, "{word} {} {now}", std::process::id())?;
     Ok(out.flush()?)
 }
 
