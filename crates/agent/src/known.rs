@@ -25,6 +25,10 @@ pub(crate) struct Known {
     pub(crate) findings: Vec<Finding>,
     /// What was granted; unknown for a lease of which only a tombstone is known.
     pub(crate) lease: Option<Lease>,
+    /// How many of its resizes are in its pages and its plan.
+    pub(crate) resized: u32,
+    /// How many are in force, as the server is told: no more memory than they left is held.
+    pub(crate) in_force: u32,
     /// Other terms that it has not been told of yet: it had too many commands to hear.
     pub(crate) resize: Option<Box<Lease>>,
     pub(crate) grace: Micros,
@@ -36,7 +40,8 @@ pub(crate) struct Known {
 impl Known {
     pub(crate) fn report(&self, lease: LeaseId) -> LeaseReport {
         let (phase, sample) = (self.phase.clone(), self.sample.clone());
-        LeaseReport { lease, phase, sample, findings: self.findings.clone() }
+        let (resizes, findings) = (self.in_force, self.findings.clone());
+        LeaseReport { lease, phase, sample, resizes, findings }
     }
 
     /// Keeps what was found. True when it is new.
@@ -80,6 +85,19 @@ impl Known {
         }
     }
 
+    /// Looks whether the terms in its pages are in force. True when that is news.
+    ///
+    /// **Invariant.** A number that is told stays true: terms come to a lease in the order of the
+    /// server's answers, so none with more memory than these has is still on its way.
+    pub(crate) fn settle(&mut self, id: LeaseId, arbiter: &ArbiterHandle) -> bool {
+        let waits = self.in_force != self.resized && !self.held.ended;
+        let settled = waits && arbiter.is_in_force(id);
+        if settled {
+            self.in_force = self.resized;
+        }
+        settled
+    }
+
     /// Whether one of its devices can vanish at all: the host's own processor does not, and looking
     /// at it would take its time from the leases that share it.
     pub(crate) fn may_have_lost_a_device(&self, inventory: &Inventory) -> bool {
@@ -112,12 +130,14 @@ fn contact_end(limit: Micros, grace: Micros) -> (Micros, Micros) {
 /// Whether two accounts of a lease agree on what its devices give it, and how urgently.
 pub(crate) fn same_terms(one: &Lease, other: &Lease) -> bool {
     let urgency = |lease: &Lease| (lease.class, lease.priority);
-    one.slices == other.slices && urgency(one) == urgency(other)
+    let size = |lease: &Lease| lease.resizes;
+    one.slices == other.slices && size(one) == size(other) && urgency(one) == urgency(other)
 }
 
 /// Gives a lease the terms of a newer account of it; the rest is as it was.
 pub(crate) fn take_terms(lease: &mut Lease, newer: &Lease) {
     lease.slices.clone_from(&newer.slices);
+    lease.resizes = newer.resizes;
     (lease.class, lease.priority) = (newer.class, newer.priority);
 }
 

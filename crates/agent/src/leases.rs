@@ -98,6 +98,8 @@ pub(crate) enum What {
         /// When its program started, on the boot clock.
         started: Option<Micros>,
     },
+    /// So many of its resizes are in its pages, and in the plan that a successor of this agent reads.
+    Resized(u32),
     /// It breaks a rule.
     Found(Finding),
     /// What it stands on is gone for good: it must end.
@@ -370,7 +372,11 @@ impl Running {
         take_terms(&mut self.live.plan.order.lease, to);
         let (room, folder) = (Arc::clone(&self.room), self.live.folder.clone());
         let (plan, metered) = (self.live.plan.clone(), self.live.metered);
-        blocking(move || prepare::resize(&room, &folder, &plan, metered)).await;
+        let resizes = plan.order.lease.resizes;
+        let done = blocking(move || prepare::resize(&room, &folder, &plan, metered)).await;
+        if done == Some(true) {
+            tell(&self.room, self.lease(), What::Resized(resizes)).await;
+        }
     }
 
     /// Starts the task, on a client's descriptors if it has one.

@@ -295,8 +295,10 @@ pub(crate) fn terms(lease: &Lease, granularity: &[Bytes]) -> Terms {
     }
 }
 
-/// Makes the slices of a lease those of its plan, which a successor of this agent will read.
-pub(crate) fn resize(room: &Room, folder: &Folder, plan: &Plan, metered: bool) {
+/// Makes the slices of a lease those of its plan, which a successor of this agent will read. False when
+/// it, or a successor, may go by those that it had.
+pub(crate) fn resize(room: &Room, folder: &Folder, plan: &Plan, metered: bool) -> bool {
+    let mut done = true;
     let lease = plan.order.lease.id;
     if metered {
         let mark = match folder.find() {
@@ -306,12 +308,15 @@ pub(crate) fn resize(room: &Room, folder: &Folder, plan: &Plan, metered: bool) {
         if let Err(error) = room.arbiter.resize(lease, terms(&plan.order.lease, &mark.granularity))
         {
             tracing::error!(%lease, %error, "the lease keeps the slices that it had");
+            done = false;
         }
     }
     if let Err(error) = write_plan(folder.path(), plan) {
         // The server tells a successor again what differs from the plan that it finds.
         tracing::warn!(%lease, %error, "the lease's new slices are not written down");
+        done = false;
     }
+    done
 }
 
 /// A lease found in its folder at the start of the agent.

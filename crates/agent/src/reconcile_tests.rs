@@ -15,6 +15,8 @@ pub(crate) fn order(lease: u64, state: LeaseState, start: bool) -> LeaseOrder {
             user: "ada".parse().unwrap(),
             node: "here".parse().unwrap(),
             slices: vec![],
+            leaving: polder_model::Bytes(0),
+            resizes: 0,
             state,
             isolation: None,
             not_enforced: Vec::new(),

@@ -66,6 +66,8 @@ mod tests {
                 slice(Mechanism::Spatial, 300),
             ],
             state: LeaseState::Started,
+            leaving: Bytes(0),
+            resizes: 0,
             isolation: None,
             not_enforced: vec![],
             granted_at: Timestamp(0),

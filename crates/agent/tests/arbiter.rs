@@ -326,6 +326,39 @@ fn a_bell_that_never_stops_ringing_stops_nobody() {
 }
 
 #[test]
+fn a_lower_memory_is_in_force_once_no_more_is_held_or_about_to_be() {
+    const MIB: u64 = 1 << 20;
+    let arbiter = ArbiterHandle::start().unwrap();
+    let tenant = Tenant::join(&arbiter, 1, vec![share("d0", 300, 1000)]);
+    let in_force = || arbiter.is_in_force(LeaseId(1));
+    let mine = &tenant.usage.slot[0].device[0];
+    mine.held.store(600 * MIB, Ordering::Release);
+    assert!(in_force() && !arbiter.is_in_force(LeaseId(2)), "nothing is known of another");
+    let shares = vec![Share { memory: Bytes(512 * MIB), ..share("d0", 300, 1000) }];
+    arbiter.resize(LeaseId(1), Terms::batch(shares)).unwrap();
+    assert_eq!(tenant.limits.device[0].memory_max.load(Ordering::Acquire), 512 * MIB);
+    assert!(!in_force(), "more is held");
+    mine.held.store(100 * MIB, Ordering::Release);
+    mine.claim.store(500 * MIB, Ordering::Release);
+    assert!(!in_force(), "more is about to be held");
+    mine.claim.store(412 * MIB, Ordering::Release);
+    assert!(in_force());
+}
+
+#[test]
+fn no_memory_is_in_force_while_an_earlier_agents_page_may_be_gone_by() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let (_fd, page) = create_usage(1).unwrap();
+    let doorbell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let before = Before { epoch: 1, ..Before::default() };
+    let terms = Terms::batch(vec![share("d0", 300, 1000)]);
+    let begun = polder_ledger::monotonic_ns();
+    arbiter.add(LeaseId(1), terms, page, doorbell, Some(before)).unwrap();
+    eventually("its processes have left the earlier page", || arbiter.is_in_force(LeaseId(1)));
+    assert!(polder_ledger::monotonic_ns() - begun > polder_ledger::HEARTBEAT_NS_MAX);
+}
+
+#[test]
 fn a_new_agent_goes_on_from_the_page_of_the_old() {
     let arbiter = ArbiterHandle::start().unwrap();
     let devices = vec![Carried { charged_ns: 9_000, contended_ns: 5_000 }];

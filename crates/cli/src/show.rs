@@ -172,6 +172,25 @@ pub(crate) fn slowed(leases: &[LeaseView]) -> Vec<String> {
         .collect()
 }
 
+/// What resizes took from live leases and is nobody else's yet, and why.
+pub(crate) fn leaving(leases: &[LeaseView]) -> Vec<String> {
+    let of = |view: &LeaseView| {
+        let (lease, leaving) = (&view.lease, view.lease.leaving);
+        let left = lease.slices.first().map_or(Bytes(0), |slice| slice.memory);
+        let devices = view.sample.iter().flat_map(|sample| &sample.devices);
+        let held = devices.map(|used| used.memory).max().filter(|held| *held > left);
+        let until = match held {
+            Some(held) => format!("its programs have freed it: they hold {held}"),
+            None => "its node says that no more can be held".to_owned(),
+        };
+        let node = &lease.node;
+        (view.ending.is_none() && !leaving.is_zero()).then(|| {
+            format!("lease {} on {node} keeps {leaving} of each device until {until}", lease.id)
+        })
+    };
+    leases.iter().filter_map(of).collect()
+}
+
 /// What nodes found that breaks the rules.
 pub(crate) fn findings(leases: &[LeaseView]) -> Vec<String> {
     let of = |view: &LeaseView| {

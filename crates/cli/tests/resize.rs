@@ -1,26 +1,43 @@
 //! The size of a real program's lease is changed while it runs.
-#![allow(clippy::unwrap_used, reason = "a test may fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may fail, and says what it measured"
+)]
 
 mod common;
 
 use common::{Pool, program, soon};
 use std::fs;
 
-/// Device time charged to a job so far, microseconds, as its node says.
-fn charged(pool: &Pool, job: &str) -> u64 {
-    let shown = pool.json(&["show", job]);
-    shown["leases"][0]["sample"]["devices"][0]["device_time"].as_u64().unwrap_or(0)
+/// Device time charged to each of two jobs so far while the other wanted the device too, microseconds, as
+/// their node said of both at once.
+fn charged(pool: &Pool, jobs: [&str; 2]) -> [u64; 2] {
+    let top = pool.json(&["top", "--once"]);
+    let leases = top["leases"]["leases"].as_array().unwrap();
+    jobs.map(|job| {
+        let job: u64 = job.parse().unwrap();
+        let lease = leases.iter().find(|view| view["lease"]["job"] == job).unwrap();
+        lease["sample"]["devices"][0]["contended_time"].as_u64().unwrap_or(0)
+    })
 }
 
-/// What two jobs were charged while both together were charged this much.
+/// What two jobs were charged of the time in which both wanted the device, while both together were charged
+/// this much of it.
 fn charged_within(pool: &Pool, jobs: [&str; 2], together: u64) -> [u64; 2] {
-    let now = || jobs.map(|job| charged(pool, job));
-    let before = now();
+    let before = charged(pool, jobs);
     soon("device time", || {
-        let after = now();
+        let after = charged(pool, jobs);
         let more = [after[0] - before[0], after[1] - before[1]];
         (more[0] + more[1] >= together).then_some(more)
     })
+}
+
+/// 60% beside 20% of the time that both want. What one misses because its host thread has no processor is
+/// saved up for 50 ms at most, which on a busy machine moves the ratio; a quiet one comes within 0.1 of three.
+fn are_three_to_one(many: u64, few: u64) {
+    eprintln!("60% had {many} us, 20% {few} us: {:.2} to 1", many as f64 / few.max(1) as f64);
+    assert!(many >= few * 2 && many <= few * 4, "60% beside 20%: {many} and {few} us");
 }
 
 #[test]
@@ -42,7 +59,7 @@ fn the_share_of_a_program_that_runs_moves() {
     let (small, large) = (start("small", "20%"), start("large", "60%"));
     let jobs = [small.as_str(), large.as_str()];
     let [few, many] = charged_within(&pool, jobs, 6_000_000);
-    assert!(many > few + few / 4, "60% beside 20%: {many} and {few} us");
+    are_three_to_one(many, few);
     let refused = pool.say(&["resize", &small, "--compute", "50%"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("40% at most"), "{refused:?}");
@@ -52,7 +69,7 @@ fn the_share_of_a_program_that_runs_moves() {
     // What was charged before its node had heard of it does not count.
     charged_within(&pool, jobs, 2_000_000);
     let [many, few] = charged_within(&pool, jobs, 6_000_000);
-    assert!(many > few + few / 4, "60% beside 20%, the other way: {many} and {few} us");
+    are_three_to_one(many, few);
     let shown = pool.ok(&["show", &small]);
     assert!(shown.contains("resized    compute 20% to 60%, priority 0 to 3 at "), "{shown}");
     assert!(pool.ok(&["explain", &small]).contains("size  compute 20% to 60%"));
@@ -103,10 +120,21 @@ fn memory_follows_and_so_does_a_restarted_agent() {
     });
     pool.ok(&["resize", &job, "--memory", "32MiB"]);
     told(32 << 20);
+    // Its node confirms it by itself.
+    soon("the bytes are free", || {
+        let shown = pool.json(&["show", &job]);
+        let lease = &shown["leases"][0]["lease"];
+        (lease["resizes"] == 1 && lease["leaving"].is_null()).then_some(())
+    });
     assert!(!holds(2, 48), "48 of 32 MiB");
     pool.crash();
     pool.restart();
     assert!(!holds(3, 48), "nor under the next agent");
+    pool.ok(&["resize", &job, "--memory", "16MiB"]);
+    soon("the next agent confirms too", || {
+        let shown = pool.json(&["show", &job]);
+        shown["leases"][0]["lease"]["leaving"].is_null().then_some(())
+    });
     pool.ok(&["resize", &job, "--memory", "128MiB"]);
     told(128 << 20);
     assert!(holds(4, 100), "100 of 128 MiB");

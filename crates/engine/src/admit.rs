@@ -66,6 +66,7 @@ pub(crate) fn possible(facts: &Facts, index: &Index, event: &Event) -> Result<()
         }
         Event::LeasePrepared { lease, .. } => lease_prepared(facts, *lease),
         Event::LeaseStarted { lease } => lease_started(facts, *lease),
+        Event::LeaseShrunk { lease } => lease_shrunk(facts, *lease),
         Event::LeaseFound { lease, .. } | Event::LeaseEnded { lease, .. } => {
             lease_of(facts, *lease).map(|_| ())
         }
@@ -218,6 +219,13 @@ fn lease_prepared(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
         return Err(Refusal::LeaseOutOfStep { lease: id, state, step: "prepared" });
     }
     Ok(())
+}
+
+fn lease_shrunk(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {
+    match &lease_of(facts, id)?.lease {
+        lease if lease.leaving.is_zero() => Err(Refusal::NothingLeaves { lease: id }),
+        _ => Ok(()),
+    }
 }
 
 fn lease_started(facts: &Facts, id: LeaseId) -> Result<(), Refusal> {

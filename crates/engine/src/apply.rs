@@ -156,7 +156,9 @@ impl Engine {
                 self.bump_job(*job);
             }
             Event::JobScaled { job, min, max, .. } => self.scaled(*job, *min, *max),
-            Event::JobResized { job, to, by } => self.resized(*job, to, by),
+            Event::JobResized { job, to, by, until_shrunk } => {
+                self.resized(*job, (to, by), *until_shrunk);
+            }
             Event::NodeReported { node, incarnation, inventory } => {
                 self.node_reported(node, *incarnation, inventory);
             }
@@ -166,6 +168,7 @@ impl Engine {
                 self.lease_prepared(*lease, *isolation, *master_port, not_enforced);
             }
             Event::LeaseStarted { lease } => self.lease_started(at, *lease),
+            Event::LeaseShrunk { lease } => self.lease_shrunk(*lease),
             Event::LeaseFound { lease, finding } => self.lease_found(*lease, finding),
             Event::LeaseEnded { lease, end } => self.lease_ended(at, *lease, end),
             Event::Decided { decision } => self.decided(decision),

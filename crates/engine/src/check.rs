@@ -48,10 +48,9 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
         }
     }
     for ((node, device), leases) in on_device {
-        let slices = || {
-            let of_lease = leases.iter().flat_map(|lease| &lease.slices);
-            of_lease.filter(|slice| slice.device == *device)
-        };
+        let all = || leases.iter().flat_map(|lease| lease.slices.iter().map(move |s| (lease, s)));
+        let on_it = || all().filter(|(_, slice)| slice.device == *device);
+        let slices = || on_it().map(|(_, slice)| slice);
         let number = slices().count();
         if number != leases.len() {
             found.push(format!("a lease holds {device} of {node} twice"));
@@ -70,7 +69,8 @@ fn devices(facts: &Facts, found: &mut Vec<String>) {
         }
         let state = facts.nodes.get(node);
         let inventory = state.map_or(&[][..], |state| &state.inventory.devices);
-        let memory: u128 = slices().map(|slice| u128::from(slice.memory.0)).sum();
+        // The caps in force, not those wished for: what leaves a lease may still be allocated there.
+        let memory: u128 = on_it().map(|(lease, slice)| u128::from(lease.kept(slice).0)).sum();
         let has = inventory.iter().find(|other| other.id == *device).map(|device| device.memory);
         let failed = inventory
             .iter()
@@ -216,7 +216,7 @@ fn quotas(facts: &Facts, found: &mut Vec<String>) {
                 let slice = Held {
                     devices: 1,
                     compute: slice.compute.0.into(),
-                    memory: slice.memory,
+                    memory: lease.kept(slice),
                     leases: 0,
                 };
                 held.add(slice);

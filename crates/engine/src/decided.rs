@@ -357,6 +357,9 @@ fn belongs(job: &JobFacts, lease: &Lease, task: TaskIndex) -> Result<(), Decisio
     if lease.state != LeaseState::Granted || lease.started_at.is_some() {
         return differs("its state");
     }
+    if !lease.leaving.is_zero() || lease.resizes > 0 {
+        return differs("its size");
+    }
     Ok(())
 }
 

@@ -207,7 +207,7 @@ impl Engine {
                 sum.add(Held {
                     devices: 1,
                     compute: slice.compute.0.into(),
-                    memory: slice.memory,
+                    memory: lease.kept(slice),
                     leases: 1,
                 });
             }

@@ -142,6 +142,12 @@ pub enum Refusal {
         /// What was said of it.
         step: &'static str,
     },
+    /// Nothing is leaving the lease.
+    #[error("lease {lease} has no more memory than its slices: nothing is leaving it")]
+    NothingLeaves {
+        /// Which.
+        lease: LeaseId,
+    },
     /// No such node.
     #[error("node {node} never reported: start its agent with `polder up`")]
     UnknownNode {

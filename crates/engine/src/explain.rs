@@ -17,9 +17,9 @@ use crate::quota::{Holder, More, Shortage};
 use crate::reclaim::spared;
 use crate::sieve::{self, Sieve};
 use crate::{Engine, admit};
-use crate::{history, home};
+use crate::{history, home, resize};
 use polder_model::{
-    Closed, Expected, Explanation, Fit, Gang, GangKind, Help, JobId, JobState, Late, Micros,
+    Bytes, Closed, Expected, Explanation, Fit, Gang, GangKind, Help, JobId, JobState, Late, Micros,
     NodeId, Reason, TenantPath, Timestamp, When,
 };
 use std::collections::BTreeMap;
@@ -98,6 +98,7 @@ impl Engine {
             }
             JobState::Running => {
                 explanation.reasons = self.missing(at, job, facts);
+                explanation.reasons.extend(self.leaving(facts));
                 explanation.help.extend(history::rightsize(facts));
             }
             JobState::Stopping | JobState::Finished { .. } => {}
@@ -109,6 +110,18 @@ impl Engine {
         });
         explanation.reasons.extend(evicted);
         Some(explanation)
+    }
+
+    /// What a resize took from a job and its programs may still hold.
+    fn leaving(&self, job: &JobFacts) -> Option<Reason> {
+        let (mut leases, mut memory) = (0, 0_u64);
+        let held = job.hold.iter().flat_map(|hold| resize::members(&self.facts, hold));
+        for lease in held.filter(|lease| !lease.leaving.is_zero()) {
+            leases += 1;
+            let each = lease.slices.iter().map(|_| lease.leaving.0);
+            memory = each.fold(memory, u64::saturating_add);
+        }
+        (leases > 0).then_some(Reason::Leaving { leases, memory: Bytes(memory) })
     }
 
     /// Which members are missing of a gang that may change its size, and why.

@@ -74,15 +74,14 @@ pub(crate) fn is_healthy(device: &Device) -> bool {
 
 /// What a lease takes of its node.
 pub(crate) fn take_of(lease: &Lease, ask: &Ask) -> Take {
-    let devices =
-        lease.slices.iter().map(|s| (s.device.clone(), s.compute.0, s.memory.0)).collect();
+    let device = |slice: &Slice| (slice.device.clone(), slice.compute.0, lease.kept(slice).0);
     let cut = |slice: &Slice| Some((slice.device.clone(), slice.instance.clone()?));
     Take {
         cpu: ask.host.cpu.map_or(0, |cpu| cpu.0.into()),
         memory: ask.host.memory.map_or(0, |memory| memory.0),
         nic: ask.host.nic.map_or(0, |nic| nic.0),
         backing: ask.devices.backing_each_task().0,
-        devices,
+        devices: lease.slices.iter().map(device).collect(),
         cuts: lease.slices.iter().filter_map(cut).collect(),
         keeps: Vec::new(),
     }
@@ -93,7 +92,7 @@ pub(crate) fn held_of(lease: &Lease) -> Held {
     lease.slices.iter().fold(Held { leases: 1, ..Held::default() }, |held, slice| Held {
         devices: held.devices + 1,
         compute: held.compute + u64::from(slice.compute.0),
-        memory: Bytes(held.memory.0.saturating_add(slice.memory.0)),
+        memory: Bytes(held.memory.0.saturating_add(lease.kept(slice).0)),
         ..held
     })
 }

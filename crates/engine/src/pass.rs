@@ -576,6 +576,8 @@ impl<'a> Pass<'a> {
             user: job.ask.user.clone(),
             node: spot.node.clone(),
             slices: (0..spot.devices.len()).filter_map(|at| self.slice(job, spot, at)).collect(),
+            leaving: Bytes(0),
+            resizes: 0,
             class: job.ask.when.class,
             priority: crate::order::priority(job, self.at),
             state: LeaseState::Granted,

@@ -1,9 +1,9 @@
 //! Whether a job may have another size, and what would fit if not.
 //!
 //! What must hold:
-//! * a resize that is taken in is true at once: what a job grows by is free now, promised to nobody,
-//!   and within every quota; so no job waits for its resize, and a resize that does not fit is
-//!   refused with the most that would;
+//! * a resize that is taken in is true at once: what a job grows by is free now, or still leaving it,
+//!   promised to nobody, and within every quota; so no job waits for its resize, and a resize that does
+//!   not fit is refused with the most that would;
 //! * growth passes nobody: where a job waits that could use such devices, who runs does not grow
 //!   into them, or a small ask would be a way around the queue;
 //! * all members of a gang are alike. Those that leave keep what they have until they have left.
@@ -70,22 +70,28 @@ fn fits(
     (id, job, hold): (JobId, &JobFacts, &Hold),
     (from, to): (&Size, &Size),
 ) -> Result<(), Refusal> {
-    let mut slices: BTreeMap<(&NodeId, &DeviceId), u64> = BTreeMap::new();
+    // How many members are on each device, and the least that is still leaving any of them there.
+    let mut slices: BTreeMap<(&NodeId, &DeviceId), (u64, u64)> = BTreeMap::new();
     for lease in members(facts, hold) {
         for slice in &lease.slices {
-            *slices.entry((&lease.node, &slice.device)).or_default() += 1;
+            let (tasks, leaving) =
+                slices.entry((&lease.node, &slice.device)).or_insert((0, u64::MAX));
+            (*tasks, *leaving) = (*tasks + 1, (*leaving).min(lease.leaving.0));
         }
     }
-    for ((node, device), tasks) in &slices {
+    for ((node, device), (tasks, leaving)) in &slices {
         let space = index.space.node(node);
         let room = space.and_then(|space| space.room(device));
         let Some(room) = room else {
             return Err(Refusal::ResizeAway { job: id, node: (*node).clone() });
         };
-        let free = [(Resource::Compute, u64::from(room.compute)), (Resource::Memory, room.memory)];
-        for (resource, free) in free {
+        let free = [
+            (Resource::Compute, u64::from(room.compute), 0),
+            (Resource::Memory, room.memory, *leaving),
+        ];
+        for (resource, free, leaving) in free {
             let (has, wanted) = (amount(from, resource), amount(to, resource));
-            let most = has.saturating_add(free / tasks);
+            let most = has.saturating_add(leaving).saturating_add(free / tasks);
             if wanted > has && wanted > most {
                 let (node, device) = ((*node).clone(), (*device).clone());
                 return Err(Refusal::GrowPastRoom {
@@ -99,11 +105,12 @@ fn fits(
             }
         }
     }
-    let number: u64 = slices.values().sum();
+    let number: u64 = slices.values().map(|(tasks, _)| tasks).sum();
+    let leaving = slices.values().map(|(_, leaving)| *leaving).min().unwrap_or(0);
     let more = |resource| amount(to, resource).saturating_sub(amount(from, resource));
     let each = Held {
         compute: more(Resource::Compute),
-        memory: Bytes(more(Resource::Memory)),
+        memory: Bytes(more(Resource::Memory).saturating_sub(leaving)),
         ..Held::default()
     };
     let whose = (&job.ask.tenant, &job.ask.user);
@@ -113,13 +120,16 @@ fn fits(
         Some(short) => {
             let left = short.limit.saturating_sub(short.used);
             let resource = short.resource;
+            let leaving = if resource == Resource::Memory { leaving } else { 0 };
             Err(Refusal::GrowPastQuota {
                 job: id,
                 tenant: short.holder.tenant,
                 resource,
                 limit: short.limit,
                 wanted: amount(to, resource),
-                most: amount(from, resource).saturating_add(left.checked_div(number).unwrap_or(0)),
+                most: amount(from, resource)
+                    .saturating_add(leaving)
+                    .saturating_add(left.checked_div(number).unwrap_or(0)),
             })
         }
     }

@@ -9,7 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// The version this program writes.
-pub const EVENT_VERSION: u32 = 3;
+pub const EVENT_VERSION: u32 = 4;
 
 /// One row of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +134,10 @@ pub enum Event {
         to: Size,
         /// Who.
         by: UserName,
+        /// Whether memory that it gives back stays with each lease until [`Event::LeaseShrunk`].
+        /// Always, from version 4 on; before, it was free at once.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        until_shrunk: bool,
     },
     /// A node joined or its inventory changed.
     NodeReported {
@@ -169,6 +173,12 @@ pub enum Event {
     },
     /// A lease's program runs.
     LeaseStarted {
+        /// Which.
+        lease: LeaseId,
+    },
+    /// A node says that a lease neither has nor can come to have more memory than its slices: what a
+    /// resize took from it is free.
+    LeaseShrunk {
         /// Which.
         lease: LeaseId,
     },

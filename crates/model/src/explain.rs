@@ -296,6 +296,13 @@ pub enum Reason {
         /// Jobs that have not left yet.
         leaving: u32,
     },
+    /// It runs, and memory that a resize took from it may still be held: nobody else has it yet.
+    Leaving {
+        /// Leases whose nodes have not said that no more can be held.
+        leases: u32,
+        /// In all.
+        memory: Bytes,
+    },
     /// Its leases are being prepared.
     Preparing {
         /// Members ready.

@@ -130,6 +130,13 @@ pub struct Lease {
     pub node: NodeId,
     /// What, all on `node`.
     pub slices: Vec<Slice>,
+    /// Bytes that a resize has taken from each of its slices, and that it may still hold there:
+    /// nobody else's until its node has said that no more can be held than the slice has.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub leaving: Bytes,
+    /// How often its slices were changed. Its node says how many of those changes are in force.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub resizes: u32,
     /// What kind of work it does: on a shared device, who waits for it and how urgently.
     #[serde(default, skip_serializing_if = "WorkClass::is_default")]
     pub class: WorkClass,
@@ -157,8 +164,21 @@ pub struct Lease {
     pub contact_limit: Micros,
 }
 
+impl Lease {
+    /// Bytes of one of its devices that nobody else may have: what the slice has, and what is leaving.
+    #[must_use]
+    pub fn kept(&self, slice: &Slice) -> Bytes {
+        Bytes(slice.memory.0.saturating_add(self.leaving.0))
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn is_none_yet(number: &u32) -> bool {
     *number == 0
 }
 

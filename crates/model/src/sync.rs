@@ -62,6 +62,10 @@ pub struct LeaseReport {
     /// What it uses now; present from `Started` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<LeaseSample>,
+    /// How many of its lease's resizes are in force: the memory of that many holds, and its programs
+    /// neither have nor can come to have more.
+    #[serde(default, skip_serializing_if = "crate::lease::is_none_yet")]
+    pub resizes: u32,
     /// What was found of it that breaks the rules, oldest first, at most
     /// [`crate::FINDINGS_MAX`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -129,6 +129,60 @@ async fn a_job_is_resized_by_whoever_may_end_it() {
     }
 }
 
+/// A job that asks for so many MiB of the one device, which has 1024.
+fn of_memory(mebibytes: u64) -> Value {
+    let mut job = job(100);
+    job["devices"]["memory"] = json!(mebibytes << 20);
+    job
+}
+
+#[tokio::test]
+async fn memory_given_back_is_nobodys_until_the_node_has_the_lower_cap_in_force() {
+    let mut fixture = Fixture::start().await;
+    let mut agent = FakeAgent::new(fixture.client());
+    agent.join().await;
+    let client = fixture.client();
+    fine(client.post("/api/v1/jobs", of_memory(700)).await);
+    fine(agent.sync(None, json!([prepared(1)]), 0).await);
+    fine(agent.sync(None, json!([started(1)]), 0).await);
+    fine(client.post("/api/v1/jobs", of_memory(600)).await);
+    for memory in [600u64, 400, 300] {
+        fine(client.post(RESIZE, json!({ "memory": memory << 20 })).await);
+    }
+    let leaving = |shown: &Value| shown["leases"][0]["lease"]["leaving"].clone();
+    let waits = async |client: &support::Client, why: &str| {
+        let second = fine(client.get("/api/v1/jobs/2").await);
+        assert_eq!(second["job"]["state"]["state"], "queued", "{why}: {second}");
+        let first = fine(client.get("/api/v1/jobs/1").await);
+        assert_eq!(leaving(&first), 400u64 << 20, "{why}: {first}");
+    };
+    waits(&client, "its node has not heard of it").await;
+    let told = fine(agent.sync(None, json!([started(1)]), 0).await);
+    assert_eq!(told["leases"][0]["lease"]["resizes"], 3, "{told}");
+    let mut in_force = started(1);
+    for resizes in [0, 1, 2, 4] {
+        in_force["resizes"] = json!(resizes);
+        fine(agent.sync(None, json!([in_force]), 0).await);
+        waits(&client, "another resize is in force there").await;
+    }
+    let explained = fine(client.get("/api/v1/jobs/1/explain").await);
+    assert_eq!(explained["reasons"][0]["reason"], "leaving", "{explained}");
+    let devices = fine(client.get("/api/v1/devices").await);
+    assert_eq!(devices["devices"][0]["memory_held"], 700u64 << 20, "{devices}");
+    fixture.restart().await;
+    let client = fixture.client();
+    waits(&client, "a restart forgets nothing").await;
+    in_force["resizes"] = json!(3);
+    let told = fine(agent.sync(None, json!([in_force.clone()]), 0).await);
+    assert_eq!(told["leases"][1]["lease"]["id"], 2, "it is granted: {told}");
+    fine(agent.sync(None, json!([in_force, prepared(2)]), 0).await);
+    let first = fine(client.get("/api/v1/jobs/1").await);
+    assert!(leaving(&first).is_null(), "{first}");
+    fixture.restart().await;
+    let devices = fine(fixture.client().get("/api/v1/devices").await);
+    assert_eq!(devices["devices"][0]["memory_held"], 900u64 << 20, "{devices}");
+}
+
 #[tokio::test]
 async fn each_term_is_metered_at_its_own_size() {
     let (fixture, mut agent) = running().await;

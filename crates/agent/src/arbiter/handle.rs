@@ -3,7 +3,7 @@
 use super::core::IN_FLIGHT_NS;
 use super::page::{Before, LeasePages, Share, Terms};
 use super::thread::{self, Command};
-use polder_ledger::{DEVICES_MAX, Mapped, PageError, Usage};
+use polder_ledger::{DEVICES_MAX, Mapped, PageError, Usage, monotonic_ns};
 use polder_model::{DeviceId, LeaseId, LeaseSample};
 use rustix::event::EventfdFlags;
 use std::collections::BTreeMap;
@@ -190,6 +190,14 @@ impl ArbiterHandle {
     #[must_use]
     pub fn sample(&self, lease: LeaseId) -> Option<LeaseSample> {
         lock(&self.shared.leases).get(&lease).map(|pages| pages.sample())
+    }
+
+    /// Whether a lease's processes hold no more memory than its terms give it, and can come to hold no
+    /// more until it is given other terms. Not at once where an earlier agent's page may still be gone by,
+    /// and not as long as more is held, or being reserved, than a resize has left to the lease.
+    #[must_use]
+    pub fn is_in_force(&self, lease: LeaseId) -> bool {
+        lock(&self.shared.leases).get(&lease).is_some_and(|pages| pages.is_in_force(monotonic_ns()))
     }
 
     /// Stops the arbiter; programs keep to their last share by themselves. Later calls fail.

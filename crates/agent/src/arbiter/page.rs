@@ -2,7 +2,9 @@
 
 use super::core::Told;
 use super::hidden::Hidden;
-use polder_ledger::{DEVICES_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns};
+use polder_ledger::{
+    DEVICES_MAX, HEARTBEAT_NS_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns,
+};
 use polder_model::{
     Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, WorkClass,
 };
@@ -140,6 +142,9 @@ pub(super) struct LeasePages {
     pub(super) doorbell: OwnedFd,
     /// How far an earlier agent had come.
     pub(super) before: Option<Told>,
+    /// Up to when a process may still go by an earlier agent's page, `CLOCK_MONOTONIC` nanoseconds; 0
+    /// when there was none.
+    earlier_until_ns: u64,
     devices: Vec<DeviceId>,
     /// By device.
     granted: Mutex<Vec<Granted>>,
@@ -163,7 +168,10 @@ impl LeasePages {
         let known = |at: usize| before.and_then(|before| before.hidden.get(at)).copied();
         let granted = shares.iter().enumerate().map(|(at, share)| Granted::new(share, known(at)));
         let granted = Mutex::new(granted.collect());
-        let pages = Self { limits, usage, doorbell, before: told, devices, granted };
+        let earlier_until_ns =
+            before.map_or(0, |_| monotonic_ns().saturating_add(HEARTBEAT_NS_MAX));
+        let pages =
+            Self { limits, usage, doorbell, before: told, earlier_until_ns, devices, granted };
         pages.fill(shares);
         for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
             if index < shares.len() {
@@ -235,6 +243,20 @@ impl LeasePages {
         here.hidden_now = here.hidden.look(used.iter().copied(), held);
         here.hidden_peak = here.hidden_peak.max(here.hidden_now);
         self.tell_memory(&granted);
+    }
+
+    /// Whether the lease's processes hold no more than this page allows and can come to hold no more:
+    /// none of them goes by an earlier agent's page, and none began to reserve before this was filled.
+    /// What the driver holds for them counts as far as it is known.
+    pub(super) fn is_in_force(&self, now_ns: u64) -> bool {
+        let is_within = |row: usize| {
+            let limit = self.limits.device[row].memory_max.load(Ordering::Relaxed);
+            polder_ledger::memory::is_within(&self.usage, row, limit)
+        };
+        let granted = self.granted();
+        now_ns > self.earlier_until_ns
+            && granted.iter().all(|device| device.hidden_now <= device.memory)
+            && (0..self.limits.row_count()).all(is_within)
     }
 
     /// Bytes held of the host memory behind a device.

@@ -99,6 +99,8 @@ impl Node {
             sample: None,
             findings: Vec::new(),
             lease: order.map(|order| order.lease.clone()),
+            resized: order.map_or(0, |order| order.lease.resizes),
+            in_force: 0,
             resize: None,
             grace: order.map_or(Micros(0), |order| order.grace),
             noted: false,
@@ -354,6 +356,15 @@ impl Node {
                         known.held = Held { ended: known.held.ended, ..Held::NEW };
                     }
                 }
+                What::Resized(resizes) => {
+                    let known = self.known.get_mut(&lease);
+                    if known.is_some_and(|known| {
+                        known.resized = resizes;
+                        known.settle(lease, &self.room.arbiter)
+                    }) {
+                        self.pace.news();
+                    }
+                }
                 What::Found(finding) => {
                     let known = self.known.get_mut(&lease);
                     if known.is_some_and(|known| known.found(finding.clone())) {
@@ -428,7 +439,7 @@ impl Node {
             for device in fresh.iter_mut().flat_map(|sample| &mut sample.devices) {
                 device.throttle = cards::throttle_of(&cards, &device.device);
             }
-            changed |= fresh != known.sample;
+            changed |= known.settle(*lease, &self.room.arbiter) | (fresh != known.sample);
             known.sample = fresh;
         }
         if changed {

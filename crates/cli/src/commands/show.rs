@@ -132,6 +132,9 @@ fn facts(detail: &JobDetail) -> String {
     for resized in &job.resizes {
         line("resized", show::resized(resized));
     }
+    for leaving in show::leaving(&detail.leases) {
+        line("leaving", leaving);
+    }
     for kills in show::memory_kills(&detail.leases) {
         line("note", kills);
     }

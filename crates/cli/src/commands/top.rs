@@ -335,6 +335,8 @@ mod tests {
                 user: "ada".parse().unwrap(),
                 node: "n".parse().unwrap(),
                 slices: vec![slice],
+                leaving: Bytes(0),
+                resizes: 0,
                 state: LeaseState::Started,
                 isolation: Some(Isolation::Soft),
                 not_enforced: Vec::new(),

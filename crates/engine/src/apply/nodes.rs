@@ -95,9 +95,11 @@ impl Engine {
             inventory.devices.iter().map(|device| (&device.id, device)).collect();
         let leases = || self.leases_of_node(id);
         let mut held: BTreeMap<_, u64> = BTreeMap::new();
-        for slice in leases().flat_map(|lease| &lease.slices) {
+        for (lease, slice) in
+            leases().flat_map(|lease| lease.slices.iter().map(move |s| (lease, s)))
+        {
             let sum = held.entry(&slice.device).or_default();
-            *sum = sum.saturating_add(slice.memory.0);
+            *sum = sum.saturating_add(lease.kept(slice).0);
         }
         let mut lost = BTreeMap::new();
         for lease in leases() {

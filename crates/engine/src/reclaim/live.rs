@@ -283,7 +283,7 @@ impl Live {
             let instance = slice.instance.as_ref();
             let cut =
                 instance.and_then(|part| cut(facts, (&lease.node, &slice.device), device, part));
-            let (compute, memory) = (slice.compute.0, slice.memory.0);
+            let (compute, memory) = (slice.compute.0, lease.kept(slice).0);
             slices.push(Piece { device, compute, memory, cut: cut.map_or(0, |piece| piece.cut) });
         }
         beside(job, node, slices)

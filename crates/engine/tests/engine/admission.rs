@@ -261,7 +261,8 @@ fn an_estimate_of_a_service_is_refused_and_still_read() {
     // A journal of an older program may hold it; such a service is resized like any other.
     assert_eq!(world.try_apply(event), Ok(()));
     let to = Size { compute: Permille(400), ..Size::of(&asked) };
-    let resized = Event::JobResized { job, to, by: "ada".parse().unwrap() };
+    let by = "ada".parse().unwrap();
+    let resized = Event::JobResized { job, to, by, until_shrunk: true };
     assert_eq!(world.engine.admit(world.now(), &resized), Ok(()));
 }
 

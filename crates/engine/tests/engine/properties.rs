@@ -35,6 +35,8 @@ enum Op {
     Scale(u64, u32, u32),
     /// Another share, memory and priority.
     Resize(usize, u32, u64, i32),
+    /// A node says that a lease has shrunk, perhaps one that has not.
+    Shrunk(usize),
     /// Plans and applies at most so many decisions.
     Decide(usize),
     Prepare(usize),
@@ -75,6 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0usize..20, 0u32..=10, 0u64..=8, -2i32..3).prop_map(|(job, compute, memory, priority)| {
             Op::Resize(job, compute, memory, priority)
         }),
+        1 => (0usize..9).prop_map(Op::Shrunk),
         6 => (1usize..9).prop_map(Op::Decide),
         4 => (0usize..9).prop_map(Op::Prepare),
         4 => (0usize..9).prop_map(Op::Start),
@@ -159,7 +162,7 @@ fn resize(world: &mut World, place: usize, (compute, memory, priority): (u32, u6
     let ask = world.engine.job(job).unwrap().ask;
     let compute = Permille(compute * 100);
     let to = Size { compute, memory: gib(memory), priority, ..Size::of(&ask) };
-    let event = Event::JobResized { job, to, by: "ada".parse().unwrap() };
+    let event = Event::JobResized { job, to, by: "ada".parse().unwrap(), until_shrunk: true };
     if world.engine.admit(world.now(), &event).is_ok() {
         world.apply(event);
         let resized = world.engine.job(job).unwrap();
@@ -199,6 +202,12 @@ fn do_op(world: &mut World, op: &Op) {
         }
         Op::Resize(place, compute, memory, priority) => {
             resize(world, *place, (*compute, *memory, *priority));
+        }
+        Op::Shrunk(place) => {
+            if let Some(lease) = nth_lease(world, *place) {
+                let leaves = !world.engine.lease(lease).unwrap().leaving.is_zero();
+                assert_eq!(world.try_apply(Event::LeaseShrunk { lease }).is_ok(), leaves);
+            }
         }
         Op::Decide(most) => decide(world, *most),
         Op::Prepare(place) => {

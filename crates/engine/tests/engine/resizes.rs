@@ -3,9 +3,11 @@
 use crate::world::{With, World, ask, device, gib};
 use polder_engine::Engine;
 use polder_model::{
-    Event, GangKind, JobId, JobState, Lease, Permille, Quota, RESIZES_KEPT, Resource, Size,
-    WorkClass,
+    DeviceId, Event, GangKind, JobId, JobState, Lease, LeaseId, Permille, Quota, RESIZES_KEPT,
+    Reason, Resource, Size, WorkClass,
 };
+use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn resize(
     world: &mut World,
@@ -14,7 +16,8 @@ fn resize(
 ) -> Result<(), polder_engine::Refusal> {
     let mut to = Size::of(&world.engine.job(job).unwrap().ask);
     change(&mut to);
-    let event = Event::JobResized { job, to, by: "bob".parse().unwrap() };
+    let by = "bob".parse().unwrap();
+    let event = Event::JobResized { job, to, by, until_shrunk: true };
     world.engine.admit(world.now(), &event)?;
     world.apply(event);
     Ok(())
@@ -113,10 +116,136 @@ fn what_a_job_gives_back_is_anothers_at_once() {
     let waits = world.submit(ask().share(500, gib(4)));
     world.run();
     assert_eq!(world.states(&[large, waits]), "running queued");
-    resize(&mut world, large, |size| (size.compute, size.memory) = (Permille(500), gib(4)))
-        .unwrap();
+    let version = world.engine.desired_version(&"n0".parse().unwrap());
+    resize(&mut world, large, |size| size.compute = Permille(500)).unwrap();
+    world.run();
+    assert_eq!(world.states(&[large, waits]), "running queued", "it lacks memory");
+    resize(&mut world, large, |size| size.memory = gib(4)).unwrap();
+    assert!(world.engine.desired_version(&"n0".parse().unwrap()) > version);
+    let lease = world.leases(large).remove(0);
+    assert_eq!((lease.leaving, lease.resizes), (gib(3), 2));
+    world.run();
+    assert_eq!(world.states(&[large, waits]), "running queued", "its node may still give it");
+    let reasons = world.engine.explain(world.now(), large).unwrap().reasons;
+    assert_eq!(reasons, [Reason::Leaving { leases: 1, memory: gib(3) }]);
+    world.apply(Event::LeaseShrunk { lease: lease.id });
+    let again = world.try_apply(Event::LeaseShrunk { lease: lease.id }).unwrap_err();
+    assert!(again.contains("nothing is leaving it"), "{again}");
     world.run();
     assert_eq!(world.states(&[large, waits]), "running running");
+}
+
+#[test]
+fn what_is_leaving_a_lease_can_be_its_own_again_and_nobody_elses() {
+    let quota = Quota { memory: Some(gib(7)), ..Quota::default() };
+    let mut world = World::new().device("n0", "d0");
+    world.set_tenant("lab", quota);
+    let job = world.submit(ask().share(300, gib(6)));
+    world.run();
+    resize(&mut world, job, |size| size.memory = gib(2)).unwrap();
+    assert_eq!(world.engine.held_by(&"lab".parse().unwrap()).memory, gib(6));
+    let said = refused(&mut world, job, |size| size.memory = gib(9));
+    assert!(said.contains("8 GiB at most"), "{said}");
+    let said = refused(&mut world, job, |size| size.memory = gib(8));
+    assert!(said.contains("7 GiB"), "{said}");
+    resize(&mut world, job, |size| size.memory = gib(5)).unwrap();
+    assert_eq!(world.leases(job)[0].leaving, gib(1));
+    resize(&mut world, job, |size| size.memory = gib(7)).unwrap();
+    assert_eq!(world.leases(job)[0].leaving, gib(0));
+    // An end frees what is leaving too.
+    resize(&mut world, job, |size| size.memory = gib(1)).unwrap();
+    world.end(job, polder_model::Outcome::Succeeded);
+    world.settle();
+    let next = world.submit(ask().share(1000, gib(7)));
+    world.run();
+    assert_eq!(world.state(next), "running");
+}
+
+#[test]
+fn a_resize_of_a_journal_of_before_frees_at_once() {
+    let mut world = World::new().device("n0", "d0");
+    let job = world.submit(ask().share(300, gib(6)));
+    let waits = world.submit(ask().share(300, gib(6)));
+    world.run();
+    let to = Size { memory: gib(2), ..Size::of(&world.engine.job(job).unwrap().ask) };
+    let to = serde_json::to_value(to).unwrap();
+    let written = serde_json::json!({ "type": "job_resized", "job": job, "to": to, "by": "bob" });
+    world.apply(serde_json::from_value(written).unwrap());
+    assert_eq!(world.leases(job)[0].leaving, gib(0));
+    world.run();
+    assert_eq!(world.states(&[job, waits]), "running running");
+}
+
+/// What happens in a pool whose node hears of resizes late: numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Late {
+    Submit(u64, u32),
+    Resize(usize, u64),
+    /// The node takes the newest terms of a lease, and says so.
+    Hear(usize),
+    End(usize),
+    Run,
+}
+
+fn late() -> impl Strategy<Value = Late> {
+    prop_oneof![
+        (1u64..=8, 1u32..=3).prop_map(|(memory, gang)| Late::Submit(memory, gang)),
+        (0usize..9, 1u64..=8).prop_map(|(job, memory)| Late::Resize(job, memory)),
+        (0usize..9).prop_map(Late::Hear),
+        (0usize..9).prop_map(Late::End),
+        Just(Late::Run),
+    ]
+}
+
+/// The most that each lease's pages may allow on its one device, as only its node knows it.
+type Caps = BTreeMap<LeaseId, u64>;
+
+fn happens(world: &mut World, caps: &mut Caps, what: &Late) {
+    let leases: Vec<Lease> = world.engine.leases().cloned().collect();
+    let nth = |at: usize| leases.get(at % leases.len().max(1));
+    match what {
+        Late::Submit(memory, gang) => {
+            let _ = world.try_submit(ask().share(100, gib(*memory)).gang(*gang, *gang));
+        }
+        Late::Resize(job, memory) => {
+            let jobs: Vec<JobId> = world.engine.jobs().map(|job| job.id).collect();
+            if let Some(job) = jobs.get(job % jobs.len().max(1)) {
+                let _ = resize(world, *job, |size| size.memory = gib(*memory));
+            }
+        }
+        Late::Hear(at) => {
+            let Some(lease) = nth(*at) else { return };
+            caps.insert(lease.id, lease.slices[0].memory.0);
+            if !lease.leaving.is_zero() {
+                world.apply(Event::LeaseShrunk { lease: lease.id });
+            }
+        }
+        Late::End(at) => {
+            if let Some(lease) = nth(*at) {
+                world.end_lease(lease.id, polder_model::Outcome::Succeeded);
+            }
+        }
+        Late::Run => world.run(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_caps_in_force_never_pass_a_device(all in prop::collection::vec(late(), 1..60)) {
+        let mut world = World::new().device("n0", "d0").device("n0", "d1");
+        let mut caps = Caps::new();
+        for what in &all {
+            happens(&mut world, &mut caps, what);
+            let mut on: BTreeMap<DeviceId, u64> = BTreeMap::new();
+            for lease in world.engine.leases() {
+                // A node may take more at any time, and less whenever it pleases.
+                let cap = caps.entry(lease.id).or_default();
+                *cap = (*cap).max(lease.slices[0].memory.0);
+                *on.entry(lease.slices[0].device.clone()).or_default() += *cap;
+            }
+            prop_assert!(on.values().all(|sum| *sum <= gib(8).0), "{on:?} after {what:?}");
+        }
+    }
 }
 
 #[test]
@@ -210,8 +339,8 @@ fn what_cannot_be_resized_says_so() {
     world.cancel(job);
     let said = refused(&mut world, job, |size| size.compute = Permille(100));
     assert!(said.contains("is being ended"), "{said}");
-    let never =
-        Event::JobResized { job: JobId(99), to: Size::of(&ask()), by: "bob".parse().unwrap() };
+    let (by, to) = ("bob".parse().unwrap(), Size::of(&ask()));
+    let never = Event::JobResized { job: JobId(99), to, by, until_shrunk: true };
     let said = world.engine.admit(world.now(), &never).unwrap_err().to_string();
     assert!(said.contains("job 99 is over or never was"), "{said}");
 }

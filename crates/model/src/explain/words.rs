@@ -305,6 +305,11 @@ impl fmt::Display for Reason {
             Self::Promised { leaving } => {
                 write!(f, "{leaving} jobs are leaving room for it")
             }
+            Self::Leaving { leases, memory } => write!(
+                f,
+                "{memory} that a resize took from it are kept for it until its node says that no more \
+                 can be held ({leases} leases)"
+            ),
             Self::Preparing { prepared, members } => {
                 write!(f, "its node prepares it: {prepared} of {members} tasks ready")
             }

@@ -137,7 +137,7 @@ impl Core {
             }
             Event::LeasePrepared { lease, .. } => self.note_lease(*lease, LeaseState::Prepared),
             Event::LeaseStarted { lease } => self.note_lease(*lease, LeaseState::Started),
-            Event::LeaseFound { lease, .. } => {
+            Event::LeaseShrunk { lease } | Event::LeaseFound { lease, .. } => {
                 if let Some(known) = self.engine.lease(*lease) {
                     self.draft.jobs.insert(known.job);
                 }
@@ -486,7 +486,7 @@ impl Core {
         if to == from && job.state != JobState::Stopping {
             return Ok(Ok(done));
         }
-        let event = Event::JobResized { job: id, to, by: who.user.clone() };
+        let event = Event::JobResized { job: id, to, by: who.user.clone(), until_shrunk: true };
         // What no job can have is told first, whatever this one holds.
         if let Err(refusal) = self.engine.admit(self.time.peek(), &event) {
             return Ok(Err(WriteError::Refused(refusal)));

@@ -44,7 +44,7 @@ impl Core {
         let mut acknowledged = Vec::new();
         let mut orphans = Vec::new();
         let mut samples = std::collections::BTreeMap::new();
-        for LeaseReport { lease, mut phase, mut sample, findings } in leases {
+        for LeaseReport { lease, mut phase, mut sample, resizes, findings } in leases {
             let ended = matches!(phase, Phase::Ended { .. });
             if self.engine.lease(lease).is_some_and(|known| known.node == node) {
                 // An agent that has lost its record may know less than it once told.
@@ -57,6 +57,7 @@ impl Core {
                 }
                 samples.extend(sample.map(|sample| (lease, sample)));
                 self.report_findings(lease, findings)?;
+                self.report_resizes(lease, resizes)?;
                 self.report_lease(lease, phase)?;
             }
             if ended && self.has_ended(lease, &node, archive).await? {
@@ -150,6 +151,16 @@ impl Core {
             _ => return Ok(()),
         };
         self.report_event(event)
+    }
+
+    /// What a resize took from a lease is free once its node has the newest one in force. It says how
+    /// many it has, for what it says of an older one may be overtaken by an answer on its way.
+    fn report_resizes(&mut self, lease: LeaseId, in_force: u32) -> Result<(), WriterError> {
+        let Some(known) = self.engine.lease(lease) else { return Ok(()) };
+        if known.leaving.is_zero() || known.resizes != in_force {
+            return Ok(());
+        }
+        self.report_event(Event::LeaseShrunk { lease })
     }
 
     /// Journals what is new among a node's findings. The same report again makes no event, and no

@@ -109,7 +109,7 @@ pub(super) fn free<'l>(
             let device = node.devices.get_mut(number(slice.device.as_str())?);
             let device = device.ok_or("no such device")?;
             let tenths = device.0.checked_sub(slice.compute.0 / 100);
-            let gib = device.1.checked_sub(slice.memory.0 / GIB);
+            let gib = device.1.checked_sub(lease.kept(slice).0 / GIB);
             *device = tenths.zip(gib).ok_or("more of a device than there is")?;
         }
     }

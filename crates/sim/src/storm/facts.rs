@@ -42,7 +42,9 @@ impl Storm {
         let Some(job) = self.any_job() else { return Ok(()) };
         let Some(ask) = self.engine.job(job).map(|job| job.ask) else { return Ok(()) };
         let to = draw::size(&mut self.random, Size::of(&ask));
-        let event = Event::JobResized { job, to, by };
+        // Journals of before version 4 freed at once what was given back.
+        let until_shrunk = self.random.below(4) > 0;
+        let event = Event::JobResized { job, to, by, until_shrunk };
         if self.engine.admit(self.at, &event).is_err() {
             self.told.refused += 1;
             return Ok(());

@@ -256,6 +256,16 @@ impl Storm {
     /// A lease goes on to its next step, as agents report it.
     fn advance_one(&mut self) -> Step {
         let Some((lease, state)) = self.any_lease() else { return self.decide() };
+        // A node may confirm a resize at any time, or never; most do soon.
+        let leaving: Vec<LeaseId> = {
+            let leaves = |lease: &&polder_model::Lease| !lease.leaving.is_zero();
+            self.engine.leases().filter(leaves).map(|lease| lease.id).collect()
+        };
+        if let Some(lease) = draw::pick(&mut self.random, &leaving)
+            && self.random.below(4) == 0
+        {
+            return self.apply(Event::LeaseShrunk { lease });
+        }
         match state {
             LeaseState::Granted => self.prepare(lease),
             LeaseState::Prepared => self.try_apply(&Event::LeaseStarted { lease }).map(drop),
@@ -290,6 +300,7 @@ impl Storm {
         let lease = LeaseId(self.random.below(1 + 2 * job.0));
         let mut events = vec![
             Event::LeaseStarted { lease: LeaseId(lease.0 + 1_000_000_000) },
+            Event::LeaseShrunk { lease },
             Event::PoolOpened { pool: draw::name("pool"), engine: 1 },
             Event::NodeSilent { node: draw::name("n99") },
         ];

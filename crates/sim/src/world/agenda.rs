@@ -13,6 +13,8 @@ pub(super) enum Happening {
     Prepared(LeaseId),
     /// A lease's program runs.
     Started(LeaseId),
+    /// A node has a lease's lower memory in force.
+    Shrunk(LeaseId),
     /// A lease that was told to end is over.
     Gone(LeaseId),
     /// A job's work is done, unless its speed changed since (the number tells).

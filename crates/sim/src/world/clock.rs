@@ -103,6 +103,7 @@ impl World {
                 Ok(())
             }
             Happening::Prepared(lease) => self.task_prepared(lease),
+            Happening::Shrunk(lease) => self.task_shrunk(lease),
             Happening::Started(lease) => self.task_started(lease),
             Happening::Gone(lease) => self.task_gone(lease),
             Happening::Over(job, token) => self.run_over(job, token),

@@ -174,6 +174,9 @@ impl World {
                     self.agenda.at(ready, Happening::Prepared(id));
                 }
             }
+            if !order.lease.leaving.is_zero() {
+                self.agenda.at(self.now, Happening::Shrunk(id));
+            }
             let Some(task) = self.tasks.get_mut(&id) else { continue };
             if order.start && task.phase == Phase::Prepared {
                 task.phase = Phase::Starting;
@@ -246,6 +249,16 @@ impl World {
             node,
             Event::LeasePrepared { lease: id, isolation, master_port, not_enforced: Vec::new() },
         )
+    }
+
+    /// A lower memory holds as soon as a node has heard of it.
+    pub(super) fn task_shrunk(&mut self, id: LeaseId) -> Result<(), WorldError> {
+        // A node that is away says nothing of it: there may be other terms by the time it is back.
+        let reached = |node: &usize| self.nodes[*node].up && !self.nodes[*node].cut;
+        match self.tasks.get(&id).map(|task| task.node).filter(reached) {
+            Some(node) => self.say(node, Event::LeaseShrunk { lease: id }),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn task_started(&mut self, id: LeaseId) -> Result<(), WorldError> {

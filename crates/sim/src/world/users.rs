@@ -93,7 +93,7 @@ impl World {
         to: Size,
         by: UserName,
     ) -> Result<Result<(), Refusal>, WorldError> {
-        self.record(Event::JobResized { job, to, by })
+        self.record(Event::JobResized { job, to, by, until_shrunk: true })
     }
 
     /// Changes how many replicas a service has.

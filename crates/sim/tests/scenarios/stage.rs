@@ -475,6 +475,7 @@ impl Stage {
             Event::TenantSet { .. } | Event::JobSubmitted { .. } => return None,
             Event::LeasePrepared { lease, .. } => format!("{lease} is prepared"),
             Event::LeaseStarted { lease } => format!("{lease} runs"),
+            Event::LeaseShrunk { lease } => format!("{lease} has shrunk"),
             Event::LeaseEnded { lease, end } => format!("{lease} ended: {}", outcome(&end.outcome)),
             Event::NodeReported { node, inventory, .. } => {
                 format!("{node} reports {} devices", inventory.devices.len())
