@@ -4,7 +4,7 @@
 //! what became of it; the loop tells it what the server wants. When the loop is gone the task ends
 //! and touches nothing: the shim goes on by itself.
 
-use crate::cards::Cards;
+use crate::cards::{Cards, Clearing};
 use crate::clients::{Client, Clients};
 use crate::folder::Folder;
 use crate::known::take_terms;
@@ -19,9 +19,10 @@ use crate::spatial::Spatial;
 use crate::spatial::units::Masks;
 use crate::watchman::{Ward, Watchman};
 use crate::{AgentOptions, arbiter::ArbiterHandle};
+use polder_devices::{CLEAR_LIMIT, PROBE_SUBCOMMAND, clear_in_child};
 use polder_model::{
-    Finding, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, LeaseSample, Micros, Outcome, Phase,
-    Stdio, StopReason,
+    DeviceId, Finding, Health, Inventory, Lease, LeaseEnd, LeaseId, LeaseOrder, LeaseSample,
+    Micros, Outcome, Phase, Stdio, StopReason,
 };
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ use tokio::time::Instant;
 const REACH_PERIOD: Duration = Duration::from_secs(5);
 /// How often MPS's control daemons are looked after, while there are any.
 const DAEMONS_PERIOD: Duration = Duration::from_secs(1);
+/// How long a child that clears a card may take to go once it was ended.
+const CLEAR_SLACK: Duration = Duration::from_secs(5);
 /// Commands a lease has not heard yet; the loop gives each at most twice, but for resizes, which it
 /// repeats when there is room again.
 pub(crate) const COMMANDS_MAX: usize = 8;
@@ -49,6 +52,8 @@ pub(crate) struct Room {
     pub(crate) masks: Masks,
     /// What NVIDIA's cards say.
     pub(crate) cards: Cards,
+    /// Who is on which of them, and which are being cleared.
+    pub(crate) clearing: Clearing,
     pub(crate) clients: Arc<Clients>,
     pub(crate) inventory: watch::Receiver<Arc<Inventory>>,
     /// The kernel's boot id.
@@ -149,6 +154,7 @@ pub(crate) async fn begin(
     commands: mpsc::Receiver<Command>,
 ) {
     let lease = order.lease.id;
+    room.clearing.wait(lease).await;
     let prepared = {
         // It is never closed, and without a permit the lease would be prepared all the same.
         let _permit = room.preparing.acquire().await;
@@ -197,6 +203,7 @@ pub(crate) async fn follow(
     let spatial = room.spatial.clone();
     let _ = blocking(move || spatial.release(lease)).await;
     room.masks.release(lease);
+    room.clearing.leave(lease, end.ran > Micros(0), |card| clear(Arc::clone(&room), card)).await;
     tell(&room, lease, What::Phase { phase: Phase::Ended { end: end.clone() }, started: None })
         .await;
     loop {
@@ -213,6 +220,36 @@ pub(crate) async fn follow(
     })
     .await;
     tell(&room, lease, What::Forgotten).await;
+}
+
+/// Clears a card that nobody is on any more, where the node has CUDA. One that has failed is left alone: its
+/// driver may hang.
+async fn clear(room: Arc<Room>, card: DeviceId) {
+    let failed = {
+        let inventory = room.inventory.borrow();
+        let known = inventory.devices.iter().find(|device| device.id == card);
+        known.is_none_or(|device| matches!(device.health, Health::Failed(_)))
+    };
+    if failed {
+        return tracing::warn!(%card, "has failed and is not cleared");
+    }
+    let options = Arc::clone(&room.options);
+    let cleared = blocking(move || {
+        let vendor = &options.cuda_libraries.as_ref()?.vendor;
+        let (exe, probe) = (&options.exe, &options.probe);
+        let card = card.as_str();
+        let arguments = [PROBE_SUBCOMMAND];
+        Some((card.to_owned(), clear_in_child(exe, &arguments, probe, card, vendor)))
+    });
+    // A child that hangs in its driver cannot be ended, and nobody's end waits for it.
+    match tokio::time::timeout(CLEAR_LIMIT + CLEAR_SLACK, cleared).await.map(Option::flatten) {
+        Ok(Some((card, Ok(bytes)))) => {
+            tracing::info!(card, bytes, "cleared for whoever is next");
+        }
+        Ok(Some((_, Err(error)))) => tracing::error!("{error}"),
+        Ok(None) => {}
+        Err(_) => tracing::error!("what clears a card hangs in its driver: it is not cleared"),
+    }
 }
 
 async fn tell(room: &Room, lease: LeaseId, what: What) {

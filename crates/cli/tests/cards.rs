@@ -54,7 +54,12 @@ fn scene() -> Option<Scene> {
     link("libstandin_cuda.so", "libcuda.so.1");
     link("examples/client", "client");
     let place = folder.path().to_str().unwrap();
-    let variables = [("LD_LIBRARY_PATH", place), ("TMPDIR", place)];
+    let variables = [
+        ("LD_LIBRARY_PATH", place),
+        ("TMPDIR", place),
+        ("STANDIN_SOCKET", socket.to_str().unwrap()),
+        ("POLDER_LOG", "warn,polder_agent::leases=info"),
+    ];
     let pool = Pool::start_in(&["--no-listen", "--driver-folder", place], &variables)?;
     let device = Client::connect(&socket, 4321).unwrap();
     Some(Scene { pool, device, _host: host, folder })
@@ -151,4 +156,13 @@ fn what_a_context_takes_is_the_leases_own() {
     let said = read_until(&mut output, "blocks 25");
     assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
     assert!(ended(&mut program).success());
+
+    // The job has ended: whatever its programs left is gone, all over the card.
+    let log = scene.pool.log();
+    let cleared = log.lines().find(|line| line.contains("cleared for whoever is next"));
+    let cleared = cleared.unwrap_or_else(|| panic!("{log}"));
+    let bytes = cleared.split("bytes=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let bytes: u64 = bytes.parse().unwrap();
+    let card = 141 << 30;
+    assert!(bytes <= card - CONTEXT && bytes > card - CONTEXT - (4 << 20), "{cleared}");
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     Answer, IcdError, ProbeOutcome, ProbeRequest, Problem, Source, WatchRequest, catalogue,
+    nvidia::clear::{ClearAnswer, ClearRequest},
     opencl::{icd_libraries, vendor_folder},
     supervise::{self, ChildError},
 };
@@ -19,6 +20,8 @@ use thiserror::Error;
 pub const PROBE_SUBCOMMAND: &str = "probe-devices";
 /// How long one source may take; a driver that initialises a cold card needs a few seconds.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// How long clearing one card may take: a context, and its memory once over.
+pub const CLEAR_LIMIT: Duration = Duration::from_secs(30);
 /// What a probe child keeps of its parent's environment. Above all not `OCL_ICD_VENDORS` or
 /// `CUDA_VISIBLE_DEVICES`: the catalogue is of what is there, not of what somebody may see.
 pub const ENVIRONMENT_KEPT: [&str; 10] = [
@@ -138,6 +141,49 @@ pub fn watch_in_child(
         WatchRequest { watch_nvidia: true, library: options.nvml_library.clone(), without };
     let request = serde_json::to_string(&request).ok()?;
     Some(child(exe, args, &request, options))
+}
+
+/// Why a card was not cleared.
+#[derive(Debug, Error)]
+pub enum ClearError {
+    /// The child could not.
+    #[error("{card} is not cleared, and its next programs may read what is left on it: {why}")]
+    NotCleared {
+        /// The card.
+        card: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// Clears what nobody has of an NVIDIA card's memory, in a child that loads the vendor's `library`.
+/// Returns how many bytes that was.
+///
+/// # Errors
+/// [`ClearError`]; some of it may have been cleared then.
+pub fn clear_in_child(
+    exe: &Path,
+    args: &[&str],
+    options: &ProbeOptions,
+    card: &str,
+    library: &Path,
+) -> Result<u64, ClearError> {
+    let not = |why: String| ClearError::NotCleared { card: card.to_owned(), why };
+    let request = ClearRequest { clear_nvidia: card.to_owned(), library: library.to_owned() };
+    let request = serde_json::to_string(&request).map_err(|error| not(error.to_string()))?;
+    let mut command = child(exe, args, &request, options);
+    // Of many cards the others need not be woken.
+    command.env("CUDA_VISIBLE_DEVICES", card);
+    let finished =
+        supervise::run(&mut command, CLEAR_LIMIT).map_err(|error| not(format!("it {error}")))?;
+    let text = String::from_utf8_lossy(&finished.stdout);
+    let said = text.lines().find_map(|line| serde_json::from_str::<ClearAnswer>(line).ok());
+    match (said, finished.fault()) {
+        (Some(ClearAnswer::Cleared(bytes)), None) => Ok(bytes),
+        (Some(ClearAnswer::NotCleared(why)), _) => Err(not(why)),
+        (_, Some(fault)) => Err(not(format!("the process that was to do it {fault}"))),
+        (None, None) => Err(not("the process that was to do it did not say that it had".into())),
+    }
 }
 
 /// A child with a request, in the environment of children.

@@ -12,6 +12,8 @@
 //! NVIDIA's cards are watched, while leases run, by a child that lives as long as the agent
 //! ([`watch_in_child`]): faults, reasons to run slower, processes.
 //!
+//! A card on which no lease is left is cleared by a child as well ([`clear_in_child`]).
+//!
 //! What this crate does not do: it grants, cuts and resets nothing, keeps no state, and does not
 //! go through the system's OpenCL loader (a tenant's program must be told the vendor's own
 //! library, which a loader hides).
@@ -34,8 +36,8 @@ mod sysfs;
 pub use amd::{ComputeUnits, amd_compute_units};
 pub use catalogue::{Answer, catalogue};
 pub use child::{
-    Catalogue, ENVIRONMENT_KEPT, PROBE_LIMIT, PROBE_SUBCOMMAND, ProbeError, ProbeOptions,
-    probe_in_child, watch_in_child,
+    CLEAR_LIMIT, Catalogue, ClearError, ENVIRONMENT_KEPT, PROBE_LIMIT, PROBE_SUBCOMMAND,
+    ProbeError, ProbeOptions, clear_in_child, probe_in_child, watch_in_child,
 };
 pub use node::node_facts;
 pub use nvidia::watch::{CARDS_LINE_BYTES_MAX, CardNow, CardsNow, WatchRequest};

@@ -1,6 +1,6 @@
 //! The child's side: one source, one answer.
 
-use crate::nvidia::{Nvidia, watch};
+use crate::nvidia::{Nvidia, clear, watch};
 use crate::{bandwidth, node, opencl::Icd, sysfs::Sysfs};
 use polder_model::{Device, DeviceKind};
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
@@ -117,7 +117,7 @@ impl Source {
 
 /// What the hidden subcommand `probe-devices REQUEST` runs. The child prints the answer to standard
 /// output as one line of JSON and ends. One that is asked to watch ([`crate::WatchRequest`]) prints a
-/// line for each look before.
+/// line for each look before, and one that is asked to clear a card a line that says what came of it.
 ///
 /// Call it only in a process of its own: it ties that process's life to its parent's.
 #[must_use]
@@ -129,6 +129,10 @@ pub fn probe_main(request: &str) -> ProbeOutcome {
     }
     if let Ok(request) = serde_json::from_str(request) {
         watch::watch(&request);
+        return ProbeOutcome::default();
+    }
+    if let Ok(request) = serde_json::from_str(request) {
+        clear::tell(&clear::clear(&request));
         return ProbeOutcome::default();
     }
     match serde_json::from_str::<ProbeRequest>(request) {

@@ -1,6 +1,7 @@
 //! NVIDIA's cards while leases run: what a child of the agent that watches them says.
 //!
 //! * [`child`]: when there is a child, and how it is heard.
+//! * [`clearing`]: their memory, between tenants.
 //! * [`failed`]: the cards that have failed, and when one is offered again.
 //!
 //! **Invariants.** A card that has had a fault of its own is failed in the node's inventory from that
@@ -11,9 +12,11 @@
 //! words and nothing else.
 
 mod child;
+mod clearing;
 mod failed;
 
 pub(crate) use child::keep_watching;
+pub(crate) use clearing::Clearing;
 pub(crate) use failed::Failed;
 
 use crate::arbiter::ArbiterHandle;

@@ -106,6 +106,9 @@ impl Node {
             noted: false,
             commands,
         };
+        if let Some(lease) = known.lease.as_ref().filter(|_| !known.held.ended) {
+            self.room.clearing.join(lease.id, &lease.slices);
+        }
         self.known.insert(lease, known);
         self.watch_cards();
         heard

@@ -2,7 +2,7 @@
 
 use super::{Node, PRUNE_EVERY};
 use crate::backing::Offering;
-use crate::cards::{self, Ears, FAULTS_MAX, Failed};
+use crate::cards::{self, Clearing, Ears, FAULTS_MAX, Failed};
 use crate::clients::{self, Clients};
 use crate::contact::Contact;
 use crate::inventory;
@@ -85,6 +85,7 @@ impl Node {
             spatial,
             masks: Masks::default(),
             cards,
+            clearing: Clearing::default(),
             clients,
             inventory: inventory_of_room,
             boot,

@@ -4,6 +4,7 @@
 //! Through this interface alone a card can be granted whole; when the same card also shows itself
 //! through OpenCL, [`crate::catalogue()`] joins the two and it can be shared in time.
 
+pub(crate) mod clear;
 mod facts;
 pub(crate) mod watch;
 pub(crate) mod xid;

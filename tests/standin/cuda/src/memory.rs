@@ -8,7 +8,7 @@ use crate::streams;
 use polder_gpuapi::cuda::consts::*;
 use polder_gpuapi::cuda::types::*;
 use polder_standin_host::Ask;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use std::collections::BTreeMap;
 use std::ffi::{c_uint, c_void};
 use std::os::fd::OwnedFd;
@@ -198,17 +198,35 @@ fn direction(to: u64, from: u64) -> u32 {
     }
 }
 
-fn fill<T: Copy>(at: u64, value: T, count: usize) -> Result<usize, CUresult> {
+/// The host's page: whole ones need not be written to become zeroes.
+const PAGE: usize = 4096;
+
+fn fill<T: Copy + Default + PartialEq>(at: u64, value: T, count: usize) -> Result<usize, CUresult> {
     let bytes = count.checked_mul(size_of::<T>()).ok_or(CUDA_ERROR_INVALID_VALUE)?;
     check(at, bytes)?;
     settle(at, true)?;
-    let at = pointer(at).cast::<T>();
-    if !at.is_aligned() {
+    let place = pointer(at).cast::<T>();
+    if !place.is_aligned() {
         return Err(CUDA_ERROR_INVALID_VALUE);
     }
+    let zeroed = if value == T::default() { drop_pages(at, bytes)? } else { 0 };
+    let rest = zeroed / size_of::<T>()..count;
     // SAFETY: so many values lie within a live block, aligned.
-    (0..count).for_each(|index| unsafe { at.add(index).write(value) });
+    rest.for_each(|index| unsafe { place.add(index).write(value) });
     Ok(bytes)
+}
+
+/// Makes zeroes of the whole pages from `at` on without writing them, so that a card may have more memory
+/// than the host. Returns how many bytes that were.
+fn drop_pages(at: u64, bytes: usize) -> Result<usize, CUresult> {
+    let is_private = |(_, block): (u64, Block)| matches!(block.kind, Kind::Device | Kind::Managed);
+    if !at.is_multiple_of(PAGE as u64) || !block_of(at).is_some_and(is_private) {
+        return Ok(0);
+    }
+    let whole = bytes / PAGE * PAGE;
+    // SAFETY: pages of a live private mapping of ours, which are zeroes when next read.
+    let dropped = unsafe { madvise(pointer(at), whole, Advice::LinuxDontNeed) };
+    dropped.map(|()| whole).map_err(|_| CUDA_ERROR_INVALID_VALUE)
 }
 
 const DEFAULT: CUstream = std::ptr::null_mut();
