@@ -57,6 +57,24 @@ async fn a_clock_that_went_back_is_journaled_and_time_goes_on() {
 }
 
 #[tokio::test]
+async fn clients_are_told_the_time_that_goes_on_when_the_clock_went_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |seconds: u64| {
+        let clock: polder_server::Clock = Arc::new(move || Timestamp(seconds * 1_000_000));
+        open(OpenOptions { clock, ..OpenOptions::new(folder.path()) })
+    };
+    at(2_000_000_000).await.unwrap().close().await;
+    let pool = at(1_000_000_000).await.unwrap();
+    let server = polder_server::serve(pool, polder_server::ServeOptions::default()).await.unwrap();
+    let client = support::Client { socket: server.socket().to_owned(), uid: None };
+    let (status, me) = client.get("/api/v1/whoami").await;
+    assert_eq!(status, StatusCode::OK, "{me}");
+    assert!(me["now"].as_u64() > Some(2_000_000_000_000_000), "{me}");
+    server.shutdown();
+    server.wait().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");

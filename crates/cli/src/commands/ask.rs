@@ -37,6 +37,7 @@ pub(super) async fn complete(
         tenant,
         compute,
         directory,
+        now: me.now,
         environment: environment(context, std::env::vars_os()),
     };
     draft.finish(caller, stdio)

@@ -358,6 +358,7 @@ mod tests {
             tenant: "lab".parse().unwrap(),
             compute: None,
             directory: "/".into(),
+            now: Timestamp(0),
             environment: std::collections::BTreeMap::new(),
         };
         draft.finish(caller, Stdio::Logs).map_err(|failure| failure.message)

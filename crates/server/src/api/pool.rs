@@ -2,7 +2,8 @@
 
 use super::LeaseView;
 use polder_model::{
-    Bytes, Device, Micros, NodeFacts, NodeId, Permille, PoolId, Role, TenantPath, UserName,
+    Bytes, Device, Micros, NodeFacts, NodeId, Permille, PoolId, Role, TenantPath, Timestamp,
+    UserName,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -40,6 +41,9 @@ pub struct WhoAmI {
     pub tenants: Vec<TenantPath>,
     /// The pool.
     pub pool: PoolId,
+    /// The server's time, from which deadlines and the like are to count: it never goes back, and a
+    /// client's clock may.
+    pub now: Timestamp,
 }
 
 /// The pool's nodes, by name.
@@ -125,7 +129,7 @@ pub struct LeaseList {
     /// The leases.
     pub leases: Vec<LeaseView>,
     /// Server time when the list was made, to turn `started_at` into a length.
-    pub now: polder_model::Timestamp,
+    pub now: Timestamp,
     /// Ask again with this for the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,

@@ -62,7 +62,7 @@ pub(super) async fn whoami(
 ) -> Result<Json<WhoAmI>, ApiError> {
     let who = app.read(caller, |view, who| {
         let (user, role, tenants) = (who.user.clone(), who.role, who.tenants.clone());
-        Ok(WhoAmI { user, role, tenants, pool: view.pool.clone() })
+        Ok(WhoAmI { user, role, tenants, pool: view.pool.clone(), now: view.at })
     });
     Ok(Json(who.await?))
 }

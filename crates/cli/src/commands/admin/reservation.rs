@@ -8,7 +8,7 @@ use crate::show;
 use clap::{Args, Subcommand};
 use hyper::Method;
 use polder_model::{Micros, NodeId, Reservation, TenantPath};
-use polder_server::api::{Removed, ReservationChange, ReservationList};
+use polder_server::api::{Removed, ReservationChange, ReservationList, WhoAmI};
 use serde_json::json;
 
 /// What to do with reservations.
@@ -75,7 +75,8 @@ impl ReservationCommand {
             }
             Self::Set(set) => {
                 let path = Query::new(&["reservations", &set.name]);
-                let from = show::now().after(set.starts_in);
+                let me: WhoAmI = client.get("whoami").await?;
+                let from = me.now.after(set.starts_in);
                 let change = ReservationChange {
                     tenant: set.tenant,
                     nodes: set.nodes,
