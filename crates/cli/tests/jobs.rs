@@ -526,6 +526,26 @@ fn a_user_whom_this_machine_does_not_know_is_set_with_a_warning() {
 }
 
 #[test]
+fn a_job_outlives_its_contact_limit_while_the_server_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let rack = folder.path().join("rack.toml");
+    fs::write(&rack, common::RACK).unwrap();
+    let flags = ["--no-listen", "--simulate", rack.to_str().unwrap()];
+    let Some(pool) = Pool::start_with(&flags) else { return };
+    let policy = pool.file("policy.toml");
+    fs::write(&policy, "contact_limit = \"16s\"").unwrap();
+    pool.ok(&["admin", "policy", "set", policy.to_str().unwrap()]);
+    // It has something new to report every second, and would be ended after eight without contact.
+    let job = pool.submit(&["--whole"], "sleep 1000");
+    soon("ten seconds of device time, or its end", || {
+        let shown = pool.json(&["show", &job]);
+        let time = shown["leases"][0]["sample"]["devices"][0]["device_time"].as_u64().unwrap_or(0);
+        (time >= 10_000_000 || pool.state(&job) == "finished").then_some(())
+    });
+    assert_eq!(pool.state(&job), "running", "{}", pool.log());
+}
+
+#[test]
 fn simulated_devices_are_labelled_on_every_screen() {
     let folder = tempfile::tempdir().unwrap();
     let rack = folder.path().join("rack.toml");
