@@ -63,6 +63,7 @@ const STEPS: &[Step] = &[
     ("view", "the driver and NVML tell the slice's truth", steps::view),
     ("launches", "what a launch costs", steps::launches),
     ("memory", "a lease's memory is the most it gets", steps::memory),
+    ("context", "what the driver holds for a program is its lease's", steps::context),
     ("shares", "shares in wall time", steps::shares),
     ("cap", "a hard cap beside an idle device", steps::cap),
     ("latency", "short requests beside a batch job", steps::latency),

@@ -21,6 +21,8 @@ const MEMORY: &str = "2GiB";
 const MEMORY_BYTES: f64 = (2_u64 << 30) as f64;
 /// What of its memory a lease's context and code may take at most.
 const HIDDEN_BYTES: f64 = (1_u64 << 30) as f64;
+/// When the processes on the card are looked at: while a program that shows its context stays.
+const CONTEXT_LOOK: Duration = Duration::from_secs(5);
 /// A launch may cost so much more than without Polder, nanoseconds.
 const LAUNCH_NS: f64 = 20.0;
 
@@ -256,6 +258,41 @@ pub(crate) fn memory(scene: &mut Scene) -> Result<Ended> {
     ensure!(told["out_of_memory"] == true, "it was refused with {}", told["refused"]);
     ensure!(told["given_back"] == true, "what it gave back it did not get again");
     Ok(Ended::Passed)
+}
+
+/// What the driver holds for a program beyond what it allocated is its lease's, as the driver tells it.
+pub(crate) fn context(scene: &mut Scene) -> Result<Ended> {
+    let program = start(&mut scene.work(&SHARE, &words(&[&"context"]))?, LOOK_MAX)?;
+    pause(CONTEXT_LOOK)?;
+    let told_by_nvidia = processes_on_the_card(scene)?;
+    let told = program.finish_well()?.figures()?;
+    let mib = f64::from(1 << 20);
+    let used = number(&told, "used")? / mib;
+    let beyond = used - number(&told, "allocated")? / mib;
+    scene.figure("its context, by its slice", beyond, "MiB", None, Target::AtLeast(1.0));
+    let Some(all) = told_by_nvidia else { return Ok(Ended::Passed) };
+    let pid = number(&told, "pid")?;
+    let own = all.iter().find(|(known, _)| *known == pid).map(|(_, mib)| *mib);
+    let own = own.with_context(|| format!("nvidia-smi lists no process {pid}: {all:?}"))?;
+    let within = Target::Within(own / 100.0);
+    scene.figure("used of its slice, and by nvidia-smi", used, "MiB", Some(own), within);
+    Ok(Ended::Passed)
+}
+
+/// Processes on the card and what each has of its memory in MiB, as the node's own `nvidia-smi` says; none
+/// on the stand-in.
+fn processes_on_the_card(scene: &Scene) -> Result<Option<Vec<(f64, f64)>>> {
+    let Some(program) = on_path("nvidia-smi").filter(|_| !scene.machine.is_stand_in()) else {
+        return Ok(None);
+    };
+    let asked = ["--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"];
+    let words = asked.map(str::to_owned);
+    let said = start(&mut scene.machine.native(&program, &words), LOOK_MAX)?.finish_well()?.stdout;
+    let line = |line: &str| {
+        let (pid, mib) = line.split_once(',')?;
+        Some((pid.trim().parse().ok()?, mib.trim().parse().ok()?))
+    };
+    Ok(Some(said.lines().filter_map(line).collect()))
 }
 
 /// Two and three leases that always have work.

@@ -10,6 +10,8 @@
 //!   that time of the monotonic clock (0: at once) for so many seconds.
 //! * `latency MICROSECONDS ROUNDS REQUESTS PERIOD_MS`: a kernel every so often, and how long each took.
 //! * `memory`: takes 64 MiB at a time until it is refused.
+//! * `context`: takes 256 MiB, waits until its context should be counted too, and says what of its slice
+//!   is used; stays for as long again.
 //! * `launches COUNT`: what a launch costs the caller.
 //! * `fault`: writes where no memory is.
 //!
@@ -30,6 +32,9 @@ use std::time::{Duration, Instant};
 
 /// What is taken at a time by `memory`.
 const CHUNK_BYTES: usize = 64 << 20;
+/// What `context` takes, and how long it waits.
+const BESIDE_CONTEXT_BYTES: usize = 256 << 20;
+const CONTEXT_WAIT: Duration = Duration::from_secs(3);
 /// Most chunks: more than any card has.
 const CHUNKS_MAX: usize = 1 << 14;
 /// Rounds with which a kernel is measured for the first time.
@@ -268,6 +273,20 @@ fn memory() {
     );
 }
 
+fn context() {
+    let card = Card::open(1);
+    let (mut at, mut free, mut total) = (0, 0, 0);
+    call!(card.library, cuMemAlloc_v2(&raw mut at, BESIDE_CONTEXT_BYTES));
+    std::thread::sleep(CONTEXT_WAIT);
+    call!(card.library, cuMemGetInfo_v2(&raw mut free, &raw mut total));
+    std::thread::sleep(CONTEXT_WAIT);
+    let pid = std::process::id();
+    println!(
+        "{{\"pid\": {pid}, \"allocated\": {BESIDE_CONTEXT_BYTES}, \"used\": {}}}",
+        total - free
+    );
+}
+
 fn launches(count: u64) {
     let card = Card::open(1);
     let function = card.work(1);
@@ -355,6 +374,7 @@ fn main() -> ExitCode {
             latency(number(1), number(2), number(3), Duration::from_millis(number(4)));
         }
         Some("memory") => memory(),
+        Some("context") => context(),
         Some("launches") => launches(number(1)),
         Some("fault") => fault(),
         Some("ptx") => print!("{}", ptx(1000)),
