@@ -46,6 +46,7 @@ fn its_environment_is_the_orders_and_polders() {
     }
     let socket = format!("POLDER_SOCKET={}", lease.file("driver.sock").display());
     assert!(output.contains(&socket) && !output.contains("HOME="), "{output}");
+    assert!(!output.contains("LD_PRELOAD") && !output.contains("LD_AUDIT"), "{output}");
 }
 
 #[test]
