@@ -39,6 +39,43 @@ fn a_container_of_dockers_is_held_likewise_though_its_daemon_starts_it() {
     lost(&docker, &image, &pool);
 }
 
+/// A user's own podman cannot make cgroups, so it stays in the lease's with all that it starts, whatever
+/// its settings say.
+#[test]
+fn another_users_own_podman_is_held_with_what_it_starts() {
+    let Some(podman) = Engine::podman() else { return };
+    let Some(own) = image::Rootless::new() else { return };
+    let Some(pool) = pool(&podman) else { return };
+    fs::set_permissions(pool.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    pool.ok(&["admin", "user", "add", own.user(), "--tenant", "default"]);
+    own.settings("[containers]\ncgroups = \"disabled\"\n");
+    let run = |pids: &str, script: &str| {
+        let mut command = own.command(common::POLDER);
+        command.arg("--state").arg(pool.path());
+        command.args(["run", "--devices", "0", "--image", &own.image, "--pids", pids]);
+        command.args(["--", "sh", "-c", script]);
+        say(command)
+    };
+    let ids = run("200", "id -u; exit 3");
+    if ids.code == 125 {
+        eprintln!("SKIPPED: {} runs no containers here: {}", own.user(), ids.stderr.trim());
+        return;
+    }
+    assert_eq!(
+        (ids.code, ids.stdout.as_str()),
+        (3, "0\n"),
+        "root in a namespace of its own: {ids:?}"
+    );
+    if limits_processes() {
+        let forks = "n=0; while [ $n -lt 80 ]; do sleep 60 & n=$((n + 1)); done; echo all";
+        let few = run("60", forks);
+        assert!(few.code != 0 && few.stdout.is_empty(), "eighty where 60 may be: {few:?}");
+        assert!(few.stderr.contains("Cannot fork"), "the shell began, and was held: {few:?}");
+        let enough = run("200", forks);
+        assert_eq!((enough.code, enough.stdout.as_str()), (0, "all\n"), "{enough:?}");
+    }
+}
+
 /// What holds of a job in a container, whoever starts it.
 fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     let image_flags = ["--image", image.name.as_str()];

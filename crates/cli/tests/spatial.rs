@@ -272,4 +272,6 @@ fn what_cannot_be_a_spatial_part_is_refused_by_name() {
     check(&["--compute-max", "50%"], "as large as it is");
     let odd = common::say(pool.polder(["up", "--spatial", "a b"]));
     assert!(odd.code == 2 && odd.stderr.contains("names no cards"), "{odd:?}");
+    let alone = common::say(pool.polder(["up", "--spatial-partitions"]));
+    assert!(alone.code == 2 && alone.stderr.contains("--spatial <CARDS>"), "{alone:?}");
 }

@@ -7,7 +7,7 @@
 use crate::common::{Said, program, say, soon};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -202,6 +202,76 @@ impl Engine {
             return None;
         }
         Some(image)
+    }
+}
+
+/// A user whose own podman runs containers, with a home and a store of images that go with this.
+pub struct Rootless {
+    user: String,
+    home: tempfile::TempDir,
+    pub image: String,
+}
+
+impl Rootless {
+    /// One with subordinate ids, or a loud word on why there is none.
+    pub fn new() -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            skip("this test runs podman as another user");
+            return None;
+        }
+        let known = fs::read_to_string("/etc/subuid").unwrap_or_default();
+        let Some(user) = known.lines().find_map(|line| line.split(':').next()) else {
+            skip("no user here has subordinate ids, which a podman of their own takes");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (root, archive) = (folder.path().join("root"), folder.path().join("image.tar"));
+        fs::create_dir(&root).unwrap();
+        plain(&root, &[], &[]);
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let packed =
+            Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&root).arg(".").status();
+        assert!(packed.unwrap().success());
+        let home = tempfile::tempdir().unwrap();
+        let own = Self { user: user.to_owned(), home, image: "localhost/polder-test:1".to_owned() };
+        let given = Command::new("chown").arg(&own.user).arg(own.home.path()).status();
+        assert!(given.unwrap().success());
+        let mut import = own.command("podman");
+        import.arg("import").arg(&archive).arg(&own.image);
+        let said = say(import);
+        if said.code != 0 {
+            skip(&format!("{user} has no podman of their own here: {}", said.stderr.trim()));
+            return None;
+        }
+        Some(own)
+    }
+
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Settings of that user's podman.
+    pub fn settings(&self, text: &str) {
+        let folder = self.home.path().join(".config/containers");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("containers.conf"), text).unwrap();
+    }
+
+    /// A program as that user, in a folder that everybody has.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("runuser");
+        let home = format!("HOME={}", self.home.path().display());
+        command.args(["-u", &self.user, "--", "env", "-i", &home]);
+        command.args(["PATH=/usr/bin:/bin:/usr/sbin", program]);
+        command.current_dir("/tmp").stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Rootless {
+    fn drop(&mut self) {
+        // What it keeps mounted would keep the home.
+        let _ = self.command("podman").args(["system", "reset", "--force"]).output();
     }
 }
 
