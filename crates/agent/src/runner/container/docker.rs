@@ -7,8 +7,8 @@
 //!
 //! Its daemon is root, and whoever may reach its socket can be: it is the machine's administrator's to say
 //! who may. The task is its user's all the same, whatever the image says of users: no process of it has
-//! another user or can become one. Its groups are read with the image's `/etc/group`, and older daemons
-//! take a group there whose name is the number.
+//! another user or can become one. Its groups are looked up in the image's `/etc/group`, and some daemons
+//! (20.10 is one) take a group there whose *name* is the number: so an image can add groups to the task.
 
 use super::hand::{self, Mount};
 use super::{Moment, PATH_DEFAULT, limit_words, own_variables, run_soon};
