@@ -313,7 +313,7 @@ mod tests {
         let mut run = crate::timeline::tests::run(10, vec![span(SpanKind::Kernel, 0, 1, 9)]);
         run.words.extend(["--devices", "2", "--tenant", "lab/a b"].map(String::from));
         let timeline = crate::Timeline::of(&run);
-        let line = crate::summarise(&run, &timeline).advice.unwrap().line;
+        let line = crate::summarise(&run, &timeline).0.advice.unwrap().line;
         assert!(line.starts_with("polder run --devices 2 --tenant 'lab/a b' --compute "), "{line}");
     }
 

@@ -1,25 +1,20 @@
 //! The page: verdict, where the time went, what ran, what moved, and when. It loads nothing.
 
-use crate::parts::{Part, divide};
+use crate::parts::Part;
+use crate::picture::Picture;
 use crate::summary::{Moved, Named, Summary, shares};
-use crate::timeline::Timeline;
 use polder_model::Bytes;
 use std::fmt::Write;
 
-/// Columns of the picture of the run.
-const COLUMNS: usize = 480;
 /// Names with a row of their own on the page.
 const ROWS_MAX: usize = 40;
-/// Pixels of the picture.
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 180.0;
 
 /// One look for all of Polder's pages.
 const STYLE: &str = include_str!("../../sim/src/report/style.css");
 
 /// The page as text.
 #[must_use]
-pub fn report(summary: &Summary, timeline: &Timeline) -> String {
+pub fn report(summary: &Summary, picture: &Picture) -> String {
     let mut out = String::new();
     let command = escape(&summary.command.join(" "));
     let _ = write!(
@@ -42,7 +37,7 @@ pub fn report(summary: &Summary, timeline: &Timeline) -> String {
     verdict(summary, &mut out);
     tiles(summary, &mut out);
     parts(summary, &mut out);
-    picture(timeline, &mut out);
+    picture.draw(&mut out);
     names(&summary.names, &mut out);
     moved(summary, &mut out);
     notes(summary, &mut out);
@@ -104,7 +99,7 @@ fn tiles(summary: &Summary, out: &mut String) {
 }
 
 /// The colour of a part.
-fn colour(part: Part) -> usize {
+pub(crate) fn colour(part: Part) -> usize {
     match part {
         Part::Kernels => 2,
         Part::Within => 1,
@@ -136,70 +131,6 @@ fn parts(summary: &Summary, out: &mut String) {
         let _ = write!(out, "<li><i class=\"c{colour}\"></i>{title}: {ns}, {share:.1}%</li>");
     }
     out.push_str("</ul></section>");
-}
-
-/// How each moment of the run divides.
-fn picture(timeline: &Timeline, out: &mut String) {
-    let length = timeline.length.max(1);
-    let mut columns = vec![[0_f64; Part::ALL.len()]; COLUMNS];
-    let column = |at: u64| u128::from(at) * COLUMNS as u128 / u128::from(length);
-    divide(timeline, |(from, to, parts)| {
-        let (first, last) = (column(from), column(to.saturating_sub(1)));
-        for at in first..=last {
-            let Some(place) = usize::try_from(at).ok().and_then(|at| columns.get_mut(at)) else {
-                return;
-            };
-            // What of the stretch lies in this column.
-            let edge = |at: u128| (at * u128::from(length)).div_ceil(COLUMNS as u128);
-            let begin = edge(at).max(u128::from(from));
-            let end = edge(at + 1).min(u128::from(to));
-            let inside = end.saturating_sub(begin) as f64 / (to - from) as f64;
-            for (sum, part) in place.iter_mut().zip(Part::ALL) {
-                *sum += parts.get(part) as f64 * inside;
-            }
-        }
-    });
-    let _ = write!(
-        out,
-        "<section class=\"card\"><h3>When</h3><svg viewBox=\"0 0 {WIDTH} {}\" \
-         shape-rendering=\"crispEdges\" role=\"img\" \
-         aria-label=\"what each moment of the run was spent on\">",
-        HEIGHT + 22.0
-    );
-    let wide = WIDTH / COLUMNS as f64;
-    for (at, column) in columns.iter().enumerate() {
-        let sum: f64 = column.iter().sum();
-        let mut y = HEIGHT;
-        for (part, ns) in Part::ALL.into_iter().zip(column) {
-            let high = if sum > 0.0 { ns / sum * HEIGHT } else { 0.0 };
-            if high < 0.05 || part == Part::Around {
-                continue;
-            }
-            y -= high;
-            let x = at as f64 * wide;
-            let colour = colour(part);
-            let _ = write!(
-                out,
-                "<rect class=\"c{colour}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{high:.1}\"/>",
-                wide + 0.1
-            );
-        }
-    }
-    for mark in 0..=4_u64 {
-        let x = WIDTH * mark as f64 / 4.0;
-        let anchor = match mark {
-            0 => "start",
-            4 => "end",
-            _ => "middle",
-        };
-        let _ = write!(
-            out,
-            "<text class=\"mark\" x=\"{x}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
-            HEIGHT + 18.0,
-            time(u64::try_from(u128::from(length) * u128::from(mark) / 4).unwrap_or(length))
-        );
-    }
-    out.push_str("</svg></section>");
 }
 
 fn names(names: &[Named], out: &mut String) {
@@ -319,6 +250,8 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Timeline;
+    use crate::picture::COLUMNS;
     use crate::summary::summarise;
     use crate::timeline::tests::{run, span};
     use polder_ledger::record::SpanKind;
@@ -329,8 +262,8 @@ mod tests {
             run(20, vec![span(SpanKind::Kernel, 1, 2, 10), span(SpanKind::ToHost, 9, 11, 12)]);
         run.command = vec!["<script>".into(), "a & b".into()];
         run.logs[0].names.insert(0, "gemm<float, \"4\">".into());
-        let timeline = Timeline::of(&run);
-        let page = report(&summarise(&run, &timeline), &timeline);
+        let (summary, picture) = summarise(&run, &Timeline::of(&run));
+        let page = report(&summary, &picture);
         assert!(!page.contains("<script"), "{page}");
         for outside in ["http://", "https://", "src=", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
@@ -345,8 +278,8 @@ mod tests {
     #[test]
     fn a_run_of_nothing_has_a_page_too() {
         let run = run(0, vec![]);
-        let timeline = Timeline::of(&run);
-        let page = report(&summarise(&run, &timeline), &timeline);
+        let (summary, picture) = summarise(&run, &Timeline::of(&run));
+        let page = report(&summary, &picture);
         let (_, verdict) = page.split_once("<h2>").unwrap();
         assert!(verdict.starts_with("it used no device of its lease</h2>"), "{verdict}");
     }

@@ -6,6 +6,7 @@
 //!
 //! * [`timeline`](Timeline): the records of all processes on one clock.
 //! * `parts`: every moment of a run belongs to exactly one part.
+//! * [`picture`](Picture): how they lie in time.
 //! * `advice`: what the parts mean.
 //!
 //! Pure: no clock, file or device. Records are the tenant's own and may say anything; whatever they
@@ -14,6 +15,7 @@
 mod advice;
 mod html;
 mod parts;
+mod picture;
 mod summary;
 mod timeline;
 mod trace;
@@ -21,6 +23,7 @@ mod trace;
 pub use advice::{Advice, Bound, Verdict};
 pub use html::{percent, report, time};
 pub use parts::{Part, Parts};
+pub use picture::Picture;
 /// What processes write down.
 pub use polder_ledger::record;
 pub use summary::{LeftOut, Moved, Named, Process, Summary, summarise};

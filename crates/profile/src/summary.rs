@@ -2,6 +2,7 @@
 
 use crate::advice::{Advice, Verdict, advise, judge};
 use crate::parts::{Part, divide};
+use crate::picture::Picture;
 use crate::timeline::{Piece, Run, Timeline};
 use polder_ledger::record::{Log, OTHER, SpanKind};
 use serde::Serialize;
@@ -136,11 +137,14 @@ pub(crate) fn kind_word(kind: SpanKind) -> &'static str {
     }
 }
 
-/// Sums a run up.
+/// Sums a run up, and draws how it went.
 #[must_use]
-pub fn summarise(run: &Run, timeline: &Timeline) -> Summary {
-    let mut gaps = Gap::default();
-    let parts = divide(timeline, |stretch| gaps.take(stretch));
+pub fn summarise(run: &Run, timeline: &Timeline) -> (Summary, Picture) {
+    let (mut gaps, mut picture) = (Gap::default(), Picture::new(timeline.length));
+    let parts = divide(timeline, |stretch| {
+        gaps.take(stretch);
+        picture.take(stretch);
+    });
     let (from, to) = timeline.active();
     let active_ns = to - from;
     let pieces = &timeline.pieces;
@@ -180,7 +184,7 @@ pub fn summarise(run: &Run, timeline: &Timeline) -> Summary {
     };
     summary.advice = advise(&summary, run);
     summary.notes = notes(&summary, run);
-    summary
+    (summary, picture)
 }
 
 /// Whether the thread waited for the device: a call to do so, or one that returned when the command
@@ -432,7 +436,7 @@ pub(crate) fn part(summary: &Summary, part: Part) -> u64 {
 #[cfg(test)]
 pub(crate) fn of(spans: Vec<polder_ledger::record::Span>, length_ms: u64) -> Summary {
     let run = crate::timeline::tests::run(length_ms, spans);
-    summarise(&run, &Timeline::of(&run))
+    summarise(&run, &Timeline::of(&run)).0
 }
 
 /// How much of a run's active time each part is; kept here so that the page and the table agree.
@@ -478,7 +482,7 @@ mod tests {
         let two = |second: Vec<Span>| {
             let mut run = run(100, vec![at(0, 10), at(20, 10)]);
             run.logs.push(log(second));
-            summarise(&run, &Timeline::of(&run)).memory_peak_bytes
+            summarise(&run, &Timeline::of(&run)).0.memory_peak_bytes
         };
         assert_eq!(two(vec![at(10, 30)]), 40);
         assert_eq!(two(vec![at(50, 30)]), 30);
@@ -489,11 +493,11 @@ mod tests {
         let mut run =
             run(10, vec![Span { failed: true, start_ns: 0, ..span(SpanKind::Kernel, 1, 0, 0) }]);
         (run.logs[0].unfinished, run.logs[0].header.dropped, run.logs[0].malformed) = (1, 2, 3);
-        let summary = summarise(&run, &Timeline::of(&run));
+        let (summary, _) = summarise(&run, &Timeline::of(&run));
         assert_eq!((summary.failed, summary.unfinished, summary.dropped), (1, 1, 2));
         assert_eq!(summary.notes.len(), 5, "{:?}", summary.notes);
         (run.logs[0].cut, run.logs[0].names_left_out, run.unread) = (true, 4, 5);
-        let summary = summarise(&run, &Timeline::of(&run));
+        let (summary, _) = summarise(&run, &Timeline::of(&run));
         let expect = LeftOut { processes_cut: 1, processes: 5, names: 4 };
         assert_eq!((summary.left_out, summary.notes.len()), (expect, 8), "{:?}", summary.notes);
     }
@@ -507,7 +511,7 @@ mod tests {
         };
         let mut run = run(many + 2, (0..many).map(at).collect());
         run.logs[0].names = (0..).zip((0..many).map(|name| format!("k{name}"))).collect();
-        let names = summarise(&run, &Timeline::of(&run)).names;
+        let names = summarise(&run, &Timeline::of(&run)).0.names;
         assert_eq!(names.len(), NAMES_SHOWN_MAX + 1);
         let last = names.last().unwrap();
         assert_eq!((last.kind, last.count, last.total_ns), ("others", 5, 5 * MS));

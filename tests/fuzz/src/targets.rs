@@ -221,9 +221,9 @@ fn record(bytes: &[u8]) {
         words: vec!["polder".into(), "run".into()],
     };
     let timeline = Timeline::of(&run);
-    let summary = summarise(&run, &timeline);
+    let (summary, picture) = summarise(&run, &timeline);
     assert_eq!(summary.parts.values().sum::<u64>(), summary.length_ns);
-    let _ = report(&summary, &timeline);
+    let _ = report(&summary, &picture);
     trace(&run, &timeline, &mut std::io::sink()).expect("a sink takes everything");
 }
 

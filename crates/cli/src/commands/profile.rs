@@ -15,7 +15,9 @@ use polder_model::{Ask, Bytes, Mechanism};
 use polder_profile::record::{
     Budget, Log, LogError, PROFILE_VARIABLE, RECORD_BYTES, RECORD_SUFFIX,
 };
-use polder_profile::{Part, Run, Summary, Timeline, percent, report, summarise, time, trace};
+use polder_profile::{
+    Part, Picture, Run, Summary, Timeline, percent, report, summarise, time, trace,
+};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -276,10 +278,10 @@ impl Folder {
     fn fill(&self, out: Output, mut run: Run, code: i32) -> Done {
         self.read(out, &mut run);
         let timeline = Timeline::of(&run);
-        let summary = summarise(&run, &timeline);
+        let (summary, picture) = summarise(&run, &timeline);
         // A full disk takes neither the verdict nor the command's exit code away.
         say(out, &summary)?;
-        match self.write(&run, &timeline, &summary) {
+        match self.write((&run, &timeline), (&summary, &picture)) {
             Err(failure) if code == 0 => return Err(failure),
             Err(failure) => out.warn(&failure.message),
             Ok(left_out) => {
@@ -338,7 +340,11 @@ impl Folder {
 
     /// Writes what stays, and forgets the records. An earlier profile is replaced once all of this one is
     /// there. Returns how many calls are not in the trace.
-    fn write(&self, run: &Run, timeline: &Timeline, summary: &Summary) -> Result<usize, Failure> {
+    fn write(
+        &self,
+        (run, timeline): (&Run, &Timeline),
+        (summary, picture): (&Summary, &Picture),
+    ) -> Result<usize, Failure> {
         let failed =
             |error: io::Error| Failure::failed(format!("{}: {error}", self.shown.display()));
         let json = serde_json::to_vec_pretty(summary).map_err(|error| failed(error.into()))?;
@@ -347,7 +353,7 @@ impl Folder {
         let anew = |name| OpenOptions::new().write(true).create_new(true).open(self.part(name));
         let put = |name, bytes: &[u8]| anew(name).and_then(|mut file| file.write_all(bytes));
         put("profile.json", &json).map_err(failed)?;
-        put("report.html", report(summary, timeline).as_bytes()).map_err(failed)?;
+        put("report.html", report(summary, picture).as_bytes()).map_err(failed)?;
         let file = anew("trace.json").map_err(failed)?;
         let left_out = trace(run, timeline, &mut BufWriter::new(file)).map_err(failed)?;
         if !self.settle() {
