@@ -2,8 +2,7 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
-use super::devices::fail;
-use super::queued::{copy, pixels, wide};
+use super::queued::copy;
 use crate::gate::{Work, launch};
 use crate::graph::{Dependence, Order};
 use crate::paged::{Argument, Needs, Pin, real as real_object};
@@ -90,93 +89,6 @@ pub(crate) unsafe extern "C" fn clEnqueueMigrateMemObjects(
         launch(vendor, work, pins, |event| {
             // SAFETY: the caller's arguments, with the vendor's objects.
             unsafe { real(queue, count, at, flags, events, list, event) }
-        })
-    })
-}
-
-/// Queues a mapping, which returns an address and its error beside it.
-fn map(
-    work: Work,
-    object: cl_mem,
-    errcode_ret: *mut cl_int,
-    real: impl FnOnce(&vendor::Vendor, *mut cl_event, *mut cl_int) -> Option<*mut c_void>,
-) -> *mut c_void {
-    let mut mapped = null_mut();
-    let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let Some(vendor) = vendor::of(work.queue) else { return CL_INVALID_COMMAND_QUEUE };
-        let mut needs = Needs::default();
-        object.needs(&mut needs);
-        let pins = match needs.meet() {
-            Ok(pins) => pins,
-            Err(error) => return error,
-        };
-        let kept = pins.first().and_then(|pin| pin.buffer().pin_again());
-        let result = launch(vendor, work, pins, |event| {
-            let mut error = CL_INVALID_OPERATION;
-            if let Some(at) = real(vendor, event, &raw mut error) {
-                mapped = at;
-            }
-            error
-        });
-        if let Some(pin) = kept.filter(|_| result == CL_SUCCESS) {
-            pin.keep_mapped();
-        }
-        result
-    });
-    // SAFETY: the caller's pointer.
-    unsafe { fail(errcode_ret, error) };
-    mapped
-}
-
-pub(crate) unsafe extern "C" fn clEnqueueMapBuffer(
-    queue: cl_command_queue,
-    buffer: cl_mem,
-    blocking: cl_bool,
-    flags: cl_map_flags,
-    offset: usize,
-    size: usize,
-    events: cl_uint,
-    list: *const cl_event,
-    event: *mut cl_event,
-    errcode_ret: *mut cl_int,
-) -> *mut c_void {
-    let kind = copy(Function::clEnqueueMapBuffer, wide(size));
-    let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
-    map(work, buffer, errcode_ret, |vendor, event, error| {
-        let real = vendor.original.clEnqueueMapBuffer?;
-        let buffer = real_object(buffer);
-        // SAFETY: the caller's arguments, passed on.
-        Some(unsafe {
-            real(queue, buffer, blocking, flags, offset, size, events, list, event, error)
-        })
-    })
-}
-
-pub(crate) unsafe extern "C" fn clEnqueueMapImage(
-    queue: cl_command_queue,
-    image: cl_mem,
-    blocking: cl_bool,
-    flags: cl_map_flags,
-    origin: *const usize,
-    region: *const usize,
-    row: *mut usize,
-    slice: *mut usize,
-    events: cl_uint,
-    list: *const cl_event,
-    event: *mut cl_event,
-    errcode_ret: *mut cl_int,
-) -> *mut c_void {
-    // SAFETY: the caller's region.
-    let kind = copy(Function::clEnqueueMapImage, unsafe { pixels(region) });
-    let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
-    map(work, image, errcode_ret, |vendor, event, error| {
-        let real = vendor.original.clEnqueueMapImage?;
-        // SAFETY: the caller's arguments, passed on.
-        Some(unsafe {
-            real(
-                queue, image, blocking, flags, origin, region, row, slice, events, list, event,
-                error,
-            )
         })
     })
 }

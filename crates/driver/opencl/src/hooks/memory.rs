@@ -55,7 +55,7 @@ fn devices_of(vendor: &Vendor, context: cl_context) -> Result<Vec<usize>, cl_int
 
 /// What the program wants to make.
 #[derive(Debug, Clone, Copy)]
-struct Ask {
+pub(super) struct Ask {
     cost: Cost,
     /// The driver fills it from the program's memory before it returns: work for the device that
     /// no queue sees.
@@ -69,7 +69,7 @@ impl Ask {
     }
 
     /// A buffer of `size` bytes. One over shared virtual memory of its context is a view of that.
-    fn buffer(
+    pub(super) fn buffer(
         context: cl_context,
         flags: cl_mem_flags,
         size: usize,
@@ -82,7 +82,7 @@ impl Ask {
 }
 
 /// Makes a memory object that the lease has room for.
-fn allocate(
+pub(super) fn allocate(
     context: cl_context,
     ask: Ask,
     errcode_ret: *mut cl_int,
@@ -188,30 +188,9 @@ unsafe extern "C" fn gone(_memory: cl_mem, data: *mut c_void) {
     inside::guard((), || drop(unsafe { Box::from_raw(data.cast::<Charge>()) }));
 }
 
-pub(crate) unsafe extern "C" fn clCreateBuffer(
-    context: cl_context,
-    flags: cl_mem_flags,
-    size: usize,
-    host_ptr: *mut c_void,
-    errcode_ret: *mut cl_int,
-) -> cl_mem {
-    let ask = Ask::buffer(context, flags, size, host_ptr);
-    let real = |vendor: &Vendor, error| {
-        let create = vendor.original.clCreateBuffer?;
-        // SAFETY: the caller's arguments, passed on.
-        Some(unsafe { create(context, flags, size, host_ptr, error) })
-    };
-    if let Some(made) = paged(context, (flags, size), ask, real) {
-        // SAFETY: the caller's pointer.
-        unsafe { fail(errcode_ret, made.err().unwrap_or(CL_SUCCESS)) };
-        return made.unwrap_or(null_mut());
-    }
-    allocate(context, ask, errcode_ret, real)
-}
-
 /// Makes a buffer that may move, where the lease has host memory behind the device; none when it is to
 /// be made as ever.
-fn paged(
+pub(super) fn paged(
     context: cl_context,
     size: (cl_mem_flags, usize),
     ask: Ask,
@@ -222,30 +201,6 @@ fn paged(
         let create = |error: &mut cl_int| real(vendor, error);
         own::get().pages.make((vendor, context), size, ask.filled, create)
     })
-}
-
-pub(crate) unsafe extern "C" fn clCreateBufferWithProperties(
-    context: cl_context,
-    properties: *const cl_mem_properties,
-    flags: cl_mem_flags,
-    size: usize,
-    host_ptr: *mut c_void,
-    errcode_ret: *mut cl_int,
-) -> cl_mem {
-    let ask = Ask::buffer(context, flags, size, host_ptr);
-    let real = |vendor: &Vendor, error| {
-        let create = vendor.original.clCreateBufferWithProperties?;
-        // SAFETY: the caller's arguments, passed on.
-        Some(unsafe { create(context, properties, flags, size, host_ptr, error) })
-    };
-    // With properties a buffer is more than its bytes.
-    let made = if properties.is_null() { paged(context, (flags, size), ask, real) } else { None };
-    if let Some(made) = made {
-        // SAFETY: the caller's pointer.
-        unsafe { fail(errcode_ret, made.err().unwrap_or(CL_SUCCESS)) };
-        return made.unwrap_or(null_mut());
-    }
-    allocate(context, ask, errcode_ret, real)
 }
 
 /// What an image costs.

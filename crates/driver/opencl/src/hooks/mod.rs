@@ -8,6 +8,7 @@ mod memory;
 mod profile;
 mod queued;
 mod queues;
+mod returning;
 
 pub(crate) use queued::filling;
 pub(crate) use queues::{
@@ -45,7 +46,8 @@ hooks! {
     devices: clGetPlatformIDs clGetPlatformInfo clGetDeviceIDs clGetDeviceInfo clCreateContext
         clCreateContextFromType clGetExtensionFunctionAddress
         clGetExtensionFunctionAddressForPlatform;
-    memory: clCreateBuffer clCreateBufferWithProperties clCreateImage clCreateImageWithProperties
+    returning: clCreateBuffer clCreateBufferWithProperties clEnqueueMapBuffer clEnqueueMapImage;
+    memory: clCreateImage clCreateImageWithProperties
         clCreateImage2D clCreateImage3D clCreatePipe clSVMAlloc clSVMFree;
     buffers: clRetainMemObject clReleaseMemObject clGetMemObjectInfo clGetImageInfo clGetPipeInfo
         clCreateSubBuffer clSetKernelArg clCloneKernel clReleaseKernel;
@@ -59,8 +61,7 @@ hooks! {
         clEnqueueFillBuffer clEnqueueFillImage
         clEnqueueSVMMemcpy clEnqueueSVMMemFill clEnqueueSVMMap clEnqueueSVMUnmap
         clEnqueueSVMMigrateMem;
-    commands: clEnqueueNativeKernel
-        clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
+    commands: clEnqueueNativeKernel clEnqueueUnmapMemObject
         clEnqueueMigrateMemObjects clEnqueueSVMFree
         clEnqueueMarker clEnqueueMarkerWithWaitList clEnqueueWaitForEvents
         clEnqueueBarrier clEnqueueBarrierWithWaitList;

@@ -2,15 +2,15 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
-use super::devices::fail;
 use super::queued::{product, profiled as queued, wide};
-use super::{PLAIN, Table, commands, memory, queues};
+use super::returning::profiled as returning;
+use super::{PLAIN, Table, commands, queues};
 use crate::spans::{self, Told};
 use crate::vendor::{self, Vendor};
 use polder_driver::inside;
 use polder_driver::record::Recorder;
 use polder_gpuapi::opencl::{Function, SLOTS, consts::*, pfn, types::*};
-use polder_ledger::record::SpanKind::{self, Kernel, ToDevice, ToHost};
+use polder_ledger::record::SpanKind::{self, Kernel, ToDevice};
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 
@@ -33,10 +33,9 @@ macro_rules! profiled {
 }
 profiled! {
     self: clCreateCommandQueue clCreateCommandQueueWithProperties
-    clEnqueueNativeKernel
-    clEnqueueMapBuffer clEnqueueMapImage clEnqueueUnmapMemObject
-    clCreateBuffer clCreateBufferWithProperties
+    clEnqueueNativeKernel clEnqueueUnmapMemObject
     clFinish clWaitForEvents;
+    returning: clCreateBuffer clCreateBufferWithProperties clEnqueueMapBuffer clEnqueueMapImage;
     queued: clEnqueueNDRangeKernel clEnqueueTask
     clEnqueueReadBuffer clEnqueueWriteBuffer clEnqueueCopyBuffer
     clEnqueueReadBufferRect clEnqueueWriteBufferRect clEnqueueCopyBufferRect clEnqueueFillBuffer
@@ -126,137 +125,6 @@ unsafe extern "C" fn clEnqueueUnmapMemObject(
             // SAFETY: the caller's arguments, passed on.
             unsafe { commands::clEnqueueUnmapMemObject(queue, memory, at, events, list, event) }
         })
-    })
-}
-
-/// Queues a mapping of so many bytes: what the program will read comes to the host now, what it may write
-/// goes back when the mapping is undone.
-fn map(
-    queue: cl_command_queue,
-    (name, flags): (&'static str, cl_map_flags),
-    bytes: impl FnOnce() -> u64,
-    event: *mut cl_event,
-    errcode_ret: *mut cl_int,
-    call: impl FnOnce(*mut cl_event, *mut cl_int) -> *mut c_void,
-) -> *mut c_void {
-    let mut at = null_mut();
-    let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
-        let bytes = bytes();
-        let read = if flags & CL_MAP_WRITE_INVALIDATE_REGION == 0 { bytes } else { 0 };
-        let error = spans::command(queue, event, moved(ToHost, name, read), |event| {
-            let mut error = CL_SUCCESS;
-            at = call(event, &raw mut error);
-            error
-        });
-        if error == CL_SUCCESS && flags & (CL_MAP_WRITE | CL_MAP_WRITE_INVALIDATE_REGION) != 0 {
-            spans::mapped(at.addr(), bytes);
-        }
-        error
-    });
-    // SAFETY: the caller's pointer.
-    unsafe { fail(errcode_ret, error) };
-    at
-}
-
-unsafe extern "C" fn clEnqueueMapBuffer(
-    queue: cl_command_queue,
-    buffer: cl_mem,
-    blocking: cl_bool,
-    flags: cl_map_flags,
-    offset: usize,
-    size: usize,
-    events: cl_uint,
-    list: *const cl_event,
-    event: *mut cl_event,
-    errcode_ret: *mut cl_int,
-) -> *mut c_void {
-    let what = ("clEnqueueMapBuffer", flags);
-    map(
-        queue,
-        what,
-        || wide(size),
-        event,
-        errcode_ret,
-        |event, error| {
-            // SAFETY: the caller's arguments, passed on.
-            unsafe {
-                commands::clEnqueueMapBuffer(
-                    queue, buffer, blocking, flags, offset, size, events, list, event, error,
-                )
-            }
-        },
-    )
-}
-
-unsafe extern "C" fn clEnqueueMapImage(
-    queue: cl_command_queue,
-    image: cl_mem,
-    blocking: cl_bool,
-    flags: cl_map_flags,
-    origin: *const usize,
-    region: *const usize,
-    row: *mut usize,
-    slice: *mut usize,
-    events: cl_uint,
-    list: *const cl_event,
-    event: *mut cl_event,
-    errcode_ret: *mut cl_int,
-) -> *mut c_void {
-    let what = ("clEnqueueMapImage", flags);
-    // SAFETY: the caller's region.
-    let bytes = || unsafe { image_bytes(image, region) };
-    map(queue, what, bytes, event, errcode_ret, |event, error| {
-        // SAFETY: the caller's arguments, passed on.
-        unsafe {
-            commands::clEnqueueMapImage(
-                queue, image, blocking, flags, origin, region, row, slice, events, list, event,
-                error,
-            )
-        }
-    })
-}
-
-/// Makes a buffer; filling it from the program's memory is a copy to the device.
-fn buffer(flags: cl_mem_flags, size: usize, call: impl FnOnce() -> cl_mem) -> cl_mem {
-    if flags & CL_MEM_COPY_HOST_PTR == 0 {
-        return call();
-    }
-    spans::at_once(ToDevice, "clCreateBuffer", wide(size), call)
-}
-
-unsafe extern "C" fn clCreateBuffer(
-    context: cl_context,
-    flags: cl_mem_flags,
-    size: usize,
-    host_ptr: *mut c_void,
-    errcode_ret: *mut cl_int,
-) -> cl_mem {
-    buffer(flags, size, || {
-        // SAFETY: the caller's arguments, passed on.
-        unsafe { memory::clCreateBuffer(context, flags, size, host_ptr, errcode_ret) }
-    })
-}
-
-unsafe extern "C" fn clCreateBufferWithProperties(
-    context: cl_context,
-    properties: *const cl_mem_properties,
-    flags: cl_mem_flags,
-    size: usize,
-    host_ptr: *mut c_void,
-    errcode_ret: *mut cl_int,
-) -> cl_mem {
-    buffer(flags, size, || {
-        // SAFETY: the caller's arguments, passed on.
-        unsafe {
-            memory::clCreateBufferWithProperties(
-                context,
-                properties,
-                flags,
-                size,
-                host_ptr,
-                errcode_ret,
-            )
-        }
     })
 }
 
