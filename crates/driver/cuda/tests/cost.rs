@@ -14,8 +14,9 @@ use support::skipped;
 /// than a release does. A slow machine makes kernels of nothing seem longer, and so the batches shorter
 /// over which the rest is spread.
 const LAUNCH_MAX: f64 = 1000.0;
-/// The same of an allocation with its free.
-const ALLOCATION_MAX: f64 = 3000.0;
+/// The same of an allocation with its free. Some 170 of them read the clock, by which a process knows that
+/// its page's agent is there and no newer page holds.
+const ALLOCATION_MAX: f64 = 3200.0;
 
 #[test]
 fn a_launch_and_an_allocation_cost_no_more_instructions_than_they_may() {
