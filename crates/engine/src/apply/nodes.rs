@@ -4,19 +4,22 @@ use crate::Engine;
 use crate::facts::{Away, NodeState};
 use crate::shape::Class;
 use polder_model::{
-    Device, GangKind, Health, Inventory, JobId, LeaseId, NodeFacts, NodeId, Slice, Spot, StopReason,
+    Device, DeviceId, GangKind, Health, Inventory, JobId, LeaseId, NodeFacts, NodeId, Slice, Spot,
+    StopReason,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Engine {
-    /// Room on a node that is no longer there is promised to nobody.
-    pub(super) fn break_promises(&mut self, id: &NodeId) {
+    /// Room on a node that is no longer there is promised to nobody, nor is any of devices that are not what
+    /// they were: instances that were promised there may not exist any more.
+    pub(super) fn break_promises(&mut self, id: &NodeId, other: &BTreeSet<DeviceId>) {
         for job in self.index.promises.on(id) {
             let node = self.index.space.node(id);
             let has = |spot: &Spot| {
-                spot.devices
-                    .iter()
-                    .all(|device| node.as_ref().is_some_and(|node| node.room(device).is_some()))
+                spot.devices.iter().all(|device| {
+                    let is_there = node.as_ref().is_some_and(|node| node.room(device).is_some());
+                    is_there && !other.contains(device)
+                })
             };
             let claim = self.facts.jobs.get(&job).and_then(|job| job.claim.as_ref());
             let spots = claim.map_or(&[][..], |claim| &claim.spots);
@@ -27,6 +30,8 @@ impl Engine {
     }
 
     pub(super) fn node_reported(&mut self, id: &NodeId, incarnation: u64, inventory: &Inventory) {
+        let before = self.facts.nodes.get(id);
+        let other = before.map_or_else(BTreeSet::new, |state| others(&state.inventory, inventory));
         if self.facts.nodes.contains_key(id) {
             let serves = self.leases_of_node(id).next().is_some();
             self.change_node(id, |state| {
@@ -50,7 +55,7 @@ impl Engine {
             self.index.link_node(&self.facts, id, &state);
             self.facts.nodes.insert(id.clone(), state);
         }
-        self.break_promises(id);
+        self.break_promises(id, &other);
         if self.facts.policy.reclaim.class {
             // Whose partition a node is in says who is a guest there.
             let leases = self.index.leases_of.get(id).into_iter().flatten();
@@ -120,7 +125,7 @@ impl Engine {
 
     pub(super) fn node_silent(&mut self, id: &NodeId) {
         self.change_node(id, |state| state.silent = true);
-        self.break_promises(id);
+        self.break_promises(id, &BTreeSet::new());
         let jobs: BTreeSet<JobId> = self.leases_of_node(id).map(|lease| lease.job).collect();
         for job in jobs {
             let away = Away { node: id.clone(), why: format!("node {id} does not answer") };
@@ -138,6 +143,14 @@ impl Engine {
 fn is_less(now: &NodeFacts, before: &NodeFacts) -> bool {
     let beside = now.cpu < before.cpu || now.memory < before.memory;
     beside || now.nic < before.nic || now.backing < before.backing
+}
+
+/// Devices that a node had before and has now, and that are of another kind now, or of another size.
+fn others(before: &Inventory, now: &Inventory) -> BTreeSet<DeviceId> {
+    let is = Class::of;
+    let had: BTreeMap<_, _> = before.devices.iter().map(|one| (&one.id, is(one))).collect();
+    let is_other = |one: &&Device| had.get(&one.id).is_some_and(|had| *had != is(one));
+    now.devices.iter().filter(is_other).map(|one| one.id.clone()).collect()
 }
 
 /// Whether a device can have the instance of a slice, if it is one.

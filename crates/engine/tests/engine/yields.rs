@@ -1,10 +1,11 @@
 //! Who yields, through the life of real jobs: told to leave, gone, queued again; and the room that
 //! was made is kept for whom it was made.
 
+use crate::parts::a100;
 use crate::world::{With, World, ask, gib};
 use polder_model::{
-    Ask, Decision, Event, Ground, JobId, LeaseId, LeaseState, Market, Micros, Outcome, Quota,
-    Reclaim, Share, StopReason,
+    Ask, Decision, Event, Ground, JobId, LeaseId, LeaseState, Market, Mechanism, Micros, Outcome,
+    Quota, Reclaim, Share, StopReason,
 };
 
 /// Short spellings of how asks yield.
@@ -179,6 +180,33 @@ fn a_promise_falls_with_the_job_and_with_the_node() {
     world.run();
     assert_eq!(told(&world).last().unwrap().0, high.0);
     assert_eq!(told(&world).len(), 3);
+}
+
+/// An instance that was promised may not exist on a card that is another one now.
+#[test]
+fn a_promise_falls_with_what_its_device_was() {
+    let mut world = World::new().card("n0", a100("d0"));
+    set_policy(&mut world, ALL);
+    let low = world.submit(whole("lab").preemptible());
+    world.run();
+    let mut cut = ask().share(700, gib(30)).priority(1, None);
+    cut.devices.mechanism = Some(Mechanism::Mig);
+    let high = world.submit(cut);
+    world.run();
+    assert_eq!(told(&world).last().unwrap().0, high.0);
+    let is_promised = |world: &World| {
+        let why = world.engine.explain(world.now(), high).unwrap();
+        why.reasons.iter().any(|reason| reason.to_string().contains("leaving room for it"))
+    };
+    assert!(is_promised(&world));
+    // As it was: the promise stands.
+    world.report("n0");
+    assert!(is_promised(&world));
+    world.inventory("n0").devices[0].memory = gib(20);
+    world.report("n0");
+    assert!(!is_promised(&world));
+    leave(&mut world);
+    assert_eq!(world.states(&[low, high]), "running queued");
 }
 
 #[test]
