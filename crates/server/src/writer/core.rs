@@ -2,14 +2,13 @@
 //! durable only when the loop has appended it.
 
 use super::{Nodes, View, Write, WriteError, WriterError};
-use crate::api::ResizeRequest;
 use crate::auth::{Action, Caller, Denied, Principal, UnknownUser, decide, principal};
 use crate::clock::ServerTime;
-use crate::journal::{Batch, Digest, EndRow, Row, TermRow, digest_of};
+use crate::journal::{Batch, Digest, EndRow, Row, TermRow};
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, Micros, NodeId, Policy,
-    PoolId, Role, Size, TenantPath, Timestamp, User, UserName, When,
+    Decision, Event, Job, JobId, JobState, Lease, LeaseId, LeaseState, NodeId, Policy, PoolId,
+    Role, Size, TenantPath, Timestamp, User, UserName,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -18,9 +17,6 @@ use std::sync::OnceLock;
 const PLAN_ROUNDS_MAX: u32 = 64;
 /// Events in one transaction before planning goes on in the next.
 const EVENTS_MAX: usize = 20_000;
-/// How late a deadline may be for an ask to be taken: the time that it took to come here, and by how
-/// much clocks differ.
-const LATE_MAX: Micros = Micros::from_secs(10);
 /// Bytes of a subject or reason that the audit log keeps.
 const AUDIT_TEXT_MAX: usize = 500;
 
@@ -60,7 +56,7 @@ pub(super) struct Draft {
     pub(super) finished: BTreeMap<JobId, Job>,
     pub(super) leases: Vec<(LeaseId, JobId, TenantPath, LeaseState)>,
     pub(super) ended: BTreeMap<LeaseId, NodeId>,
-    keys: BTreeMap<(UserName, String), (JobId, Digest)>,
+    pub(super) keys: BTreeMap<(UserName, String), (JobId, Digest)>,
 }
 
 /// The engine and what surrounds it.
@@ -73,7 +69,7 @@ pub(crate) struct Core {
     /// When the engine was last asked what should happen.
     pub(super) planned_at: Timestamp,
     /// No new job is taken: every job is being ended.
-    draining: bool,
+    pub(super) draining: bool,
     pub(super) positions: OnceLock<BTreeMap<JobId, u64>>,
 }
 
@@ -371,154 +367,6 @@ impl Core {
         self.change(allowed, Event::PolicySet { policy }, Written::Noted)
     }
 
-    fn submit(
-        &mut self,
-        who: &Principal,
-        ask: Ask,
-        key: Option<String>,
-        known: KnownKey,
-    ) -> Result<Result<Pending, WriteError>, WriterError> {
-        if let Err(denied) = decide(who, Action::Submit(&ask.tenant)) {
-            return Ok(Err(WriteError::Denied(denied)));
-        }
-        let mut row = None;
-        if let Some(key) = &key {
-            let text = serde_json::to_vec(&ask).expect("asks have only string keys");
-            let digest = digest_of(&[&text]);
-            let entry = (who.user.clone(), key.clone());
-            if let Some((job, before)) = known.or_else(|| self.draft.keys.get(&entry).copied()) {
-                return Ok(if before == digest {
-                    Ok(Pending::Job { id: job, created: false })
-                } else {
-                    Err(WriteError::KeyReused { key: key.clone(), job })
-                });
-            }
-            row = Some((entry, digest));
-        }
-        if self.draining {
-            return Ok(Err(WriteError::Stopping));
-        }
-        if let Some(late) = late(&ask.when, self.time.peek()) {
-            return Ok(Err(late));
-        }
-        let id = self.engine.next_job_id();
-        if let Err(refusal) = self.record(Event::JobSubmitted { job: id, ask, key })? {
-            return Ok(Err(WriteError::Refused(refusal)));
-        }
-        if let Some((entry, digest)) = row {
-            self.draft.keys.insert(entry.clone(), (id, digest));
-            let (user, key) = entry;
-            self.draft.batch.rows.push(Row::Key { user, key, job: id, digest });
-        }
-        Ok(Ok(Pending::Job { id, created: true }))
-    }
-
-    fn cancel(
-        &mut self,
-        who: &Principal,
-        id: JobId,
-    ) -> Result<Result<Pending, WriteError>, WriterError> {
-        let done = Ok(Ok(Pending::Job { id, created: false }));
-        if let Err(error) = self.may_end(who, id) {
-            return Ok(Err(error));
-        }
-        match self.record(Event::JobCancelled { job: id, by: who.user.clone() })? {
-            // What was wanted is already under way.
-            Ok(()) | Err(Refusal::AlreadyCancelled { .. }) => done,
-            Err(refusal) => Ok(Err(WriteError::Refused(refusal))),
-        }
-    }
-
-    /// Whether somebody may end a job, or decide how much of it there is.
-    fn may_end(&self, who: &Principal, id: JobId) -> Result<(), WriteError> {
-        self.may(who, id, |ask| Action::Cancel { owner: &ask.user, tenant: &ask.tenant })
-    }
-
-    /// Whether somebody may do this to a job.
-    fn may(
-        &self,
-        who: &Principal,
-        id: JobId,
-        action: impl for<'a> FnOnce(&'a Ask) -> Action<'a>,
-    ) -> Result<(), WriteError> {
-        // Over, perhaps in this very transaction; who asks will be shown how it ended.
-        let unknown = || WriteError::Refused(Refusal::UnknownJob { job: id });
-        let job = self.engine.job(id).ok_or_else(unknown)?;
-        // A job that the caller may not see is not there.
-        if decide(who, Action::SeeTenant(&job.ask.tenant)).is_err() && job.ask.user != who.user {
-            return Err(unknown());
-        }
-        let action = action(&job.ask);
-        decide(who, action).map_err(WriteError::Denied)
-    }
-
-    fn scale(
-        &mut self,
-        who: &Principal,
-        id: JobId,
-        min: u32,
-        max: u32,
-    ) -> Result<Result<Pending, WriteError>, WriterError> {
-        if let Err(error) = self.may_end(who, id) {
-            return Ok(Err(error));
-        }
-        let event = Event::JobScaled { job: id, min, max, by: who.user.clone() };
-        let done = Pending::Job { id, created: false };
-        Ok(self.record(event)?.map(|()| done).map_err(WriteError::Refused))
-    }
-
-    fn resize(
-        &mut self,
-        who: &Principal,
-        id: JobId,
-        request: &ResizeRequest,
-    ) -> Result<Result<Pending, WriteError>, WriterError> {
-        let allowed =
-            self.may(who, id, |ask| Action::Resize { owner: &ask.user, tenant: &ask.tenant });
-        if let Err(error) = allowed {
-            return Ok(Err(error));
-        }
-        let done = Pending::Job { id, created: false };
-        let Some(job) = self.engine.job(id) else { return Ok(Ok(done)) };
-        let from = Size::of(&job.ask);
-        let to = request.of(from);
-        // What was wanted is so already, unless it is being ended.
-        if to == from && job.state != JobState::Stopping {
-            return Ok(Ok(done));
-        }
-        let event = Event::JobResized { job: id, to, by: who.user.clone(), until_shrunk: true };
-        // What no job can have is told first, whatever this one holds.
-        if let Err(refusal) = self.engine.admit(self.time.peek(), &event) {
-            return Ok(Err(WriteError::Refused(refusal)));
-        }
-        if let Err(error) = self.holds_no_more(id, &from, &to) {
-            return Ok(Err(error));
-        }
-        Ok(self.record(event)?.map(|()| done).map_err(WriteError::Refused))
-    }
-
-    /// Whether no task of a job holds more memory than it would have, as far as its node last said.
-    fn holds_no_more(&self, job: JobId, from: &Size, to: &Size) -> Result<(), WriteError> {
-        if to.memory >= from.memory {
-            return Ok(());
-        }
-        for id in self.engine.resizable(job) {
-            let Some(lease) = self.engine.lease(id) else { continue };
-            let sample = self.nodes.sample(&lease.node, id);
-            let mut used = sample.into_iter().flat_map(|sample| &sample.devices);
-            if let Some(used) = used.find(|used| used.memory > to.memory) {
-                return Err(WriteError::Holds {
-                    job,
-                    node: lease.node.clone(),
-                    device: used.device.clone(),
-                    held: used.memory,
-                    wanted: to.memory,
-                });
-            }
-        }
-        Ok(())
-    }
-
     fn stop_all(
         &mut self,
         who: &Principal,
@@ -564,49 +412,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(AUDIT_TEXT_MAX).collect()
 }
 
-/// Refuses a deadline that cannot be met.
-fn late(when: &When, now: Timestamp) -> Option<WriteError> {
-    let (deadline, estimate) = (when.deadline?, when.estimate);
-    let over_at = now.after(estimate.unwrap_or(Micros(0)));
-    let is_late = over_at > deadline.after(LATE_MAX);
-    is_late.then_some(WriteError::Late { left: deadline.since(now), estimate })
-}
-
 /// Whether this user is the one as whom the server runs.
 fn is_owner(user: &UserName) -> bool {
     *user == Caller::from_token().user
-}
-
-impl std::fmt::Display for WriteError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unknown(UnknownUser(user)) => write!(f, "the pool does not know user {user}"),
-            Self::Denied(denied) => denied.fmt(f),
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::KeyReused { key, job } => write!(
-                f,
-                "idempotency key {key:?} already stands for job {job}, which was asked differently"
-            ),
-            Self::Owner { user } => write!(
-                f,
-                "the server runs as {user}, who is its admin whatever this list says: {user} \
-                 cannot be removed or given another role"
-            ),
-            Self::Holds { job, node, device, held, wanted } => write!(
-                f,
-                "job {job} holds {held} on {device} of {node} and cannot be left with {wanted}: \
-                 nothing was changed; ask for {held} or more, or again when it has freed some"
-            ),
-            Self::Late { left: Micros(0), .. } => {
-                f.write_str("when.deadline has passed: give one that lies ahead, or leave it out")
-            }
-            Self::Late { left, estimate } => write!(
-                f,
-                "when.deadline is in {left} and when.estimate {}: it would be late even if it started \
-                 now; give a later deadline or a lower estimate",
-                estimate.unwrap_or(Micros(0))
-            ),
-            Self::Stopping => f.write_str("the server is stopping"),
-        }
-    }
 }

@@ -6,23 +6,26 @@
 //! what could still be lost.
 
 mod core;
+mod error;
+mod jobs;
 mod nodes;
 mod run;
 mod sync;
 mod watch;
 
 pub(crate) use self::core::{Core, Written};
+pub(crate) use error::WriteError;
 pub(crate) use nodes::Nodes;
 pub(crate) use run::{Writer, WriterParts};
 pub(crate) use watch::Watchers;
 
 use crate::api::{Change, ResizeRequest, UserChange};
-use crate::auth::{Caller, Denied, UnknownUser};
+use crate::auth::Caller;
 use crate::journal::AppendError;
 use polder_engine::{Engine, Refusal};
 use polder_model::{
-    Ask, Bytes, DeviceId, JobId, Micros, NodeId, Policy, PoolId, Reservation, SyncRefusal,
-    SyncRequest, SyncResponse, Tenant, TenantPath, Timestamp, UserName,
+    Ask, JobId, Policy, PoolId, Reservation, SyncRefusal, SyncRequest, SyncResponse, Tenant,
+    TenantPath, Timestamp, UserName,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -73,40 +76,6 @@ pub(crate) enum Write {
     UserRemove { name: UserName },
     Backup { path: String },
     Shutdown { end_tasks: bool },
-}
-
-/// Why a write was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum WriteError {
-    Unknown(UnknownUser),
-    Denied(Denied),
-    Refused(Refusal),
-    /// The key already stands for a job that was asked for differently.
-    KeyReused {
-        key: String,
-        job: JobId,
-    },
-    /// It would hide that this user, as whom the server runs, is its admin in any case.
-    Owner {
-        user: UserName,
-    },
-    /// A task holds more memory than it would have.
-    Holds {
-        job: JobId,
-        node: NodeId,
-        device: DeviceId,
-        held: Bytes,
-        wanted: Bytes,
-    },
-    /// It could not be over by its deadline even if it started now.
-    Late {
-        /// How long until the deadline; 0 once it has passed.
-        left: Micros,
-        /// How long its user says it runs.
-        estimate: Option<Micros>,
-    },
-    /// The server is ending every job and takes no new one, or has stopped.
-    Stopping,
 }
 
 /// Why a call of an agent is not answered with a desired state.
