@@ -108,10 +108,14 @@ async fn members_of_a_gang_learn_where_they_meet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reports_do_not_wait_behind_a_waiting_call() {
     let stage = Stage::new();
-    stage.run(order(1, "sleep 0.3")).await;
+    let file = stage.paths.0.join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.01; done", file.display());
+    stage.run(order(1, &script)).await;
     stage.until_started(1).await;
-    let before = stage.server.look(|script| script.superseded);
     // The server wants nothing new and so holds the call; the end is told by a newer one.
+    stage.until("a call waits", |stage| stage.server.look(|script| script.waiting > 0)).await;
+    let before = stage.server.look(|script| script.superseded);
+    std::fs::write(&file, "").unwrap();
     stage.end_of(1).await;
     assert!(stage.server.look(|script| script.superseded) > before);
 }

@@ -37,6 +37,8 @@ pub(crate) struct Script {
     pub(crate) calls: u64,
     /// Calls that ended because a newer one came.
     pub(crate) superseded: u64,
+    /// Calls that wait for something new.
+    pub(crate) waiting: u64,
 }
 
 /// The server; dropped, it hangs up.
@@ -69,6 +71,7 @@ impl Server {
             sequence: 0,
             calls: 0,
             superseded: 0,
+            waiting: 0,
         };
         let (script, change) = (Arc::new(Mutex::new(script)), Arc::new(Notify::new()));
         let serving = serve(socket, &script, &change);
@@ -167,8 +170,10 @@ async fn answer(
             if heeds || due || !acknowledged.is_empty() {
                 return body(StatusCode::OK, &script.wanted(acknowledged));
             }
+            script.waiting += 1;
         }
         let _ = tokio::time::timeout_at(until, changed).await;
+        script.lock().unwrap().waiting -= 1;
     }
 }
 
