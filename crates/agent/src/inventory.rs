@@ -2,7 +2,7 @@
 
 use crate::AgentOptions;
 use crate::cards::Failed;
-use crate::spatial::offer::{Offer, Offered};
+use crate::spatial::offer::{Cards, Offer, Offered};
 use polder_devices::{
     PROBE_SUBCOMMAND, ProbeError, SimulateError, Simulated, node_facts, probe_in_child,
     read_simulated,
@@ -88,12 +88,20 @@ pub(crate) fn look(
         let has = devices.into_iter().map(|device| device.id).collect();
         return Err(InventoryError::NoSuchCard { wanted, has });
     }
+    let mut is_any = false;
     for device in &mut devices {
-        if let Offered::Cannot(why) = offer.make(device)
+        let offered = offer.make(device);
+        is_any |= offered == Offered::Spatially;
+        if let Offered::Cannot(why) = offered
             && before.is_none()
         {
             tracing::warn!("{} is not shared spatially: {why}", device.id);
         }
+    }
+    if offer.wanted == Cards::All && !is_any && before.is_none() {
+        tracing::warn!(
+            "no device of this node is shared spatially, as --spatial all would have it"
+        );
     }
     devices.sort_by(|a, b| a.id.cmp(&b.id));
     if let Some(before) = before {

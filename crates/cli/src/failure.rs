@@ -33,8 +33,8 @@ Exit codes:
   4  not allowed
   5  timed out
 `polder run` and `polder wait` exit as the job did: its exit code, 128+N when signal N ended it,
-124 when its time limit passed, 125 when Polder failed or lost it or no daemon answered, 127 when it
-could not be started (no such program, image or directory), 130 when it was cancelled. `polder logs -f`
+124 when its time limit passed, 125 when Polder, or what runs its container, failed or lost it or no
+daemon answered, 127 when it could not be started (no such program or directory), 130 when it was cancelled. `polder logs -f`
 exits with 125 as well when the daemon stayed away.";
 
 /// Why a command failed: what is wrong, what to do, and the exit code.

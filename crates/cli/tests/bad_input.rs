@@ -273,7 +273,7 @@ fn a_directory_that_was_removed_under_its_caller_is_named() {
     };
     let expect = "error: the current directory, where the command is to run, has been removed\n\
                   help: change to a directory that is there (`cd`), and try again\n";
-    for (words, code) in [("run -- true", 127), ("submit -- true", 2)] {
+    for (words, code) in [("run -- true", 127), ("submit -- true", 2), ("profile -- true", 127)] {
         let said = gone(words);
         assert_eq!((said.code, said.stderr.as_str()), (code, expect), "{words}");
     }

@@ -502,7 +502,14 @@ fn users_are_added_and_removed() {
     let Some(pool) = Pool::shared() else { return };
     pool.ok(&["admin", "user", "add", "ada", "--tenant", "default", "--role", "tenant-admin"]);
     let text = pool.ok(&["admin", "user", "list"]);
-    assert!(text.lines().any(|line| line.starts_with("ada") && line.contains("tenant-admin")));
+    let is_admin = |text: &str| {
+        text.lines().any(|line| line.starts_with("ada") && line.contains("tenant-admin"))
+    };
+    assert!(is_admin(&text), "{text}");
+    // A role that is not said stays.
+    pool.ok(&["admin", "user", "add", "ada", "--tenant", "default"]);
+    let text = pool.ok(&["admin", "user", "list"]);
+    assert!(is_admin(&text), "{text}");
     pool.ok(&["admin", "user", "remove", "ada"]);
     assert!(!pool.ok(&["admin", "user", "list"]).contains("ada"));
 }

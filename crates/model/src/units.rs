@@ -239,6 +239,23 @@ impl FromStr for Bytes {
     }
 }
 
+impl Bytes {
+    /// The least size that is shown as it is and is not less than this: for whoever is told to ask for so much.
+    #[must_use]
+    pub fn shown_up(self) -> Self {
+        let tenth = match self.0 {
+            0..KIB => return self,
+            KIB..MIB => KIB,
+            MIB..GIB => MIB,
+            GIB..TIB => GIB,
+            TIB..PIB => TIB,
+            _ => PIB,
+        };
+        let tenths = (u128::from(self.0) * 10).div_ceil(u128::from(tenth));
+        Self(u64::try_from(tenths * u128::from(tenth) / 10).unwrap_or(u64::MAX))
+    }
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scale, unit) = match self.0 {
@@ -249,7 +266,9 @@ impl fmt::Display for Bytes {
             TIB..PIB => (TIB, "TiB"),
             _ => (PIB, "PiB"),
         };
-        let tenths = u128::from(self.0) * 10 / u128::from(scale);
+        // Cut off, so that nobody is shown more than there is; `1.1GiB` is read as a byte less than it
+        // says, and shown as what it was.
+        let tenths = (u128::from(self.0) + 1) * 10 / u128::from(scale);
         if tenths.is_multiple_of(10) {
             f.pad(&format!("{} {unit}", tenths / 10))
         } else {
@@ -533,6 +552,18 @@ mod tests {
         }
         assert_eq!(Bytes::of_memory("4PiB"), Ok(Bytes::MEMORY_MAX));
         assert_eq!(Bytes::MEMORY_MAX.to_string(), "4 PiB");
+        for text in ["1.1 GiB", "1.3 GiB", "2.7 GiB", "21.4 GiB", "1.9 MiB", "3 GiB"] {
+            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text, "as it was asked");
+        }
+        // Cut off where it says what there is, and rounded up where it says what to ask for.
+        let held = Bytes(1177 << 20);
+        assert_eq!(
+            (held.to_string(), held.shown_up().to_string()),
+            ("1.1 GiB".into(), "1.2 GiB".into())
+        );
+        let asked: Bytes = held.shown_up().to_string().parse().unwrap();
+        assert!(asked >= held);
+        assert_eq!(Bytes(1023).shown_up(), Bytes(1023));
     }
 
     #[test]

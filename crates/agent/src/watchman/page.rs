@@ -83,7 +83,7 @@ pub(super) fn look(
         let Some(slot) = usage.slot.get(one.slot as usize) else { continue };
         let Some(stat) = known.stats.get(&one.pid) else { continue };
         let mut say = |rule, evidence| found.push((one.slot, (rule, one.pid, evidence)));
-        process(slot, limits, stat, known, &mut say);
+        process(slot, stat, known, &mut say);
         if let Some(counts) = at_rest(slot) {
             let past = memory.slots.get(&one.slot).copied();
             let now = counters(&counts, one.generation, past, stat, known, &mut say);
@@ -150,27 +150,12 @@ fn held(usage: &Usage, limits: &Limits, memory: &mut Memory, found: &mut Vec<(u3
 }
 
 /// What one process says of itself against what the kernel says of it.
-fn process(
-    slot: &Slot,
-    limits: &Limits,
-    stat: &Stat,
-    known: &Known<'_>,
-    say: &mut impl FnMut(Rule, String),
-) {
+fn process(slot: &Slot, stat: &Stat, known: &Known<'_>, say: &mut impl FnMut(Rule, String)) {
     let (waiting, inflight) = (read32(&slot.waiting), read32(&slot.inflight));
     if u64::from(waiting) > stat.threads {
         say(Rule::PageCounts, format!("{waiting} threads wait, and it has {}", stat.threads));
     } else if inflight > COUNT_MAX {
         say(Rule::PageCounts, format!("{inflight} commands in flight"));
-    }
-    if known.on_cpu {
-        let held = slot.device[..limits.row_count()].iter().map(|device| read64(&device.held));
-        let held = held.fold(0, u64::saturating_add);
-        if held > stat.address_space {
-            let evidence =
-                format!("{held} bytes held, in an address space of {}", stat.address_space);
-            say(Rule::PageMemory, evidence);
-        }
     }
     let born_ns = stat.started.saturating_mul(known.tick_ns);
     let age_ns = known.boot_ns.saturating_sub(born_ns);

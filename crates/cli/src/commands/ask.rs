@@ -61,7 +61,7 @@ async fn tenant_share(client: &Client, tenant: &TenantPath) -> Result<Option<Per
 
 /// Where the job would run, or what its directory counts from. A job that names a whole path does not
 /// care where its caller is.
-fn here(named: Option<&str>, stdio: Stdio) -> Result<String, Failure> {
+pub(super) fn here(named: Option<&str>, stdio: Stdio) -> Result<String, Failure> {
     if let Some(path) = named.filter(|path| path.starts_with('/')) {
         return Ok(path.to_owned());
     }

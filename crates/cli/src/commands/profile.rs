@@ -197,6 +197,10 @@ struct Folder {
 impl Folder {
     /// Makes the folder, or takes that of an earlier profile, which goes when this one is written.
     fn make(shown: &Path) -> Result<Self, Failure> {
+        if shown.is_relative() {
+            // Its own words, where the directory has been removed.
+            super::ask::here(None, polder_model::Stdio::Client)?;
+        }
         let failed = |error: io::Error| Failure::failed(format!("{}: {error}", shown.display()));
         std::fs::create_dir_all(shown).map_err(failed)?;
         let path = std::fs::canonicalize(shown).map_err(failed)?;

@@ -56,7 +56,8 @@ impl std::fmt::Display for WriteError {
             Self::Holds { job, node, device, held, wanted } => write!(
                 f,
                 "job {job} holds {held} on {device} of {node} and cannot be left with {wanted}: \
-                 nothing was changed; ask for {held} or more, or again when it has freed some"
+                 nothing was changed; ask for {} or more, or again when it has freed some",
+                held.shown_up()
             ),
             Self::Late { left: Micros(0), .. } => {
                 f.write_str("when.deadline has passed: give one that lies ahead, or leave it out")

@@ -25,9 +25,9 @@ pub(crate) enum UserCommand {
         /// when a job names none.
         #[arg(long = "tenant", value_name = "TENANT")]
         tenants: Vec<TenantPath>,
-        /// What they may do.
-        #[arg(long, value_name = "ROLE", default_value = "user")]
-        role: RoleName,
+        /// What they may do; as before where it is not said, and `user` for somebody new.
+        #[arg(long, value_name = "ROLE")]
+        role: Option<RoleName>,
     },
     /// Let a user no longer use the pool; their jobs go on
     Remove {
@@ -70,7 +70,11 @@ impl UserCommand {
             Self::List => list(context, &client).await?,
             Self::Add { user, tenants, role } => {
                 let path = Query::new(&["users", user.as_str()]);
-                let change = UserChange { role: role.into(), tenants };
+                let role = match role {
+                    Some(role) => role.into(),
+                    None => role_now(&client, &user).await?.unwrap_or(Role::User),
+                };
+                let change = UserChange { role, tenants };
                 let set: User = client.send(Method::PUT, path, &change).await?;
                 told(context, &set, &format!("user {user} is set"))?;
                 // Over HTTP the daemon may be at the other end of a tunnel, where others are users.
@@ -90,6 +94,12 @@ impl UserCommand {
         }
         Ok(0)
     }
+}
+
+/// What a user may do already, if the pool knows them.
+async fn role_now(client: &Client, user: &UserName) -> Result<Option<Role>, Failure> {
+    let list: UserList = client.get("users").await?;
+    Ok(list.users.iter().find(|known| known.name == *user).map(|known| known.role))
 }
 
 async fn list(context: &Context, client: &Client) -> Result<(), Failure> {

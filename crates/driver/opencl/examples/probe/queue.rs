@@ -204,6 +204,8 @@ pub(crate) fn threads(count: usize) {
         thread.join().expect("it computes");
     }
     say(&"done");
+    // A driver lets go of buffers a moment after it has said that their last command is over.
+    hear();
 }
 
 /// Kernels behind an event that ends in an error.
