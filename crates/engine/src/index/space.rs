@@ -203,7 +203,14 @@ impl Entry {
 
     fn amounts(&self, take: &Take) -> Amounts {
         let of = |(device, compute, memory): &(DeviceId, u32, u64)| {
-            let compute = i32::try_from(*compute).unwrap_or(i32::MAX);
+            // Of a card that came back as another one nobody has a part beside an instance that is still
+            // on it, though nothing says any more where.
+            let is_stranded = |(cut, instance): &(DeviceId, Instance)| {
+                cut == device && self.mask(device, instance).is_none()
+            };
+            let whole = take.cuts.iter().any(is_stranded);
+            let compute = if whole { Permille::WHOLE.0 } else { *compute };
+            let compute = i32::try_from(compute).unwrap_or(i32::MAX);
             Some((self.device(device)?, compute, signed(*memory)))
         };
         let cut = |(device, instance): &(DeviceId, Instance)| {

@@ -122,6 +122,24 @@ fn what_fits_by_sums_and_not_by_slots_is_explained() {
     assert_eq!(world.state(smaller), "starting");
 }
 
+/// A card that comes back as another one may still have an instance on it: until that has gone nobody else
+/// has a part of it.
+#[test]
+fn beside_an_instance_that_its_card_no_longer_knows_nothing_starts() {
+    let mut world = World::new().card("n1", a100("d0"));
+    let cut = world.submit(mig(100, gib(1)));
+    world.run();
+    assert_eq!(world.state(cut), "running");
+    world.inventory("n1").devices[0].memory = gib(20);
+    world.report("n1");
+    let shared = world.submit(ask().share(300, gib(1)));
+    world.settle();
+    assert_eq!(world.state(shared), "queued");
+    world.end(cut, Outcome::Lost { why: "its card is another one".into() });
+    world.settle();
+    assert_eq!(world.state(shared), "starting");
+}
+
 #[test]
 fn instances_and_other_shares_never_meet_on_a_card() {
     let mut world = World::new().card("n1", a100("d0")).card("n1", a100("d1"));
