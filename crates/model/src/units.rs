@@ -268,7 +268,7 @@ impl fmt::Display for Bytes {
         };
         // Cut off, so that nobody is shown more than there is; `1.1GiB` is read as a byte less than it
         // says, and shown as what it was.
-        let tenths = (u128::from(self.0) + 1) * 10 / u128::from(scale);
+        let tenths = u128::from(self.0.saturating_add(1)) * 10 / u128::from(scale);
         if tenths.is_multiple_of(10) {
             f.pad(&format!("{} {unit}", tenths / 10))
         } else {
@@ -564,6 +564,7 @@ mod tests {
         let asked: Bytes = held.shown_up().to_string().parse().unwrap();
         assert!(asked >= held);
         assert_eq!(Bytes(1023).shown_up(), Bytes(1023));
+        assert_eq!(Bytes(u64::MAX).to_string(), "16383.9 PiB", "which is read again");
     }
 
     #[test]
