@@ -2,7 +2,7 @@
 //! journal that was tampered with or written by another version, so it is checked like any other.
 
 use crate::facts::{Facts, Hold, JobFacts};
-use crate::index::space::NodeSpace;
+use crate::index::entry::NodeSpace;
 use crate::index::{Index, held_of, take_of};
 use crate::members;
 use crate::need::{Need, WHOLE};

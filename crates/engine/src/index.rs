@@ -4,6 +4,7 @@
 //! always equals [`Index::build`], which `Engine::check` verifies.
 
 pub(crate) mod alike;
+pub(crate) mod entry;
 pub(crate) mod queue;
 pub(crate) mod rule;
 pub(crate) mod space;
@@ -20,13 +21,14 @@ use crate::reclaim::promise::{self, Promises};
 use crate::shape::{Host, Hosts, Shape};
 use crate::step::step;
 use alike::Alike;
+use entry::{Entry, Take};
 use polder_model::{
     Ask, Bytes, Device, Health, JobId, Lease, LeaseId, NodeId, Slice, TenantPath, Timestamp,
     UserName,
 };
 use queue::Queue;
 use rule::Making;
-use space::{Entry, Space, Take};
+use space::Space;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

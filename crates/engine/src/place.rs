@@ -4,7 +4,8 @@
 //! is parked: most often it is taken for good right after, as the pass decided.)
 
 use crate::fleet::{self, Demand, Device, Fleet, Mark, RuleIx};
-use crate::index::space::{Answer, CellKey, MACHINES, NodeSpace, Space, Take};
+use crate::index::entry::{NodeSpace, Take};
+use crate::index::space::{Answer, CellKey, MACHINES, Space};
 use crate::near;
 use crate::nearest::Seen;
 use crate::need::Need;

@@ -7,7 +7,7 @@
 use crate::Held;
 use crate::facts::{Facts, JobFacts};
 use crate::index::Index;
-use crate::index::space::{NodeSpace, Take};
+use crate::index::entry::{NodeSpace, Take};
 use crate::need::Need;
 use crate::quota::More;
 use polder_model::{Bytes, JobId, NodeId, Spot, StopReason};
