@@ -150,23 +150,17 @@ impl Control {
     /// # Errors
     /// [`ControlError`], also where the daemon does not have it afterwards.
     pub fn hold_to(&self, most: &Part) -> Result<(), ControlError> {
-        let (percentage, memory) = (most.percentage(), most.memory());
+        let percentage = most.percentage();
         self.expect(
             &format!("set_default_active_thread_percentage {percentage}"),
             "get_default_active_thread_percentage",
             |said| most.is_percentage(said),
         )?;
-        self.expect(
-            &format!("set_default_device_pinned_mem_limit 0 {memory}"),
-            "get_default_device_pinned_mem_limit 0",
-            |said| most.is_memory(said),
-        )?;
         for server in self.servers()? {
             // A server that ends meanwhile takes no more programs in.
             self.say(&format!("set_active_thread_percentage {server} {percentage}"))?;
-            self.say(&format!("set_device_pinned_mem_limit {server} 0 {memory}"))?;
         }
-        Ok(())
+        self.hold_memory_to(most)
     }
 
     /// The same of memory alone, for a daemon whose programs compute in partitions.

@@ -11,7 +11,7 @@
 //! (20.10 is one) take a group there whose *name* is the number: so an image can add groups to the task.
 
 use super::hand::{self, Mount};
-use super::{Moment, PATH_DEFAULT, limit_words, own_variables, run_soon};
+use super::{Moment, PATH_DEFAULT, either_way, own_variables, run_soon};
 use crate::shim::Plan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -158,33 +158,15 @@ impl Docker {
             "docker's containers are held by the lease's cgroup, and this agent may make none: run \
              the daemon as root, or use podman",
         )?;
-        let work = &plan.order.work;
         let mut words = vec!["docker".to_owned(), self.host(), "run".to_owned()];
+        words.extend(either_way(plan, name, moment, (daemon.has_init, moment.processes)));
         let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
-        flag("rm", "true".into());
-        flag("name", name.into());
-        flag("interactive", "true".into());
-        flag("tty", moment.terminal.to_string());
-        flag("init", daemon.has_init.to_string());
-        flag("log-driver", "none".into());
-        flag("network", "host".into());
-        flag("security-opt", "label=disable".into());
         flag("security-opt", "no-new-privileges".into());
         flag("cgroup-parent", cgroup.to_owned());
         let account = moment.account;
         flag("user", format!("{}:{}", account.uid, account.gid));
         for group in groups.iter().filter(|group| **group != account.gid).take(GROUPS_MAX) {
             flag("group-add", group.to_string());
-        }
-        for (name, limit) in [("nofile", moment.open_files), ("nproc", moment.processes)] {
-            flag("ulimit", format!("{name}={}", limit_words(limit)));
-        }
-        flag("workdir", work.directory.clone());
-        if hand::shares_memory(plan) {
-            flag("ipc", "host".into());
-        }
-        for node in plan.nodes.iter().flatten() {
-            flag("device", node.display().to_string());
         }
         for Mount { from, to, read_only } in hand::mounts(plan, moment.dir) {
             let how = if read_only { ",readonly" } else { "" };

@@ -220,6 +220,37 @@ fn goes_in(name: &str) -> bool {
     !of_the_runtime && !OF_THE_MACHINE.contains(&name)
 }
 
+/// Flags that both programs know by the same names, for a task whose runtime has a program for `--init`
+/// or not, and may have so many processes.
+fn either_way(
+    plan: &Plan,
+    name: &str,
+    moment: &Moment<'_>,
+    (has_init, processes): (bool, Rlimit),
+) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
+    flag("rm", "true".into());
+    flag("name", name.into());
+    flag("interactive", "true".into());
+    flag("tty", moment.terminal.to_string());
+    flag("init", has_init.to_string());
+    flag("log-driver", "none".into());
+    flag("network", "host".into());
+    flag("security-opt", "label=disable".into());
+    for (name, limit) in [("nofile", moment.open_files), ("nproc", processes)] {
+        flag("ulimit", format!("{name}={}", limit_words(limit)));
+    }
+    flag("workdir", plan.order.work.directory.clone());
+    if hand::shares_memory(plan) {
+        flag("ipc", "host".into());
+    }
+    for node in plan.nodes.iter().flatten() {
+        flag("device", node.display().to_string());
+    }
+    words
+}
+
 fn limit_words(limit: Rlimit) -> String {
     let word = |limit: Option<u64>| limit.map_or("-1".to_owned(), |limit| limit.to_string());
     format!("{}:{}", word(limit.current), word(limit.maximum))

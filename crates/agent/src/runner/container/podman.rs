@@ -4,7 +4,7 @@
 //! shim, which is the subreaper: whatever runs in the container descends from the shim.
 
 use super::hand::{self, Mount};
-use super::{Moment, limit_words, run_soon};
+use super::{Moment, either_way, run_soon};
 use crate::runner::Account;
 use crate::shim::{ICD_FOLDER, Plan};
 use rustix::process::Rlimit;
@@ -54,7 +54,6 @@ impl Podman {
 
     /// Everything before the variables and the image.
     pub(super) fn words(&self, plan: &Plan, name: &str, moment: &Moment<'_>) -> Vec<String> {
-        let work = &plan.order.work;
         let mut words = vec!["podman".to_owned()];
         let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
         // Limits are the lease's own cgroup's, in which the container's is made.
@@ -65,15 +64,11 @@ impl Podman {
             flag("runtime", runtime.into());
         }
         words.push("run".into());
+        let lower = |limit: Option<u64>| Some(limit.unwrap_or(PROCESSES_MAX).min(PROCESSES_MAX));
+        let Rlimit { current, maximum } = moment.processes;
+        let processes = Rlimit { current: lower(current), maximum: lower(maximum) };
+        words.extend(either_way(plan, name, moment, (self.has_init, processes)));
         let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
-        flag("rm", "true".into());
-        flag("name", name.into());
-        flag("interactive", "true".into());
-        flag("tty", moment.terminal.to_string());
-        flag("init", self.has_init.to_string());
-        flag("log-driver", "none".into());
-        flag("network", "host".into());
-        flag("security-opt", "label=disable".into());
         // Said in any case: the user's own settings may say that no limits are wanted.
         match moment.cgroup {
             Some(cgroup) => {
@@ -83,21 +78,8 @@ impl Podman {
             // The one that this process is in by now, in two.
             None => flag("cgroups", if self.splits { "split" } else { "enabled" }.into()),
         }
-        let lower = |limit: Option<u64>| Some(limit.unwrap_or(PROCESSES_MAX).min(PROCESSES_MAX));
-        let Rlimit { current, maximum } = moment.processes;
-        let processes = Rlimit { current: lower(current), maximum: lower(maximum) };
-        for (name, limit) in [("nofile", moment.open_files), ("nproc", processes)] {
-            flag("ulimit", format!("{name}={}", limit_words(limit)));
-        }
-        if let Some(umask) = work.umask {
+        if let Some(umask) = plan.order.work.umask {
             flag("umask", format!("{umask:04o}"));
-        }
-        flag("workdir", work.directory.clone());
-        if hand::shares_memory(plan) {
-            flag("ipc", "host".into());
-        }
-        for node in plan.nodes.iter().flatten() {
-            flag("device", node.display().to_string());
         }
         for Mount { from, to, read_only } in hand::mounts(plan, moment.dir) {
             words.push("--mount".into());
