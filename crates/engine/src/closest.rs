@@ -18,6 +18,10 @@ use std::rc::Rc;
 
 /// Most devices that one explanation looks at.
 const EXPLAIN_DEVICES_MAX: usize = 100_000;
+/// Most jobs named as those that must end for a gang.
+const HELP_JOBS_MAX: usize = 8;
+/// Most jobs whose ends are tried for that.
+const HELP_JOBS_TRIED_MAX: usize = 32;
 /// Most leases whose ends are looked at to predict a start.
 const PREDICT_LEASES_MAX: usize = 1024;
 
@@ -217,6 +221,51 @@ impl<'a> Closest<'a> {
         first.map(|lease| lease.job)
     }
 
+    /// The jobs whose ends make room for the whole gang, none of which it could do without: those that
+    /// must end first, or else have run longest, before others. Nothing where it takes too many.
+    pub(crate) fn jobs_that_free(&self, sieve: Sieve) -> Option<Help> {
+        let sieve = Rc::new(sieve);
+        let mut leases: BTreeMap<JobId, Vec<&Lease>> = BTreeMap::new();
+        let nodes = self.space.nodes_of(self.cells);
+        let all = nodes.into_iter().flat_map(|node| self.engine.leases_of_node(node));
+        for lease in all.take(PREDICT_LEASES_MAX) {
+            leases.entry(lease.job).or_default().push(lease);
+        }
+        let mut jobs: Vec<(JobId, Vec<&Lease>)> = leases.into_iter().collect();
+        jobs.sort_by_key(|(job, leases)| {
+            let end = leases.iter().map(|lease| self.end(lease)).max().flatten();
+            (end.is_none(), end, *job)
+        });
+        let gives = |(job, leases): &(JobId, Vec<&Lease>)| -> Vec<_> {
+            let job = self.engine.facts.jobs.get(job);
+            let give = |lease: &&Lease| Some((lease.node.clone(), take_of(lease, &job?.ask)));
+            leases.iter().filter_map(give).collect()
+        };
+        jobs.truncate(HELP_JOBS_TRIED_MAX);
+        let one_by_one = jobs.iter().map(|job| (gives(job), Rc::clone(&sieve)));
+        let last = self.space.enough_after(one_by_one, self.need, self.cells)?;
+        jobs.truncate(last.saturating_add(1));
+        let mut place = 0;
+        while jobs.len() > 1 && place < jobs.len() {
+            let mut without = jobs.clone();
+            without.remove(place);
+            let all =
+                std::iter::once((without.iter().flat_map(gives).collect(), Rc::clone(&sieve)));
+            if self.space.enough_after(all, self.need, self.cells).is_some() {
+                jobs = without;
+            } else {
+                place += 1;
+            }
+        }
+        let mut jobs: Vec<JobId> = jobs.into_iter().map(|(job, _)| job).collect();
+        jobs.sort_unstable();
+        match jobs[..] {
+            [job] => Some(Help::JobEnds { job }),
+            _ if jobs.len() <= HELP_JOBS_MAX => Some(Help::JobsEnd { jobs }),
+            _ => None,
+        }
+    }
+
     /// When a lease is over at the latest, if its job has a time limit.
     fn end(&self, lease: &Lease) -> Option<Timestamp> {
         let ask = &self.engine.facts.jobs.get(&lease.job)?.ask;
@@ -257,7 +306,10 @@ impl<'a> Closest<'a> {
                 let job = facts.jobs.get(&lease.job)?;
                 Some((lease.node.clone(), take_of(lease, &job.ask)))
             });
-            (give, sieves.last().map(|(_, sieve)| Rc::clone(sieve)).unwrap_or_default())
+            (
+                give.into_iter().collect(),
+                sieves.last().map(|(_, sieve)| Rc::clone(sieve)).unwrap_or_default(),
+            )
         });
         let last = self.space.enough_after(steps, self.need, self.cells)?;
         ends.get(last).map(|(end, _)| (*end).max(at))

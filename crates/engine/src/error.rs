@@ -257,6 +257,27 @@ pub enum Refusal {
         /// What it could have.
         most: u64,
     },
+    /// A job cannot grow past what its device has.
+    #[error(
+        "job {job} cannot have {} of {resource} on {device} of node {node}: with nobody else on it, it \
+         has {} at most for each task that is there; nothing was changed: ask for no more than that, \
+         or submit another job for larger devices",
+        shown(*resource, *wanted), shown(*resource, *ever)
+    )]
+    GrowPastDevice {
+        /// Which job.
+        job: JobId,
+        /// Where.
+        node: NodeId,
+        /// The device.
+        device: DeviceId,
+        /// Which resource.
+        resource: Resource,
+        /// What was wanted of each device.
+        wanted: u64,
+        /// What each of its tasks there could have of an empty one.
+        ever: u64,
+    },
     /// A job cannot grow past its quota.
     #[error(
         "job {job} cannot have {} of {resource}: tenant {tenant} may hold {} at once, which leaves \

@@ -405,6 +405,11 @@ impl Account<'_> {
             self.predicted_start = closest.predicted_start(job, self.pass.at);
             if alone && !told {
                 self.help = closest.help();
+            } else if !told && job.ask.place.apart.is_none() {
+                let sieve = self.pass.sieve(job);
+                let fewer = (placeable > 0).then_some(Help::FewerTasks { fits: placeable });
+                self.help.extend(fewer);
+                self.help.extend(closest.jobs_that_free(sieve));
             }
         }
         self.fill(&spots);

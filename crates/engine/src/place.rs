@@ -216,17 +216,17 @@ impl<'a> Overlay<'a> {
     }
 
     /// After which of these steps, counted from 0, the smallest gang of a need fits: each may give
-    /// something back, and says which nodes are open then. Nothing stays given.
+    /// some things back, and says which nodes are open then. Nothing stays given.
     pub(crate) fn enough_after(
         &self,
-        steps: impl Iterator<Item = (Option<(NodeId, Take)>, Rc<Sieve>)>,
+        steps: impl Iterator<Item = (Vec<(NodeId, Take)>, Rc<Sieve>)>,
         need: &Need,
         cells: &[CellKey],
     ) -> Option<usize> {
         let mark = self.base.fleet().borrow_mut().begin();
-        let enough = |(give, sieve): (Option<(NodeId, Take)>, Rc<Sieve>)| {
-            let give = give.and_then(|(node, take)| self.base.amounts(&node, &take));
-            if let Some((ix, amounts)) = give {
+        let enough = |(gives, sieve): (Vec<(NodeId, Take)>, Rc<Sieve>)| {
+            let gives = gives.iter().filter_map(|(node, take)| self.base.amounts(node, take));
+            for (ix, amounts) in gives {
                 self.base.fleet().borrow_mut().give(ix, &amounts);
             }
             let found = self.find(need, cells, &sieve, need.min).len();

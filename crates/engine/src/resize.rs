@@ -94,6 +94,17 @@ fn fits(
             let most = has.saturating_add(leaving).saturating_add(free / tasks);
             if wanted > has && wanted > most {
                 let (node, device) = ((*node).clone(), (*device).clone());
+                let ever = whole(index, &node, &device, resource).map(|whole| whole / tasks);
+                if let Some(ever) = ever.filter(|ever| wanted > *ever) {
+                    return Err(Refusal::GrowPastDevice {
+                        job: id,
+                        node,
+                        device,
+                        resource,
+                        wanted,
+                        ever,
+                    });
+                }
                 return Err(Refusal::GrowPastRoom {
                     job: id,
                     node,
@@ -132,6 +143,15 @@ fn fits(
                     .saturating_add(left.checked_div(number).unwrap_or(0)),
             })
         }
+    }
+}
+
+/// All that a device has of a resource.
+fn whole(index: &Index, node: &NodeId, device: &DeviceId, resource: Resource) -> Option<u64> {
+    match resource {
+        Resource::Devices => Some(1),
+        Resource::Compute => Some(Permille::WHOLE.0.into()),
+        Resource::Memory => Some(index.space.node(node)?.entry.memory_of(device)?.0),
     }
 }
 

@@ -351,6 +351,16 @@ pub enum Help {
         /// Which.
         job: JobId,
     },
+    /// Wait for, or end, all of these jobs.
+    JobsEnd {
+        /// Which, in the order of their numbers.
+        jobs: Vec<JobId>,
+    },
+    /// Ask for a gang that starts with fewer tasks.
+    FewerTasks {
+        /// How many fit now.
+        fits: u32,
+    },
     /// An administrator can raise the quota.
     RaiseQuota {
         /// Whose.

@@ -106,8 +106,29 @@ fn a_gang_says_how_many_fit_and_what_the_next_lacks() {
         "
 queued at 1
 - 1 of 2 tasks fit now; closest is d0 on n2, which lacks 20% of compute
-= 110s",
+= 110s
++ a gang of 1 task would fit now
++ it can start when job 1 ends",
     );
+}
+
+#[test]
+fn a_gang_names_the_jobs_that_must_end_and_no_others() {
+    let mut world = World::new();
+    for id in ["d0", "d1", "d2"] {
+        world = world.device("n1", id);
+    }
+    let whole: Vec<JobId> = (0..2).map(|_| world.submit(ask().whole())).collect();
+    world.run();
+    let small = world.submit(ask().share(300, gib(1)));
+    world.run();
+    assert_eq!(world.states(&[whole[0], whole[1], small]), "running running running");
+    let gang = world.submit(ask().share(700, gib(1)).gang(3, 3));
+    world.settle();
+    let said = text(&world.engine.explain(world.now(), gang).unwrap());
+    // The small one leaves room enough for a member.
+    let end = "\n+ a gang of 1 task would fit now\n+ it can start when jobs 1 and 2 have ended";
+    assert!(said.ends_with(end), "{said}");
 }
 
 #[test]
@@ -122,11 +143,14 @@ fn a_gang_of_whole_devices_says_how_many_fit_and_how_many_are_in_use() {
     world.settle();
     let in_use = "1 of 4 fitting ones is in use; closest is d0 on n1, 30% of it held";
     let fit = "3 of 4 tasks fit now";
-    check(&world, gang, &format!("queued at 1\n- {fit}; wants whole devices; {in_use}"));
+    let ends = "+ it can start when job 1 ends";
+    let fewer = "+ a gang of 3 tasks would fit now";
+    let why = format!("{fit}; wants whole devices; {in_use}");
+    check(&world, gang, &format!("queued at 1\n- {why}\n{fewer}\n{ends}"));
     world.cancel(gang);
     let four = world.submit(ask().whole().devices(4));
     world.settle();
-    check(&world, four, &format!("queued at 1\n- wants whole devices; {in_use}"));
+    check(&world, four, &format!("queued at 1\n- wants whole devices; {in_use}\n{ends}"));
 }
 
 #[test]
@@ -153,7 +177,11 @@ fn machines_alone_where_no_device_is_wanted() {
     world.submit(cpus(15_000));
     let job = world.submit(cpus(2_000));
     world.settle();
-    check(&world, job, "queued at 1\n- closest is n1, which lacks 1 CPU");
+    check(
+        &world,
+        job,
+        "queued at 1\n- closest is n1, which lacks 1 CPU\n+ it can start when job 2 ends",
+    );
     world.silent("n1");
     check(&world, job, "queued at 1\n- the node that could carry it does not answer");
     let mut world = World::new();
@@ -242,7 +270,8 @@ fn several_devices_name_the_one_that_is_missing() {
         "
 queued at 1
 - closest is d0 on n1, which lacks 10% of compute
-= 110s",
+= 110s
++ it can start when job 1 ends",
     );
 }
 

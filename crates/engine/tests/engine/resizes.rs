@@ -75,6 +75,13 @@ fn what_does_not_fit_is_refused_with_what_would() {
     assert!(said.contains("60% at most"), "{said}");
     let said = refused(&mut world, job, |size| size.memory = gib(6));
     assert!(said.contains("5 GiB at most"), "{said}");
+    assert!(said.contains("again when others have ended"), "{said}");
+    let said = refused(&mut world, job, |size| size.memory = gib(9));
+    assert!(
+        said.contains("cannot have 9 GiB of memory on d0 of node n0: with nobody else"),
+        "{said}"
+    );
+    assert!(said.contains("8 GiB at most") && !said.contains("others have ended"), "{said}");
     let said = refused(&mut world, job, |size| size.compute = Permille(0));
     assert!(said.contains("devices.compute"), "{said}");
     let said = refused(&mut world, job, |size| size.compute_max = Permille(200));

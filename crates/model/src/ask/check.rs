@@ -124,15 +124,17 @@ pub enum AskError {
         count: u32,
     },
     /// A spatial part that would grow when others are idle.
-    #[error(
-        "a spatial part is as large as it is, also when others are idle: leave out devices.compute_max"
-    )]
-    SpatialCap,
+    #[error("a spatial part is as large as it is, also when others are idle: leave out {field}")]
+    SpatialCap {
+        /// The field that contradicts.
+        field: &'static str,
+    },
     /// Something is asked of devices, and no device.
-    #[error(
-        "devices.count is 0 and yet something is asked of devices: leave it out, or ask for one"
-    )]
-    NoDevice,
+    #[error("{field} is 0 and yet something is asked of devices: leave it out, or ask for one")]
+    NoDevice {
+        /// The number of devices.
+        field: &'static str,
+    },
     /// A text of `place` or `hints` is too long or holds what no name may.
     #[error("{field} is not a name: use 1 to 128 printable characters")]
     Name {
@@ -156,6 +158,36 @@ pub enum AskError {
         /// The field that contradicts.
         field: &'static str,
     },
+}
+
+impl AskError {
+    /// The field that it names, as an ask calls it, with what may be noted behind it: whoever asks by
+    /// other names can put theirs in its place.
+    #[must_use]
+    pub fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::Text { field }
+            | Self::Range { field, .. }
+            | Self::Size { field, .. }
+            | Self::Length { field, .. }
+            | Self::WholeAndShare { field }
+            | Self::SpatialCap { field }
+            | Self::NoDevice { field }
+            | Self::Name { field }
+            | Self::Entries { field, .. }
+            | Self::ServiceEnds { field } => Some(field),
+            Self::NoCommand
+            | Self::Directory(_)
+            | Self::Image(_)
+            | Self::TooLong { .. }
+            | Self::LongName { .. }
+            | Self::MisleadingName(_)
+            | Self::BackingAlone { .. }
+            | Self::CapBelowGuarantee { .. }
+            | Self::SpatialCount { .. }
+            | Self::GangOnTerminal(_) => None,
+        }
+    }
 }
 
 /// Refuses a number outside its range.

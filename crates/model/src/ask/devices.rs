@@ -64,7 +64,7 @@ impl DeviceAsk {
                 || self.compute.0 != 0
                 || self.memory.0 != 0
             {
-                return Err(AskError::NoDevice);
+                return Err(AskError::NoDevice { field: "devices.count" });
             }
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl DeviceAsk {
                 return Err(AskError::SpatialCount { count: self.count });
             }
             if self.compute_max.is_some_and(|max| max != self.compute) {
-                return Err(AskError::SpatialCap);
+                return Err(AskError::SpatialCap { field: "devices.compute_max" });
             }
         }
         Ok(())

@@ -333,6 +333,13 @@ impl fmt::Display for Help {
                 "asking for at most {compute} and {memory} would fit now, as a {profile} instance"
             ),
             Self::JobEnds { job } => write!(f, "it can start when job {job} ends"),
+            Self::JobsEnd { jobs } => {
+                let jobs: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+                let (last, before) = jobs.split_last().ok_or(fmt::Error)?;
+                write!(f, "it can start when jobs {} and {last} have ended", before.join(", "))
+            }
+            Self::FewerTasks { fits: 1 } => f.write_str("a gang of 1 task would fit now"),
+            Self::FewerTasks { fits } => write!(f, "a gang of {fits} tasks would fit now"),
             Self::RaiseQuota { tenant, user, resource, at_least } => write!(
                 f,
                 "an administrator can raise {tenant}'s {resource} quota{} to {}",

@@ -189,7 +189,9 @@ fn refused(refusal: &Refusal, detail: String) -> ApiError {
         R::ResizeEnding { .. } => ApiError::conflict("ending", detail),
         R::ResizeFixed { .. } => ApiError::conflict("fixed", detail),
         R::ResizeAway { .. } => ApiError::conflict("away", detail),
-        R::GrowPastRoom { .. } | R::GrowPastWaiting { .. } => ApiError::conflict("room", detail),
+        R::GrowPastRoom { .. } | R::GrowPastDevice { .. } | R::GrowPastWaiting { .. } => {
+            ApiError::conflict("room", detail)
+        }
         R::GrowPastQuota { .. } => ApiError::conflict("quota", detail),
         R::Policy(_) => unprocessable("policy"),
         R::Reservation(_) | R::ReservedTwice { .. } => unprocessable("reservation"),
