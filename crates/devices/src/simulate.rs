@@ -21,6 +21,10 @@ pub const SIMULATED_ID_PREFIX: &str = "sim-";
 /// Longest file read.
 pub const SIMULATE_FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// What is said of a file without any.
+const NO_DEVICE: &str = "it names no device: write a [[device]] for each model, with model, vendor, \
+                         memory and compute_units";
+
 /// Why a `--simulate` file was refused. Each names the file and, where there is one, the line.
 #[derive(Debug, Error)]
 pub enum SimulateError {
@@ -66,6 +70,7 @@ struct Rack {
     partitions: Vec<String>,
     #[serde(default, deserialize_with = "NodeWords::read_labels")]
     labels: Vec<String>,
+    #[serde(default)]
     device: Vec<DevicesWritten>,
 }
 
@@ -120,7 +125,7 @@ pub fn parse_simulated(path: &Path, text: &str) -> Result<Simulated, SimulateErr
         next = after;
     }
     if devices.is_empty() {
-        return Err(together("it has no [[device]]".to_owned()));
+        return Err(together(NO_DEVICE.to_owned()));
     }
     let words = NodeWords::new(&rack.partitions, &rack.labels);
     Ok(Simulated { devices, words: words.map_err(|error| together(error.to_string()))? })

@@ -68,8 +68,9 @@ fn unknown_keys_are_refused_with_their_line() {
 #[test]
 fn absent_keys_are_named() {
     check_refused("[[device]]\nmodel = 'T4'\n", &["memory", "line 1"]);
-    check_refused("", &["device"]);
-    check_refused("device = []", &["no [[device]]"]);
+    for text in ["", "# nothing yet\n", "device = []"] {
+        check_refused(text, &["names no device", "write a [[device]] for each model"]);
+    }
 }
 
 #[test]
