@@ -121,6 +121,14 @@ pub(crate) enum Command {
     ProbeDevices,
 }
 
+/// A priority, as flags take it. What is too high or too low is told with the range by whoever checks it.
+pub(crate) fn priority(text: &str) -> Result<i32, String> {
+    let wrong = |_| {
+        format!("{text:?} is not a priority: write a whole number from -1000 to 1000, as 10 or -5")
+    };
+    text.parse().map_err(wrong)
+}
+
 impl Command {
     /// Whether it stands for a command of the caller's, which is to get the signals that it gets.
     pub(crate) fn passes_signals_on(&self) -> bool {

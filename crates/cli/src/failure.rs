@@ -48,7 +48,8 @@ pub(crate) struct Failure {
     pub(crate) help: Option<String>,
     /// Nobody reads standard output any more: end without a word.
     pub(crate) silent: bool,
-    /// No connection to the daemon could be made, or it broke: trying again may help.
+    /// No connection to the daemon could be made, it broke, or nothing came of it: trying again may
+    /// help.
     pub(crate) unreachable: bool,
 }
 
@@ -77,6 +78,11 @@ impl Failure {
     /// The daemon cannot be reached.
     pub(crate) fn unreachable(message: impl fmt::Display) -> Self {
         Self { unreachable: true, ..Self::failed(message) }
+    }
+
+    /// Whether a connection could not be made or broke, so that asking again may be answered at once.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.unreachable && self.exit != Exit::Timeout
     }
 
     /// Nobody reads our output any more.

@@ -5,9 +5,9 @@ mod common;
 #[path = "bad_input/place.rs"]
 mod place;
 
-use common::{Pool, RACK, polder, say};
+use common::{Pool, RACK, ended, polder, read_until, say};
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Runs the binary in an empty state folder and compares everything it says.
 #[track_caller]
@@ -60,6 +60,22 @@ fn a_daemon_whose_socket_is_gone_is_named() {
     assert_eq!(said.code, 1, "{said:?}");
     let kill = format!("`kill {}`", pool.pid());
     assert!(said.stderr.contains(&kill) && said.stderr.contains("`polder up`"), "{said:?}");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_is_waited_for_aloud() {
+    let Some(pool) = Pool::start() else { return };
+    let signal = |signal| {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(pool.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    };
+    signal(rustix::process::Signal::STOP);
+    let mut nodes = pool.polder(["nodes"]);
+    let mut nodes = nodes.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let said = read_until(nodes.stderr.as_mut().unwrap(), "\n");
+    signal(rustix::process::Signal::CONT);
+    assert!(said.ends_with(" has not answered for 5 seconds; waiting 25 more\n"), "{said}");
+    assert_eq!(ended(&mut nodes).code(), Some(0), "once it goes on it answers");
 }
 
 #[test]
@@ -142,7 +158,7 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         "error: invalid value '1' for '--memory <SIZE>': \"1\" could mean two things: write 1GiB or \
          1B for so many bytes",
     );
-    flag(&["--memory", "0"], "error: devices.memory is 0 B: it must lie between 1 B and 4 PiB");
+    flag(&["--memory", "0"], "error: --memory is 0 B: it must lie between 1 B and 4 PiB");
     flag(
         &["--memory", "5PiB"],
         "error: invalid value '5PiB' for '--memory <SIZE>': \"5PiB\" is out of range: a size of memory \
@@ -160,7 +176,7 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
     );
     flag(
         &["--service", "--replicas", "2", "--estimate", "1h"],
-        "error: a service runs until it is cancelled: leave out when.estimate",
+        "error: a service runs until it is cancelled: leave out --estimate",
     );
     flag(
         &["--time-limit", "5"],
@@ -169,9 +185,9 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
     );
     flag(
         &["--devices", "0", "--compute", "30%"],
-        "error: devices.count is 0 and yet something is asked of devices: leave it out, or ask for one",
+        "error: --devices is 0 and yet something is asked of devices: leave it out, or ask for one",
     );
-    flag(&["--devices", "1000"], "error: devices.count is 1000: it must lie between 0 and 16");
+    flag(&["--devices", "1000"], "error: --devices is 1000: it must lie between 0 and 16");
     flag(&["--tasks", "0"], "error: tasks is 0: at least 1 and at most 4096 start together");
     flag(
         &["--tasks", "5..2"],
@@ -184,10 +200,17 @@ fn shares_and_sizes_that_make_no_sense_are_named() {
         );
         flag(&["--name", name], &expect);
     }
-    flag(
-        &["--priority", "5000"],
-        "error: when.priority is 5000: it must lie between -1000 and 1000",
-    );
+    flag(&["--priority", "5000"], "error: --priority is 5000: it must lie between -1000 and 1000");
+    for text in ["1e5", "high", "2.5", "99999999999", ""] {
+        let expect = format!(
+            "error: invalid value '{text}' for '--priority <N>': {text:?} is not a priority: write a \
+             whole number from -1000 to 1000, as 10 or -5"
+        );
+        flag(&["--priority", text], &expect);
+        let said = say(polder(["resize", "1", "--priority", text]));
+        assert_eq!((said.code, said.stderr.lines().next()), (2, Some(&*expect)), "{text}");
+    }
+    flag(&["--retries", "101"], "error: --retries is 101: it must lie between 0 and 100");
     flag(
         &["--compute", "50%", "--compute-max", "20%"],
         "error: the most compute (20%) is below the guaranteed compute (50%): raise it or leave \
@@ -335,6 +358,24 @@ fn job_files_are_checked_to_the_key() {
              between 0.1% and 100%\n{help}"
         )
     );
+    // What is out of range only as a number, or beside other keys, is told in the same way.
+    let priority = "when.priority is 5000: it must lie between -1000 and 1000\n";
+    let text = job_file("job.toml", "name = \"x\"\n[when]\ntime_limit = \"1h\"\npriority = 5000\n");
+    assert_eq!(text, format!("error: job file FILE, line 4: {priority}"));
+    let text = job_file("job.yaml", "name: x\nwhen:\n  time_limit: 1h\n  priority: 5000\n");
+    assert_eq!(text, format!("error: job file FILE, line 4: {priority}"));
+    let text = job_file("job.toml", "[terms]\nservice = true\nestimate = \"1h\"\n");
+    let expect = "a service runs until it is cancelled: leave out terms.estimate\n";
+    assert_eq!(text, format!("error: job file FILE, line 3: {expect}"));
+    let text = job_file("job.yaml", "when:\n  priority: 5\n  priority_for: 0s\n");
+    assert!(text.starts_with("error: job file FILE, line 3: priority_for is 0: "), "{text}");
+    // What flags say is theirs, whatever the file says beside.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("job.toml");
+    fs::write(&path, "[when]\npriority = 5\n").unwrap();
+    let flags = ["submit", "--file", path.to_str().unwrap(), "--priority", "5000", "--", "true"];
+    let expect = "error: --priority is 5000: it must lie between -1000 and 1000\n";
+    assert_eq!(say(polder(flags)).stderr, expect);
     let text = job_file("job.toml", "[devices\n");
     assert!(text.starts_with("error: job file FILE, line 1: "), "{text}");
     let text = job_file("job.toml", &"#".repeat((1 << 20) + 1));
@@ -348,14 +389,19 @@ fn job_files_are_checked_to_the_key() {
 fn a_simulation_file_that_is_not_one_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rack.toml");
-    fs::write(&path, "[[device]]\nmodle = \"X\"\n").unwrap();
-    let state = folder.path().join("state");
-    let mut command = polder(["--state"]);
-    command.arg(&state).args(["up", "--no-listen", "--simulate"]).arg(&path);
-    let said = say(command);
-    assert_eq!(said.code, 2, "{said:?}");
-    assert!(said.stderr.contains("rack.toml"), "{said:?}");
-    assert!(!state.exists());
+    for (text, expect) in [
+        ("[[device]]\nmodle = \"X\"\n", "rack.toml"),
+        ("", "rack.toml is no list of simulated devices: it names no device: write a [[device]]"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let state = folder.path().join("state");
+        let mut command = polder(["--state"]);
+        command.arg(&state).args(["up", "--no-listen", "--simulate"]).arg(&path);
+        let said = say(command);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.contains(expect), "{said:?}");
+        assert!(!state.exists());
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -139,6 +140,27 @@ impl Endpoint {
                     .help("start it with `polder up`, or correct --server")
             }
         }
+    }
+
+    /// Somebody listens and does not answer.
+    pub(super) fn silent(&self, limit: Duration) -> Failure {
+        let seconds = limit.as_secs();
+        let what = format!("{self} has not answered for {seconds} seconds");
+        let failure = Failure { unreachable: true, ..Failure::new(Exit::Timeout, what) };
+        let pid = match self {
+            Self::Folder(folder) => polder_server::holder(folder),
+            Self::Http { .. } => None,
+        };
+        failure.help(match pid {
+            Some(pid) => format!(
+                "its process is {pid}: if something stopped it, `kill -CONT {pid}` lets it go on; \
+                 else see what it waits for (a disk, memory), or end it and start it again with \
+                 `polder up`: what runs goes on"
+            ),
+            None => {
+                "see on its machine whether it was stopped, or waits for a disk or memory".into()
+            }
+        })
     }
 
     /// The connection ended before the answer did.

@@ -8,30 +8,36 @@ mod query;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use query::Query;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
+use crate::output::Output;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HeaderMap;
 use hyper::{Method, Request, Response, StatusCode};
 use polder_server::api::{API_HEADER, API_MAJOR, IDEMPOTENCY_HEADER, Problem};
 use serde::{Serialize, de::DeserializeOwned};
+use std::future::Future;
 use std::time::Duration;
 
 /// Longest answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest a daemon may take to begin an answer, beyond what the request itself asks it to wait.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
+/// After how much of it the caller is told that nothing has come.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// A client of one daemon.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     endpoint: Endpoint,
+    /// Where it says that it waits.
+    out: Output,
 }
 
 impl Client {
     /// A client of what answers there. Connects with the first request.
-    pub(crate) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint }
+    pub(crate) fn new(endpoint: Endpoint, out: Output) -> Self {
+        Self { endpoint, out }
     }
 
     /// Reads.
@@ -79,7 +85,7 @@ impl Client {
         };
         match self.answer(call.clone(), ANSWER_WAIT).await {
             // The answer was lost on the way: with the key, asking again does no harm.
-            Err(failure) if failure.unreachable => self.answer(call, ANSWER_WAIT).await,
+            Err(failure) if failure.is_broken() => self.answer(call, ANSWER_WAIT).await,
             answer => answer,
         }
     }
@@ -106,7 +112,7 @@ impl Client {
             let (head, body) = response.into_parts();
             return Ok((head.headers, body));
         }
-        Err(self.refusal(response).await)
+        Err(self.refusal(response, ANSWER_WAIT).await)
     }
 
     /// The next bytes of a stream; `None` at its end.
@@ -127,9 +133,9 @@ impl Client {
     async fn answer<T: DeserializeOwned>(&self, call: Call, limit: Duration) -> Result<T, Failure> {
         let response = self.call(call, limit).await?;
         if !response.status().is_success() {
-            return Err(self.refusal(response).await);
+            return Err(self.refusal(response, limit).await);
         }
-        let body = self.body(response).await?;
+        let body = self.body(response, limit).await?;
         serde_json::from_slice(&body).map_err(|error| {
             Failure::failed(format!(
                 "{} answers with something else than Polder {} does: {error}",
@@ -157,28 +163,44 @@ impl Client {
         let request = request
             .body(Full::new(call.body))
             .map_err(|error| Failure::usage(format!("{:?}: {error}", call.path.as_str())))?;
-        match tokio::time::timeout(limit, sender.send_request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.endpoint.broken(&error)),
-            Err(_) => Err(Failure::new(
-                Exit::Timeout,
-                format!("{} has not answered for {} seconds", self.endpoint, limit.as_secs()),
-            )),
-        }
+        let response = self.patiently(limit, sender.send_request(request)).await?;
+        response.map_err(|error| self.endpoint.broken(&error))
     }
 
-    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    /// Waits for something of the daemon's, no longer than `limit`, and says so once that is longer than
+    /// a daemon takes that is well.
+    async fn patiently<T>(
+        &self,
+        limit: Duration,
+        coming: impl Future<Output = T>,
+    ) -> Result<T, Failure> {
+        let mut coming = std::pin::pin!(coming);
+        let quiet = limit.saturating_sub(ANSWER_WAIT - SILENT_AFTER).max(SILENT_AFTER.min(limit));
+        let left = limit.saturating_sub(quiet);
+        if let Ok(come) = tokio::time::timeout(quiet, &mut coming).await {
+            return Ok(come);
+        }
+        let (seconds, left_seconds) = (quiet.as_secs(), left.as_secs());
+        self.out.note(&format!(
+            "{} has not answered for {seconds} seconds; waiting {left_seconds} more",
+            self.endpoint
+        ));
+        let come = tokio::time::timeout(left, coming).await;
+        come.map_err(|_| self.endpoint.silent(limit))
+    }
+
+    async fn body(&self, response: Response<Incoming>, limit: Duration) -> Result<Bytes, Failure> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
-        let whole = body.collect().await;
+        let whole = self.patiently(limit, body.collect()).await?;
         whole
             .map(http_body_util::Collected::to_bytes)
             .map_err(|error| self.endpoint.broken(&*error))
     }
 
     /// What the daemon says against a request.
-    async fn refusal(&self, response: Response<Incoming>) -> Failure {
+    async fn refusal(&self, response: Response<Incoming>, limit: Duration) -> Failure {
         let status = response.status();
-        let body = match self.body(response).await {
+        let body = match self.body(response, limit).await {
             Ok(body) => body,
             Err(failure) => return failure,
         };
@@ -207,4 +229,27 @@ fn encode(body: &impl Serialize) -> Result<Bytes, Failure> {
     serde_json::to_vec(body)
         .map(Bytes::from)
         .map_err(|error| Failure::failed(format!("the request is not JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+    use crate::output::Format;
+    use crate::place;
+
+    #[tokio::test]
+    async fn a_daemon_that_listens_and_never_answers_ends_the_call_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let _listens = std::os::unix::net::UnixListener::bind(folder.path().join(place::SOCKET));
+        let out = Output { format: Format::Table, quiet: true };
+        let client = Client::new(Endpoint::Folder(folder.path().to_owned()), out);
+        let limit = Duration::from_millis(100);
+        let call = client.send_slow::<serde_json::Value>(Query::new(&["nodes"]), &(), limit);
+        let failure = call.await.unwrap_err();
+        assert_eq!((failure.exit, failure.unreachable), (Exit::Timeout, true), "{failure:?}");
+        assert!(!failure.is_broken(), "nobody sends again what may have been heard");
+        let expect = format!("the daemon of {} has not answered", folder.path().display());
+        assert!(failure.message.starts_with(&expect), "{failure:?}");
+    }
 }

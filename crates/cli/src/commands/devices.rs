@@ -36,7 +36,7 @@ impl Devices {
             match context.client()?.get::<DeviceList>("devices").await {
                 Ok(list) => return held(context, &list),
                 // Over HTTP the pool was meant, not this machine.
-                Err(failure) if !failure.unreachable || context.over_http() => return Err(failure),
+                Err(failure) if !failure.is_broken() || context.over_http() => return Err(failure),
                 Err(failure) => {
                     context.out.note(&format!("{}; this is what the machine has", failure.message));
                 }

@@ -62,14 +62,14 @@ impl Context {
     /// A client of the daemon.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let Some(url) = &self.global.server else {
-            return Ok(Client::new(Endpoint::Folder(self.client_folder()?)));
+            return Ok(Client::new(Endpoint::Folder(self.client_folder()?), self.out));
         };
         let named = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let token = named.or_else(|| {
             let kept = self.client_folder().ok()?.join(place::TOKEN);
             Some(std::fs::read_to_string(kept).ok()?.trim().to_owned())
         });
-        Ok(Client::new(Endpoint::parse(url, token)?))
+        Ok(Client::new(Endpoint::parse(url, token)?, self.out))
     }
 
     /// Whether `--server` sends requests over HTTP, where no descriptor can be handed over.

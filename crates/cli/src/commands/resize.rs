@@ -1,6 +1,7 @@
 //! `polder resize`: changes the share, cap, memory, priority or class of a job that waits or runs.
 
 use super::{Context, Done};
+use crate::args::priority;
 use crate::client::Query;
 use crate::failure::Failure;
 use crate::job::Class;
@@ -25,7 +26,7 @@ pub(crate) struct Resize {
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = Bytes::of_memory)]
     memory: Option<Bytes>,
     /// Higher goes first; 0 is usual. Between -1000 and 1000; holds without an end.
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = priority)]
     priority: Option<i32>,
     /// What kind of work it is.
     #[arg(long, value_enum, value_name = "CLASS")]

@@ -17,8 +17,8 @@ const AWAY_MAX: Duration = Duration::from_secs(60);
 const AWAY_REST: Duration = Duration::from_millis(500);
 
 const WAIT_HELP: &str = "\
-Exits as the first job that did not succeed; 125 when the daemon is not there, or went away and was
-not back within a minute.";
+Exits as the first job that did not succeed; 125 when the daemon is not there, or went away or fell
+silent and was not back within a minute.";
 
 /// Flags of `polder wait`.
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! An ask in the making: what was said so far, from wherever.
 
+use super::origin::{Origin, Refused};
 use super::{Tasks, Terms};
 use crate::failure::Failure;
 use crate::show;
@@ -42,6 +43,8 @@ pub(crate) struct Draft {
     pub(crate) grace: Option<Micros>,
     pub(crate) retries: Option<u32>,
     pub(crate) terms: Terms,
+    /// The job file that it was read from, if any.
+    pub(crate) origin: Option<Box<Origin>>,
 }
 
 /// What the daemon and the process of the caller add to a draft.
@@ -101,25 +104,46 @@ impl Draft {
             grace: over.grace.or(self.grace),
             retries: over.retries.or(self.retries),
             terms: self.terms.with(over.terms),
+            origin: over.origin.or(self.origin),
         }
     }
 
-    /// The ask, complete and checked.
+    /// The ask, complete and checked; what is wrong, by the names that its user gave.
     pub(crate) fn finish(self, caller: Caller, stdio: Stdio) -> Result<Ask, Failure> {
+        let origin = self.origin.clone();
+        let refused = match self.ask(caller.clone(), stdio) {
+            Ok(ask) => return Ok(ask),
+            Err(refused) => refused,
+        };
+        let is_the_files = |origin: &Origin| {
+            let mut alone = origin.alone.clone();
+            if alone.command.is_empty() {
+                // That is what flags may add.
+                alone.command.push("command".to_owned());
+            }
+            alone.ask(caller, stdio).as_ref() == Err(&refused)
+        };
+        Err(match origin {
+            Some(origin) if is_the_files(&origin) => origin.words(refused),
+            _ => refused.in_flags(),
+        })
+    }
+
+    fn ask(self, caller: Caller, stdio: Stdio) -> Result<Ask, Refused> {
         if self.priority_for.is_some() && self.priority.is_none() {
-            return Err(Failure::usage(
-                "priority_for says how long a priority holds: set priority",
-            ));
+            let text = "priority_for says how long a priority holds: set priority";
+            return Err(Failure::usage(text).into());
         }
         if self.priority_for == Some(Micros(0)) {
             let text = "priority_for is 0: the priority would never hold; say how long from now";
-            return Err(Failure::usage(text));
+            return Err(Failure::usage(text).into());
         }
         for (field, words) in [("model", &self.models), ("feature", &self.features)] {
             if words.iter().any(|word| word.trim().is_empty()) {
-                return Err(Failure::usage(format!(
+                let text = format!(
                     "{field} is empty: name one as `polder devices` lists it, or leave it out"
-                )));
+                );
+                return Err(Failure::usage(text).into());
             }
         }
         let tasks = self.tasks.unwrap_or_default();
@@ -169,7 +193,7 @@ impl Draft {
             hints: Hints::default(),
         };
         self.terms.apply(&mut ask, caller.now);
-        ask.check_written().map_err(Failure::usage)?;
+        ask.check_written().map_err(Refused::Ask)?;
         Ok(ask)
     }
 
@@ -302,16 +326,16 @@ mod tests {
         };
         check(Draft::default(), "command is empty");
         let whole = Draft { whole: Some(true), ..draft() };
-        check(Draft { compute: Some(Permille(10)), ..whole.clone() }, "leave out devices.compute");
-        check(Draft { memory: Some(Bytes(1)), ..whole }, "leave out devices.memory");
+        check(Draft { compute: Some(Permille(10)), ..whole.clone() }, "leave out --compute");
+        check(Draft { memory: Some(Bytes(1)), ..whole }, "leave out --memory");
         let none = Draft { devices: Some(0), compute: Some(Permille(10)), ..draft() };
-        check(none, "devices.count is 0");
+        check(none, "--devices is 0");
         let tasks = |min, max| Draft { tasks: Some(Tasks { min, max }), ..draft() };
         check(tasks(0, 0), "tasks is 0: at least 1 and at most 4096");
         check(tasks(0, 4), "tasks is 0..4: at least 1 and at most 4096");
         check(tasks(4, 5000), "tasks is 4..5000: at least 1 and at most 4096");
         check(tasks(4, 2), "tasks is 4..2: the first number is the least and cannot be above");
-        check(Draft { memory: Some(Bytes(0)), ..draft() }, "devices.memory is 0");
+        check(Draft { memory: Some(Bytes(0)), ..draft() }, "--memory is 0");
         let holds = Some(Micros::from_secs(60));
         check(Draft { priority_for: holds, ..draft() }, "set priority");
         let never = Draft { priority: Some(5), priority_for: Some(Micros(0)), ..draft() };

@@ -1,10 +1,12 @@
 //! Job files: TOML or YAML, the same keys in both.
 
+use super::origin::{Origin, Places};
 use super::scalar::{Plain, Size, Spelled};
 use super::{Draft, Tasks, Terms};
 use crate::failure::Failure;
 use polder_model::{BitRate, Micros, MilliCpu, Permille, TenantPath};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -30,7 +32,10 @@ pub(crate) fn read(path: &Path) -> Result<Draft, Failure> {
         return Err(fail(&format!("longer than {} MiB", FILE_BYTES_MAX >> 20)));
     }
     let text = String::from_utf8(bytes).map_err(|_| fail(&"not UTF-8"))?;
-    parse(name, &text, Language::of(path, &text))
+    let language = Language::of(path, &text);
+    let alone = parse(name, &text, language)?;
+    let origin = Origin { file: name.to_owned(), lines: lines(&text, language), alone };
+    Ok(Draft { origin: Some(Box::new(origin.clone())), ..origin.alone })
 }
 
 /// The language a job file is written in.
@@ -82,6 +87,25 @@ fn parse(name: &str, text: &str, language: Language) -> Result<Draft, Failure> {
             .replace("expected u32", "expected a whole number from 0");
         Failure::usage(format!("job file {name}{at}: {}", message.trim_end())).help(HELP)
     })
+}
+
+/// The line of each key of a text that [`parse`] takes.
+fn lines(text: &str, language: Language) -> BTreeMap<String, u64> {
+    match language {
+        Language::Toml => {
+            let places = toml::from_str::<Places<toml::Spanned<IgnoredAny>>>(text);
+            let line = |place: toml::Spanned<IgnoredAny>| {
+                let before = text.get(..place.span().start).unwrap_or_default();
+                1 + before.bytes().filter(|byte| *byte == b'\n').count() as u64
+            };
+            places.map(|places| places.lines(line)).unwrap_or_default()
+        }
+        Language::Yaml => {
+            let places = serde_saphyr::from_str::<Places<serde_saphyr::Spanned<IgnoredAny>>>(text);
+            let line = |place: serde_saphyr::Spanned<IgnoredAny>| place.referenced.line();
+            places.map(|places| places.lines(line)).unwrap_or_default()
+        }
+    }
 }
 
 /// What is wrong, in words for whoever wrote the file and not for who reads it in a program.
@@ -191,6 +215,7 @@ impl JobFile {
             grace: value(self.yields.grace),
             retries: self.yields.retries,
             terms: self.terms,
+            origin: None,
         }
     }
 }

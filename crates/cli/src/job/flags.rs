@@ -1,6 +1,7 @@
 //! The flags that `run` and `submit` share.
 
 use super::{Draft, Terms};
+use crate::args::priority;
 use crate::failure::Failure;
 use clap::Args;
 use polder_model::{BitRate, Bytes, GANG_MAX, Micros, MilliCpu, Permille, TenantPath};
@@ -45,7 +46,7 @@ pub(crate) struct JobFlags {
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Higher goes first: -1000 to 1000 [default: 0].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = priority)]
     priority: Option<i32>,
     /// How long the priority holds from now; after it, it counts as 0 [default: for ever].
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -103,6 +104,7 @@ impl JobFlags {
             grace: self.grace,
             retries: self.retries,
             terms: self.terms,
+            origin: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod draft;
 mod file;
 mod flags;
+mod origin;
 mod scalar;
 mod terms;
 

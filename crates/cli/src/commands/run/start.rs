@@ -132,7 +132,7 @@ impl Session {
                 self.out.note(&format!("job {} is cancelled", self.job));
                 Ok(())
             }
-            Err(failure) if failure.unreachable => Err(Failure::failed(format!(
+            Err(failure) if failure.is_broken() => Err(Failure::failed(format!(
                 "job {} is still queued: {}",
                 self.job, failure.message
             ))
