@@ -189,6 +189,11 @@ async fn a_damaged_row_of_what_is_over_is_named_and_kept() {
         ("UPDATE usage SET started_at = NULL", "row 1/0/0 of its table usage"),
         ("UPDATE usage SET digest = x''", "row 1/0/0 of its table usage"),
         ("UPDATE usage SET tenant = user, user = tenant", "row 1/0/0 of its table usage"),
+        ("DELETE FROM jobs", "its table jobs has 0 rows, and 1 were written"),
+        ("DELETE FROM leases", "its table leases has 0 rows, and 1 were written"),
+        ("DELETE FROM usage", "its table usage has 0 rows, and 1 were written"),
+        ("DELETE FROM tally", "its table jobs has 1 rows, and 0 were written"),
+        ("UPDATE tally SET written = 2 WHERE name = 'usage'", "1 rows, and 2 were written"),
     ] {
         let folder = after_a_job().await;
         change(folder.path(), sql).await;
@@ -202,14 +207,19 @@ async fn a_damaged_row_of_what_is_over_is_named_and_kept() {
 #[tokio::test]
 async fn rows_of_an_older_program_are_given_digests() {
     let folder = after_a_job().await;
-    let older = "ALTER TABLE jobs DROP COLUMN digest; ALTER TABLE leases DROP COLUMN digest; \
-                 ALTER TABLE usage DROP COLUMN digest; PRAGMA user_version = 2";
+    let older = "DROP TABLE tally; DROP TRIGGER jobs_are_counted; DROP TRIGGER leases_are_counted; \
+                 DROP TRIGGER usage_is_counted; ALTER TABLE jobs DROP COLUMN digest; \
+                 ALTER TABLE leases DROP COLUMN digest; ALTER TABLE usage DROP COLUMN digest; \
+                 PRAGMA user_version = 2";
     change(folder.path(), older).await;
     try_open(folder.path()).await.unwrap().close().await;
     try_open(folder.path()).await.unwrap().close().await;
     change(folder.path(), "UPDATE usage SET ran = ran + 1").await;
     let error = try_open(folder.path()).await.err().unwrap();
     assert!(error.contains("row 1/0/0 of its table usage"), "{error}");
+    change(folder.path(), "DELETE FROM usage").await;
+    let error = try_open(folder.path()).await.err().unwrap();
+    assert!(error.contains("usage has 0 rows, and 1 were written"), "it was counted: {error}");
 }
 
 #[tokio::test]

@@ -63,6 +63,21 @@ pub enum JournalError {
         /// Its number, or numbers with `/` between.
         row: String,
     },
+    /// Rows of what is over are gone, or more than were written.
+    #[error(
+        "{path} is damaged: its table {table} has {found} rows, and {written} were written: \
+         {NOTHING_CHANGED}"
+    )]
+    LostRows {
+        /// Which file.
+        path: PathBuf,
+        /// Jobs, leases or usage.
+        table: &'static str,
+        /// Rows that are there.
+        found: i64,
+        /// Rows that were counted when they were written.
+        written: i64,
+    },
     /// It ends before what was acknowledged.
     #[error(
         "{path} ends at event {found}, but everything up to event {newest} was acknowledged: what \

@@ -30,10 +30,11 @@ use std::time::Duration;
 /// `PLDR`: marks the file as a journal of Polder.
 const APPLICATION_ID: i64 = 0x504c_4452;
 /// The numbered migrations; a file's `user_version` says how many it has seen.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_journal.sql"),
     include_str!("../../migrations/0002_terms.sql"),
     include_str!("../../migrations/0003_digests.sql"),
+    include_str!("../../migrations/0004_tally.sql"),
 ];
 /// The layout this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]

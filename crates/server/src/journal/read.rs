@@ -197,10 +197,7 @@ impl Reader {
 
     /// Proves the rows of what is over. Those that an older program wrote have nothing to prove them by.
     pub(crate) async fn rows_of_what_is_over(&mut self) -> Result<(), JournalError> {
-        if self.layout < seal::SEALED_LAYOUT {
-            return Ok(());
-        }
-        seal::prove(&mut self.conn, &self.path).await
+        seal::prove(&mut self.conn, &self.path, self.layout).await
     }
 
     /// Where it ends, once every page is read. Says so when the last events are missing.

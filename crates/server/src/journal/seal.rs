@@ -1,8 +1,8 @@
 //! The digests of rows of what is over: jobs, leases, usage.
 //!
 //! What must hold: each such row carries the digest of what it held when it was written, and every start
-//! looks at all of them, so that no damaged row is shown, summed or billed. A row that is missing is not
-//! noticed: the chain of events says what was.
+//! looks at all of them, so that no damaged row is shown, summed or billed. How many were ever written is
+//! counted beside them, so that one that is gone is missed; which one it was, the chain of events says.
 
 use super::chain::{self, Digest};
 use super::error::JournalError;
@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// The layout from which on rows have digests.
 pub(super) const SEALED_LAYOUT: i64 = 3;
+/// The layout from which on rows are counted.
+pub(super) const COUNTED_LAYOUT: i64 = 4;
 
 /// What one column of a row holds.
 #[derive(Debug, Clone, Copy)]
@@ -155,6 +157,15 @@ impl Table {
         (0..self.keys).map(|at| row.try_get(at).unwrap_or_default()).collect()
     }
 
+    /// How many rows there are, and how many were written as far as that can be read.
+    async fn counted(&self, conn: &mut SqliteConnection) -> Result<(i64, i64), sqlx::Error> {
+        let sql = format!("SELECT count(*) FROM {}", self.name);
+        let found = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *conn).await?;
+        let sql = "SELECT written FROM tally WHERE name = ?";
+        let written = sqlx::query_scalar(sql).bind(self.name).fetch_optional(conn).await?;
+        Ok((found, written.unwrap_or_default()))
+    }
+
     /// The first row that is not as it was written.
     async fn damaged(&self, conn: &mut SqliteConnection) -> Result<Option<Vec<i64>>, sqlx::Error> {
         let sql = format!("SELECT {}, digest FROM {}", self.names(), self.name);
@@ -210,11 +221,18 @@ pub(super) async fn seal(conn: &mut SqliteConnection) -> Result<(), sqlx::Error>
     Ok(())
 }
 
-/// Looks at every row.
+/// Looks at every row of a journal of this layout.
 ///
 /// # Errors
-/// One is not as it was written; it is named.
-pub(super) async fn prove(conn: &mut SqliteConnection, path: &Path) -> Result<(), JournalError> {
+/// One is not as it was written, and is named; or some are gone.
+pub(super) async fn prove(
+    conn: &mut SqliteConnection,
+    path: &Path,
+    layout: i64,
+) -> Result<(), JournalError> {
+    if layout < SEALED_LAYOUT {
+        return Ok(());
+    }
     for table in ALL {
         let damaged = table.damaged(conn).await;
         let damaged = damaged.map_err(|error| JournalError::from_sqlite(path, 0, error))?;
@@ -222,6 +240,16 @@ pub(super) async fn prove(conn: &mut SqliteConnection, path: &Path) -> Result<()
             let key: Vec<String> = key.iter().map(ToString::to_string).collect();
             let (path, table) = (path.to_owned(), table.name);
             return Err(JournalError::DamagedRow { path, table, row: key.join("/") });
+        }
+        if layout < COUNTED_LAYOUT {
+            continue;
+        }
+        let counted = table.counted(conn).await;
+        let (found, written) =
+            counted.map_err(|error| JournalError::from_sqlite(path, 0, error))?;
+        if found != written {
+            let (path, table) = (path.to_owned(), table.name);
+            return Err(JournalError::LostRows { path, table, found, written });
         }
     }
     Ok(())
