@@ -467,3 +467,23 @@ fn what_the_driver_holds_for_a_lease_comes_off_what_its_programs_may_allocate() 
     arbiter.used(&"d1".parse().unwrap(), &[]);
     assert_eq!((may(1), one.limits.memory(1)), (300 << 20, 300 << 20));
 }
+
+/// Pinned host memory is told apart from every device's, is held to no limit, and is never more than the
+/// machine has, whatever a process writes.
+#[test]
+fn what_is_pinned_of_the_hosts_memory_is_told_apart() {
+    let arbiter = ArbiterHandle::start().unwrap();
+    let one = Tenant::join(&arbiter, 1, vec![share("d0", 500, 1000), share("d1", 500, 1000)]);
+    let pinned = || arbiter.sample(LeaseId(1)).unwrap().host_pinned;
+    assert_eq!(pinned(), Bytes(0));
+    let row = one.limits.pinned_row().unwrap();
+    polder_ledger::memory::count(&one.usage, 0, row, 3 << 20);
+    let sample = arbiter.sample(LeaseId(1)).unwrap();
+    assert_eq!(sample.host_pinned, Bytes(3 << 20));
+    assert!(sample.devices.iter().all(|device| device.memory.is_zero()), "{sample:?}");
+    one.usage.slot[0].device[row].held.store(u64::MAX, Ordering::Relaxed);
+    let facts = rustix::system::sysinfo();
+    assert_eq!(pinned(), Bytes(facts.totalram * u64::from(facts.mem_unit)));
+    polder_ledger::memory::free(&one.usage, 0, row, u64::MAX);
+    assert_eq!(pinned(), Bytes(0));
+}

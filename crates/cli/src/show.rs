@@ -172,6 +172,21 @@ pub(crate) fn slowed(leases: &[LeaseView]) -> Vec<String> {
         .collect()
 }
 
+/// What the programs of a live lease have pinned of their node's host memory; nothing when it is none.
+pub(crate) fn pinned(view: &LeaseView) -> String {
+    let pinned = view.sample.as_ref().map(|sample| sample.host_pinned);
+    pinned.filter(|pinned| !pinned.is_zero()).map_or_else(String::new, |it| it.to_string())
+}
+
+/// The live leases whose programs have pinned host memory, and how much.
+pub(crate) fn all_pinned(leases: &[LeaseView]) -> Vec<String> {
+    let all = leases.iter().map(|view| (view, pinned(view))).filter(|(_, it)| !it.is_empty());
+    all.map(|(view, it)| {
+        format!("{it} of {}'s host memory, by lease {}", view.lease.node, view.lease.id)
+    })
+    .collect()
+}
+
 /// What resizes took from live leases and is nobody else's yet, and why.
 pub(crate) fn leaving(leases: &[LeaseView]) -> Vec<String> {
     let of = |view: &LeaseView| {

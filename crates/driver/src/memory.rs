@@ -3,7 +3,7 @@
 
 use crate::locks::lock;
 use crate::state::State;
-use polder_ledger::memory::{LOOKS_MAX, charge, free, reserve};
+use polder_ledger::memory::{LOOKS_MAX, charge, count, free, reserve};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -62,6 +62,15 @@ impl Charge {
         let charge = Self::reserve_behind(state, devices, bytes)?;
         Self::was_met(state);
         Some((charge, Home::Host))
+    }
+
+    /// Counts `bytes` of host memory that are pinned. No limit holds them, so nothing is reserved, and they are
+    /// no device's. None for the leases in whose pages there is no place to count them.
+    pub fn pinned(state: &'static State, bytes: u64) -> Option<Self> {
+        let attachment = state.attachment.as_ref()?;
+        let row = attachment.limits().pinned_row()?;
+        count(attachment.usage(), attachment.index(), row, bytes);
+        Some(Self { state, parts: vec![(row, bytes)] })
     }
 
     /// What was just refused, and counted so, found another place: nothing was refused to the program.

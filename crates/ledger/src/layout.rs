@@ -284,6 +284,19 @@ impl Limits {
         now_ns.saturating_sub(self.heartbeat_ns.load(Ordering::Acquire)) > HEARTBEAT_NS_MAX
     }
 
+    /// The row of each slot in which stands how many bytes of host memory its process has pinned: no limit
+    /// holds them, and nobody adds them to a device's. It is the last one, which drivers and agents of older
+    /// versions never read and an older shim clears with all others when the process is gone.
+    ///
+    /// None where that row is a device's or lies behind one, which is so for leases of [`DEVICES_MAX`] devices, and of
+    /// half as many with host memory behind them. How many there are, and whether any is behind them, stays
+    /// what it is for as long as a lease lives.
+    pub fn pinned_row(&self) -> Option<usize> {
+        let last = DEVICES_MAX - 1;
+        let before = last.checked_sub(self.device_count())?;
+        self.backing_row(before).is_none().then_some(last)
+    }
+
     /// Rows that something may be held in: the devices', and those behind them.
     pub fn row_count(&self) -> usize {
         let devices = self.device_count();

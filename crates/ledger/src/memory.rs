@@ -113,13 +113,22 @@ pub fn is_within(usage: &Usage, device: usize, limit: u64) -> bool {
     seen.held.checked_add(seen.claims_below).is_some_and(|all| all <= limit)
 }
 
+/// Counts `bytes` of what no limit holds, in a row that is no device's: see
+/// [`Limits::pinned_row`](crate::Limits::pinned_row). Given back with [`free`].
+pub fn count(usage: &Usage, me: usize, row: usize, bytes: u64) {
+    change(usage, me, row, |held| held.saturating_add(bytes));
+}
+
 /// Gives `bytes` back after the driver has really released them. Never below zero, whatever the
 /// caller believes it held.
 pub fn free(usage: &Usage, me: usize, device: usize, bytes: u64) {
-    let held = &usage.slot[me].device[device].held;
+    change(usage, me, device, |held| held.saturating_sub(bytes));
+}
+
+fn change(usage: &Usage, me: usize, row: usize, then: impl Fn(u64) -> u64) {
+    let held = &usage.slot[me].device[row].held;
     let mut now = held.load(Ordering::Acquire);
-    while let Err(seen) =
-        held.compare_exchange(now, now.saturating_sub(bytes), Ordering::AcqRel, Ordering::Acquire)
+    while let Err(seen) = held.compare_exchange(now, then(now), Ordering::AcqRel, Ordering::Acquire)
     {
         now = seen;
     }

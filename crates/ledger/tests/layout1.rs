@@ -96,6 +96,58 @@ fn how_much_is_charged_is_kept_behind_the_last_device() {
     assert!(limits.counted_ns().is_none(), "all rows are devices'");
 }
 
+/// No row is a device's or lies behind one, and pinned host memory counts in it too.
+#[test]
+fn what_is_pinned_is_counted_in_no_devices_row() {
+    let limits = LimitsWriter::create(7, 1).unwrap();
+    let last = polder_ledger::DEVICES_MAX - 1;
+    for (devices, behind) in (0..=last + 1).flat_map(|n| [(n, 0), (n, 64)]) {
+        limits.devices.store(u32::try_from(devices).unwrap(), Ordering::Release);
+        for (row, limits) in limits.device.iter().enumerate() {
+            let bytes = if (devices..2 * devices).contains(&row) { behind } else { 0 };
+            limits.memory_max.store(bytes, Ordering::Relaxed);
+        }
+        let is_taken = devices > last || (behind > 0 && 2 * devices > last);
+        assert_eq!(limits.pinned_row(), (!is_taken).then_some(last), "{devices}, {behind}");
+        assert!(limits.pinned_row().is_none_or(|row| row >= limits.row_count()));
+    }
+}
+
+/// A shim that knows nothing of pinned memory clears what a dead process had pinned, and an old process of
+/// the lease neither sees it in its way nor touches it.
+#[test]
+fn what_is_pinned_is_cleared_by_an_old_shim_and_in_nobodys_way() {
+    let limits = LimitsWriter::create(7, 1).unwrap();
+    limits.devices.store(1, Ordering::Release);
+    limits.device[0].memory_max.store(1000, Ordering::Relaxed);
+    let row = limits.pinned_row().unwrap();
+    let (fd, usage) = create_usage(7).unwrap();
+    for slot in 0..2 {
+        usage.claim_slot(slot, 100);
+        memory::count(&usage, slot, row, 1 << 40);
+    }
+    let old = Process {
+        limits: Page::map(limits.fd(), false).unwrap(),
+        usage: Page::map(&fd, true).unwrap(),
+        slot: 1,
+    };
+    assert!(old.reserve(1000), "none of it is the device's");
+    assert_eq!((memory::held(&usage, 0), memory::held(&usage, row)), (1000, 2 << 40));
+    memory::free(&usage, 0, row, 1 << 30);
+    assert_eq!(memory::held(&usage, row), (2 << 40) - (1 << 30));
+    memory::count(&usage, 0, row, u64::MAX);
+    assert_eq!(memory::held(&usage, row), u64::MAX, "nothing wraps");
+    // What a shim of layout 1 clears: every row that there is.
+    for slot in 0..2 {
+        let rows = old::SLOT_DEVICE;
+        for place in 0..=row {
+            let at = old::USAGE.1 + slot * old::USAGE.2 + rows.0 + place * rows.1;
+            rows.2.iter().for_each(|word| old.usage.long(at + word).store(0, Ordering::Release));
+        }
+    }
+    assert_eq!(memory::held(&usage, row), 0);
+}
+
 #[test]
 fn an_old_process_and_a_new_one_keep_one_account_and_one_gate() {
     let limits = LimitsWriter::create(7, 1).unwrap();

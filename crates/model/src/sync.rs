@@ -129,6 +129,10 @@ pub struct LeaseSample {
     pub launches: u64,
     /// Time its programs waited for their turn.
     pub waited: Micros,
+    /// Host memory that its programs have pinned for a device now: no device's memory, and held to no
+    /// limit here. What programs without a slot pin is not among it, and never more than the node has.
+    #[serde(default, skip_serializing_if = "Bytes::is_zero")]
+    pub host_pinned: Bytes,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

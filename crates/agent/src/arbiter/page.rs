@@ -115,6 +115,12 @@ fn hidden(page: &Limits, device: usize) -> u64 {
     page.hidden(device).map_or(0, |hidden| hidden.load(Ordering::Relaxed))
 }
 
+/// The machine's memory.
+fn host_memory() -> Bytes {
+    let facts = rustix::system::sysinfo();
+    Bytes(facts.totalram.saturating_mul(facts.mem_unit.into()))
+}
+
 /// A lease's memory on one device, and what of it is the driver's.
 #[derive(Debug, Default)]
 struct Granted {
@@ -284,6 +290,13 @@ impl LeasePages {
         &self.devices
     }
 
+    /// The host memory that the lease's processes say they have pinned: at most what there is on the node.
+    fn pinned(&self, most: Bytes) -> Bytes {
+        let row = self.limits.pinned_row();
+        let held = row.map_or(0, |row| polder_ledger::memory::held(&self.usage, row));
+        Bytes(held).min(most)
+    }
+
     /// What the lease has used so far.
     pub(super) fn sample(&self) -> LeaseSample {
         let usage: &Usage = &self.usage;
@@ -320,6 +333,7 @@ impl LeasePages {
             processes: polder_ledger::gate::census(usage).processes,
             launches: sum(1, |slot| &slot.launched),
             waited: Micros(sum(2, |slot| &slot.waited_ns) / 1000),
+            host_pinned: self.pinned(host_memory()),
             ..LeaseSample::default()
         }
     }

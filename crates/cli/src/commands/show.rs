@@ -138,6 +138,9 @@ fn facts(detail: &JobDetail) -> String {
     for kills in show::memory_kills(&detail.leases) {
         line("note", kills);
     }
+    for pinned in show::all_pinned(&detail.leases) {
+        line("pinned", pinned);
+    }
     for slowed in show::slowed(&detail.leases) {
         line("slowed", slowed);
     }

@@ -223,8 +223,8 @@ fn device_lines(text: &mut String, view: &DeviceView, leases: &LeaseList, paint:
     }
 }
 
-/// Of the table of leases; the last is left out where no lease is slowed.
-const COLUMNS: [&str; 14] = [
+/// Of the table of leases, those that are always there.
+const COLUMNS: [&str; 13] = [
     ">LEASE",
     ">JOB",
     "TENANT",
@@ -238,8 +238,11 @@ const COLUMNS: [&str; 14] = [
     ">OF",
     ">ON-HOST",
     "ISOLATION",
-    "SLOWED BY",
 ];
+/// Where a lease's programs have pinned host memory: of all its devices together, beside the first.
+const PINNED: &str = ">HOST-PINNED";
+/// Where a lease's device is slowed.
+const SLOWED: &str = "SLOWED BY";
 
 fn table(look: &Look, history: &History) -> Table {
     // A column that is empty on most nodes is there only when it says something.
@@ -247,11 +250,13 @@ fn table(look: &Look, history: &History) -> Table {
         let devices = view.sample.iter().flat_map(|sample| &sample.devices);
         devices.into_iter().any(|device| !device.throttle.is_empty())
     });
-    let mut table =
-        Table::new(if slowed { &COLUMNS } else { &COLUMNS[..COLUMNS.len() - 1] }, "no leases");
+    let pinned = look.leases.leases.iter().any(|view| !crate::show::pinned(view).is_empty());
+    let titles = COLUMNS.into_iter().chain(pinned.then_some(PINNED));
+    let titles: Vec<&str> = titles.chain(slowed.then_some(SLOWED)).collect();
+    let mut table = Table::new(&titles, "no leases");
     for view in &look.leases.leases {
         let lease = &view.lease;
-        for slice in &lease.slices {
+        for (place, slice) in lease.slices.iter().enumerate() {
             let used = view
                 .sample
                 .as_ref()
@@ -277,6 +282,9 @@ fn table(look: &Look, history: &History) -> Table {
                 backed(used, slice),
                 crate::show::isolation(lease, Some(slice)),
             ];
+            if pinned {
+                row.push(if place == 0 { crate::show::pinned(view) } else { String::new() });
+            }
             if slowed {
                 row.push(crate::show::throttle(view, &slice.device));
             }
@@ -389,6 +397,22 @@ mod tests {
         let text = render(&look, &History::default(), Paint(false));
         assert!(text.contains("30%"), "{text}");
         assert!(!text.contains("0.0%"), "{text}");
+    }
+
+    #[test]
+    fn pinned_host_memory_is_shown_apart_and_once_for_a_lease() {
+        let mut look = look(5, 0);
+        let without = render(&look, &History::default(), Paint(false));
+        assert!(!without.contains("HOST-PINNED"), "{without}");
+        let view = &mut look.leases.leases[0];
+        view.sample.as_mut().unwrap().host_pinned = Bytes(48 << 20);
+        let second = view.lease.slices[0].clone();
+        view.lease.slices.push(second);
+        let text = render(&look, &History::default(), Paint(false));
+        assert!(text.contains("HOST-PINNED"), "{text}");
+        assert_eq!(text.matches("48 MiB").count(), 1, "{text}");
+        let lines = crate::show::all_pinned(&look.leases.leases);
+        assert_eq!(lines, ["48 MiB of n's host memory, by lease L1"]);
     }
 
     #[test]

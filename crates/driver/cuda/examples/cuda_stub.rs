@@ -165,7 +165,24 @@ exports! {
     cuMemAllocManaged(at: *mut CUdeviceptr, bytes: usize, _flags: c_uint) {
         cuMemAlloc_v2(at, bytes)
     }
-    cuMemHostAlloc(at: *mut *mut c_void, _bytes: usize, _flags: c_uint) { put(at, handle(8)) }
+    cuMemHostAlloc(at: *mut *mut c_void, bytes: usize, _flags: c_uint) {
+        if bytes == 0 { CUDA_ERROR_INVALID_VALUE } else { put(at, handle(world().next())) }
+    }
+    cuMemAllocHost_v2(at: *mut *mut c_void, bytes: usize) { cuMemHostAlloc(at, bytes, 0) }
+    cuMemAllocHost(at: *mut *mut c_void, bytes: c_uint) { cuMemHostAlloc(at, bytes as usize, 0) }
+    cuMemFreeHost(at: *mut c_void) {
+        if at.is_null() { CUDA_ERROR_INVALID_VALUE } else { CUDA_SUCCESS }
+    }
+    cuMemHostRegister_v2(_at: *mut c_void, bytes: usize, _flags: c_uint) {
+        if bytes == 0 { CUDA_ERROR_INVALID_VALUE } else { CUDA_SUCCESS }
+    }
+    cuMemHostRegister(at: *mut c_void, bytes: usize, flags: c_uint) {
+        cuMemHostRegister_v2(at, bytes, flags)
+    }
+    // What is not aligned was never registered.
+    cuMemHostUnregister(at: *mut c_void) {
+        if at.addr().is_multiple_of(4096) { CUDA_SUCCESS } else { CUDA_ERROR_INVALID_VALUE }
+    }
     cuMemFree_v2(address: CUdeviceptr) {
         if world().blocks.remove(&address).is_some() {
             CUDA_SUCCESS

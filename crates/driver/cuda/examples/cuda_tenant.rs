@@ -153,6 +153,53 @@ fn memory() {
     info();
 }
 
+/// Pins host memory in every way there is, and gives it back.
+fn pinned() {
+    let first = context(0);
+    let mib = 1 << 20;
+    let info = || {
+        let (mut free, mut total) = (0, 0);
+        cu!(cuMemGetInfo_v2(&raw mut free, &raw mut total));
+        println!("free {} of {}", free >> 20, total >> 20);
+        pause();
+    };
+    let mut at = [null_mut::<c_void>(); 3];
+    let [a, b, c] = &mut at;
+    step("first", cu!(cuMemHostAlloc(&raw mut *a, 500 * mib, 0)));
+    step("second", cu!(cuMemAllocHost_v2(&raw mut *b, 30 * mib)));
+    step("third", cu!(cuMemAllocHost(&raw mut *c, 2 << 20)));
+    step("nothing", cu!(cuMemHostAlloc(&raw mut *a, 0, 0)));
+    let place = |at: usize| std::ptr::without_provenance_mut::<c_void>(at);
+    step("registered", cu!(cuMemHostRegister_v2(place(0x7000_0000), 7 * mib, 0)));
+    step("registered", cu!(cuMemHostRegister(place(0x8000_0000), mib, 0)));
+    step("nothing", cu!(cuMemHostRegister_v2(place(0x9000_0000), 0, 0)));
+    info();
+    step("freed", cu!(cuMemFreeHost(*b)));
+    step("freed nothing", cu!(cuMemFreeHost(null_mut())));
+    step("unregistered", cu!(cuMemHostUnregister(place(0x8000_0000))));
+    step("never was", cu!(cuMemHostUnregister(place(0x7000_0001))));
+    info();
+    let wishes = CUmemAllocationProp {
+        kind: 1,
+        requestedHandleTypes: 0,
+        location: CUmemLocation { kind: CU_MEM_LOCATION_TYPE_HOST, id: 0 },
+        win32HandleMetaData: null_mut(),
+        compressionType: 0,
+        gpuDirectRDMACapable: 0,
+        usage: 0,
+        reserved: [0; 4],
+    };
+    let mut handle = 0;
+    step("physical", cu!(cuMemCreate(&raw mut handle, 16 * mib, &raw const wishes, 0)));
+    info();
+    step("released", cu!(cuMemRelease(handle)));
+    step("context gone", cu!(cuCtxDestroy_v2(first)));
+    let _second = context(0);
+    info();
+    step("again", cu!(cuMemHostAlloc(&raw mut *a, 5 * mib, 0)));
+    info();
+}
+
 /// Launches kernels of so many microseconds and waits for all.
 fn launch(micros: u32, count: u32) {
     context(0);
@@ -306,6 +353,7 @@ fn main() {
     match arguments[1].as_str() {
         "devices" => devices(),
         "memory" => memory(),
+        "pinned" => pinned(),
         "launch" => launch(number(2), number(3)),
         "kinds" => kinds(),
         "capture" => capture(),

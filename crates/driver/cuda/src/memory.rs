@@ -3,8 +3,8 @@
 //! A block that belongs to a context is given back when the context ends. Physical memory of
 //! `cuMemCreate` lives until its last handle and its last mapping are gone. A pool of
 //! `cuMemAllocAsync` keeps what is freed into it, so a pool is charged for what it has reserved,
-//! and never for less than what is allocated from it. Host memory is not the device's: it is not
-//! charged at all.
+//! and never for less than what is allocated from it. Host memory is not the device's: what is pinned
+//! is counted apart, and held to nothing.
 
 use polder_driver::locks::lock;
 use polder_driver::memory::Charge;
@@ -44,6 +44,8 @@ pub(crate) enum Name {
     Pointer(u64),
     /// An array or a mipmapped array.
     Array(usize),
+    /// The address of pinned host memory.
+    Host(usize),
     /// An executable graph, for its memory nodes.
     Graph(usize),
 }

@@ -102,6 +102,29 @@ fn every_kind_of_memory_is_charged_and_given_back() {
     assert_eq!(lease.held(0), 0, "its process is gone");
 }
 
+/// Counted apart from the device's, held to no limit, and given back with what frees it: the call, the
+/// context, or the end of the process.
+#[test]
+fn pinned_host_memory_is_counted_apart_and_given_back() {
+    let lease = lease(100 * MIB);
+    let mut client = program(&lease, &["pinned"]);
+    let mut said = |lines: &[&str], mib: u64| {
+        lines.iter().chain(&["free 100 of 100", "ready"]).for_each(|line| client.expect(line));
+        assert_eq!((lease.pinned(), lease.held(0)), (mib * MIB, 0), "{lines:?}");
+        client.go();
+    };
+    let pins = ["first 0", "second 0", "third 0", "nothing 1"];
+    said(&[&pins[..], &["registered 0", "registered 0", "nothing 1"]].concat(), 540);
+    said(&["freed 0", "freed nothing 1", "unregistered 0", "never was 1"], 509);
+    said(&["physical 0"], 525);
+    said(&["released 0", "context gone 0"], 0);
+    said(&["again 0"], 5);
+    client.end();
+    // The shim takes the slot back.
+    lease.usage().retire_slot(0);
+    assert_eq!(lease.pinned(), 0, "its process is gone");
+}
+
 #[test]
 fn launches_wait_for_the_turn_and_their_end_is_heard_of() {
     let lease = lease(100 * MIB);

@@ -151,7 +151,7 @@ pub(super) unsafe extern "C" fn cuMemAllocPitch(
 }
 
 /// Gives a block back.
-fn free(name: Name, call: impl FnOnce() -> CUresult) -> CUresult {
+pub(super) fn free(name: Name, call: impl FnOnce() -> CUresult) -> CUresult {
     inside::guard(CUDA_ERROR_UNKNOWN, || {
         if inside::is_accounted() {
             return call();

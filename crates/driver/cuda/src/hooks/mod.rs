@@ -7,6 +7,7 @@ mod devices;
 mod graphs;
 mod memory;
 mod physical;
+mod pinned;
 mod profile;
 mod streams;
 mod work;
@@ -64,6 +65,10 @@ hooks! {
         cuArrayCreate, cuArrayCreate_v2, cuArray3DCreate, cuArray3DCreate_v2, cuArrayDestroy,
         cuMipmappedArrayCreate, cuMipmappedArrayDestroy, cuMemPoolDestroy, cuMemPoolTrimTo,
     }
+    pinned {
+        cuMemAllocHost, cuMemAllocHost_v2, cuMemHostAlloc, cuMemHostRegister, cuMemHostRegister_v2,
+        cuMemFreeHost, cuMemHostUnregister,
+    }
     physical { cuMemCreate, cuMemRelease, cuMemRetainAllocationHandle, cuMemMap, cuMemUnmap }
     graphs {
         cuGraphInstantiate, cuGraphInstantiate_v2, cuGraphInstantiateWithFlags,
@@ -94,6 +99,8 @@ mod tests {
         Class::Resolves,
         Class::Allocates,
         Class::Frees,
+        Class::AllocatesHost,
+        Class::FreesHost,
         Class::Launches,
         Class::Copies,
         Class::Captures,

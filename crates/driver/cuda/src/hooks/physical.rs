@@ -21,16 +21,21 @@ pub(super) unsafe extern "C" fn cuMemCreate(
         let call = || real!(cuMemCreate(at, bytes, wishes, flags));
         // SAFETY: null, or the program's wishes, which the driver reads too.
         let place = unsafe { wishes.as_ref() }.map(|wishes| wishes.location);
-        let place = place.filter(|place| place.kind == CU_MEM_LOCATION_TYPE_DEVICE);
         let Some(place) = place.filter(|_| bytes > 0 && !inside::is_accounted()) else {
             return call();
         };
-        let Some(device) = view::lease_device(place.id) else { return CUDA_ERROR_INVALID_DEVICE };
-        let Some(charge) = Charge::reserve(state::get(), &[device], wide(bytes)) else {
-            return CUDA_ERROR_OUT_OF_MEMORY;
+        let charge = if place.kind == CU_MEM_LOCATION_TYPE_DEVICE {
+            let device = view::lease_device(place.id);
+            let Some(device) = device else { return CUDA_ERROR_INVALID_DEVICE };
+            let charge = Charge::reserve(state::get(), &[device], wide(bytes));
+            let Some(charge) = charge else { return CUDA_ERROR_OUT_OF_MEMORY };
+            Some(charge)
+        } else {
+            // Everywhere else is host memory, which never leaves its place.
+            Charge::pinned(state::get(), wide(bytes))
         };
         let result = inside::accounted(call);
-        if result == CUDA_SUCCESS && !at.is_null() {
+        if let Some(charge) = charge.filter(|_| result == CUDA_SUCCESS && !at.is_null()) {
             // SAFETY: the driver has just written there.
             own::get().memory.keep_physical(unsafe { at.read() }, charge);
         }

@@ -227,6 +227,12 @@ impl Lease {
         memory::held(&self.usage, device)
     }
 
+    /// Bytes of host memory that the lease's programs have pinned.
+    pub(crate) fn pinned(&self) -> u64 {
+        let row = self.shared.limits.lock().unwrap().pinned_row().unwrap();
+        memory::held(&self.usage, row)
+    }
+
     pub(crate) fn usage(&self) -> &Usage {
         &self.usage
     }
