@@ -243,6 +243,13 @@ impl<'a> Pass<'a> {
         self.held.contains_key(&cell) || self.wanted.contains_key(&cell)
     }
 
+    /// Whether one of these jobs is the first that waits for a cell.
+    pub(crate) fn is_for_one_of(&self, cell: CellKey, jobs: &BTreeSet<JobId>) -> bool {
+        let first =
+            |by: &BTreeMap<CellKey, JobId>| by.get(&cell).is_some_and(|by| jobs.contains(by));
+        first(&self.held) || first(&self.wanted)
+    }
+
     /// Whether nobody waits for a cell before this job.
     pub(crate) fn is_open_to(&self, cell: CellKey, job: JobId) -> bool {
         let first = |by: &BTreeMap<CellKey, JobId>| by.get(&cell).is_none_or(|by| *by == job);

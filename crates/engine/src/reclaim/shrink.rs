@@ -23,7 +23,7 @@ use crate::place::Spot;
 use crate::quota::{self, More};
 use crate::sieve::{self, Sieve};
 use polder_model::{Decision, Ground, JobId, Lease, LeaseId, Market, Mechanism, Shrink, TaskIndex};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most jobs looked at in one pass.
 const LOOKS_MAX: u32 = 256;
@@ -77,10 +77,13 @@ fn first(
 ) -> Option<Decision> {
     let fair = order::fair_place(&pass.facts.policy, pass.at);
     let mut line = Line::new(queue, fair, |tenant| pass.standing(tenant));
+    let mut before = BTreeSet::new();
     for _ in 0..LOOKS_MAX {
         let (rank, bucket) = line.next(|tenant| pass.standing(tenant))?;
         pass.report.steps += 1;
-        let Some(claim) = claim(pass, rank.job, &bucket.key) else { continue };
+        let claim = claim(pass, rank.job, &bucket.key, &before);
+        before.insert(rank.job);
+        let Some(claim) = claim else { continue };
         if let Some(decision) = look(pass, &claim, spares, less) {
             return Some(decision);
         }
@@ -139,7 +142,13 @@ fn yields_to(gang: &JobFacts, claimant: &JobFacts, pass: &Pass<'_>) -> bool {
     }
 }
 
-fn claim<'a, 'q>(pass: &Pass<'a>, id: JobId, key: &'q BucketKey) -> Option<Claim<'a, 'q>> {
+/// What a job claims that waits behind these. Those behind it may hold what it would borrow: not from it.
+fn claim<'a, 'q>(
+    pass: &Pass<'a>,
+    id: JobId,
+    key: &'q BucketKey,
+    before: &BTreeSet<JobId>,
+) -> Option<Claim<'a, 'q>> {
     let job: &JobFacts = pass.facts.jobs.get(&id)?;
     // Nobody is promised instances that are not cut yet, or places apart.
     let is_plain = job.ask.devices.mechanism() != Mechanism::Mig && job.ask.place.apart.is_none();
@@ -147,7 +156,7 @@ fn claim<'a, 'q>(pass: &Pass<'a>, id: JobId, key: &'q BucketKey) -> Option<Claim
         return None;
     }
     let mut cells = pass.reach(job, &pass.space.answer(&key.need).cells).all();
-    cells.retain(|cell| pass.is_open_to(*cell, id));
+    cells.retain(|cell| !pass.is_for_one_of(*cell, before));
     let sieve = Sieve::of(pass.facts, pass.index, job, pass.at);
     (!cells.is_empty()).then_some(Claim { id, job, key, cells, sieve })
 }

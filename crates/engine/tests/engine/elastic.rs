@@ -1,10 +1,11 @@
 //! Gangs that change their size while they run, and services.
 
-use crate::world::{With, World, ask};
+use crate::world::{With, World, ask, gib};
 use polder_engine::Engine;
 use polder_model::{
-    Ask, Decision, Device, Event, GangKind, Ground, Health, JobId, JobState, Lease, LeaseEnd,
-    LeaseId, LeaseSample, Micros, Outcome, Quota, Reason, Shrink, StopReason, Timestamp,
+    Ask, ClassPool, Decision, Device, Event, GangKind, Ground, Health, JobId, JobState, Lease,
+    LeaseEnd, LeaseId, LeaseSample, Micros, Outcome, Policy, Quota, Reason, Shrink, StopReason,
+    Timestamp, WorkClass,
 };
 
 /// A node with so many devices, each of which one task takes whole.
@@ -201,6 +202,37 @@ fn a_gang_grows_when_nobody_waits() {
     assert_eq!(world.state(job), "running");
     world.end(job, Outcome::Succeeded);
     assert_eq!(world.state(job), "succeeded");
+}
+
+#[test]
+fn what_a_later_job_holds_is_still_to_be_borrowed_by_an_earlier_one() {
+    let mut world = World::new().device("n0", "d0").device("n1", "d0");
+    for (node, partition) in [("n0", "even"), ("n1", "odd")] {
+        world.inventory(node).node.partitions.insert(partition.into());
+        world.report(node);
+    }
+    let own = ClassPool { partition: Some("odd".into()), borrow: true };
+    let classes = [(WorkClass::Training, own)].into();
+    world.apply(Event::PolicySet { policy: Box::new(Policy { classes, ..Policy::default() }) });
+    let ends = world.submit(ask().share(800, gib(6)));
+    world.run();
+    let gang = world.submit(ask().share(100, gib(2)).gang(1, 2).kind(GangKind::Elastic));
+    world.run();
+    assert_eq!(world.spots(ends), ["n0/d0"]);
+    assert_eq!(world.spots(gang), ["n0/d0", "n1/d0"]);
+    world.cancel(ends);
+    let mut training = ask().share(100, gib(4)).gang(2, 2).priority(1, None);
+    training.when.class = WorkClass::Training;
+    // Who would not yield borrows nothing.
+    training.yields.preemptible = true;
+    let training = world.submit(training);
+    world.submit(ask().share(100, gib(4)));
+    let (decisions, _) = world.engine.plan(world.now());
+    nobody_suffers(&world.engine, world.now(), &decisions);
+    world.run();
+    assert_eq!(ranks(&world, gang).0, [0, 1], "one fits beside each: nobody has to leave");
+    tombstones_end(&mut world);
+    assert_eq!(world.state(training), "running");
 }
 
 #[test]
