@@ -59,16 +59,20 @@ impl Functions {
     }
 }
 
+/// Our functions, by name.
+pub(crate) fn hooks() -> [(&'static str, *mut c_void); 4] {
+    const OURS: Functions = Functions { create, retain, release, enqueue };
+    [
+        ("clCreateCommandBufferKHR", OURS.create as *mut c_void),
+        ("clRetainCommandBufferKHR", OURS.retain as *mut c_void),
+        ("clReleaseCommandBufferKHR", OURS.release as *mut c_void),
+        ("clEnqueueCommandBufferKHR", OURS.enqueue as *mut c_void),
+    ]
+}
+
 /// Whether `name` is one of our functions, and which.
 pub(crate) fn hook(name: &str) -> Option<*mut c_void> {
-    const OURS: Functions = Functions { create, retain, release, enqueue };
-    Some(match name {
-        "clCreateCommandBufferKHR" => OURS.create as *mut c_void,
-        "clRetainCommandBufferKHR" => OURS.retain as *mut c_void,
-        "clReleaseCommandBufferKHR" => OURS.release as *mut c_void,
-        "clEnqueueCommandBufferKHR" => OURS.enqueue as *mut c_void,
-        _ => return None,
-    })
+    hooks().into_iter().find(|(own, _)| *own == name).map(|(_, at)| at)
 }
 
 /// The program's command buffers by handle. Not what the vendor answers when asked: PoCL 3.1 names

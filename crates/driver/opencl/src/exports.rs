@@ -191,27 +191,45 @@ pub(crate) fn own(name: &str) -> Option<*mut c_void> {
     })
 }
 
+/// What becomes of a function that somebody asks for by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is ours, where the vendor has it.
+    Hooked(*const c_void),
+    /// The vendor's.
+    Passed,
+    /// Nothing: the call would take memory, start work or show devices past the hooks, or nobody knows whether.
+    Absent,
+}
+
+/// What becomes of `name`, whichever vendor is asked.
+pub(crate) fn fate(name: &str) -> Fate {
+    if let Some(hook) = commands_recorded::hook(name) {
+        return Fate::Hooked(hook);
+    }
+    match slot_of(name) {
+        Some(slot) if !hooks::table()[slot].is_null() => Fate::Hooked(hooks::table()[slot]),
+        Some(slot) if FUNCTIONS[slot].class != Class::Interop => Fate::Passed,
+        None if EXTENSIONS_PASSED.contains(&name) => Fate::Passed,
+        _ => Fate::Absent,
+    }
+}
+
 /// What `name` means on `platform`: our function where there is one, the vendor's where the call is
 /// known to need none, and otherwise nothing.
 pub(crate) fn resolve(platform: &Platform, name: &str) -> *mut c_void {
-    if let Some(hook) = commands_recorded::hook(name) {
-        let there = !paged::is_on() && platform.command_buffers().is_some();
-        return if there { hook } else { null_mut() };
-    }
     let slot = slot_of(name);
-    if let Some(hook) = slot.and_then(|slot| {
-        let hook = hooks::table()[slot];
+    match fate(name) {
         // A function that the vendor lacks stays absent.
-        (!hook.is_null() && has(platform, slot)).then_some(hook)
-    }) {
-        return hook.cast_mut();
-    }
-    let passed = match slot {
-        Some(slot) => hooks::table()[slot].is_null() && FUNCTIONS[slot].class != Class::Interop,
-        None => EXTENSIONS_PASSED.contains(&name),
-    };
-    if !passed {
-        return null_mut();
+        Fate::Hooked(hook) => {
+            let there = match slot {
+                Some(slot) => has(platform, slot),
+                None => !paged::is_on() && platform.command_buffers().is_some(),
+            };
+            return if there { hook.cast_mut() } else { null_mut() };
+        }
+        Fate::Absent => return null_mut(),
+        Fate::Passed => {}
     }
     let table = slot.map(|slot| slots(platform)[slot].cast_mut()).filter(|at| !at.is_null());
     table.unwrap_or_else(|| match std::ffi::CString::new(name) {

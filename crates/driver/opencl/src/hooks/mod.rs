@@ -87,7 +87,12 @@ impl std::ops::Deref for Table {
 #[cfg(test)]
 mod tests {
     use super::table;
-    use polder_gpuapi::opencl::{Class, FUNCTIONS};
+    use crate::commands_recorded;
+    use crate::exports::{Fate, fate};
+    use polder_gpuapi::opencl::{
+        Class, EXTENSIONS_HIDDEN, EXTENSIONS_PASSED, Entry, FUNCTIONS, SLOTS,
+    };
+    use std::fmt::Write as _;
 
     /// Classes whose functions must pass through a hook.
     const HOOKED: &[Class] = &[
@@ -122,6 +127,89 @@ mod tests {
         for (entry, hook) in FUNCTIONS.iter().zip(table().iter()) {
             let must = HOOKED.contains(&entry.class) || TRANSLATED.contains(&entry.name);
             assert_eq!(must, !hook.is_null(), "{entry:?}");
+        }
+    }
+
+    const COVERAGE: &str = include_str!("../../../../../docs/coverage-opencl.md");
+
+    fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+        names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    fn coverage() -> String {
+        let fate_of = |entry: &Entry| fate(entry.name);
+        let hooked = FUNCTIONS.iter().filter(|entry| matches!(fate_of(entry), Fate::Hooked(_)));
+        let mut text = format!(
+            "# What Polder does with each function of OpenCL\n\n\
+             Made from the table in `crates/gpuapi/src/opencl` by the tests of `crates/driver/opencl`; \
+             `UPDATE=1 cargo test -p polder-driver-opencl coverage` writes it anew. {} of the {SLOTS} functions of \
+             the dispatch table are *hooked*: a program's call comes to Polder's, through any loader. \
+             *passed on* ones are the vendor's, untouched. What is *not given by name* resolves to `NULL` for who asks \
+             `clGetExtensionFunctionAddress` and its like.\n",
+            hooked.count()
+        );
+        let mut classes: Vec<Class> = FUNCTIONS.iter().map(|entry| entry.class).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        for class in classes {
+            let members = || FUNCTIONS.iter().filter(move |entry| entry.class == class);
+            let _ = write!(text, "\n## {class:?}: {} functions\n\n", members().count());
+            let title = |entry: &Entry| match fate_of(entry) {
+                Fate::Hooked(_) => "hooked",
+                Fate::Passed => "passed on",
+                Fate::Absent => "passed on in the table, not given by name",
+            };
+            for wanted in ["hooked", "passed on", "passed on in the table, not given by name"] {
+                let names = members().filter(|entry| title(entry) == wanted);
+                let names = listed(names.map(|entry| entry.name));
+                if !names.is_empty() {
+                    let _ = writeln!(text, "* {wanted}: {names}");
+                }
+            }
+        }
+        let _ = write!(
+            text,
+            "\n## Functions of extensions, outside the table\n\n\
+             * hooked, where the vendor has them and no host memory lies behind the lease's device: {}\n\
+             * passed on: {}\n\
+             * not given by name: every other, known to Polder or not\n\n\
+             ## Extensions that are not shown\n\n\
+             A program that reads their names would call functions that are not given. Names that begin with \
+             {}; and with host memory behind the lease's device `cl_khr_command_buffer`.\n",
+            listed(commands_recorded::hooks().into_iter().map(|(name, _)| name)),
+            listed(EXTENSIONS_PASSED.iter().copied()),
+            listed(EXTENSIONS_HIDDEN.iter().copied()),
+        );
+        text
+    }
+
+    #[test]
+    fn the_coverage_document_is_fresh() {
+        let fresh = coverage();
+        if std::env::var_os("UPDATE").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/coverage-opencl.md");
+            std::fs::write(path, fresh).expect("the document can be written");
+        } else {
+            assert!(fresh == COVERAGE, "docs/coverage-opencl.md is stale: run with UPDATE=1");
+        }
+    }
+
+    /// What a program gets by name is what the document says, extensions that nobody knows included.
+    #[test]
+    fn no_function_has_two_fates_and_unknown_ones_are_not_given() {
+        let hooked = commands_recorded::hooks().map(|(name, _)| name);
+        for name in hooked {
+            assert!(matches!(fate(name), Fate::Hooked(at) if !at.is_null()), "{name}");
+        }
+        for name in hooked.iter().chain(EXTENSIONS_PASSED) {
+            assert!(FUNCTIONS.iter().all(|entry| entry.name != *name), "{name} is in the table");
+        }
+        for name in EXTENSIONS_PASSED {
+            assert_eq!(fate(name), Fate::Passed, "{name}");
+        }
+        for name in ["clImportMemoryARM", "clEnqueueAnythingNEW", "", "clUpdateMutableCommandsKHR"]
+        {
+            assert_eq!(fate(name), Fate::Absent, "{name}");
         }
     }
 
