@@ -248,27 +248,15 @@ pub struct Attached {
     pub pid: u32,
 }
 
+#[cfg(test)]
+#[path = "../../tests/support/order.rs"]
+mod test_order;
+
 /// A plan for tests: lease L7 of root, one time slice, the command as given.
 #[cfg(test)]
 pub(crate) fn test_plan(command: &[&str]) -> Plan {
-    let order = serde_json::json!({
-        "lease": {
-            "id": 7, "job": 3, "task": 0, "attempt": 1, "tenant": "lab", "user": "root",
-            "node": "here", "state": "granted", "granted_at": 1, "contact_limit": 60_000_000,
-            "slices": [{
-                "device": "opencl-0-0", "mechanism": "time_slice", "compute": 300,
-                "compute_max": 1000, "memory": 1 << 30,
-            }],
-        },
-        "work": { "command": command, "directory": "/", "environment": { "PATH": "/usr/bin:/bin" } },
-        "host": {},
-        "grace": 500_000,
-        "gang": { "rank": 0, "size": 1, "local_rank": 0, "local_size": 1 },
-        "start": false,
-    });
-    let order = serde_json::from_value(order).unwrap();
     Plan {
-        order,
+        order: test_order::order("root", command, 500_000),
         addresses: vec![Address::Simulated],
         driver: None,
         cuda: None,

@@ -1,6 +1,10 @@
 //! Leases for tests: real shims and real processes. The test program itself plays the shim and the
 //! lease's programs (`entry.rs`).
 
+#[path = "../support/order.rs"]
+mod order;
+
+use order::order;
 use polder_agent::shim::{
     Plan, ShimClient, ShimPhase, ShimState, Stream, read_log, read_status, spawn_shim, write_plan,
 };
@@ -20,25 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A plan: lease L7 of this user, one shared device that is simulated.
 pub(crate) fn plan(command: &[&str]) -> Plan {
     let uid = rustix::process::geteuid().as_raw();
-    let order = serde_json::json!({
-        "lease": {
-            "id": 7, "job": 3, "task": 0, "attempt": 1, "tenant": "lab",
-            "user": format!("uid-{uid}"), "node": "here", "state": "granted", "granted_at": 1,
-            "contact_limit": 60_000_000,
-            "slices": [{
-                "device": "opencl-0-0", "mechanism": "time_slice", "compute": 300,
-                "compute_max": 1000, "memory": 1 << 30,
-            }],
-        },
-        "work": { "command": command, "directory": "/", "environment": { "PATH": "/usr/bin:/bin" } },
-        "host": {},
-        "grace": 2_000_000,
-        "gang": { "rank": 0, "size": 1, "local_rank": 0, "local_size": 1 },
-        "start": false,
-    });
-    let order = serde_json::from_value(order).unwrap();
     Plan {
-        order,
+        order: order(&format!("uid-{uid}"), command, 2_000_000),
         addresses: vec![Address::Simulated],
         driver: None,
         cuda: None,
