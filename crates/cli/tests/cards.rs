@@ -2,7 +2,7 @@
 //! and beneath it the stand-in NVML of `tests/standin`, which tells of a stand-in device whose faults are
 //! scripted here. No card is there.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; skips must be heard")]
 
 mod common;
 
@@ -19,6 +19,8 @@ const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
 const POWER_AND_HEAT: u64 = 0x24;
 
 const CUDA: [&str; 3] = ["--lib", "--package", "polder-standin-cuda"];
+const OUR_CUDA: [&str; 3] = ["--lib", "--package", "polder-driver-cuda"];
+const OUR_NVML: [&str; 3] = ["--lib", "--package", "polder-driver-nvml"];
 const CLIENT: [&str; 3] = ["--examples", "--package", "polder-standin-cuda"];
 /// What a context of the stand-in takes of its memory.
 const CONTEXT: u64 = 400 << 20;
@@ -31,10 +33,10 @@ struct Scene {
     folder: tempfile::TempDir,
 }
 
-/// Builds the stand-ins with their programs; where they are.
+/// Builds the stand-ins with their programs, and ours; where they are.
 fn built() -> PathBuf {
     let folder = Path::new(POLDER).parent().unwrap().parent().unwrap();
-    for what in [["--lib", "--package", "polder-standin-nvml"], CUDA, CLIENT] {
+    for what in [["--lib", "--package", "polder-standin-nvml"], CUDA, CLIENT, OUR_CUDA, OUR_NVML] {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(folder);
         assert!(cargo.status().unwrap().success(), "it builds");
@@ -165,4 +167,37 @@ fn what_a_context_takes_is_the_leases_own() {
     let bytes: u64 = bytes.parse().unwrap();
     let card = 141 << 30;
     assert!(bytes <= card - CONTEXT && bytes > card - CONTEXT - (4 << 20), "{cleared}");
+}
+
+/// Whoever clears the environment finds the vendor's library by its path, which is ours, and by the lease's
+/// own mount its place: every call is held, and the vendor's own is loaded from where the shim says.
+#[test]
+fn a_cleared_environment_has_the_leases_part_of_the_card() {
+    let Some(scene) = scene() else { return };
+    let share = ["run", "--quiet", "--compute", "50%", "--memory", "2GiB", "--model", "Stand-in"];
+    let place = scene.folder.path().display();
+    // The stand-in's own variable says where its device is: a real driver has none.
+    let client = format!(
+        "exec env -i STANDIN_SOCKET={place}/standin-device {place}/client {place}/libcuda.so.1 room 64"
+    );
+    let mut command = scene.pool.polder(share);
+    command.args(["--", "sh", "-c", &client]);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = program.stdout.take().unwrap();
+    read_until(&mut output, "ready");
+    if scene.lease("1")["lease"]["isolation"] != "soft" {
+        eprintln!("SKIPPED: leases have no mount namespace here");
+        drop(program.stdin.take());
+        ended(&mut program);
+        return;
+    }
+    let whole = (64 << 20) + CONTEXT;
+    soon("the context is counted", || {
+        let lease = scene.lease("1");
+        (lease["sample"]["devices"][0]["memory"].as_u64()? == whole).then_some(())
+    });
+    program.stdin.take().unwrap().write_all(b"\n").unwrap();
+    let said = read_until(&mut output, "blocks 25");
+    assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
+    assert!(ended(&mut program).success());
 }

@@ -127,6 +127,10 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     let work = "workload --kernel-us 100 --iterations 1000 --commands 20";
     let held = say(run(&format!("{work} --memory 16777216 && ! {work} --memory 67108864")));
     assert_eq!(held.code, 0, "16 of 32 MiB, and not 64: {held:?}");
+    let held = say(run(&format!(
+        "env -i PATH=$PATH {work} --memory 16777216 && ! env -i PATH=$PATH {work} --memory 67108864"
+    )));
+    assert_eq!(held.code, 0, "nor where the environment was cleared: {held:?}");
     // Long enough to be looked at while it works.
     let long = "workload --kernel-us 100 --iterations 1000000 --commands 100";
     let job = pool.submit(&flags, long);

@@ -1,6 +1,7 @@
 //! The process's place in its lease: the connection to the shim, the two pages, the doorbell.
 
 use crate::locks::lock;
+use crate::place;
 use polder_ledger::attach::{Message, Route, SOCKET_VARIABLE, WELCOME_FDS, receive, send};
 use polder_ledger::{
     LAYOUT, Limits, Mapped, PageError, Slot, Usage, map_limits, map_usage, monotonic_ns,
@@ -12,6 +13,7 @@ use rustix::net::{
     sockopt,
 };
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
@@ -24,8 +26,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Error)]
 pub enum AttachError {
     /// Nothing says where the lease's shim listens.
-    #[error("{SOCKET_VARIABLE} is not set: start the program with `polder run`")]
-    NoVariable,
+    #[error(
+        "{SOCKET_VARIABLE} is not set, so this process sees no device: start it with `polder run`; in a \
+         lease, have what clears the environment (env -i, sudo, ssh, cron, tox) keep {SOCKET_VARIABLE}"
+    )]
+    Nowhere,
     /// The shim's socket cannot be reached.
     #[error("{what} {path}: {errno}")]
     Socket {
@@ -69,18 +74,12 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    /// Connects to the shim that the environment names.
+    /// Connects to the lease's shim, and is let in.
+    ///
+    /// # Errors
+    /// [`AttachError`].
     pub fn connect() -> Result<Self, AttachError> {
-        let path = std::env::var_os(SOCKET_VARIABLE).ok_or(AttachError::NoVariable)?;
-        let named = |what| {
-            let path = path.to_string_lossy().into_owned();
-            move |errno| AttachError::Socket { what, path, errno }
-        };
-        let address = SocketAddrUnix::new(&path).map_err(named("socket path"))?;
-        let connection =
-            socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(named("socket for"))?;
-        retry_on_intr(|| connect(&connection, &address)).map_err(named("connecting to"))?;
+        let connection = reach(place::candidates())?;
         let _ =
             sockopt::set_socket_timeout(&connection, sockopt::Timeout::Recv, Some(ANSWER_TIMEOUT));
         let hello = Message::Hello { layout: LAYOUT };
@@ -175,6 +174,31 @@ impl Attachment {
             }
         }
     }
+}
+
+/// A connection to the first of these sockets that can be reached, or why the last of them cannot.
+fn reach(sockets: Vec<PathBuf>) -> Result<OwnedFd, AttachError> {
+    let mut why = AttachError::Nowhere;
+    for path in sockets {
+        match dial(&path) {
+            Ok(connection) => return Ok(connection),
+            Err(error) => why = error,
+        }
+    }
+    Err(why)
+}
+
+fn dial(path: &Path) -> Result<OwnedFd, AttachError> {
+    let named = |what| {
+        let path = path.to_string_lossy().into_owned();
+        move |errno| AttachError::Socket { what, path, errno }
+    };
+    let address = SocketAddrUnix::new(path).map_err(named("socket path"))?;
+    let connection =
+        socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(named("socket for"))?;
+    retry_on_intr(|| connect(&connection, &address)).map_err(named("connecting to"))?;
+    Ok(connection)
 }
 
 /// A descriptor in a stranger's process: the program may close numbers it does not know, and open

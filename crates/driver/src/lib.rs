@@ -1,6 +1,6 @@
 //! What every library that stands in for a vendor's driver has in common. Nothing here knows an API.
 //!
-//! * [`attach`]: the process's place in its lease, from the lease's shim.
+//! * [`attach`]: the process's place in its lease, from the lease's shim; [`place`]: where that is asked.
 //! * [`state`]: what the process knows of itself, and what a fork does to it.
 //! * [`gate`], [`meter`] and [`patience`]: work waits for the lease's turn and for room.
 //! * [`run`]: launches that follow one another without asking one by one.
@@ -22,6 +22,7 @@ pub mod log;
 pub mod memory;
 pub mod meter;
 pub mod patience;
+mod place;
 pub mod record;
 pub mod run;
 pub mod state;

@@ -63,7 +63,7 @@ pub fn get() -> &'static State {
     }
     let attachment = Attachment::connect();
     if let Err(error) = &attachment {
-        log::say(error);
+        log::say_unplaced(error);
     }
     publish(State::new(attachment.ok()))
 }

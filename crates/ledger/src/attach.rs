@@ -1,7 +1,7 @@
 //! How a process of a lease gets its slot and descriptors.
 //!
-//! The shim listens on a `SOCK_SEQPACKET` Unix socket, one per lease; `POLDER_SOCKET` says where.
-//! The variable says only *where*: what a process may have is decided by who it is (it must descend
+//! The shim listens on a `SOCK_SEQPACKET` Unix socket, one per lease; `POLDER_SOCKET` says where, and where
+//! it was cleared a mount of that name in the process's mount namespace. Both say only *where*: what a process may have is decided by who it is (it must descend
 //! from the shim), never by what it says. One packet each way:
 //!
 //! ```text
@@ -18,6 +18,8 @@ use thiserror::Error;
 
 /// The variable that says where the shim listens.
 pub const SOCKET_VARIABLE: &str = "POLDER_SOCKET";
+/// The socket's name in the lease's folder.
+pub const SOCKET_FILE: &str = "driver.sock";
 /// Longest packet.
 pub const PACKET_MAX: usize = 16 * 1024;
 /// Descriptors that come with [`Message::Welcome`], in this order: limits, usage, doorbell.

@@ -1,13 +1,15 @@
 //! A mount namespace of the task's own, in which Polder's ICD is the only one, or none is there, and
 //! Polder's `libcuda.so.1` and `libnvidia-ml.so.1` lie over the vendor's, whatever name a program opens
-//! those by.
+//! those by. The lease's socket is bound onto itself, so that a program whose environment was cleared finds
+//! it in the list of its mounts.
 //!
 //! The mount lives and dies with the namespace: when the task's last process is gone the kernel
 //! has undone it, whoever else is dead by then.
 
 use super::account::Account;
 use super::cuda::{StandIn, intercepts_cuda, stand_ins};
-use crate::shim::{ICD_FOLDER, Plan};
+use super::environment::shares;
+use crate::shim::{DRIVER_SOCKET, ICD_FOLDER, Plan};
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -24,13 +26,16 @@ pub(crate) struct Binds {
     icd: PathBuf,
     /// Ours over the vendor's libraries.
     libraries: Vec<StandIn>,
+    /// Onto itself: where the lease's drivers attach.
+    socket: Option<PathBuf>,
 }
 
 impl Binds {
     /// What the lease in `dir` needs.
     pub(crate) fn of(plan: &Plan, dir: &Path) -> Self {
         let libraries = intercepts_cuda(plan).map(|libraries| stand_ins(libraries, dir));
-        Self { icd: dir.join(ICD_FOLDER), libraries: libraries.unwrap_or_default() }
+        let socket = shares(plan).then(|| dir.join(DRIVER_SOCKET));
+        Self { icd: dir.join(ICD_FOLDER), libraries: libraries.unwrap_or_default(), socket }
     }
 }
 
@@ -73,6 +78,10 @@ impl Namespace {
             // Without the folder no loader finds anything but what the variable names.
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(errno) => return Err(step("binding over /etc/OpenCL/vendors")(errno.into())),
+        }
+        if let Some(socket) = &binds.socket {
+            mount_bind(socket, socket)
+                .map_err(|errno| step("binding the lease's socket")(errno.into()))?;
         }
         for library in &binds.libraries {
             let named = |what: &str, errno: rustix::io::Errno| {

@@ -57,6 +57,8 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     if let Some(libraries) = cuda::intercepts_cuda(&plan) {
         cuda::make_folder(dir, libraries).map_err(doing("making the folder for CUDA"))?;
     }
+    // The probe binds it.
+    let for_drivers = listen(&dir.join(DRIVER_SOCKET))?;
     let found = probe(plan.order.lease.user.as_str(), &Binds::of(&plan, dir))?;
     let poller = Poller::new()?;
     let timer = Timer::new()?;
@@ -68,8 +70,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     // A container has its own mounts, and always ours in them.
     let image = plan.order.work.image.is_some();
     let bound = image || (hides_opencl(&plan) && found.namespace.is_ok());
-    let mut door =
-        Door::new(listen(&dir.join(DRIVER_SOCKET))?, lease, routes(&plan, dir, bound), &poller)?;
+    let mut door = Door::new(for_drivers, lease, routes(&plan, dir, bound), &poller)?;
     let port = if plan.order.gang.rank == 0 { Some(reserve_port()?) } else { None };
     let (phase, namespace, notes) = judge(&plan, &found, port.as_ref());
     let below = found.account.as_ref().map_or(Below::Nobody, |it| cgroups_below(&plan, it));

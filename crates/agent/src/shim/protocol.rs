@@ -28,7 +28,7 @@ pub const STATUS_FILE: &str = "status.json";
 /// Where the shim listens for the agent.
 pub const CONTROL_SOCKET: &str = "shim.sock";
 /// Where the shim listens for the lease's processes; [`polder_ledger::attach`] is spoken there.
-pub const DRIVER_SOCKET: &str = "driver.sock";
+pub const DRIVER_SOCKET: &str = polder_ledger::attach::SOCKET_FILE;
 /// The folder that holds Polder's ICD file and nothing else.
 pub const ICD_FOLDER: &str = "icd";
 /// The folder in which programs find Polder's `libcuda.so.1` and `libnvidia-ml.so.1`.

@@ -30,7 +30,7 @@ fn load() -> Option<&'static Real> {
     if let Some(real) = REAL.get() {
         return Some(real);
     }
-    let attached = state::attach().map_err(|error| log::say(&error)).ok()?;
+    let attached = state::attach().map_err(|error| log::say_unplaced(&error)).ok()?;
     let routes = attached.attachment.as_ref().map_or(&[][..], |attachment| attachment.routes());
     let path = routes.iter().find_map(|route| route.cuda.as_ref()).map(|cuda| &cuda.library);
     let loaded = path

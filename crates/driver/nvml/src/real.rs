@@ -27,7 +27,7 @@ fn load() -> Result<&'static Real, nvmlReturn_t> {
         return Ok(real);
     }
     let attached = state::attach().map_err(|error| {
-        log::say(&error);
+        log::say_unplaced(&error);
         NVML_ERROR_NO_PERMISSION
     })?;
     let routes = attached.attachment.as_ref().map_or(&[][..], |attachment| attachment.routes());

@@ -65,7 +65,7 @@ pub(crate) unsafe extern "C" fn platform_ids(
         let shown = match state::attach() {
             Ok(state) => state.attachment.as_ref().map_or(&[][..], view::load),
             Err(error) => {
-                log::say(&error);
+                log::say_unplaced(&error);
                 &[]
             }
         };
