@@ -27,6 +27,14 @@ fn what_the_driver_refuses_is_rolled_back() {
 }
 
 #[test]
+fn a_size_beyond_the_largest_buffer_is_a_wrong_size_whatever_is_free() {
+    let Some(lease) = Lease::pocl(1 << 20) else { return };
+    let wrong = format!("wrong sizes {:?}", [-61; 5]);
+    assert_eq!(lease.probe("oversized", 0).end(), [&wrong, "no room -4", &wrong]);
+    assert_eq!(lease.held(0), 0);
+}
+
+#[test]
 fn views_are_free_and_a_buffer_is_held_until_its_last_user_is_gone() {
     let Some(lease) = Lease::pocl(CAP) else { return };
     let mut program = lease.probe("views", 0);
@@ -173,7 +181,7 @@ fn a_driver_that_the_loader_finds_twice_is_capped_both_times() {
     let said = lease.probe("everywhere", usize::try_from(CAP).unwrap() + 1).end();
     assert!(!said.is_empty());
     for line in said {
-        assert_eq!(line, format!("{} Err(-4)", pocl.1));
+        assert_eq!(line, format!("{} Err(-61)", pocl.1));
     }
 }
 
@@ -186,7 +194,7 @@ fn two_vendors_in_one_process_have_a_cap_each() {
     let lease = Lease::new(&[(pocl, 0, CAP), (OCLGRIND, 0, 500)]);
     let mut said = lease.probe("everywhere", 600).end();
     said.sort();
-    assert_eq!(said, [format!("{} Err(-4)", OCLGRIND.1), format!("{} Ok(())", pocl.1)]);
+    assert_eq!(said, [format!("{} Err(-61)", OCLGRIND.1), format!("{} Ok(())", pocl.1)]);
     assert_eq!((lease.held(0), lease.held(1)), (600, 0));
 }
 

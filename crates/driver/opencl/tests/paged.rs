@@ -121,7 +121,13 @@ fn a_buffer_on_the_host_answers_as_one_on_the_device_and_no_more_is_made_than_fi
     let largest = format!("largest {MIB}");
     assert_eq!(
         said,
-        ["global 2097152", largest.as_str(), "refused -30 -30 -38", "past -4", "released"]
+        [
+            "global 2097152",
+            largest.as_str(),
+            "refused -30 -30 -38",
+            "past -4, wrong -61",
+            "released"
+        ]
     );
     assert_eq!((lease.held(0), lease.held(1)), (0, 0));
 }

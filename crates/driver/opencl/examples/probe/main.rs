@@ -41,6 +41,7 @@ fn main() {
         "direct" => device::direct(number),
         "cap" => memory::cap(number),
         "failing" => memory::failing(),
+        "oversized" => memory::oversized(),
         "views" => memory::views(),
         "images" => memory::images(number),
         "svm" => memory::svm(number),

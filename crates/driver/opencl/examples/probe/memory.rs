@@ -56,6 +56,28 @@ pub(crate) fn failing() {
     say(&format_args!("no host memory {error}"));
 }
 
+/// Sizes beyond the largest buffer, free or not, and others for which there is no room.
+pub(crate) fn oversized() {
+    let at = Place::new();
+    let most = at.cl.device_u64(at.device, CL_DEVICE_MAX_MEM_ALLOC_SIZE);
+    let most = usize::try_from(most).expect("64 bit");
+    let wrong = [most + 1, usize::MAX, 1 << 63, 0_usize.wrapping_sub(4096), 1 << 40];
+    let answers = || wrong.map(|bytes| at.cl.buffer(at.context, bytes).expect_err("too large"));
+    say(&format_args!("wrong sizes {:?}", answers()));
+    let one = at.cl.buffer(at.context, 4096).expect("there is room");
+    say(&format_args!("no room {}", at.cl.buffer(at.context, most).expect_err("one is held")));
+    say(&format_args!("wrong sizes {:?}", answers()));
+    at.release(one);
+    let whole = at.cl.buffer(at.context, most).expect("there is room again");
+    at.release(whole);
+    if at.cl.device_u64(at.device, CL_DEVICE_SVM_CAPABILITIES) != 0 {
+        for bytes in wrong {
+            let shared = call!(at.cl, clSVMAlloc(at.context, CL_MEM_READ_WRITE, bytes, 0));
+            assert!(shared.is_null(), "{bytes} bytes");
+        }
+    }
+}
+
 /// A sub-buffer costs nothing; a buffer over host memory costs its size; a buffer that something
 /// still uses costs until that is over.
 pub(crate) fn views() {

@@ -293,7 +293,9 @@ pub(crate) fn asked() {
         }
     }
     let error = cl.buffer(context, 1 << 20).expect_err("more than the two sides can hold");
-    say(&format_args!("past {error}"));
+    let wrong =
+        cl.buffer(context, (1 << 20) + 1).expect_err("no one buffer is larger than the device's");
+    say(&format_args!("past {error}, wrong {wrong}"));
     check(call!(cl, clReleaseMemObject(part)));
     mirrors.iter().for_each(|mirror| check(call!(cl, clReleaseMemObject(mirror.buffer))));
     say(&"released");

@@ -159,6 +159,15 @@ impl Memory {
     }
 }
 
+/// Bytes of the largest buffer that the program is told a device takes; none when the driver does not say.
+pub(super) fn largest(device: cl_device_id) -> Option<u64> {
+    let mut bytes: cl_ulong = 0;
+    let (question, at) = (CL_DEVICE_MAX_MEM_ALLOC_SIZE, (&raw mut bytes).cast());
+    // SAFETY: the answer fits.
+    let said = unsafe { clGetDeviceInfo(device, question, size_of_val(&bytes), at, null_mut()) };
+    (said == CL_SUCCESS).then_some(bytes)
+}
+
 /// Puts the slice's truth in place of the device's.
 ///
 /// # Safety

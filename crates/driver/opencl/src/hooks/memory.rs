@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // functions called from C
 #![allow(non_snake_case)] // the API's own names
 
-use super::devices::fail;
+use super::devices::{fail, largest};
 use super::queued::filling;
 use crate::gate::at_once;
 use crate::paged::Stay;
@@ -28,8 +28,8 @@ enum Cost {
 /// Most devices of one context, sub-devices among them: a context of more can hold no memory.
 const CONTEXT_DEVICES_MAX: usize = 4096;
 
-/// Devices of the lease in a context, each once; the driver's error when it does not name them.
-fn devices_of(vendor: &Vendor, context: cl_context) -> Result<Vec<usize>, cl_int> {
+/// Devices of a context; the driver's error when it does not name them.
+fn devices_in(vendor: &Vendor, context: cl_context) -> Result<Vec<cl_device_id>, cl_int> {
     let get = vendor.original.clGetContextInfo.ok_or(CL_INVALID_CONTEXT)?;
     let ask = |size: usize, at: *mut c_void, had: *mut usize| {
         // SAFETY: the context is the caller's; the answer fits or is refused.
@@ -46,11 +46,32 @@ fn devices_of(vendor: &Vendor, context: cl_context) -> Result<Vec<usize>, cl_int
     }
     let mut devices: Vec<cl_device_id> = vec![null_mut(); count];
     ask(size_of_val(devices.as_slice()), devices.as_mut_ptr().cast(), null_mut())?;
+    Ok(devices)
+}
+
+/// Devices of the lease in a context, each once; the driver's error when it does not name them.
+fn devices_of(vendor: &Vendor, context: cl_context) -> Result<Vec<usize>, cl_int> {
+    let devices = devices_in(vendor, context)?;
     let mut indices: Vec<usize> =
         devices.iter().filter_map(|device| view::lease_device(*device)).collect();
     indices.sort_unstable();
     indices.dedup();
     Ok(indices)
+}
+
+/// The API's error for a buffer of so many bytes that was not made for `error`. A size that no device of
+/// the context takes in one buffer is a wrong size and no want of memory, whatever is free.
+fn refusal(vendor: &Vendor, context: cl_context, bytes: u64, error: cl_int) -> cl_int {
+    if error != CL_MEM_OBJECT_ALLOCATION_FAILURE {
+        return error;
+    }
+    let devices = devices_in(vendor, context).unwrap_or_default();
+    let mut most = devices.iter().map(|device| largest(*device).unwrap_or(u64::MAX));
+    if !devices.is_empty() && most.all(|most| bytes > most) {
+        CL_INVALID_BUFFER_SIZE
+    } else {
+        error
+    }
 }
 
 /// What the program wants to make.
@@ -139,7 +160,12 @@ fn charged(
         [device] => own::get().pages.reserve(*device, bytes, Stay::Fixed),
         devices => Charge::reserve(state::get(), devices, bytes),
     };
-    let mut charge = charge.ok_or(CL_MEM_OBJECT_ALLOCATION_FAILURE)?;
+    let full = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    let mut charge = charge.ok_or_else(|| match ask.cost {
+        Cost::Bytes(_) => refusal(vendor, context, bytes, full),
+        // Of an image or a pipe the API limits what it is made of, and not its bytes.
+        Cost::About(_) | Cost::View => full,
+    })?;
     let memory = match devices.first() {
         Some(device) if ask.filled => at_once(*device, filling(bytes), call)?,
         _ => call()?,
@@ -148,7 +174,7 @@ fn charged(
         && real_size(vendor, memory).is_some_and(|real| !charge.settle(real))
     {
         release(vendor, memory);
-        return Err(CL_MEM_OBJECT_ALLOCATION_FAILURE);
+        return Err(full);
     }
     hold(vendor, memory, charge);
     Ok(memory)
@@ -199,7 +225,9 @@ pub(super) fn paged(
     inside::guard(None, || {
         let vendor = vendor::of(context)?;
         let create = |error: &mut cl_int| real(vendor, error);
-        own::get().pages.make((vendor, context), size, ask.filled, create)
+        let made = own::get().pages.make((vendor, context), size, ask.filled, create)?;
+        let bytes = u64::try_from(size.1).unwrap_or(u64::MAX);
+        Some(made.map_err(|error| refusal(vendor, context, bytes, error)))
     })
 }
 
