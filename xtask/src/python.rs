@@ -1,5 +1,5 @@
 //! Programs written in Python, in an environment of their own below cargo's folder: pyopencl with
-//! the tests of its source package, and tinygrad.
+//! the tests of its source package, tinygrad, and numba-cuda.
 
 use crate::{build, say};
 use anyhow::{Context, Result, bail};
@@ -14,6 +14,15 @@ const PINS: &[&str] = &[
     "mako==1.4.3",
     "siphash24==1.9",
     "tinygrad==0.14.0",
+    "numba==0.68.1",
+    "numba-cuda==0.30.4",
+    // What it compiles and links with. Of CUDA 12.6, whose packages are half as large as later ones; and
+    // none of what else `numba-cuda[cu12]` brings: the driver is a stand-in, which runs no code.
+    "cuda-bindings==12.9.10",
+    "nvidia-cuda-nvcc-cu12==12.6.85",
+    "nvidia-cuda-nvrtc-cu12==12.6.85",
+    "nvidia-cuda-runtime-cu12==12.6.77",
+    "nvidia-nvjitlink-cu12==12.6.85",
 ];
 
 /// The environment.

@@ -315,11 +315,14 @@ fn cudarc_runs_and_is_held_and_counted() {
     assert_eq!(scene.lease.held(0), 0, "its process is gone");
 }
 
-/// A Python that has `module`; says so when none has.
+/// A Python that has `module`: the one that `cargo xtask test` has made, or one on `PATH`. Says so when
+/// none has.
 fn python(module: &str) -> Option<PathBuf> {
-    let mut found = std::env::var_os("PATH").into_iter().flat_map(|path| {
+    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("python/bin/python");
+    let path = std::env::var_os("PATH").into_iter().flat_map(|path| {
         std::env::split_paths(&path).map(|folder| folder.join("python3")).collect::<Vec<_>>()
     });
+    let mut found = std::iter::once(made).chain(path);
     let has = |python: &PathBuf| {
         let tried = Command::new(python).args(["-c", &format!("import {module}")]).output();
         tried.is_ok_and(|output| output.status.success())
@@ -327,7 +330,7 @@ fn python(module: &str) -> Option<PathBuf> {
     let python = found.find(has);
     if python.is_none() {
         skipped(&format!(
-            "no python3 on PATH has {module} (pip install tinygrad 'numba-cuda[cu12]')"
+            "{module} is absent: `cargo xtask test` fetches it from PyPI, or put a python3 that has it on PATH"
         ));
     }
     python
