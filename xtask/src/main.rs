@@ -50,8 +50,7 @@ enum Command {
         /// A smoke run: shorter and fewer; its figures are not to be quoted.
         #[arg(long)]
         quick: bool,
-        /// Only the parts whose name contains this.
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", help = bench::ONLY_HELP.as_str())]
         only: Option<String>,
     },
     /// Feed every reader of outside input with what nobody would write, two at a time.
@@ -91,4 +90,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Packages => packages::install(packages::ALL),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What `bench --help` says, without line breaks of the terminal's.
+#[cfg(test)]
+fn bench_help() -> String {
+    let mut command = <Arguments as clap::CommandFactory>::command();
+    let bench = command.find_subcommand_mut("bench").expect("a benchmark");
+    bench.render_help().to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }

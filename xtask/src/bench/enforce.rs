@@ -4,54 +4,62 @@
 //! thread. The `storm` example of `polder-ledger` is a million steps of processes that are killed. The
 //! `enforce_cost` example of `polder-driver-cuda` is timed, and so built in release.
 
-use super::engine::{names, parts};
+use super::engine;
 use super::figures::Figures;
 use crate::{build, packages};
-use anyhow::{Result, bail};
+use anyhow::Result;
 
-/// Package and example of each program that measures.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("polder-standin-limiter", "enforce"),
-    ("polder-standin-limiter", "wall"),
-    ("polder-ledger", "ledger_storm"),
+/// A program that measures: its package, the example, and the parts that it lists itself.
+struct Program {
+    package: &'static str,
+    example: &'static str,
+    parts: &'static [&'static str],
+    /// What the example loads and starts.
+    needs: &'static [&'static [&'static str]],
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program {
+        package: "polder-standin-limiter",
+        example: "enforce",
+        parts: &["reproduce", "limiter", "batches", "peers"],
+        needs: &[],
+    },
+    Program {
+        package: "polder-standin-limiter",
+        example: "wall",
+        parts: &["wall"],
+        needs: &[
+            &["build", "--package", "polder-driver-cuda", "--package", "polder-standin-cuda"],
+            &["build", "--package", "polder-standin-cuda", "--example", "client"],
+        ],
+    },
+    Program { package: "polder-ledger", example: "ledger_storm", parts: &["ledger"], needs: &[] },
 ];
 /// The part that is timed: what a launch and an allocation cost.
 const COST: &str = "cost";
-/// What the processes of `wall` load and are.
-const WALL: [&[&str]; 2] = [
-    &["build", "--package", "polder-driver-cuda", "--package", "polder-standin-cuda"],
-    &["build", "--package", "polder-standin-cuda", "--example", "client"],
-];
 
-/// Every part whose name contains `only`.
+/// The names of all parts.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().flat_map(|program| program.parts).copied().chain([COST])
+}
+
+/// Every part whose name contains `only`. Nothing is built for the others.
 pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    let mut all = String::new();
-    let mut found = false;
-    for (package, example) in PROGRAMS {
+    let wanted = |part: &str| only.is_none_or(|text| part.contains(text));
+    for Program { package, example, parts, needs } in PROGRAMS {
+        if !parts.iter().any(|part| wanted(part)) {
+            continue;
+        }
         let what = ["--package", package, "--example", example];
         build::check(build::cargo().arg("build").args(what))?;
-        let program = build::target().join("debug/examples").join(example);
-        let names = names(&program)?;
-        if only.is_none_or(|text| names.lines().any(|part| part.contains(text))) {
-            found = true;
-            if example == "wall" {
-                for words in WALL {
-                    build::check(build::cargo().args(words))?;
-                }
-            }
-            parts(&program, quick, only, figures)?;
+        for words in needs {
+            build::check(build::cargo().args(*words))?;
         }
-        all += &names;
+        let program = build::target().join("debug/examples").join(example);
+        engine::parts(&program, parts, quick, only, figures)?;
     }
-    if only.is_none_or(|text| COST.contains(text)) {
-        found = true;
-        cost(quick, figures)?;
-    }
-    all += COST;
-    if !found {
-        bail!("no part matches: the parts are {}", all.trim().replace('\n', ", "));
-    }
-    Ok(())
+    if wanted(COST) { cost(quick, figures) } else { Ok(()) }
 }
 
 fn cost(quick: bool, figures: &mut Figures) -> Result<()> {
@@ -59,5 +67,5 @@ fn cost(quick: bool, figures: &mut Figures) -> Result<()> {
     let what = ["--release", "--package", "polder-driver-cuda", "--lib", "--examples"];
     build::check(build::cargo().arg("build").args(what))?;
     let program = build::target().join("release/examples/enforce_cost");
-    parts(&program, quick, Some(COST), figures)
+    engine::parts(&program, &[COST], quick, None, figures)
 }

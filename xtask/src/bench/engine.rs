@@ -3,7 +3,7 @@
 
 use super::figures::{Figures, Target};
 use crate::{build, say};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,20 @@ struct Line {
     target: Target,
 }
 
+/// The parts, as the example lists them.
+pub(super) const PARTS: &[&str] = &[
+    "packing",
+    "wait",
+    "jct",
+    "guides",
+    "guides-varied",
+    "guides-most",
+    "speed",
+    "reclaim",
+    "mig",
+    "correct",
+];
+
 /// Builds the example in release and gives its place.
 fn build() -> Result<PathBuf> {
     let what = ["--package", "polder-sim", "--example", "figures"];
@@ -28,37 +42,34 @@ fn build() -> Result<PathBuf> {
 
 /// Every part of the engine's figures whose name contains `only`.
 pub(super) fn run(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    parts(&build()?, quick, only, figures)
+    parts(&build()?, PARTS, quick, only, figures)
 }
 
 /// The names of the parts of `program`, one a line.
-pub(super) fn names(program: &Path) -> Result<String> {
+fn names(program: &Path) -> Result<String> {
     let list = Command::new(program).arg("--list").output();
     let list = list.with_context(|| format!("cannot run {}", program.display()))?;
     String::from_utf8(list.stdout).context("names of parts")
 }
 
 /// Every part of `program` whose name contains `only`, one after the other. A part that fails is
-/// named at the end; the others are measured all the same.
+/// named at the end; the others are measured all the same. `known` are those that it must have: who asks for
+/// one is told before anything is built which there are.
 pub(super) fn parts(
     program: &Path,
+    known: &[&str],
     quick: bool,
     only: Option<&str>,
     figures: &mut Figures,
 ) -> Result<()> {
     let names = names(program)?;
-    let wanted = |part: &&str| only.is_none_or(|text| part.contains(text));
+    ensure!(names.lines().eq(known.iter().copied()), "its parts are {names:?}, not {known:?}");
     let mut failed = Vec::new();
-    let mut parts = 0;
-    for part in names.lines().filter(wanted) {
-        parts += 1;
+    for part in known.iter().filter(|part| only.is_none_or(|text| part.contains(text))) {
         say::heading(part);
         if !measure(program, part, quick, figures)? {
-            failed.push(part);
+            failed.push(*part);
         }
-    }
-    if parts == 0 {
-        bail!("no part matches: the parts are {}", names.trim().replace('\n', ", "));
     }
     if !failed.is_empty() {
         bail!("these parts failed: {}", failed.join(", "));

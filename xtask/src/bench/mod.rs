@@ -19,13 +19,14 @@ mod stats;
 mod tenants;
 
 use crate::{build, packages, say};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use figures::Figures;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 /// A benchmark.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Name {
     /// Shares, cost alone, lending, memory and the job path on a real OpenCL device.
     Share,
@@ -61,6 +62,47 @@ const COMPARED: &[Part] =
 /// Beside the part of the same name that needs no device.
 const BESIDE: &[Part] = &[("ledger", memory::random)];
 
+/// What the flag that chooses parts says of itself.
+pub(crate) static ONLY_HELP: LazyLock<String> = LazyLock::new(|| {
+    let parts = [Name::Share, Name::Engine, Name::Enforce]
+        .map(|name| format!("{}: {}", name.word(), name.parts().join("; ")));
+    format!("Only the parts whose name contains this. {}", parts.join(". "))
+});
+
+impl Name {
+    /// As it is written.
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The names of its parts, each once.
+    fn parts(self) -> Vec<&'static str> {
+        let named = |parts: &'static [Part]| parts.iter().map(|(part, _)| *part);
+        match self {
+            Self::Share => named(SHARE).collect(),
+            Self::Engine => engine::PARTS.to_vec(),
+            Self::Enforce => {
+                let mut all: Vec<_> = enforce::names().collect();
+                all.extend(named(ENFORCE).chain(named(COMPARED)));
+                all.extend(named(BESIDE).filter(|part| !enforce::names().any(|it| it == *part)));
+                all
+            }
+        }
+    }
+
+    /// Refuses what names no part.
+    fn check(self, only: Option<&str>) -> Result<()> {
+        let parts = self.parts();
+        match only {
+            Some(text) if !parts.iter().any(|part| part.contains(text)) => {
+                let (name, parts) = (self.word(), parts.join("; "));
+                bail!("no part of {name} matches {text:?}: the parts are {parts}")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Runs the benchmark `name`.
 pub(crate) fn run(
     name: Name,
@@ -68,6 +110,7 @@ pub(crate) fn run(
     quick: bool,
     only: Option<String>,
 ) -> Result<()> {
+    name.check(only.as_deref())?;
     let mut figures = Figures::new(quick);
     let measured = match name {
         Name::Share => share(quick, only.as_deref(), &mut figures),
@@ -88,24 +131,19 @@ fn share(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
 
 /// The replayed limiters and the parts that need a device, or of both what `only` names.
 fn enforced(quick: bool, only: Option<&str>, figures: &mut Figures) -> Result<()> {
-    let named =
-        |parts: &[Part]| only.is_some_and(|text| parts.iter().any(|(part, _)| part.contains(text)));
-    let (timed, compared) = (named(ENFORCE), named(COMPARED));
-    if !timed && !compared {
-        enforce::run(quick, only, figures)?;
-    }
-    let beside = only.is_none() || named(BESIDE);
-    if timed || compared || beside {
+    let wanted = |part: &str| only.is_none_or(|text| part.contains(text));
+    let any = |parts: &[Part]| parts.iter().any(|(part, _)| wanted(part));
+    enforce::run(quick, only, figures)?;
+    if any(ENFORCE) || any(COMPARED) || any(BESIDE) {
         packages::install(packages::ALL)?;
     }
-    if timed || only.is_none() {
+    if any(ENFORCE) {
         on_device(ENFORCE, &build::release()?, quick, only, figures)?;
     }
-    if compared || only.is_none() {
-        on_device(COMPARED, &build::as_tests()?, quick, only, figures)?;
-    }
-    if beside {
-        on_device(BESIDE, &build::as_tests()?, quick, only, figures)?;
+    for parts in [COMPARED, BESIDE] {
+        if any(parts) {
+            on_device(parts, &build::as_tests()?, quick, only, figures)?;
+        }
     }
     Ok(())
 }
@@ -128,4 +166,43 @@ fn on_device(
         bench.stop()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [Name; 3] = [Name::Share, Name::Engine, Name::Enforce];
+
+    /// Before anything is built: what is not there is told at once, with all that is.
+    #[test]
+    fn what_names_no_part_is_refused_with_all_there_are() {
+        for name in NAMES {
+            let error = name.check(Some("nosuch")).expect_err("no such part").to_string();
+            assert!(error.contains("\"nosuch\"") && error.contains(&name.word()), "{error}");
+            for part in name.parts() {
+                assert!(error.contains(part), "{part} is missing: {error}");
+                assert!(name.check(Some(part)).is_ok(), "{part}");
+            }
+            assert!(name.check(None).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_benchmark_knows_its_parts_those_on_a_device_too() {
+        let parts = Name::Enforce.parts();
+        for part in ["limiter", "wall", "cost", "latency", "oversubscribe", "programs"] {
+            assert_eq!(parts.iter().filter(|known| **known == part).count(), 1, "{parts:?}");
+        }
+        assert_eq!(parts.iter().filter(|part| **part == "ledger").count(), 1, "{parts:?}");
+        assert!(Name::Enforce.check(Some("conformance")).is_ok());
+    }
+
+    #[test]
+    fn the_help_names_every_part() {
+        let help = crate::bench_help();
+        for part in NAMES.into_iter().flat_map(Name::parts) {
+            assert!(help.contains(part), "{part} is missing: {help}");
+        }
+    }
 }
