@@ -2,6 +2,7 @@
 
 mod counts;
 mod live;
+mod long;
 mod urgent;
 
 use super::sim::{MS, Program, SEC, Sim, US};
