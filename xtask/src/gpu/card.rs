@@ -49,17 +49,21 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Builds what is run, and starts the stand-in if there is to be one. On it nothing is timed for
+    /// Builds what is run, where it is to be built, and starts the stand-in if there is to be one. On it nothing is timed for
     /// itself, so what tests are built as will do.
-    pub(crate) fn prepare(stand_in: bool) -> Result<Self> {
+    pub(crate) fn prepare(stand_in: bool, build: bool) -> Result<Self> {
         if !stand_in {
-            build::release()?;
+            if build {
+                build::release()?;
+            }
             return Ok(Self { profile: "release", stand_in: None });
         }
-        build::as_tests()?;
-        let stand_ins = ["polder-standin-cuda", "polder-standin-nvml", "polder-standin-host"];
-        let packages = stand_ins.iter().flat_map(|name| ["--package", name]);
-        build::check(build::cargo().arg("build").args(packages))?;
+        if build {
+            build::as_tests()?;
+            let stand_ins = ["polder-standin-cuda", "polder-standin-nvml", "polder-standin-host"];
+            let packages = stand_ins.iter().flat_map(|name| ["--package", name]);
+            build::check(build::cargo().arg("build").args(packages))?;
+        }
         let folder = tempfile::Builder::new().prefix("polder-gpu-").tempdir()?;
         let debug = built("debug");
         for (ours, name) in

@@ -18,6 +18,17 @@ const PROGRAM_MAX: Duration = Duration::from_secs(300);
 /// Longest wait to hear that there is no network.
 const NETWORK_SECONDS: &str = "15";
 
+/// Where the frameworks come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Python {
+    /// They are installed from PyPI.
+    FromPypi,
+    /// From this folder of wheels.
+    FromWheels(PathBuf),
+    /// This interpreter has them.
+    There(PathBuf),
+}
+
 /// One framework.
 struct Framework {
     name: &'static str,
@@ -59,6 +70,17 @@ pub(crate) fn jax(scene: &mut Scene) -> Result<Ended> {
     )
 }
 
+pub(crate) fn numba(scene: &mut Scene) -> Result<Ended> {
+    run(
+        scene,
+        &Framework {
+            name: "numba",
+            packages: &["numba-cuda[cu12]", "numpy"],
+            program: include_str!("programs/numba.py"),
+        },
+    )
+}
+
 pub(crate) fn cupy(scene: &mut Scene) -> Result<Ended> {
     run(
         scene,
@@ -72,6 +94,9 @@ pub(crate) fn cupy(scene: &mut Scene) -> Result<Ended> {
 
 /// The interpreter of a framework's environment, installed when it is not there; or why it cannot be.
 fn install(scene: &Scene, framework: &Framework) -> Result<Result<PathBuf, String>> {
+    if let Python::There(program) = &scene.python {
+        return Ok(Ok(program.clone()));
+    }
     let folder = build::target().join("gpu-python").join(framework.name);
     let (python, mark) = (folder.join("bin/python"), folder.join("complete"));
     if mark.exists() {
@@ -86,7 +111,7 @@ fn install(scene: &Scene, framework: &Framework) -> Result<Result<PathBuf, Strin
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "--quiet", "--disable-pip-version-check"]);
     pip.args(["--timeout", NETWORK_SECONDS, "--retries", "1", "install"]);
-    if let Some(wheels) = &scene.wheels {
+    if let Python::FromWheels(wheels) = &scene.python {
         pip.arg("--no-index").arg("--find-links").arg(wheels);
     }
     pip.args(framework.packages);
@@ -114,7 +139,7 @@ fn run(scene: &mut Scene, framework: &Framework) -> Result<Ended> {
     // Half of the card at most: what it takes for itself shows whether it believes the slice.
     let memory = format!("{}MiB", (scene.card.memory >> 21).min(16 << 10));
     let flags = ["--compute", "50%", "--memory", &memory];
-    let pairs = if scene.quick { 1 } else { 5 };
+    let pairs = if scene.quick { 1 } else { 3 };
     let mut ratios = Vec::new();
     for _ in 0..pairs {
         let native = start(&mut scene.machine.native(&python, &words), PROGRAM_MAX)?;

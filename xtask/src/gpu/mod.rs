@@ -11,10 +11,12 @@ mod frameworks;
 mod report;
 mod run;
 mod steps;
+mod tenants;
 
 use crate::{build, polder, say};
 use anyhow::{Result, bail};
 use card::Machine;
+use frameworks::Python;
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,15 +38,31 @@ pub(crate) struct Gpu {
     /// Also write them as a page to this file.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// Install PyTorch, Triton, JAX and CuPy from this folder of wheels instead of PyPI.
+    /// Install PyTorch, Triton, JAX, Numba and CuPy from this folder of wheels instead of PyPI.
     #[arg(long, value_name = "DIR")]
     wheels: Option<PathBuf>,
+    /// A Python that has PyTorch, Triton, JAX, Numba and CuPy already: nothing is installed.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "wheels")]
+    python: Option<PathBuf>,
+    /// Run what an earlier `cargo build` left in the target folder: for a machine without Rust.
+    #[arg(long)]
+    no_build: bool,
     /// A smoke run: shorter and fewer; its figures are not to be quoted.
     #[arg(long)]
     quick: bool,
-    /// Only the steps whose name contains this.
+    /// Only the steps whose name contains this; may be given again.
     #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
+    only: Vec<String>,
+}
+
+impl Gpu {
+    fn python(&self) -> Python {
+        match (&self.python, &self.wheels) {
+            (Some(program), _) => Python::There(program.clone()),
+            (None, Some(wheels)) => Python::FromWheels(wheels.clone()),
+            (None, None) => Python::FromPypi,
+        }
+    }
 }
 
 /// How a step ended that did not fail.
@@ -68,16 +86,24 @@ const STEPS: &[Step] = &[
     ("cap", "a hard cap beside an idle device", steps::cap),
     ("latency", "short requests beside a batch job", steps::latency),
     ("containment", "a neighbour that faults", steps::containment),
+    ("strict", "a process without a slot", tenants::strict),
+    ("cleared", "what a lease leaves in memory", tenants::cleared),
+    ("backing", "host memory behind a lease's memory", tenants::backing),
+    ("resize", "a running lease's cap, changed", tenants::resize),
+    ("profile", "where a program's time goes", tenants::profile),
     ("mps", "leases beside each other under MPS", steps::mps),
     ("pytorch", "a PyTorch program, native against leased", frameworks::pytorch),
     ("triton", "a Triton program, native against leased", frameworks::triton),
     ("jax", "a JAX program, native against leased", frameworks::jax),
+    ("numba", "a Numba program, native against leased", frameworks::numba),
     ("cupy", "a CuPy program, native against leased", frameworks::cupy),
 ];
 
 /// Runs the suite.
 pub(crate) fn run(options: &Gpu) -> Result<ExitCode> {
-    let wanted = |name: &str| options.only.as_deref().is_none_or(|text| name.contains(text));
+    let wanted = |name: &str| {
+        options.only.is_empty() || options.only.iter().any(|text| name.contains(text.as_str()))
+    };
     let chosen: Vec<&Step> = STEPS.iter().filter(|(name, ..)| wanted(name)).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = STEPS.iter().map(|(name, ..)| *name).collect();
@@ -87,18 +113,21 @@ pub(crate) fn run(options: &Gpu) -> Result<ExitCode> {
         return Ok(nothing("there is no NVIDIA device node on this machine"));
     }
     polder::catch_interrupts()?;
-    let machine = Machine::prepare(options.stand_in)?;
+    let machine = Machine::prepare(options.stand_in, !options.no_build)?;
     let Some(card) = machine.look()? else {
         return Ok(nothing("polder sees no NVIDIA card: see `polder devices --local`"));
     };
     let mut report = Report::new(&card, options.stand_in, options.quick);
     report.begin();
-    let mut scene = Scene::new(machine, card, options.quick, options.wheels.clone());
+    let mut scene = Scene::new(machine, card, options.quick, options.python());
     for (name, about, step) in chosen {
         polder::check_interrupt()?;
         say::heading(format!("{name}: {about}"));
         let from = Instant::now();
         let ended = step(&mut scene);
+        if let (Err(_), Some(log)) = (&ended, scene.log()) {
+            say::note(format!("its daemon said last:\n{log}"));
+        }
         // A pool that a step broke is not the next step's.
         let left = if ended.is_err() { scene.drop_pool() } else { Ok(()) };
         report.step(name, about, from.elapsed(), &ended, scene.take_figures());

@@ -2,6 +2,7 @@
 
 use super::Ended;
 use super::card::{Card, Machine};
+use super::frameworks::Python;
 use super::report::{Figure, Target};
 use super::run::{Running, number, start};
 use crate::polder::{Pool, pause};
@@ -13,16 +14,18 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Longest run of a program that only looks, with its compilation.
-const LOOK_MAX: Duration = Duration::from_secs(120);
+pub(crate) const LOOK_MAX: Duration = Duration::from_secs(120);
 /// How much longer than its work a program that works may take.
-const SLACK: Duration = Duration::from_secs(120);
+pub(crate) const SLACK: Duration = Duration::from_secs(120);
 /// Memory of leases that work, and of the one whose memory is looked at.
-const MEMORY: &str = "2GiB";
+pub(crate) const MEMORY: &str = "2GiB";
 const MEMORY_BYTES: f64 = (2_u64 << 30) as f64;
 /// What of its memory a lease's context and code may take at most.
 const HIDDEN_BYTES: f64 = (1_u64 << 30) as f64;
 /// When the processes on the card are looked at: while a program that shows its context stays.
 const CONTEXT_LOOK: Duration = Duration::from_secs(5);
+/// How much of a daemon's log is shown.
+const LOG_LINES: usize = 20;
 /// A launch may cost so much more than without Polder, nanoseconds.
 const LAUNCH_NS: f64 = 20.0;
 
@@ -31,7 +34,7 @@ pub(crate) struct Scene {
     pub(crate) machine: Machine,
     pub(crate) card: Card,
     pub(crate) quick: bool,
-    pub(crate) wheels: Option<PathBuf>,
+    pub(crate) python: Python,
     pool: Option<(Pool, tempfile::TempDir)>,
     figures: Vec<Figure>,
     rounds: BTreeMap<u64, u64>,
@@ -39,12 +42,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(machine: Machine, card: Card, quick: bool, wheels: Option<PathBuf>) -> Self {
+    pub(crate) fn new(machine: Machine, card: Card, quick: bool, python: Python) -> Self {
         Self {
             machine,
             card,
             quick,
-            wheels,
+            python,
             pool: None,
             figures: Vec::new(),
             rounds: BTreeMap::new(),
@@ -60,7 +63,7 @@ impl Scene {
         self.pool.as_ref().map(|(pool, _)| pool).context("there is a pool")
     }
 
-    fn begin_pool(&mut self, flags: &[&str]) -> Result<()> {
+    pub(crate) fn begin_pool(&mut self, flags: &[&str]) -> Result<()> {
         self.drop_pool()?;
         let folder = tempfile::Builder::new().prefix("pg-").tempdir()?;
         let pool = self.machine.pool(folder.path(), flags)?;
@@ -71,6 +74,15 @@ impl Scene {
     /// Ends the pool, if there is one.
     pub(crate) fn drop_pool(&mut self) -> Result<()> {
         self.pool.take().map_or(Ok(()), |(pool, _folder)| pool.stop())
+    }
+
+    /// The end of what the pool's daemon said, for a step that failed.
+    pub(crate) fn log(&self) -> Option<String> {
+        let (pool, _) = self.pool.as_ref()?;
+        let log = std::fs::read_to_string(pool.state().join("up.log")).ok()?;
+        let lines: Vec<&str> = log.lines().collect();
+        let from = lines.len().saturating_sub(LOG_LINES);
+        Some(lines.get(from..)?.join("\n"))
     }
 
     pub(crate) fn take_figures(&mut self) -> Vec<Figure> {
@@ -97,7 +109,7 @@ impl Scene {
         if self.quick { quick } else { full }
     }
 
-    fn native(&self, words: &[String]) -> Command {
+    pub(crate) fn native(&self, words: &[String]) -> Command {
         self.machine.native(&self.machine.work(), words)
     }
 
@@ -117,13 +129,13 @@ impl Scene {
         Ok(self.pool()?.command(all))
     }
 
-    fn work(&mut self, flags: &[&str], words: &[String]) -> Result<Command> {
+    pub(crate) fn work(&mut self, flags: &[&str], words: &[String]) -> Result<Command> {
         let program = self.machine.work();
         self.leased(flags, &program, words)
     }
 
     /// Rounds of the loop that make a kernel of this length here, measured once and alone.
-    fn rounds(&mut self, length_us: u64) -> Result<u64> {
+    pub(crate) fn rounds(&mut self, length_us: u64) -> Result<u64> {
         if let Some(known) = self.rounds.get(&length_us) {
             return Ok(*known);
         }
@@ -135,7 +147,7 @@ impl Scene {
     }
 
     /// Kernels of this length a second without Polder and without company.
-    fn alone(&mut self, length_us: u64) -> Result<f64> {
+    pub(crate) fn alone(&mut self, length_us: u64) -> Result<f64> {
         if let Some(known) = self.alone.get(&length_us) {
             return Ok(*known);
         }
@@ -146,7 +158,7 @@ impl Scene {
         Ok(rate)
     }
 
-    fn load(&mut self, length_us: u64, seconds: u64, at_ns: u64) -> Result<Vec<String>> {
+    pub(crate) fn load(&mut self, length_us: u64, seconds: u64, at_ns: u64) -> Result<Vec<String>> {
         let rounds = self.rounds(length_us)?;
         Ok(words(&[&"load", &length_us, &rounds, &seconds, &at_ns]))
     }
@@ -170,7 +182,7 @@ impl Scene {
     }
 }
 
-fn words(all: &[&dyn std::fmt::Display]) -> Vec<String> {
+pub(crate) fn words(all: &[&dyn std::fmt::Display]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
@@ -180,13 +192,13 @@ fn rate(figures: &Value) -> Result<f64> {
     Ok(number(figures, "kernels")? / seconds.max(0.001))
 }
 
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let whole = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000;
     whole + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-const SHARE: [&str; 4] = ["--compute", "50%", "--memory", MEMORY];
+pub(crate) const SHARE: [&str; 4] = ["--compute", "50%", "--memory", MEMORY];
 
 /// The same program, line by line.
 pub(crate) fn driver(scene: &mut Scene) -> Result<Ended> {
@@ -311,7 +323,8 @@ pub(crate) fn shares(scene: &mut Scene) -> Result<Ended> {
                 let fair = f64::from(*share) * 100.0 / f64::from(asked);
                 let name =
                     format!("kernels of {length_us} us, {share} of {shares:?}: of what all had");
-                scene.figure(name, had * 100.0 / all, "%", Some(fair), Target::Within(2.0));
+                let target = scene.timed(Target::Within(2.0));
+                scene.figure(name, had * 100.0 / all, "%", Some(fair), target);
             }
             let name = format!("kernels of {length_us} us, {shares:?}: all, of one program alone");
             scene.figure(name, all, "%", Some(100.0), Target::Shown);
@@ -328,7 +341,8 @@ pub(crate) fn cap(scene: &mut Scene) -> Result<Ended> {
         let had = scene.together(&[&flags], length_us, seconds)?;
         let name = format!("kernels of {length_us} us, at most 30 %: of one program alone");
         let had = had.first().copied().unwrap_or(0.0);
-        scene.figure(name, had, "%", Some(30.0), Target::Within(2.0));
+        let target = scene.timed(Target::Within(2.0));
+        scene.figure(name, had, "%", Some(30.0), target);
     }
     Ok(Ended::Passed)
 }

@@ -12,6 +12,12 @@
 //! * `memory`: takes 64 MiB at a time until it is refused.
 //! * `context`: takes 256 MiB, waits until its context should be counted too, and says what of its slice
 //!   is used; stays for as long again.
+//! * `behind MIB`: takes so much in pieces, writes all of it, and says how much came back as written.
+//! * `mark` and `seek`: one leaves a pattern in a GiB; the other takes a GiB and says how much of the pattern
+//!   is in it.
+//! * `rates MICROSECONDS ROUNDS SECONDS`: the same load, and how many kernels ended in each tenth of a second.
+//! * `stay SECONDS`: says when it is on the card, and stays there.
+//! * `vendor`: which file the library came from.
 //! * `launches COUNT`: what a launch costs the caller.
 //! * `fault`: writes where no memory is.
 //!
@@ -37,6 +43,10 @@ const BESIDE_CONTEXT_BYTES: usize = 256 << 20;
 const CONTEXT_WAIT: Duration = Duration::from_secs(3);
 /// Most chunks: more than any card has.
 const CHUNKS_MAX: usize = 1 << 14;
+/// What `mark` writes, and how much of it.
+const PATTERN: u32 = 0x706f_6c64;
+const MARKED_BYTES: usize = 1 << 30;
+const TENTH_NS: u64 = 100_000_000;
 /// Rounds with which a kernel is measured for the first time.
 const ROUNDS_FIRST: u64 = 20_000;
 /// Words that `check` has a kernel write.
@@ -287,6 +297,97 @@ fn context() {
     );
 }
 
+/// Not kept back until the end.
+fn at_once(line: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("somebody reads");
+}
+
+fn stay(length: Duration) {
+    let card = Card::open(10);
+    card.launch(card.work(10), 1, null_mut());
+    card.synchronize();
+    at_once(&format!("{{\"on_card_ns\": {}}}", now_ns()));
+    std::thread::sleep(length);
+}
+
+fn rates(length_us: u64, rounds: u64, seconds: u64) {
+    let card = Card::open(length_us);
+    let function = card.work(length_us);
+    card.launch(function, rounds, null_mut());
+    card.synchronize();
+    let from = now_ns();
+    let mut ended = vec![0_u32; usize::try_from(seconds * 10).unwrap_or(1)];
+    let at = || usize::try_from((now_ns() - from) / TENTH_NS).unwrap_or(usize::MAX);
+    while at() < ended.len() {
+        card.launch(function, rounds, null_mut());
+        card.synchronize();
+        if let Some(count) = ended.get_mut(at()) {
+            *count += 1;
+        }
+    }
+    println!("{{\"from_ns\": {from}, \"ended\": {ended:?}}}");
+}
+
+/// Device memory of this size in pieces, or what was refused.
+fn pieces(card: &Card, bytes: usize) -> Result<Vec<CUdeviceptr>, CUresult> {
+    let one = |_| {
+        let mut at = 0;
+        let code = code!(card.library, cuMemAlloc_v2(&raw mut at, CHUNK_BYTES));
+        if code == CUDA_SUCCESS { Ok(at) } else { Err(code) }
+    };
+    (0..bytes / CHUNK_BYTES).map(one).collect()
+}
+
+fn behind(bytes: usize) {
+    let card = Card::open(10);
+    let held = match pieces(&card, bytes) {
+        Ok(held) => held,
+        Err(refused) => return println!("{{\"refused\": {refused}, \"right\": 0}}"),
+    };
+    let (mut right, mut back) = (0, vec![0_u32; CHUNK_BYTES / 4]);
+    for (word, at) in (PATTERN..).zip(&held) {
+        call!(card.library, cuMemsetD32_v2(*at, word, CHUNK_BYTES / 4));
+    }
+    for (word, at) in (PATTERN..).zip(&held) {
+        call!(card.library, cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), *at, CHUNK_BYTES));
+        right += if back.iter().all(|found| *found == word) { CHUNK_BYTES } else { 0 };
+    }
+    println!("{{\"refused\": 0, \"right\": {right}}}");
+}
+
+fn mark() {
+    let card = Card::open(10);
+    let held = pieces(&card, MARKED_BYTES).expect("there is a GiB");
+    for at in &held {
+        call!(card.library, cuMemsetD32_v2(*at, PATTERN, CHUNK_BYTES / 4));
+    }
+    card.synchronize();
+    println!("{{\"marked\": {}}}", held.len() * CHUNK_BYTES);
+}
+
+fn seek() {
+    let card = Card::open(10);
+    let held = pieces(&card, MARKED_BYTES).expect("there is a GiB");
+    let (mut found, mut other) = (0_usize, 0_usize);
+    let mut back = vec![0_u32; CHUNK_BYTES / 4];
+    for at in &held {
+        call!(card.library, cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), *at, CHUNK_BYTES));
+        found += back.iter().filter(|word| **word == PATTERN).count() * 4;
+        other += back.iter().filter(|word| **word != PATTERN && **word != 0).count() * 4;
+    }
+    println!("{{\"found\": {found}, \"not_zero\": {other}}}");
+}
+
+fn vendor() {
+    let _card = Card::open(10);
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux tells");
+    let path = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let found = path.into_iter().find(|path| path.contains("/libcuda.so")).expect("it is loaded");
+    println!("{found}");
+}
+
 fn launches(count: u64) {
     let card = Card::open(1);
     let function = card.work(1);
@@ -375,6 +476,12 @@ fn main() -> ExitCode {
         }
         Some("memory") => memory(),
         Some("context") => context(),
+        Some("behind") => behind(usize::try_from(number(1)).unwrap_or(0) << 20),
+        Some("mark") => mark(),
+        Some("seek") => seek(),
+        Some("rates") => rates(number(1), number(2), number(3)),
+        Some("stay") => stay(Duration::from_secs(number(1))),
+        Some("vendor") => vendor(),
         Some("launches") => launches(number(1)),
         Some("fault") => fault(),
         Some("ptx") => print!("{}", ptx(1000)),
