@@ -19,7 +19,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Kinds of command that a run can tell apart; a power of two.
-const KINDS: usize = 32;
+const KINDS: usize = 64;
+/// Places at which a kind may stand: a step of training has dozens of kernels, and whichever finds none
+/// ends the run.
+const WAYS: usize = 8;
 
 /// Launches of one kind. Only the run's thread writes.
 #[derive(Debug, Default)]
@@ -32,6 +35,12 @@ struct Tally {
 }
 
 impl Tally {
+    #[inline]
+    fn is(&self, kind: Kind) -> bool {
+        self.what.load(Ordering::Relaxed) == kind.what
+            && self.size.load(Ordering::Relaxed) == kind.size
+    }
+
     fn kind(&self) -> Kind {
         let (what, size) = (self.what.load(Ordering::Relaxed), self.size.load(Ordering::Relaxed));
         Kind { what, size, guess_ns: 0 }
@@ -67,10 +76,12 @@ pub struct Launch {
     estimate_ns: u64,
 }
 
-/// Where a kind stands.
+/// Where a kind may stand, in order. A place is taken for good, so a kind that is known stands before
+/// the first that is free.
 #[inline]
-fn place(kind: Kind) -> usize {
-    ((kind.what >> 4) ^ (kind.what >> 9) ^ usize::from(kind.size)) % KINDS
+fn places(kind: Kind) -> impl Iterator<Item = usize> {
+    let first = (kind.what >> 4) ^ (kind.what >> 9) ^ usize::from(kind.size);
+    (0..WAYS).map(move |way| first.wrapping_add(way) % KINDS)
 }
 
 impl Run {
@@ -102,15 +113,34 @@ impl Run {
     /// From now on launches of `kind` are taken for so many nanoseconds; false when the run has no place
     /// for the kind. For the run's thread.
     pub fn know(&self, kind: Kind, estimate_ns: u64) -> bool {
-        let tally = &self.tallies[place(kind)];
-        let known = tally.kind() == Kind { guess_ns: 0, ..kind };
-        let free = tally.count.load(Ordering::Relaxed) == 0;
-        if free {
-            tally.what.store(kind.what, Ordering::Relaxed);
-            tally.size.store(kind.size, Ordering::Relaxed);
-            tally.estimate_ns.store(estimate_ns.max(1), Ordering::Relaxed);
+        for tally in places(kind).filter_map(|at| self.tallies.get(at)) {
+            let free = tally.estimate_ns.load(Ordering::Relaxed) == 0;
+            if free || tally.is(kind) {
+                if tally.count.load(Ordering::Relaxed) == 0 {
+                    tally.what.store(kind.what, Ordering::Relaxed);
+                    tally.size.store(kind.size, Ordering::Relaxed);
+                    tally.estimate_ns.store(estimate_ns.max(1), Ordering::Relaxed);
+                }
+                return true;
+            }
         }
-        free || known
+        false
+    }
+
+    /// Where a kind stands that is known, and what it is taken for.
+    #[inline(always)]
+    fn find(&self, kind: Kind) -> Option<(usize, u64)> {
+        for place in places(kind) {
+            let tally = self.tallies.get(place)?;
+            let estimate_ns = tally.estimate_ns.load(Ordering::Relaxed);
+            if estimate_ns == 0 {
+                return None;
+            }
+            if tally.is(kind) {
+                return Some((place, estimate_ns));
+            }
+        }
+        None
     }
 
     /// The kinds it has launched.
@@ -139,13 +169,8 @@ impl Run {
     /// and [`end`](Self::end).
     #[inline(always)]
     pub fn begin(&self, kind: Kind) -> Option<Launch> {
-        let place = place(kind);
-        let tally = self.tallies.get(place)?;
-        let estimate_ns = tally.estimate_ns.load(Ordering::Relaxed);
-        let known = tally.what.load(Ordering::Relaxed) == kind.what
-            && tally.size.load(Ordering::Relaxed) == kind.size
-            && estimate_ns != 0;
-        if !known || !self.has_room(estimate_ns) || !self.state.is_current() {
+        let (place, estimate_ns) = self.find(kind)?;
+        if !self.has_room(estimate_ns) || !self.state.is_current() {
             return None;
         }
         let attachment = self.state.attachment.as_ref()?;

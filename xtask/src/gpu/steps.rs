@@ -5,6 +5,7 @@ use super::card::{Card, Machine};
 use super::frameworks::Python;
 use super::report::{Figure, Target};
 use super::run::{Running, number, start};
+use super::tenants::{mean, rates};
 use crate::polder::{Pool, pause};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -24,6 +25,10 @@ const MEMORY_BYTES: f64 = (2_u64 << 30) as f64;
 const HIDDEN_BYTES: f64 = (1_u64 << 30) as f64;
 /// When the processes on the card are looked at: while a program that shows its context stays.
 const CONTEXT_LOOK: Duration = Duration::from_secs(5);
+/// How long before their beginning programs are started that are to begin together.
+const BEGIN_NS: u64 = 4_000_000_000;
+/// Length of the longer ones of the kernels whose launches are timed.
+const LAUNCHED_US: u64 = 10;
 /// How much of a daemon's log is shown.
 const LOG_LINES: usize = 20;
 /// A launch may cost so much more than without Polder, nanoseconds.
@@ -166,8 +171,8 @@ impl Scene {
     /// What programs had of the card that began at the same moment: per cent of a program alone.
     fn together(&mut self, leases: &[&[&str]], length_us: u64, seconds: u64) -> Result<Vec<f64>> {
         let alone = self.alone(length_us)?;
-        // Their contexts and code take seconds to be there.
-        let at_ns = monotonic_ns() + if self.machine.is_stand_in() { 4 } else { 8 } * 1_000_000_000;
+        // Their contexts and code take a second or two to be there.
+        let at_ns = monotonic_ns() + BEGIN_NS;
         let load = self.load(length_us, seconds, at_ns)?;
         let limit = Duration::from_secs(seconds) + SLACK;
         let mut running: Vec<Running> = Vec::new();
@@ -234,27 +239,24 @@ pub(crate) fn view(scene: &mut Scene) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
-/// Nanoseconds that a launch takes the caller.
+/// Nanoseconds that a launch takes the caller: in one program, through Polder's library and through the
+/// vendor's behind it in turn.
 pub(crate) fn launches(scene: &mut Scene) -> Result<Ended> {
-    let count = words(&[&"launches", &scene.choose(200_000, 4_000)]);
-    let one = |command: &mut Command| -> Result<f64> {
-        number(&start(command, LOOK_MAX)?.finish_well()?.figures()?, "ns")
-    };
-    let mut pairs = Vec::new();
-    for _ in 0..scene.choose(5, 1) {
-        let native = one(&mut scene.native(&count))?;
-        pairs.push((native, one(&mut scene.work(&SHARE, &count)?)?));
+    let rounds = scene.rounds(LAUNCHED_US)?;
+    let count = words(&[&"launches", &scene.choose(200_000, 4_000), &rounds]);
+    let said = start(&mut scene.work(&SHARE, &count)?, LOOK_MAX)?.finish_well()?;
+    let lines = said.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    for told in lines.filter(|line| line["launches"].is_u64()) {
+        let of = told["of"].as_str().unwrap_or_default();
+        let (ours, vendor) = (number(&told, "ns")?, number(&told, "vendor_ns")?);
+        let name = format!("a launch of {of} kernels, leased");
+        scene.figure(name, ours, "ns", Some(vendor), Target::Shown);
+        let target = scene.timed(Target::AtMost(LAUNCH_NS));
+        scene.figure(format!("{of} kernels: added, medians"), ours - vendor, "ns", None, target);
+        let added = number(&told, "mean_ns")? - number(&told, "vendor_mean_ns")?;
+        let name = format!("{of} kernels: added, means, with the driver's calls for timing");
+        scene.figure(name, added, "ns", None, Target::Shown);
     }
-    let middle = |pick: fn(&(f64, f64)) -> f64| {
-        let mut all: Vec<f64> = pairs.iter().map(pick).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(0.0)
-    };
-    let (native, leased) = (middle(|pair| pair.0), middle(|pair| pair.1));
-    let added = middle(|pair| pair.1 - pair.0);
-    scene.figure("a launch, leased", leased, "ns", Some(native), Target::Shown);
-    let target = scene.timed(Target::AtMost(LAUNCH_NS));
-    scene.figure("added to a launch, median of pairs", added, "ns", None, target);
     Ok(Ended::Passed)
 }
 
@@ -309,7 +311,7 @@ fn processes_on_the_card(scene: &Scene) -> Result<Option<Vec<(f64, f64)>>> {
 
 /// Two and three leases that always have work.
 pub(crate) fn shares(scene: &mut Scene) -> Result<Ended> {
-    let seconds = scene.choose(20, 4);
+    let seconds = scene.choose(10, 4);
     for length_us in if scene.quick { vec![1_000] } else { vec![100, 1_000, 10_000] } {
         for shares in [&[30_u32, 70][..], &[50, 25, 10]] {
             let texts: Vec<String> = shares.iter().map(|share| format!("{share}%")).collect();
@@ -335,7 +337,7 @@ pub(crate) fn shares(scene: &mut Scene) -> Result<Ended> {
 
 /// A cap holds although nobody else is there.
 pub(crate) fn cap(scene: &mut Scene) -> Result<Ended> {
-    let seconds = scene.choose(20, 4);
+    let seconds = scene.choose(10, 4);
     for length_us in if scene.quick { vec![1_000] } else { vec![100, 1_000, 10_000] } {
         let flags = ["--compute", "30%", "--compute-max", "30%", "--memory", MEMORY];
         let had = scene.together(&[&flags], length_us, seconds)?;
@@ -344,6 +346,17 @@ pub(crate) fn cap(scene: &mut Scene) -> Result<Ended> {
         let target = scene.timed(Target::Within(2.0));
         scene.figure(name, had, "%", Some(30.0), target);
     }
+    // Whoever waits for each of its kernels leaves the device idle in between, in its own time.
+    let (length_us, capped) =
+        (1_000, ["--compute", "30%", "--compute-max", "30%", "--memory", MEMORY]);
+    let load = words(&[&"rates", &length_us, &scene.rounds(length_us)?, &3, &1]);
+    let one = |command: &mut Command| {
+        mean(rates(&start(command, LOOK_MAX)?.finish_well()?.figures()?)?.get(5..))
+    };
+    let natively = one(&mut scene.native(&load))?;
+    let had = one(&mut scene.work(&capped, &load)?)? * 100.0 / natively;
+    let name = "kernels of 1000 us, waited for one by one, at most 30 %: of the same natively";
+    scene.figure(name, had, "%", Some(30.0), Target::Shown);
     Ok(Ended::Passed)
 }
 
@@ -375,7 +388,7 @@ pub(crate) fn latency(scene: &mut Scene) -> Result<Ended> {
 
 /// A lease faults, another exhausts its memory, and the third goes on with its work.
 pub(crate) fn containment(scene: &mut Scene) -> Result<Ended> {
-    let seconds = scene.choose(20, 8);
+    let seconds = scene.choose(10, 8);
     let alone = scene.alone(1_000)?;
     let load = scene.load(1_000, seconds, 0)?;
     let part = ["--compute", "30%", "--memory", MEMORY];
@@ -415,7 +428,7 @@ pub(crate) fn mps(scene: &mut Scene) -> Result<Ended> {
 
 fn under_mps(scene: &mut Scene) -> Result<Ended> {
     let part = |share| ["--mechanism", "spatial", "--compute", share, "--memory", MEMORY];
-    let seconds = scene.choose(15, 4);
+    let seconds = scene.choose(8, 4);
     let had = scene.together(&[&part("30%"), &part("60%")], 1_000, seconds)?;
     for (share, had) in [30.0, 60.0].into_iter().zip(had) {
         let name = format!("a part of {share} % beside another: of one program alone");

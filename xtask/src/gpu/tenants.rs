@@ -103,13 +103,16 @@ pub(crate) fn backing(scene: &mut Scene) -> Result<Ended> {
 /// A running lease's cap, changed: what it had before and has after, and how soon.
 pub(crate) fn resize(scene: &mut Scene) -> Result<Ended> {
     const LENGTH_US: u64 = 1_000;
+    const TOGETHER: u64 = 10;
     scene.begin_pool(&[])?;
-    let alone = scene.alone(LENGTH_US)?;
     let rounds = scene.rounds(LENGTH_US)?;
     let seconds = if scene.quick { 6 } else { 12 };
+    let few = words(&[&"rates", &LENGTH_US, &rounds, &2, &TOGETHER]);
+    let natively = start(&mut scene.native(&few), LOOK_MAX)?.finish_well()?.figures()?;
+    let natively = mean(rates(&natively)?.get(5..))?;
     let caps = CAPS.map(|cap| format!("{cap}%"));
     let flags = ["--compute", &caps[0], "--compute-max", &caps[0], "--memory", MEMORY];
-    let load = words(&[&"rates", &LENGTH_US, &rounds, &seconds]);
+    let load = words(&[&"rates", &LENGTH_US, &rounds, &seconds, &TOGETHER]);
     let running = start(&mut scene.work(&flags, &load)?, Duration::from_secs(seconds) + SLACK)?;
     let job = running_job(scene)?;
     pause(Duration::from_secs(2 + seconds / 2))?;
@@ -119,27 +122,19 @@ pub(crate) fn resize(scene: &mut Scene) -> Result<Ended> {
     let told_ns = monotonic_ns();
     let figures = running.finish_well()?.figures()?;
     let from_ns = figures["from_ns"].as_u64().context("no beginning")?;
-    let rates: Vec<f64> = figures["ended"]
-        .as_array()
-        .context("no rates")?
-        .iter()
-        .map(|count| count.as_f64().unwrap_or(0.0) * 1000.0 / alone)
-        .collect();
+    let rates: Vec<f64> =
+        rates(&figures)?.into_iter().map(|count| count * 100.0 / natively).collect();
     let tenth =
         |at_ns: u64| usize::try_from(at_ns.saturating_sub(from_ns) / 100_000_000).unwrap_or(0);
     let (asked, told) = (tenth(asked_ns), tenth(told_ns));
-    let mean = |of: Option<&[f64]>| {
-        let of = of.filter(|of| !of.is_empty()).context("too short to tell")?;
-        Ok::<f64, anyhow::Error>(of.iter().sum::<f64>() / of.len() as f64)
-    };
     // The first half second has the start in it.
     let before = mean(rates.get(5..asked))?;
     let after = mean(rates.get(told + 2..))?;
     let within = || scene.timed(Target::Within(2.0));
     let [low, high] = CAPS.map(f64::from);
     let (first, second) = (within(), within());
-    scene.figure("before, of a program alone", before, "%", Some(low), first);
-    scene.figure("after, of a program alone", after, "%", Some(high), second);
+    scene.figure("before, of the same natively", before, "%", Some(low), first);
+    scene.figure("after, of the same natively", after, "%", Some(high), second);
     let took = told_ns.saturating_sub(asked_ns) as f64 / 1e6;
     scene.figure("until the change was answered", took, "ms", None, Target::Shown);
     // Half of the way: a tenth of a second that the change falls into is between the two.
@@ -154,6 +149,17 @@ pub(crate) fn resize(scene: &mut Scene) -> Result<Ended> {
         Target::AtMost(2.0),
     );
     Ok(Ended::Passed)
+}
+
+/// Kernels that ended in each tenth of a second.
+pub(crate) fn rates(figures: &Value) -> Result<Vec<f64>> {
+    let ended = figures["ended"].as_array().context("no rates")?;
+    Ok(ended.iter().map(|count| count.as_f64().unwrap_or(0.0)).collect())
+}
+
+pub(crate) fn mean(of: Option<&[f64]>) -> Result<f64> {
+    let of = of.filter(|of| !of.is_empty()).context("too short to tell")?;
+    Ok(of.iter().sum::<f64>() / of.len() as f64)
 }
 
 /// The job that runs, once its pool shows it.

@@ -1,6 +1,7 @@
 //! A program that launches and allocates through two libraries in turn, and says what each took:
 //!
-//! `cuda_cost WHAT THREADS COUNT ROUNDS [ours|null]`, WHAT being `launch` or `memory`.
+//! `cuda_cost WHAT THREADS COUNT ROUNDS [ours|null]`, WHAT being `launch`, `kinds` (of as many kernels in
+//! turn as a step of training has) or `memory`.
 //!
 //! Each round each thread makes COUNT launches, or pairs of an allocation and its free, through one of
 //! the libraries and then through the other, or through the named one alone. A line a round and
@@ -15,6 +16,16 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
+
+/// Where kernels' handles are: a driver allocates them, sixteen bytes apart or any multiple of it.
+const KERNEL: usize = 0x5581_2a40_0700;
+/// Kernels of `kinds`.
+const KINDS: usize = 24;
+
+/// A kernel's, as if between them other things had been allocated.
+fn handle(number: usize) -> usize {
+    KERNEL + (number.wrapping_mul(0x9E37_79B1) % 4096) * 16
+}
 
 /// The functions of one library.
 #[derive(Clone, Copy)]
@@ -82,10 +93,10 @@ impl Cuda {
         context
     }
 
-    fn launches(&self, stream: CUstream, count: u64) {
-        let kernel: CUfunction = std::ptr::without_provenance_mut(7);
+    fn launches(&self, stream: CUstream, count: u64, kinds: usize) {
         let (nobody, nothing) = (null_mut(), null_mut());
-        for _ in 0..count {
+        for kernel in (0..kinds).cycle().zip(0..count).map(|(number, _)| handle(number)) {
+            let kernel: CUfunction = std::ptr::without_provenance_mut(kernel);
             // SAFETY: the driver on the other side reads none of it.
             let result =
                 unsafe { (self.launch)(kernel, 64, 1, 1, 256, 1, 1, 0, stream, nobody, nothing) };
@@ -121,6 +132,7 @@ impl Run {
         let meet = Arc::new(Barrier::new(self.threads + 1));
         let sums = Arc::new([const { AtomicU64::new(0) }; 2]);
         let (count, timing, memory) = (self.count, self.timing, self.what == "memory");
+        let kinds = if self.what == "kinds" { KINDS } else { 1 };
         let threads: Vec<_> = (0..self.threads)
             .map(|_| {
                 let (meet, sums) = (Arc::clone(&meet), Arc::clone(&sums));
@@ -136,14 +148,14 @@ impl Run {
                     if memory {
                         cuda.pairs(100)
                     } else {
-                        cuda.launches(stream, 1000)
+                        cuda.launches(stream, 1000, kinds)
                     }
                     let before = timing.map(|ask| ask());
                     meet.wait();
                     if memory {
                         cuda.pairs(count)
                     } else {
-                        cuda.launches(stream, count)
+                        cuda.launches(stream, count, kinds)
                     }
                     meet.wait();
                     for (at, sum) in sums.iter().enumerate() {

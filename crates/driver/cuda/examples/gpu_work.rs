@@ -15,10 +15,12 @@
 //! * `behind MIB`: takes so much in pieces, writes all of it, and says how much came back as written.
 //! * `mark` and `seek`: one leaves a pattern in a GiB; the other takes a GiB and says how much of the pattern
 //!   is in it.
-//! * `rates MICROSECONDS ROUNDS SECONDS`: the same load, and how many kernels ended in each tenth of a second.
+//! * `rates MICROSECONDS ROUNDS SECONDS TOGETHER`: waits for so many of them at a time, and says how many ended in
+//!   each tenth of a second.
 //! * `stay SECONDS`: says when it is on the card, and stays there.
 //! * `vendor`: which file the library came from.
-//! * `launches COUNT`: what a launch costs the caller.
+//! * `launches COUNT ROUNDS`: what a launch costs the caller, of kernels as short as can be and of such a length,
+//!   through the library that programs find and, in a lease, through the vendor's behind it in turn.
 //! * `fault`: writes where no memory is.
 //!
 //! A kernel's work is a fixed number of rounds, never a time to pass: one that is kept from the device
@@ -51,8 +53,9 @@ const TENTH_NS: u64 = 100_000_000;
 const ROUNDS_FIRST: u64 = 20_000;
 /// Words that `check` has a kernel write.
 const WORDS: usize = 1 << 16;
-/// Threads of a block.
+/// Threads of a block, and blocks for each multiprocessor.
 const THREADS: u32 = 256;
+const BLOCKS_EACH: u32 = 8;
 /// `CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT`.
 const MULTIPROCESSORS: u32 = 16;
 
@@ -126,7 +129,8 @@ impl Card {
         let (mut module, mut out) = (null_mut(), 0);
         call!(library, cuModuleLoadData(&raw mut module, text.as_ptr().cast()));
         call!(library, cuMemAlloc_v2(&raw mut out, WORDS * 4));
-        let blocks = 2 * u32::try_from(number).unwrap_or(1).max(1);
+        // As many threads as a multiprocessor holds, so that a part of them is a part of the speed.
+        let blocks = BLOCKS_EACH * u32::try_from(number).unwrap_or(1).max(1);
         Self { library, module, blocks, out }
     }
 
@@ -184,7 +188,7 @@ fn info() {
     println!(
         "{{\"devices\": {count}, \"name\": {name:?}, \"version\": {version}, \"total\": {total}, \
          \"free\": {free}, \"total_of_context\": {all}, \"multiprocessors\": {}}}",
-        card.blocks / 2
+        card.blocks / BLOCKS_EACH
     );
 }
 
@@ -312,19 +316,19 @@ fn stay(length: Duration) {
     std::thread::sleep(length);
 }
 
-fn rates(length_us: u64, rounds: u64, seconds: u64) {
+fn rates(length_us: u64, rounds: u64, seconds: u64, together: u64) {
     let card = Card::open(length_us);
     let function = card.work(length_us);
     card.launch(function, rounds, null_mut());
     card.synchronize();
     let from = now_ns();
-    let mut ended = vec![0_u32; usize::try_from(seconds * 10).unwrap_or(1)];
+    let mut ended = vec![0_u64; usize::try_from(seconds * 10).unwrap_or(1)];
     let at = || usize::try_from((now_ns() - from) / TENTH_NS).unwrap_or(usize::MAX);
     while at() < ended.len() {
-        card.launch(function, rounds, null_mut());
+        (0..together).for_each(|_| card.launch(function, rounds, null_mut()));
         card.synchronize();
         if let Some(count) = ended.get_mut(at()) {
-            *count += 1;
+            *count += together;
         }
     }
     println!("{{\"from_ns\": {from}, \"ended\": {ended:?}}}");
@@ -388,21 +392,67 @@ fn vendor() {
     println!("{found}");
 }
 
-fn launches(count: u64) {
+/// The vendor's own function behind the library that programs find, where that is another's.
+fn behind_it(library: &Library) -> Option<pfn::cuLaunchKernel> {
+    let found = function!(library, cuLaunchKernel);
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let mut paths: Vec<&str> = paths.filter(|path| path.contains("/libcuda.so")).collect();
+    paths.dedup();
+    paths.into_iter().find_map(|path| {
+        // SAFETY: it is loaded already.
+        let other = unsafe { Library::new(path) }.ok()?;
+        // SAFETY: the export of this name has this type.
+        let other = *unsafe { other.get::<pfn::cuLaunchKernel>(b"cuLaunchKernel") }.ok()?;
+        // The vendor's stays loaded: ours has it.
+        (other as usize != found as usize).then_some(other)
+    })
+}
+
+fn launches(count: u64, rounds: u64) {
     let card = Card::open(1);
     let function = card.work(1);
-    card.launch(function, 1, null_mut());
-    card.synchronize();
-    // Few enough that the driver's queue never fills: then the caller would wait for the card.
-    let (batch, mut spent) = (200, Duration::ZERO);
-    for _ in 0..count.div_ceil(batch) {
-        let from = Instant::now();
-        (0..batch).for_each(|_| card.launch(function, 1, null_mut()));
-        spent += from.elapsed();
-        card.synchronize();
+    let all = [Some(function!(card.library, cuLaunchKernel)), behind_it(&card.library)];
+    // So few that the driver's queue never fills: then the caller would wait for the card.
+    for (name, batch, rounds) in [("short", 200_u32, 1), ("long", 400, rounds)] {
+        let (mut rounds, mut out) = (rounds.max(1), card.out);
+        let mut values: [*mut c_void; 2] = [(&raw mut rounds).cast(), (&raw mut out).cast()];
+        let values = values.as_mut_ptr();
+        let burst = |call: pfn::cuLaunchKernel| {
+            let from = Instant::now();
+            for _ in 0..batch {
+                // SAFETY: arguments as the API wants them.
+                let code =
+                    unsafe { call(function, 1, 1, 1, 32, 1, 1, 0, null_mut(), values, null_mut()) };
+                assert_eq!(code, CUDA_SUCCESS);
+            }
+            let spent = from.elapsed();
+            card.synchronize();
+            spent.as_secs_f64() * 1e9 / f64::from(batch)
+        };
+        let mut took = [Vec::new(), Vec::new()];
+        for round in 0..count.div_ceil(batch.into()) + 2 {
+            for (call, took) in all.iter().zip(&mut took) {
+                let each = call.map(burst);
+                // The first ones have the kernel's first launch in them.
+                took.extend(each.filter(|_| round >= 2));
+            }
+        }
+        let [ours, vendor] = took.map(|mut took| {
+            took.sort_by(f64::total_cmp);
+            let mean = took.iter().sum::<f64>() / took.len().max(1) as f64;
+            (took.get(took.len() / 2).copied(), mean)
+        });
+        let number = |of: Option<f64>| of.map_or("null".to_owned(), |of| format!("{of:.1}"));
+        println!(
+            "{{\"launches\": {count}, \"of\": {name:?}, \"ns\": {}, \"mean_ns\": {:.1}, \
+             \"vendor_ns\": {}, \"vendor_mean_ns\": {:.1}}}",
+            number(ours.0),
+            ours.1,
+            number(vendor.0),
+            vendor.1
+        );
     }
-    let each = spent.as_secs_f64() * 1e9 / (count.div_ceil(batch) * batch) as f64;
-    println!("{{\"launches\": {count}, \"ns\": {each:.1}}}");
 }
 
 fn fault() {
@@ -479,10 +529,10 @@ fn main() -> ExitCode {
         Some("behind") => behind(usize::try_from(number(1)).unwrap_or(0) << 20),
         Some("mark") => mark(),
         Some("seek") => seek(),
-        Some("rates") => rates(number(1), number(2), number(3)),
+        Some("rates") => rates(number(1), number(2), number(3), number(4)),
         Some("stay") => stay(Duration::from_secs(number(1))),
         Some("vendor") => vendor(),
-        Some("launches") => launches(number(1)),
+        Some("launches") => launches(number(1), number(2)),
         Some("fault") => fault(),
         Some("ptx") => print!("{}", ptx(1000)),
         other => {

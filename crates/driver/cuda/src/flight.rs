@@ -9,7 +9,8 @@
 //! **Invariant.** While anything of a device is counted as in flight, a batch of it is with the
 //! driver, or a thread is in a launch: so somebody will hear of its end. A launch that finds no
 //! batch with the driver closes its own, or, when it is shorter than [`DUST_NS_MAX`], is counted out
-//! at once; when the last batch comes back, what has gathered meanwhile is counted out too, at most
+//! at once, until what went so is [`DUST_NS_MAX`] in sum, or [`CALM_DUST_NS_MAX`] while nobody else wants
+//! the device; when the last batch comes back, what has gathered meanwhile is counted out too, at most
 //! [`BATCH_NS_MAX`] early, unless a thread waits for it, which will then tell. Nothing is recorded in a
 //! stream that is being captured.
 //!
@@ -43,8 +44,12 @@ pub(crate) const BATCH_NS_MAX: u64 = 2_000_000;
 const BATCH_MAX: usize = 64;
 /// Most launches of a run.
 const RUN_MAX: u32 = 256;
-/// Most expected work, nanoseconds, that is not heard of by itself while nothing else is.
+/// Most expected work, nanoseconds, that is not heard of by itself while nothing else is; a command that
+/// is taken for longer is always heard of.
 const DUST_NS_MAX: u64 = 200_000;
+/// The same in sum while nobody else wants the device: to be heard of takes the program tens of
+/// microseconds, and what is short on a device that is mostly idle would pay that every few launches.
+const CALM_DUST_NS_MAX: u64 = BATCH_NS_MAX;
 /// Streams of our own per context. A batch is heard of behind those before it on the same one.
 const SIDES: usize = 4;
 /// Batches with the driver at once; beyond it a launch is not counted rather than remembered.
@@ -186,6 +191,17 @@ impl Inner {
         }
         batch.runs.iter().for_each(|run| run.trim());
         (!batch.runs.is_empty() || !batch.launches.is_empty()).then_some(batch)
+    }
+
+    /// Where nothing is open and nothing with the driver, what went unheard is over too: a thread has
+    /// waited for it, or for what came after it.
+    fn forget_dust(&mut self) {
+        for (device, dust_ns) in self.dust_ns.iter_mut().enumerate() {
+            let open = self.open.values().any(|batch| batch.device == device);
+            if !open && self.outstanding[device] == 0 {
+                *dust_ns = 0;
+            }
+        }
     }
 
     fn take_all(&mut self, which: impl Fn(Lane, &Batch) -> bool) -> Vec<Batch> {
@@ -336,13 +352,16 @@ impl Flights {
         let before = own_runs::find(key, lane.context);
         let mut inner = lock(&self.inner);
         let alone = inner.outstanding[device] == 0;
-        let dust = alone && inner.dust_ns[device].saturating_add(estimate_ns) <= DUST_NS_MAX;
+        let is_calm = calm(state);
+        let dust_max = if is_calm.is_some() { CALM_DUST_NS_MAX } else { DUST_NS_MAX };
+        let left_ns = dust_max.saturating_sub(inner.dust_ns[device]);
+        let dust = alone && estimate_ns <= DUST_NS_MAX.min(left_ns);
         let goes_on = before.as_ref().is_some_and(|run| run.goes_on());
         let spent = before.as_ref().is_some_and(|run| {
             goes_on && !(run.has_room(estimate_ns) && run.know(kind, estimate_ns))
         });
         // A thread that the driver calls back has work of its own to do, not a run.
-        let seen = (!goes_on || spent).then(|| calm(state)).flatten();
+        let seen = is_calm.filter(|_| !goes_on || spent);
         let seen = seen.filter(|_| own_runs::comes_again(key) && !inside::is_callback());
         let ahead = seen
             .filter(|_| !dust)
@@ -363,7 +382,7 @@ impl Flights {
         // What was taken may only stay counted while somebody will hear of it.
         let heard_of = inner.outstanding[device] > 0;
         let (ahead, early) = if heard_of { (ahead, None) } else { (None, ahead) };
-        let left_ns = DUST_NS_MAX.saturating_sub(inner.dust_ns[device]) / 2;
+        let left_ns = dust_max.saturating_sub(inner.dust_ns[device]) / 2;
         if ahead.is_some() || (!heard_of && left_ns >= estimate_ns) {
             if ahead.is_none() {
                 inner.dust_ns[device] += left_ns;
@@ -530,6 +549,7 @@ impl Flights {
         // Before what is with the driver, whose last would take them for a tail.
         let open = inner.take_all(|lane, _| which(lane));
         let away = inner.take_away(|_, away| which(away.lane));
+        inner.forget_dust();
         drop(inner);
         if !away.is_empty() {
             away.into_iter().for_each(|over| self.count_out(over, true));

@@ -7,7 +7,7 @@ mod measure;
 #[path = "../../opencl/tests/support/mod.rs"]
 mod support;
 
-use measure::{instructions, lease};
+use measure::{What, instructions, lease, rounds};
 use support::skipped;
 
 /// Most instructions that are added to a launch, of all threads of the program. This build checks more
@@ -17,6 +17,23 @@ const LAUNCH_MAX: f64 = 1000.0;
 /// The same of an allocation with its free. Some 170 of them read the clock, by which a process knows that
 /// its page's agent is there and no newer page holds.
 const ALLOCATION_MAX: f64 = 3200.0;
+
+/// Most calls of the driver that serve to learn when work is over, of a launch. Each takes microseconds on a
+/// card.
+const TIMING_CALLS_MAX: f64 = 0.05;
+
+#[test]
+fn a_step_of_many_kernels_asks_the_driver_no_more_often() {
+    let lease = lease();
+    for busy in [false, true] {
+        let what = What { name: "kinds", threads: 1, count: 24_000, busy };
+        let [ours, null] = rounds(&lease, what, 1);
+        assert_eq!(null[0].timing_calls, 0.0, "it is asked by nobody else");
+        let each = ours[0].timing_calls / f64::from(what.count);
+        println!("busy {busy}: {each:.3} calls a launch");
+        assert!(each <= TIMING_CALLS_MAX, "busy {busy}: {each:.3} calls a launch");
+    }
+}
 
 #[test]
 fn a_launch_and_an_allocation_cost_no_more_instructions_than_they_may() {
