@@ -25,6 +25,10 @@ const MEMORY_BYTES: f64 = (2_u64 << 30) as f64;
 const HIDDEN_BYTES: f64 = (1_u64 << 30) as f64;
 /// When the processes on the card are looked at: while a program that shows its context stays.
 const CONTEXT_LOOK: Duration = Duration::from_secs(5);
+/// MPS rounds a part to multiprocessors, and two of them share its memory.
+const MPS_POINTS: f64 = 5.0;
+/// By what the tenant's program is told how large the whole card is.
+const MULTIPROCESSORS: &str = "GPU_WORK_MULTIPROCESSORS";
 /// How long before their beginning programs are started that are to begin together.
 const BEGIN_NS: u64 = 4_000_000_000;
 /// Length of the longer ones of the kernels whose launches are timed.
@@ -42,6 +46,8 @@ pub(crate) struct Scene {
     pub(crate) python: Python,
     pool: Option<(Pool, tempfile::TempDir)>,
     figures: Vec<Figure>,
+    /// Of the whole card, once a kernel was measured on it.
+    multiprocessors: Option<u64>,
     rounds: BTreeMap<u64, u64>,
     alone: BTreeMap<u64, f64>,
 }
@@ -55,6 +61,7 @@ impl Scene {
             python,
             pool: None,
             figures: Vec::new(),
+            multiprocessors: None,
             rounds: BTreeMap::new(),
             alone: BTreeMap::new(),
         }
@@ -136,7 +143,9 @@ impl Scene {
 
     pub(crate) fn work(&mut self, flags: &[&str], words: &[String]) -> Result<Command> {
         let program = self.machine.work();
-        self.leased(flags, &program, words)
+        let mut command = self.leased(flags, &program, words)?;
+        command.envs(self.multiprocessors.map(|all| (MULTIPROCESSORS, all.to_string())));
+        Ok(command)
     }
 
     /// Rounds of the loop that make a kernel of this length here, measured once and alone.
@@ -147,6 +156,7 @@ impl Scene {
         let said = start(&mut self.native(&words(&[&"calibrate", &length_us])), LOOK_MAX)?;
         let figures = said.finish_well()?.figures()?;
         let rounds = figures["rounds"].as_u64().context("no rounds")?;
+        self.multiprocessors = figures["multiprocessors"].as_u64();
         self.rounds.insert(length_us, rounds);
         Ok(rounds)
     }
@@ -432,7 +442,8 @@ fn under_mps(scene: &mut Scene) -> Result<Ended> {
     let had = scene.together(&[&part("30%"), &part("60%")], 1_000, seconds)?;
     for (share, had) in [30.0, 60.0].into_iter().zip(had) {
         let name = format!("a part of {share} % beside another: of one program alone");
-        scene.figure(name, had, "%", Some(share), Target::Shown);
+        let target = scene.timed(Target::Within(MPS_POINTS));
+        scene.figure(name, had, "%", Some(share), target);
     }
     let told = start(&mut scene.work(&part("30%"), &words(&[&"memory"]))?, LOOK_MAX)?;
     let bytes = number(&told.finish_well()?.figures()?, "bytes")?;

@@ -23,6 +23,8 @@
 //!   through the library that programs find and, in a lease, through the vendor's behind it in turn.
 //! * `fault`: writes where no memory is.
 //!
+//! `GPU_WORK_MULTIPROCESSORS` says how many the whole card has, for programs that see a part of it.
+//!
 //! A kernel's work is a fixed number of rounds, never a time to pass: one that is kept from the device
 //! takes longer. The stand-in computes nothing and takes a kernel's length from its name.
 
@@ -111,6 +113,8 @@ fn ptx(length_us: u64) -> String {
 struct Card {
     library: Library,
     module: CUmodule,
+    /// Multiprocessors that the driver tells of here.
+    seen: u32,
     blocks: u32,
     out: CUdeviceptr,
 }
@@ -129,9 +133,13 @@ impl Card {
         let (mut module, mut out) = (null_mut(), 0);
         call!(library, cuModuleLoadData(&raw mut module, text.as_ptr().cast()));
         call!(library, cuMemAlloc_v2(&raw mut out, WORDS * 4));
-        // As many threads as a multiprocessor holds, so that a part of them is a part of the speed.
-        let blocks = BLOCKS_EACH * u32::try_from(number).unwrap_or(1).max(1);
-        Self { library, module, blocks, out }
+        // As many threads as the whole card holds, whatever part of it is seen here: so a part of its
+        // multiprocessors is a part of the speed.
+        let seen = u32::try_from(number).unwrap_or(1).max(1);
+        let told = std::env::var("GPU_WORK_MULTIPROCESSORS").ok();
+        let multiprocessors = told.and_then(|told| told.parse().ok()).unwrap_or(seen);
+        let blocks = BLOCKS_EACH * multiprocessors;
+        Self { library, module, seen, blocks, out }
     }
 
     fn kernel(&self, name: &str) -> CUfunction {
@@ -188,7 +196,7 @@ fn info() {
     println!(
         "{{\"devices\": {count}, \"name\": {name:?}, \"version\": {version}, \"total\": {total}, \
          \"free\": {free}, \"total_of_context\": {all}, \"multiprocessors\": {}}}",
-        card.blocks / BLOCKS_EACH
+        card.seen
     );
 }
 
@@ -203,7 +211,8 @@ fn calibrate(length_us: u64) {
         rounds = scaled(rounds, length_us as f64 / each_us.max(0.001));
     }
     let took_us = card.timed(function, rounds, 20) * 1000.0 / 20.0;
-    println!("{{\"rounds\": {rounds}, \"took_us\": {took_us:.1}}}");
+    let seen = card.seen;
+    println!("{{\"rounds\": {rounds}, \"took_us\": {took_us:.1}, \"multiprocessors\": {seen}}}");
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held to a range")]
