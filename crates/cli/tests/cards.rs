@@ -169,6 +169,44 @@ fn what_a_context_takes_is_the_leases_own() {
     assert!(bytes <= card - CONTEXT && bytes > card - CONTEXT - (4 << 20), "{cleared}");
 }
 
+/// Pinned host memory is shown beside the device's, and gone with the process that pinned it, though its lease
+/// goes on.
+#[test]
+fn what_programs_pin_of_the_hosts_memory_is_shown_apart() {
+    let Some(scene) = scene() else { return };
+    let share = ["run", "--quiet", "--compute", "50%", "--memory", "2GiB", "--model", "Stand-in"];
+    let place = scene.folder.path().display();
+    let client = format!("{place}/client libcuda.so.1 pin 4096; echo over; cat");
+    let mut command = scene.pool.polder(share);
+    command.args(["--", "sh", "-c", &client]);
+    command.env("STANDIN_SOCKET", scene.folder.path().join("standin-device"));
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = program.stdout.take().unwrap();
+    read_until(&mut output, "pinned");
+    let memory = soon("what is pinned is told", || {
+        let sample = &scene.lease("1")["sample"];
+        (sample["host_pinned"].as_u64()? == 4 << 30).then(|| sample["devices"][0]["memory"].clone())
+    });
+    assert!(memory.as_u64().unwrap() < 2 << 30, "twice the lease's memory is none of it: {memory}");
+    let top = scene.pool.say(&["top", "--once"]).stdout;
+    assert!(top.contains("HOST-PINNED") && top.contains("4 GiB"), "{top}");
+    let shown = scene.pool.say(&["show", "1"]).stdout;
+    assert!(
+        shown.lines().any(|line| line.starts_with("pinned") && line.contains("4 GiB")),
+        "{shown}"
+    );
+    let mut input = program.stdin.take().unwrap();
+    input.write_all(b"\n").unwrap();
+    read_until(&mut output, "over");
+    soon("nothing is pinned any more", || {
+        let lease = scene.lease("1");
+        (lease["lease"]["state"] == "started" && lease["sample"]["host_pinned"].is_null())
+            .then_some(())
+    });
+    drop(input);
+    assert!(ended(&mut program).success());
+}
+
 /// Whoever clears the environment finds the vendor's library by its path, which is ours, and by the lease's
 /// own mount its place: every call is held, and the vendor's own is loaded from where the shim says.
 #[test]

@@ -9,6 +9,7 @@
 //!   each whether it lies on the device, and uses and frees them all.
 //! * `room MIB`: allocates a block of that size, waits for a line, and then allocates more of them until
 //!   there is no room.
+//! * `pin MIB`: pins so much host memory in two blocks, waits for a line, and ends without giving it back.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
 #![allow(unsafe_code)] // it calls a C library
@@ -148,6 +149,15 @@ fn room(library: &Library, bytes: usize) {
         blocks += 1;
     }
     println!("blocks {blocks}");
+}
+
+fn pin(library: &Library, bytes: usize) {
+    open(library);
+    let mut at = null_mut();
+    call!(library, cuMemHostAlloc(&raw mut at, bytes / 2, 0));
+    call!(library, cuMemAllocHost_v2(&raw mut at, bytes / 2));
+    println!("pinned");
+    wait();
 }
 
 fn behind(library: &Library, bytes: usize) {
@@ -415,6 +425,7 @@ fn main() {
             behind(&library, mib << 20);
         }
         Some("room") => room(&library, usize::try_from(number(2)).expect("a size") << 20),
+        Some("pin") => pin(&library, usize::try_from(number(2)).expect("a size") << 20),
         Some("saturate") => saturate(&library, &words[2], number(3), number(4)),
         other => println!("nothing to do for {other:?}"),
     }
