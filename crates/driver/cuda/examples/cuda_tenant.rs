@@ -7,6 +7,7 @@ use polder_gpuapi::cuda::{Function, consts::*, pfn, types::*};
 use std::ffi::{CString, c_void};
 use std::io::BufRead as _;
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The address of an exported function.
 fn address(name: &str) -> *mut c_void {
@@ -213,6 +214,26 @@ fn launch(micros: u32, count: u32) {
     pause();
 }
 
+static TRIED: AtomicI32 = AtomicI32::new(-1);
+
+unsafe extern "C" fn launches(_data: *mut c_void) {
+    TRIED.store(kernel(7, 1, null_mut()).cast_signed(), Ordering::Release);
+}
+
+/// A host function that launches, which the API does not permit.
+fn from_host() {
+    context(0);
+    let before = stub("stub_launches");
+    pause();
+    let called = cu!(cuLaunchHostFunc(null_mut(), Some(launches), null_mut()));
+    assert_eq!(called, CUDA_SUCCESS);
+    while TRIED.load(Ordering::Acquire) < 0 {
+        std::thread::yield_now();
+    }
+    println!("from a host function {}", TRIED.load(Ordering::Acquire));
+    println!("launched {}", stub("stub_launches") - before);
+}
+
 fn kinds() {
     context(0);
     let config = CUlaunchConfig {
@@ -355,6 +376,7 @@ fn main() {
         "memory" => memory(),
         "pinned" => pinned(),
         "launch" => launch(number(2), number(3)),
+        "from-host" => from_host(),
         "kinds" => kinds(),
         "capture" => capture(),
         "graph" => graph(),

@@ -287,6 +287,10 @@ fn asked(key: Key, kind: Kind, blocking: bool, call: impl FnOnce() -> CUresult) 
     if inside::is_accounted() {
         return call();
     }
+    if inside::is_callback() {
+        // As the API has it. Nothing may wait here for a turn, and nothing goes without one.
+        return CUDA_ERROR_NOT_PERMITTED;
+    }
     let (state, own) = (state::get(), own::get());
     if state.attachment.is_none() {
         return CUDA_ERROR_NOT_INITIALIZED;

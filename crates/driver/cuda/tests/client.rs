@@ -54,6 +54,16 @@ fn only_the_leases_devices_are_there_with_the_leases_memory() {
 }
 
 #[test]
+fn a_host_function_that_launches_is_refused_as_the_api_has_it() {
+    let lease = lease(MIB);
+    let mut program = program(&lease, &["from-host"]);
+    program.expect("ready");
+    program.go();
+    assert_eq!(program.end(), ["from a host function 800", "launched 0"]);
+    assert_eq!(lease.census().inflight, 0);
+}
+
+#[test]
 fn every_kind_of_memory_is_charged_and_given_back() {
     let lease = lease(100 * MIB);
     let lines = program(&lease, &["memory"]).end();
