@@ -1,10 +1,17 @@
 //! The one way work reaches a device: wait for the lease's turn and for room, count the command in,
 //! and count it out when it completes. How a command is handed over and how its end is heard of is
 //! each API's own affair.
+//!
+//! **Invariant of waits.** A wait for the gate ends by what the arbiter or the clock does, never by what
+//! the waiting thread holds up. A thread of the program holds nothing up. One on which the driver calls
+//! the program back may hold up what is behind its command, and the news of what is over; for the lease
+//! to be seen drained, it asks by itself while it waits ([`HeldUp`]): what is over is counted out, and what
+//! has not begun is counted out until the wait ends. Where something is in flight all the same, so that
+//! the gate may never open again, it waits [`STUCK_NS`] and goes as soon as the lease's own share pays for
+//! the command, as it does without an arbiter.
 
 use crate::attach::Attachment;
 use crate::ends::End;
-use crate::inside;
 use crate::meter::{Done, Kind, Member, Meter, Moment, Room, Verdict};
 use crate::patience::{POLITE_NS, Patience, Right};
 use crate::record;
@@ -14,6 +21,7 @@ use polder_ledger::gate::{self, Bell, CONTENDED, Gate, ONE, UNGATED, WATCH};
 use polder_ledger::single::{self, Held, Single};
 use polder_ledger::{Limits, monotonic_ns, wait_for_gate, wake_waiting};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Longest sleep at a closed gate before looking whether the agent has been replaced.
 const GATE_WAIT_NS: u64 = 100_000_000;
@@ -22,6 +30,11 @@ const GATE_WAIT_NS: u64 = 100_000_000;
 const TURN_WAIT_NS: u64 = 2_000_000;
 /// How long a command waits for room before it goes anyway.
 const ROOM_WAIT_NS: u64 = 250_000_000;
+/// How long a thread that the driver called back waits at a gate behind which something of its process
+/// stays in flight, before it keeps to the share by itself: as long as the arbiter lets it drain at most.
+const STUCK_NS: u64 = 250_000_000;
+/// How often such a thread asks what has become of the commands in flight.
+const LOOK_NS: u64 = 1_000_000;
 /// The quantum when the page names none.
 const QUANTUM_NS: u64 = 10_000_000;
 /// Longest sleep of a process that keeps to its share by itself.
@@ -105,13 +118,24 @@ impl Passage {
     }
 
     /// Waits until the command may go, and counts it in. Before the thread sleeps, `flush` hands
-    /// over what the driver has queued and not begun. On a thread of the driver nothing waits.
+    /// over what the driver has queued and not begun.
     pub fn enter(&self, flush: &dyn Fn()) {
+        self.enter_holding(flush, None);
+    }
+
+    /// The same, on a thread on which the driver has called the program back.
+    pub fn enter_called_back(&self, flush: &dyn Fn(), held: &dyn HeldUp) {
+        self.enter_holding(flush, Some(held));
+    }
+
+    /// While it waited, what was under way may have stood still.
+    pub fn stood_still(&self) {
+        self.state.meters[self.device].go_on(monotonic_ns());
+    }
+
+    fn enter_holding(&self, flush: &dyn Fn(), held: Option<&dyn HeldUp>) {
         let Some(attachment) = &self.state.attachment else { return };
-        if inside::is_callback() {
-            return self.enter_late();
-        }
-        let mut wait = Wait::new(attachment, flush);
+        let mut wait = Wait::new(attachment, flush, held);
         let mut right = None;
         loop {
             let now_ns = monotonic_ns();
@@ -121,8 +145,9 @@ impl Passage {
             let had = right.take();
             let mut moment = Moment {
                 one: seen.has(ONE),
-                impatient: wait.room_ns >= ROOM_WAIT_NS,
+                impatient: wait.room_ns >= wait.room_most_ns,
                 single: had.is_some(),
+                called_back: held.is_some(),
                 ..Moment::at(now_ns, quantum(limits))
             };
             if seen.has(UNGATED) {
@@ -135,6 +160,13 @@ impl Passage {
                 continue;
             }
             if !seen.open() {
+                if wait.is_stuck(now_ns) {
+                    // What is in flight may be unable to make room.
+                    let moment = Moment { impatient: true, ..moment };
+                    if self.pay(attachment, limits, moment).is_ok() {
+                        return;
+                    }
+                }
                 wait.at_gate(limits, seen, GATE_WAIT_NS);
                 continue;
             }
@@ -146,7 +178,7 @@ impl Passage {
             let deadline_ns = moment.deadline_ns.unwrap_or(0);
             moment.held_back = contended && wait.patience.held_back(deadline_ns);
             let meter = &self.state.meters[self.device];
-            match meter.admit(moment, self.kind, wait.flushed) {
+            match meter.admit(moment, self.kind, wait.flushed && held.is_none()) {
                 Verdict::Go { estimate_ns } => match gate::enter(limits, attachment.slot()) {
                     Ok(_) => {
                         let word = had.and_then(Lent::keep).map_or(0, Single::word);
@@ -162,7 +194,14 @@ impl Passage {
                     let turn = moment.deadline_ns.filter(|_| long);
                     right = wait.for_right(limits, seen, now_ns, turn);
                 }
-                Verdict::Room(_) => wait.for_room(now_ns),
+                Verdict::Room(ns) => {
+                    wait.for_room(now_ns);
+                    if let Some(held) = held {
+                        wait.room_most_ns = ns.min(ROOM_WAIT_NS);
+                        held.look();
+                        meter.wait_for_end(LOOK_NS);
+                    }
+                }
                 Verdict::Turn => {
                     wait.patience.held_back_in(deadline_ns);
                     wait.announce();
@@ -184,23 +223,55 @@ impl Passage {
             return false;
         }
         wait.flush();
-        let live = attachment.usage().slots().iter();
-        let live = live.filter(|slot| slot.pid.load(Ordering::Relaxed) != 0).count().max(1);
-        let compute = before.device[self.device].compute.load(Ordering::Relaxed);
-        let share = (u64::from(compute.min(1000)) / live as u64).max(1);
-        match self.state.meters[self.device].pay(moment, self.kind, share) {
-            Ok(estimate_ns) => {
-                gate::enter_late(attachment.slot());
-                self.paid.store(true, Ordering::Relaxed);
-                self.entered(estimate_ns, moment.now_ns);
-                true
-            }
+        match self.pay(attachment, before, moment) {
+            Ok(()) => true,
             Err(pause) => {
-                std::thread::sleep(pause.min(std::time::Duration::from_nanos(SHARE_WAIT_NS)));
+                std::thread::sleep(pause.min(Duration::from_nanos(SHARE_WAIT_NS)));
                 wait.room_ns += monotonic_ns().saturating_sub(moment.now_ns);
                 false
             }
         }
+    }
+
+    /// Counts the command in if the process's part of the lease's share pays for it; else tells how long
+    /// to wait.
+    fn pay(
+        &self,
+        attachment: &Attachment,
+        limits: &Limits,
+        moment: Moment,
+    ) -> Result<(), Duration> {
+        let live = attachment.usage().slots().iter();
+        let live = live.filter(|slot| slot.pid.load(Ordering::Relaxed) != 0).count().max(1);
+        let compute = limits.device[self.device].compute.load(Ordering::Relaxed);
+        let share = (u64::from(compute.min(1000)) / live as u64).max(1);
+        let estimate_ns = self.state.meters[self.device].pay(moment, self.kind, share)?;
+        gate::enter_late(attachment.slot());
+        self.paid.store(true, Ordering::Relaxed);
+        self.entered(estimate_ns, moment.now_ns);
+        Ok(())
+    }
+
+    /// Counts the command out until [`Passage::resume`]: it has not begun, and a thread waits at the gate
+    /// that may hold it up. False when it is not counted in.
+    pub fn pause(&self) -> bool {
+        let attachment = self.state.attachment.as_ref().filter(|_| self.state.is_current());
+        let Some(attachment) = attachment else { return false };
+        let counted = self.entered.swap(false, Ordering::AcqRel);
+        if counted {
+            self.give_back(attachment);
+            self.state.meters[self.device].pause(self.estimate_ns());
+            answer(attachment, gate::pause(attachment.limits(), attachment.slot()));
+        }
+        counted
+    }
+
+    /// Counts a command in again that is paused: it had not begun at `from_ns` of the monotonic clock.
+    pub fn resume(&self, from_ns: u64) {
+        let Some(attachment) = &self.state.attachment else { return };
+        gate::resume(attachment.slot());
+        self.state.meters[self.device].resume(from_ns, self.estimate_ns());
+        self.entered(self.estimate_ns(), from_ns);
     }
 
     /// The lease may have another single command.
@@ -474,31 +545,54 @@ impl Drop for Lent<'_> {
     }
 }
 
+/// What a thread may hold up while it waits, on which the driver has called the program back.
+pub trait HeldUp {
+    /// Asks what has become of the process's commands in flight, and counts out what is over or has not
+    /// begun.
+    fn look(&self);
+}
+
 /// One thread's wait for its turn.
 struct Wait<'a> {
     attachment: &'a Attachment,
     flush: &'a dyn Fn(),
+    held: Option<&'a dyn HeldUp>,
+    /// Since when something has been in flight all the time, if this thread may hold it up.
+    stuck_since_ns: Option<u64>,
+    /// How long the gate has stood still under this thread's eyes.
+    still_ns: u64,
     /// Since when the thread is announced as waiting.
     announced_ns: Option<u64>,
     flushed: bool,
     /// How long it has waited for room.
     room_ns: u64,
+    /// How long it does before it is impatient.
+    room_most_ns: u64,
     room_since_ns: Option<u64>,
     /// How long it lets other commands of the lease go before it.
     patience: Patience,
 }
 
 impl<'a> Wait<'a> {
-    fn new(attachment: &'a Attachment, flush: &'a dyn Fn()) -> Self {
+    fn new(attachment: &'a Attachment, flush: &'a dyn Fn(), held: Option<&'a dyn HeldUp>) -> Self {
         Self {
             attachment,
             flush,
+            held,
+            stuck_since_ns: None,
+            still_ns: 0,
             announced_ns: None,
             flushed: false,
             room_ns: 0,
+            room_most_ns: ROOM_WAIT_NS,
             room_since_ns: None,
             patience: Patience::default(),
         }
+    }
+
+    /// Whether the gate may stay closed because of what this thread holds up.
+    fn is_stuck(&self, now_ns: u64) -> bool {
+        self.stuck_since_ns.is_some_and(|since| now_ns.saturating_sub(since) >= STUCK_NS)
     }
 
     /// Hands over what is queued: it must be able to end while this thread waits.
@@ -552,11 +646,23 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn at_gate(&mut self, limits: &Limits, seen: Gate, timeout_ns: u64) {
+    fn at_gate(&mut self, limits: &Limits, seen: Gate, mut timeout_ns: u64) {
         self.announce();
         let before = monotonic_ns();
+        if let Some(held) = self.held {
+            held.look();
+            let flies = self.attachment.slot().inflight.load(Ordering::Acquire) > 0;
+            self.stuck_since_ns = flies.then(|| self.stuck_since_ns.unwrap_or(before));
+            timeout_ns = timeout_ns.min(LOOK_NS);
+        }
         wait_for_gate(limits, seen, timeout_ns);
-        if gate::look(limits) == seen && monotonic_ns().saturating_sub(before) >= GATE_WAIT_NS {
+        if gate::look(limits) != seen {
+            self.still_ns = 0;
+            return;
+        }
+        self.still_ns += monotonic_ns().saturating_sub(before);
+        if self.still_ns >= GATE_WAIT_NS {
+            self.still_ns = 0;
             self.attachment.refresh();
             // In case the first was not heard.
             self.attachment.ring();

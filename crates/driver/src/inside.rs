@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 enum Place {
     Program,
     Callback,
+    /// A callback in the middle of what the driver does with a command.
+    Midway,
     Accounted,
 }
 
@@ -28,9 +30,15 @@ fn within<R>(place: Place, body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Runs the program's function on one of the driver's threads: nothing it calls may block.
+/// Runs the program's function on one of the driver's threads: whoever waits there may hold up the
+/// driver, and the news of what is over.
 pub fn callback<R>(body: impl FnOnce() -> R) -> R {
     within(Place::Callback, body)
+}
+
+/// The same where the driver may hold locks of its own, so that nothing must be asked of it.
+pub fn callback_midway<R>(body: impl FnOnce() -> R) -> R {
+    within(Place::Midway, body)
 }
 
 /// Runs the vendor's function for a call that is accounted for: hooks that the vendor itself
@@ -42,7 +50,12 @@ pub fn accounted<R>(body: impl FnOnce() -> R) -> R {
 
 /// Whether the thread runs a function that the driver called back.
 pub fn is_callback() -> bool {
-    PLACE.get() == Place::Callback
+    matches!(PLACE.get(), Place::Callback | Place::Midway)
+}
+
+/// Whether the thread runs one during which the driver may be asked nothing.
+pub fn is_midway() -> bool {
+    PLACE.get() == Place::Midway
 }
 
 /// Whether the thread runs the program itself.
@@ -72,7 +85,8 @@ mod tests {
         assert!(!is_callback() && !is_accounted());
         accounted(|| {
             assert!(is_accounted());
-            callback(|| assert!(is_callback() && !is_accounted()));
+            callback(|| assert!(is_callback() && !is_midway() && !is_accounted()));
+            callback_midway(|| assert!(is_callback() && is_midway() && !is_accounted()));
             assert!(is_accounted());
             assert_eq!(guard(7, || callback(|| std::panic::resume_unwind(Box::new(())))), 7);
             assert!(is_accounted());

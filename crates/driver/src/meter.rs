@@ -51,6 +51,9 @@ pub struct Moment {
     pub held_back: bool,
     /// Whether it has the right to be the lease's single command: see [`polder_ledger::single`].
     pub single: bool,
+    /// Whether a function launches it that the driver called back: while that waits, what is in flight
+    /// may be unable to go on.
+    pub called_back: bool,
 }
 
 impl Moment {
@@ -65,6 +68,7 @@ impl Moment {
             impatient: false,
             held_back: false,
             single: false,
+            called_back: false,
         }
     }
 }
@@ -77,7 +81,9 @@ pub enum Verdict {
         /// Nanoseconds.
         estimate_ns: u64,
     },
-    /// Enough is in flight; by the estimates there is room in this many nanoseconds.
+    /// Enough is in flight; by the estimates there is room in this many nanoseconds. To a function that the
+    /// driver called back, which may wait for what it holds up, this is how long to wait before it is
+    /// impatient: so it launches no more than the device could do meanwhile.
     Room(u64),
     /// It would end after the turn.
     Turn,
@@ -203,6 +209,23 @@ impl Meter {
         let mut flight = lock(&self.flight);
         flight.withdraw(estimate_ns);
         self.tell(&flight, 0);
+    }
+
+    /// Counts a command out that has not begun and cannot, until [`Meter::resume`]; it goes on to take room.
+    pub fn pause(&self, estimate_ns: u64) {
+        let mut flight = lock(&self.flight);
+        flight.pause(estimate_ns);
+        self.tell(&flight, 0);
+    }
+
+    /// Counts a command in again that was paused: it had not begun at `from_ns`.
+    pub fn resume(&self, from_ns: u64, estimate_ns: u64) {
+        lock(&self.flight).resume(from_ns, estimate_ns);
+    }
+
+    /// What is in flight stood still until now, and learns no length from that.
+    pub fn go_on(&self, now_ns: u64) {
+        lock(&self.flight).go_on(now_ns);
     }
 
     /// Takes room ahead for commands of which each will be told as a [`Member`], or given back.

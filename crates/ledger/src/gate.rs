@@ -86,12 +86,25 @@ pub fn enter(limits: &Limits, slot: &Slot) -> Result<Gate, (Gate, Bell)> {
     Err((gate, bell))
 }
 
-/// Counts one command in whatever the gate says: it is charged as overlap. For launches that must
-/// not wait (driver's callback threads, commands released by a user event).
+/// Counts one command in whatever the gate says: it is charged as overlap. For launches that cannot
+/// wait any longer (see `driver::gate`).
 pub fn enter_late(slot: &Slot) {
     slot.inflight.fetch_add(1, Ordering::AcqRel);
     fence_behind_change();
     slot.launched.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Counts a command out that was counted in and has not begun, because what it stands behind waits for
+/// the gate itself: it is counted in again with [`resume`] before or when it begins. Until then it was
+/// never launched, so that what was is what has completed and what is in flight.
+pub fn pause(limits: &Limits, slot: &Slot) -> Bell {
+    slot.launched.fetch_sub(1, Ordering::Relaxed);
+    count_out(limits, slot)
+}
+
+/// Counts in again what [`pause`] has counted out, whatever the gate says.
+pub fn resume(slot: &Slot) {
+    enter_late(slot);
 }
 
 /// Counts one command in if the gate still is what was `seen` open, without any statistics: for launches

@@ -1,5 +1,5 @@
 //! The program's functions that the driver calls back, wrapped so that the thread is known to be
-//! the driver's while they run: whatever they call must not block.
+//! the driver's while they run: what waits there must hold up nothing ([`crate::flying`]).
 #![allow(unsafe_code)] // C function pointers and their data
 
 use polder_driver::inside;
@@ -36,7 +36,7 @@ fn once<F, R: Refused>(function: F, data: *mut c_void, call: impl FnOnce(*mut c_
 }
 
 macro_rules! wrap_once {
-    ($(#[$doc:meta])* $name:ident: $notify:ident($($arg:ident: $ty:ty),*)) => {
+    ($(#[$doc:meta])* $name:ident: $notify:ident($($arg:ident: $ty:ty),*) $within:ident) => {
         $(#[$doc])*
         pub(crate) fn $name<R: Refused>(
             function: $notify,
@@ -47,7 +47,7 @@ macro_rules! wrap_once {
                 // SAFETY: `data` was made for this callback, which the driver makes once.
                 let wrapped = unsafe { take::<unsafe extern "C" fn($($ty,)* *mut c_void)>(data) };
                 // SAFETY: the program's own function with the argument it gave.
-                inside::callback(|| unsafe { (wrapped.function)($($arg,)* wrapped.data) });
+                inside::$within(|| unsafe { (wrapped.function)($($arg,)* wrapped.data) });
             }
             match function {
                 Some(function) => once(function, data, |data| call(Some(run), data)),
@@ -71,20 +71,25 @@ impl Refused for cl_int {
 }
 
 wrap_once! {
-    /// Wraps the notification of an event's status.
-    event: EventNotify(event: cl_event, status: cl_int)
+    /// Wraps the notification of a command's end.
+    event: EventNotify(event: cl_event, status: cl_int) callback
+}
+wrap_once! {
+    /// Wraps the notification of a command's way to the device: a driver may make it with the event
+    /// locked, as PoCL does.
+    event_midway: EventNotify(event: cl_event, status: cl_int) callback_midway
 }
 wrap_once! {
     /// Wraps the notification of a memory object's end.
-    memory: MemNotify(memory: cl_mem)
+    memory: MemNotify(memory: cl_mem) callback
 }
 wrap_once! {
     /// Wraps the notification of a context's end.
-    context_end: ContextDestroyed(context: cl_context)
+    context_end: ContextDestroyed(context: cl_context) callback
 }
 wrap_once! {
     /// Wraps the notification of a program's build, or of its end.
-    program: ProgramNotify(program: cl_program)
+    program: ProgramNotify(program: cl_program) callback
 }
 
 /// Wraps a link's notification: the driver makes it whether or not there is a program.

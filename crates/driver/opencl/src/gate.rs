@@ -1,6 +1,7 @@
 //! Handing commands over: each passes the lease's gate, and its event's callback counts it out.
 #![allow(unsafe_code)] // events and their callbacks
 
+use crate::flying::Stay;
 use crate::graph::{Dependence, Order};
 use crate::own;
 use crate::paged::Pin;
@@ -38,11 +39,22 @@ impl Command {
         self.passage.enter_late();
     }
 
+    /// Counts the command out until [`Command::resume`]; false when it is not counted in.
+    pub(crate) fn pause(&self) -> bool {
+        self.passage.pause()
+    }
+
+    /// Counts the command in again.
+    pub(crate) fn resume(&self, from_ns: u64) {
+        self.passage.resume(from_ns);
+    }
+
     /// Counts the command out. `completed` when it ran, so that its length can be learned.
-    fn leave(&self, completed: bool) {
+    pub(crate) fn leave(&self, completed: bool) {
         if !self.passage.state().is_current() {
             return;
         }
+        own::get().flying.remove(self);
         drop(std::mem::take(&mut *lock(&self.pins)));
         let pending = self.pending.load(Ordering::Acquire);
         if pending != 0 {
@@ -110,9 +122,23 @@ pub(crate) fn launch(
         .flatten();
     match pending {
         Some(id) => command.pending.store(id, Ordering::Release),
-        None => command.passage.enter(&|| own.queues.flush()),
+        None => enter(&command.passage),
     }
     hand_over(vendor, &queue, &command, work, real)
+}
+
+/// Waits until a command may go, and counts it in.
+fn enter(passage: &Passage) {
+    let flush = || own::get().queues.flush();
+    if inside::is_callback() {
+        let stay = Stay::here();
+        passage.enter_called_back(&flush, &stay);
+        if stay.waited() {
+            passage.stood_still();
+        }
+    } else {
+        passage.enter(&flush);
+    }
 }
 
 /// Runs what moves memory to `device` of the lease and is over when it returns, as a command of its
@@ -123,7 +149,7 @@ pub(crate) fn at_once<T, E>(
     body: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     let passage = Passage::new(state::get(), device, kind);
-    passage.enter(&|| own::get().queues.flush());
+    enter(&passage);
     let result = body();
     passage.leave(result.is_ok());
     result
@@ -151,6 +177,7 @@ fn hand_over(
     if pending != 0 {
         own::get().graph.name(pending, event.addr());
     }
+    own::get().flying.add(command, queue, event);
     watch(vendor, event, command);
     if !wanted && let Some(release) = vendor.original.clReleaseEvent {
         // SAFETY: the event was made for us; the command keeps its own reference.

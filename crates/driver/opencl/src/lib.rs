@@ -21,6 +21,7 @@ mod callbacks;
 mod commands_recorded;
 mod exports;
 mod extensions;
+mod flying;
 mod gate;
 mod graph;
 mod hooks;

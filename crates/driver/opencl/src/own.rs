@@ -1,6 +1,7 @@
 //! What this library keeps for the process beside its place in the lease.
 
 use crate::commands_recorded::CommandBuffers;
+use crate::flying::Flying;
 use crate::graph::Graph;
 use crate::paged::Pages;
 use crate::queues::Queues;
@@ -12,6 +13,7 @@ use polder_driver::state::PerProcess;
 pub(crate) struct Own {
     pub(crate) queues: Queues,
     pub(crate) graph: Graph,
+    pub(crate) flying: Flying,
     pub(crate) svm: Svm,
     pub(crate) command_buffers: CommandBuffers,
     pub(crate) pages: Pages,

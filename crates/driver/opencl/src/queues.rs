@@ -19,6 +19,7 @@ pub(crate) struct Queue {
     pub(crate) vendor: &'static Vendor,
     /// Device of the lease.
     pub(crate) device: usize,
+    cpu: bool,
     in_order: AtomicBool,
     unflushed: AtomicBool,
     /// References that the program holds: at none, the handle must not be used again.
@@ -42,12 +43,22 @@ impl Queue {
             handle: handle.expose_provenance(),
             vendor,
             device: view::lease_device(device)?,
+            cpu: Self::ask_cpu(vendor, device),
             in_order: AtomicBool::new(true),
             unflushed: AtomicBool::new(false),
             held: AtomicU32::new(1),
         };
         queue.ask_order();
         Some(queue)
+    }
+
+    fn ask_cpu(vendor: &Vendor, device: cl_device_id) -> bool {
+        let mut kind: cl_device_type = 0;
+        let at = (&raw mut kind).cast();
+        // SAFETY: the driver has just named the device; the answer fits. When it fails it is none.
+        vendor.original.clGetDeviceInfo.is_some_and(|get| unsafe {
+            get(device, CL_DEVICE_TYPE, size_of_val(&kind), at, null_mut()) == CL_SUCCESS
+        }) && kind & CL_DEVICE_TYPE_CPU != 0
     }
 
     fn pointer(&self) -> cl_command_queue {
@@ -66,6 +77,11 @@ impl Queue {
         }
         let in_order = properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE == 0;
         self.in_order.store(in_order, Ordering::Relaxed);
+    }
+
+    /// Whether it feeds a CPU device.
+    pub(crate) fn is_cpu(&self) -> bool {
+        self.cpu
     }
 
     pub(crate) fn in_order(&self) -> bool {

@@ -103,19 +103,6 @@ fn commands_behind_an_event_that_fails_are_counted_out() {
 }
 
 #[test]
-fn a_launch_from_a_callback_never_blocks() {
-    let Some(lease) = Lease::pocl(MEMORY) else { return };
-    let mut program = lease.probe("callback", 0);
-    program.expect("running");
-    lease.close();
-    program.expect("launched from the callback");
-    lease.open();
-    program.go();
-    program.expect("done");
-    program.end();
-}
-
-#[test]
 fn a_host_function_in_a_queue_finds_its_arguments() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     match lease.probe("native", 0).line().as_str() {

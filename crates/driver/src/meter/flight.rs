@@ -32,10 +32,18 @@ const CREDIT_NS_MAX: i64 = 20_000_000;
 /// for every command.
 const LOW_QUARTERS: u64 = 3;
 
+/// Functions that the driver calls back may have so many quanta of work in flight...
+const CALLED_BACK_QUANTA: u64 = 8;
+/// ...or so many commands, before they wait for room: what they launch often follows what has just
+/// ended, and what is in flight may be unable to end while they wait.
+const CALLED_BACK_COMMANDS: u32 = 4;
+
 #[derive(Debug, Default)]
 pub(super) struct Flight {
     pub(super) commands: u32,
     pub(super) estimate_ns: u64,
+    /// Commands that were counted out until they can begin, and their estimates.
+    pub(super) paused: Room,
     /// Up to here the time with commands in flight is told as [`super::Done`]: while there are any, all since is
     /// not.
     pub(super) untold_ns: u64,
@@ -97,13 +105,31 @@ impl Flight {
         self.estimate_ns - now_ns.saturating_sub(self.since_ns).min(most)
     }
 
+    /// A function that the driver called back has waited, and what is in flight may have stood still: from
+    /// that no length is learned.
+    pub(super) fn go_on(&mut self, now_ns: u64) {
+        self.since_ns = self.since_ns.max(now_ns);
+    }
+
+    /// Whether a function that the driver called back finds room, given what is left of the work in flight.
+    fn has_room_called_back(&self, moment: Moment, left_ns: u64) -> bool {
+        let commands = self.commands.saturating_add(self.paused.commands);
+        let most_ns = moment.quantum_ns.saturating_mul(CALLED_BACK_QUANTA);
+        let left_ns = left_ns.saturating_add(self.paused.estimate_ns);
+        moment.impatient
+            || commands < CALLED_BACK_COMMANDS
+            || left_ns < most_ns && commands < self.commands_max()
+    }
+
     pub(super) fn admit(&mut self, moment: Moment, kind: Kind) -> Verdict {
         let estimate_ns = self.estimate(kind, moment.quantum_ns);
         let left = self.left_ns(moment.now_ns);
         let mut long = false;
         if let Some(deadline_ns) = moment.deadline_ns {
             let from = moment.now_ns.max(self.early_until_ns);
-            let end = from.saturating_add(left).saturating_add(estimate_ns);
+            // What is in flight may be waiting for this one to go.
+            let before = if moment.called_back { 0 } else { left };
+            let end = from.saturating_add(before).saturating_add(estimate_ns);
             let first = self.commands == 0 && self.turn_ns != deadline_ns;
             long = end > deadline_ns;
             if long && !(moment.now_ns < deadline_ns && (first || moment.held_back)) {
@@ -113,8 +139,13 @@ impl Flight {
         // A command that is overdue is still there, whatever the estimates say is left of it.
         let crowded = moment.one
             && !moment.impatient
+            && !moment.called_back
             && self.estimate_ns.saturating_add(estimate_ns) > moment.quantum_ns;
-        if self.commands > 0 && !moment.impatient {
+        if moment.called_back {
+            if !self.has_room_called_back(moment, left) {
+                return Verdict::Room(estimate_ns);
+            }
+        } else if self.commands > 0 && !moment.impatient {
             if left >= moment.quantum_ns || crowded {
                 let over = left.saturating_sub(low_ns(moment));
                 return Verdict::Room(over.max(WAIT_NS_MIN));
@@ -153,6 +184,21 @@ impl Flight {
         }
         self.commands += 1;
         self.estimate_ns += estimate_ns;
+    }
+
+    pub(super) fn pause(&mut self, estimate_ns: u64) {
+        self.withdraw(estimate_ns);
+        self.paused.commands = self.paused.commands.saturating_add(1);
+        self.paused.estimate_ns = self.paused.estimate_ns.saturating_add(estimate_ns);
+    }
+
+    pub(super) fn resume(&mut self, from_ns: u64, estimate_ns: u64) {
+        self.paused.commands = self.paused.commands.saturating_sub(1);
+        self.paused.estimate_ns = match self.paused.commands {
+            0 => 0,
+            _ => self.paused.estimate_ns.saturating_sub(estimate_ns),
+        };
+        self.launch(from_ns.max(self.since_ns), estimate_ns);
     }
 
     pub(super) fn withdraw(&mut self, estimate_ns: u64) {

@@ -273,3 +273,56 @@ fn without_an_arbiter_a_process_keeps_its_share() {
     }
     assert!((280 * MS..330 * MS).contains(&used), "{used}");
 }
+
+#[test]
+fn a_callback_finds_room_for_a_few_and_goes_no_faster_than_the_device_beyond_them() {
+    let meter = Meter::default();
+    let mut now_ns = 0;
+    let estimate = meter.launch(now_ns, KERNEL, MS);
+    now_ns += 50 * MS;
+    meter.complete(now_ns, 0, estimate, KERNEL, false);
+    let called = Moment { called_back: true, ..alone(now_ns) };
+    let go = Verdict::Go { estimate_ns: 50 * MS };
+    for _ in 0..4 {
+        assert_eq!(meter.admit(called, KERNEL, false), go);
+    }
+    // It waits for as long as the device would take for it.
+    assert_eq!(meter.admit(called, KERNEL, false), Verdict::Room(50 * MS));
+    let impatient = Moment { impatient: true, ..called };
+    assert_eq!(meter.admit(impatient, KERNEL, false), go);
+    // What is paused takes room all the same.
+    (0..5).for_each(|_| meter.pause(50 * MS));
+    assert_eq!(meter.busy_since(), None);
+    assert_eq!(meter.admit(called, KERNEL, false), Verdict::Room(50 * MS));
+}
+
+#[test]
+fn what_is_paused_takes_no_time_and_tells_its_own_length_in_the_end() {
+    let meter = Meter::default();
+    let estimate = meter.launch(0, KERNEL, MS);
+    meter.pause(estimate);
+    assert_eq!(meter.busy_since(), None, "nothing is in flight");
+    meter.resume(500 * MS, estimate);
+    assert_eq!(meter.busy_since(), Some(500 * MS));
+    let done = meter.complete(504 * MS, 500 * MS, estimate, KERNEL, false);
+    assert_eq!((done.from_ns, done.to_ns, done.longest_ns), (500 * MS, 504 * MS, 4 * MS));
+    // Under way while a callback waited for which it stood still.
+    let estimate = meter.launch(600 * MS, KERNEL, MS);
+    meter.go_on(900 * MS);
+    let done = meter.complete(904 * MS, 600 * MS, estimate, KERNEL, false);
+    assert_eq!((done.from_ns, done.longest_ns), (600 * MS, 4 * MS), "counted, and not learned");
+}
+
+#[test]
+fn a_callback_is_held_to_the_turn_by_its_own_command_alone() {
+    let meter = Meter::default();
+    let estimate = meter.launch(0, KERNEL, MS);
+    meter.complete(4 * MS, 0, estimate, KERNEL, false);
+    for _ in 0..3 {
+        meter.launch(10 * MS, KERNEL, MS);
+    }
+    let called = Moment { called_back: true, ..turn(10 * MS, 20 * MS) };
+    assert_eq!(meter.admit(called, KERNEL, false), Verdict::Go { estimate_ns: 4 * MS });
+    let late = Moment { now_ns: 17 * MS, ..called };
+    assert_eq!(meter.admit(late, KERNEL, false), Verdict::Turn);
+}

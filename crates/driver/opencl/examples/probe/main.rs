@@ -61,6 +61,7 @@ fn main() {
         "user-event" => queue::user_event(),
         "failed-event" => queue::failed_event(),
         "callback" => queue::callback(),
+        "callback-behind" => queue::callback_behind(),
         "native" => queue::native(),
         "recorded" => recorded::run(number),
         "burst" => queue::burst(number),

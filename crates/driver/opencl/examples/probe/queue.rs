@@ -5,7 +5,7 @@ use super::{hear, say};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::ffi::c_void;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const SOURCE: &str = "
@@ -257,6 +257,50 @@ pub(crate) fn callback() {
     hear();
     program.cl.finish(program.queue);
     say(&"done");
+}
+
+/// The same with commands in two queues that stand behind the one whose callback launches, while the main
+/// thread waits for both.
+pub(crate) fn callback_behind() {
+    let program = Program::new();
+    let other = program.cl.queue(program.context, program.device, 0);
+    // What is over already calls back at once, on the thread that asks for it.
+    let slow = program.spin(Duration::from_millis(200));
+    let kernel = program.kernel("add", 0);
+    let pair = Box::into_raw(Box::new((program, kernel)));
+    PROGRAM.store(pair, Ordering::Release);
+    // SAFETY: just made, never freed.
+    let (program, _) = unsafe { &*pair };
+    // One whose end is heard of first: from then on the program is one that is called back.
+    for function in [count_done, launch_when_told] {
+        let event = program.launch(slow, &[]);
+        let set =
+            call!(program.cl, clSetEventCallback(event, CL_COMPLETE, Some(function), null_mut()));
+        check(set);
+        for queue in [program.queue, program.queue, other] {
+            program.cl.launch(queue, kernel, ITEMS, &[event]);
+            check(call!(program.cl, clFlush(queue)));
+        }
+    }
+    say(&"running");
+    hear();
+    TOLD.store(true, Ordering::Release);
+    program.cl.finish(program.queue);
+    program.cl.finish(other);
+    while DONE.load(Ordering::Acquire) < 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    say(&"done");
+}
+
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn launch_when_told(event: cl_event, status: cl_int, data: *mut c_void) {
+    while !TOLD.load(Ordering::Acquire) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // SAFETY: as this was called.
+    unsafe { launch_more(event, status, data) };
 }
 
 #[allow(non_snake_case)] // after the function it calls

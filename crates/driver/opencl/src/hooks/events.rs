@@ -81,10 +81,16 @@ pub(crate) unsafe extern "C" fn clSetEventCallback(
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
         let set = vendor::of(event).and_then(|vendor| vendor.original.clSetEventCallback);
         let Some(set) = set else { return CL_INVALID_EVENT };
-        callbacks::event(pfn_notify, user_data, |notify, data| {
+        own::get().flying.begin();
+        let set = |notify, data| {
             // SAFETY: the caller's arguments with its function wrapped.
             unsafe { set(event, kind, notify, data) }
-        })
+        };
+        if kind == CL_COMPLETE {
+            callbacks::event(pfn_notify, user_data, set)
+        } else {
+            callbacks::event_midway(pfn_notify, user_data, set)
+        }
     })
 }
 
