@@ -11,7 +11,7 @@ use crate::known::take_terms;
 use crate::paths::StatePaths;
 use crate::prepare::{self, Live, Stands, Unreached};
 use crate::runner::{Account, remove_container};
-use crate::sample::{sample, takes_turns};
+use crate::sample::{sample, takes_turns, within};
 use crate::shim::{
     ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
 };
@@ -289,6 +289,8 @@ struct Running {
     room: Arc<Room>,
     live: Live,
     told: Option<Phase>,
+    /// When its program started, on the boot clock.
+    started: Option<Micros>,
     /// The start that was ordered, until it is under way.
     wanted: Option<Wanted>,
     /// A request was not answered.
@@ -311,7 +313,7 @@ enum Step {
 
 impl Running {
     fn new(room: Arc<Room>, live: Live) -> Self {
-        Self { room, live, told: None, wanted: None, out_of_reach: false }
+        Self { room, live, told: None, started: None, wanted: None, out_of_reach: false }
     }
 
     fn lease(&self) -> LeaseId {
@@ -505,6 +507,7 @@ impl Running {
             }
             ShimPhase::Prepared { .. } => None,
         };
+        self.started = self.started.or(started);
         // Only a change is news; a state also comes when a process attaches.
         if self.told.as_ref() != Some(&phase) {
             self.told = Some(phase.clone());
@@ -538,6 +541,9 @@ impl Running {
             let (arbiter, id) = (self.room.arbiter.clone(), lease.id);
             if let Some(last) = blocking(move || arbiter.remove(id)).await.flatten() {
                 let memory_kills = end.sample.memory_kills;
+                // What its main process left behind lived longer than that ran.
+                let lived = self.started.map_or(end.ran, ran_since).max(end.ran);
+                let last = within(last, lived);
                 let shims = std::mem::replace(
                     &mut end.sample,
                     LeaseSample { processes: 0, memory_kills, ..last },

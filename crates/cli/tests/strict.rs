@@ -422,6 +422,23 @@ fn each_lie_in_a_page_is_reported_and_ends_nobody() {
     }
 }
 
+/// What a lease of [`SHARE`] that has lived for at most a few minutes is said to have used can be.
+fn can_be(sample: &Value) {
+    let (memory, lived) = (64 << 20, 300 * 1_000_000);
+    let below = |value: &Value, most: u64| {
+        assert!(value.as_u64().is_none_or(|number| number <= most), "{value} of {most}: {sample}");
+    };
+    below(&sample["launches"], 100 * lived);
+    for used in sample["devices"].as_array().into_iter().flatten() {
+        below(&used["memory"], memory);
+        below(&used["memory_peak"], memory);
+        below(&used["backing"], 0);
+        below(&used["refused"], 100 * lived);
+        below(&used["device_time"], lived);
+        below(&used["contended_time"], lived);
+    }
+}
+
 #[test]
 fn noise_all_over_a_page_harms_nobody_else() {
     let _alone = alone();
@@ -444,9 +461,13 @@ fn noise_all_over_a_page_harms_nobody_else() {
     for _ in 0..6 {
         let before = count(&beats);
         soon("its honest neighbour goes on", || (count(&beats) > before + 5).then_some(()));
+        can_be(&pool.json(&["show", &noise])["leases"][0]["sample"]);
     }
     let said = pool.say(&["wait", &noise, "--timeout", "60s"]);
     assert_eq!(said.code, 0, "{said:?}");
+    let ended = &pool.json(&["show", &noise])["leases"][0]["ending"]["end"]["sample"];
+    assert!(ended["devices"].is_array(), "{ended}");
+    can_be(ended);
     assert!(!findings(&pool, &noise).is_empty(), "noise contradicts the kernel");
     // It checks its own results.
     fs::write(&until, "").unwrap();

@@ -126,6 +126,8 @@ fn host_memory() -> Bytes {
 struct Granted {
     /// Bytes.
     memory: u64,
+    /// The most that it was, and the most behind it, bytes: more its processes cannot have held.
+    largest: (u64, u64),
     hidden: Hidden,
     hidden_now: u64,
     hidden_peak: u64,
@@ -136,7 +138,8 @@ impl Granted {
     fn new(share: &Share, hidden: Option<u64>) -> Self {
         let now = hidden.unwrap_or(0);
         let (memory, hidden) = (share.memory.0, Hidden::from(now));
-        Self { memory, hidden, hidden_now: now, hidden_peak: now }
+        let largest = (share.memory.0, share.backing.0);
+        Self { memory, largest, hidden, hidden_now: now, hidden_peak: now }
     }
 }
 
@@ -200,6 +203,8 @@ impl LeasePages {
         let mut granted = self.granted();
         for (granted, share) in granted.iter_mut().zip(shares) {
             granted.memory = share.memory.0;
+            let (memory, backing) = granted.largest;
+            granted.largest = (memory.max(share.memory.0), backing.max(share.backing.0));
         }
         self.tell_memory(&granted);
         for (limits, share) in self.limits.device.iter().zip(shares) {
@@ -297,7 +302,8 @@ impl LeasePages {
         Bytes(held).min(most)
     }
 
-    /// What the lease has used so far.
+    /// What the lease has used so far. No memory is told that it cannot have had, whatever its page says;
+    /// its counts are as they stand there ([`crate::sample::within`]).
     pub(super) fn sample(&self) -> LeaseSample {
         let usage: &Usage = &self.usage;
         let granted = self.granted();
@@ -311,10 +317,13 @@ impl LeasePages {
         let refused = sum(3, |slot| &slot.refused);
         let micros = |ns: &AtomicU64| Micros(ns.load(Ordering::Relaxed) / 1000);
         let device = |(index, device): (usize, &DeviceId)| {
-            let held = polder_ledger::memory::held(usage, index);
-            let hidden = granted.get(index).map_or((0, 0), |it| (it.hidden_now, it.hidden_peak));
+            let known = granted.get(index);
+            let (most, most_behind) = known.map_or((0, 0), |it| it.largest);
+            let hidden = known.map_or((0, 0), |it| (it.hidden_now, it.hidden_peak));
+            let held = polder_ledger::memory::held(usage, index).min(most);
             let memory = held.saturating_add(hidden.0);
-            let peak = usage.peak[index].load(Ordering::Relaxed).saturating_add(hidden.1);
+            let peak = usage.peak[index].load(Ordering::Relaxed).min(most);
+            let peak = peak.saturating_add(hidden.1);
             DeviceSample {
                 device: device.clone(),
                 device_time: micros(&self.limits.device[index].charged_ns),
@@ -324,7 +333,7 @@ impl LeasePages {
                 memory_peak: Bytes(peak.max(memory)),
                 // The pages count refusals by process, not by device; the first device shows them.
                 refused: if index == 0 { refused } else { 0 },
-                backing: Bytes(self.backing_held(index)),
+                backing: Bytes(self.backing_held(index).min(most_behind)),
                 throttle: Vec::new(),
             }
         };

@@ -13,6 +13,7 @@ use crate::runner::{
     Launch, TaskStdio, WORDS_BYTES_MAX, descendants, environment, kill_descendants, launch,
     output_pipe, signal_all,
 };
+use crate::sample::within;
 use polder_ledger::{busy, monotonic_ns};
 use polder_model::{Bytes, DeviceSample, LeaseEnd, LeaseSample, Micros, Outcome, Slice};
 use rustix::fs::{Mode, OFlags};
@@ -330,7 +331,10 @@ impl Shim {
         self.ground.port = None;
         self.state.cgroups.clear();
         self.state.attached.clear();
-        let sample = LeaseSample { memory_kills: kills, ..self.last_sample() };
+        let since = self.task.as_ref().and_then(|task| task.since);
+        let lived = since.map_or(0, |since| boot_micros().saturating_sub(since));
+        let sample = within(self.last_sample(), Micros(lived));
+        let sample = LeaseSample { memory_kills: kills, ..sample };
         let end = LeaseEnd { outcome, ran, sample };
         self.state.phase = ShimPhase::Ended { end };
         self.save();
@@ -343,6 +347,11 @@ impl Shim {
         let usage = &self.door.usage;
         let limits = self.door.limits().and_then(|fd| polder_ledger::map_limits(fd).ok());
         let charged = limits.as_deref().map(Before::of).unwrap_or_default();
+        // The page of a lease that was resized says what it has now.
+        let most = |index: usize, slice: &Slice| {
+            let now = limits.as_deref().filter(|limits| index < limits.device_count());
+            slice.memory.0.max(now.map_or(0, |limits| limits.memory(index)))
+        };
         let owed_ns = charged.owed_ns(monotonic_ns(), busy::total(usage));
         let [_, launches, waited, refused] =
             [0, 1, 2, 3].map(|i| usage.retired[i].load(Ordering::Relaxed));
@@ -355,7 +364,10 @@ impl Shim {
                 contended_time: Micros(charged.map_or(0, |it| it.contended_ns) / 1000),
                 memory: Bytes(0),
                 memory_peak: Bytes(
-                    usage.peak.get(index).map_or(0, |peak| peak.load(Ordering::Relaxed)),
+                    usage
+                        .peak
+                        .get(index)
+                        .map_or(0, |peak| peak.load(Ordering::Relaxed).min(most(index, slice))),
                 ),
                 // The page counts them for all devices together.
                 refused: if index == 0 { refused } else { 0 },

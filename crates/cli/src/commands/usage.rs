@@ -10,6 +10,10 @@ use polder_server::api::{DemandAhead, UsageReport};
 
 /// Flags of `polder usage`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "More can be used than leased: time that others leave idle is lent and charged, but \
+                        never more than went by on each device."
+)]
 pub(crate) struct Usage {
     /// Only this tenant and all below it.
     #[arg(long, value_name = "TENANT")]
