@@ -10,7 +10,7 @@ use crate::folder::Folder;
 use crate::known::take_terms;
 use crate::paths::StatePaths;
 use crate::prepare::{self, Live, Stands, Unreached};
-use crate::runner::{Account, remove_container};
+use crate::runner::{Account, container_refusal, remove_container};
 use crate::sample::{sample, takes_turns, within};
 use crate::shim::{
     ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
@@ -536,6 +536,13 @@ impl Running {
     /// The end with the last figures: the arbiter's where it counted.
     async fn close(&self, mut end: LeaseEnd) -> LeaseEnd {
         self.room.watchman.forget(self.lease());
+        let (plan, dir) = (self.live.plan.clone(), self.live.folder.path().to_owned());
+        // A program may end with 1, and so does what starts one in a container when it cannot.
+        if plan.order.work.image.is_some() && end.outcome == (Outcome::Failed { code: 1 }) {
+            let shim = self.live.state.shim;
+            let refused = blocking(move || container_refusal(&plan, &dir, shim)).await.flatten();
+            end.outcome = refused.map_or(end.outcome, |code| Outcome::Failed { code });
+        }
         let lease = &self.live.plan.order.lease;
         if self.live.metered {
             let (arbiter, id) = (self.room.arbiter.clone(), lease.id);

@@ -66,6 +66,11 @@ fn another_users_own_podman_is_held_with_what_it_starts() {
         (3, "0\n"),
         "root in a namespace of its own: {ids:?}"
     );
+    let mut command = own.command(common::POLDER);
+    command.arg("--state").arg(pool.path());
+    command.args(["run", "--devices", "0", "--image", &own.image, "--", "no-such-program"]);
+    let gone = say(command);
+    assert_eq!(gone.code, 127, "{gone:?}");
     if limits_processes() {
         let forks = "n=0; while [ $n -lt 80 ]; do sleep 60 & n=$((n + 1)); done; echo all";
         let few = run("60", forks);
@@ -95,6 +100,13 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
 
     // It is the command as far as its caller can tell.
     check("exit 7", 7, "");
+    check("exit 1", 1, "");
+    let program = |name: &str| {
+        let said = say(pool.polder([&["run", "--quiet"], &flags[..], &["--", name]].concat()));
+        (said.code, said.stdout)
+    };
+    assert_eq!(program("no-such-program"), (127, String::new()), "as without a container");
+    assert_eq!(program("/etc"), (126, String::new()), "not executable");
     check("cat here; pwd", 0, &format!("from the job's directory\n{}\n", folder.display()));
     let mut command = run("cat; echo \"$FRUIT\"; echo ${POLDER_LEASE_DIR:+known}");
     command.env("FRUIT", "a  pear").stdin(Stdio::piped()).stdout(Stdio::piped());

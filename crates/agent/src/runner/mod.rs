@@ -21,7 +21,7 @@ pub(crate) use cgroup::{Below, Cgroup, is_inside};
 pub use container::{Containers, ContainersError};
 pub(crate) use container::{
     Runtime, barred as barred_from_images, below as cgroups_below, nodes as container_nodes,
-    remove as remove_container,
+    refusal as container_refusal, remove as remove_container,
 };
 pub(crate) use environment::{
     LEASE_DIR_VARIABLE, environment, has_no_device, hides_opencl, intercepts_opencl, shares_opencl,

@@ -182,6 +182,16 @@ pub(crate) fn remove(plan: &Plan, shim: u32) -> Result<(), String> {
     }
 }
 
+/// The exit code of the lease's program where its container ended with 1 because it could not be executed
+/// there; none where it ran. Blocking.
+pub(crate) fn refusal(plan: &Plan, dir: &Path, shim: u32) -> Option<i32> {
+    match Runtime::find(&plan.containers).ok()? {
+        Runtime::Podman(podman) => podman.refusal(plan, dir, &container_name(plan, shim)),
+        // Its daemon's `--init` has the usual codes.
+        Runtime::Docker(_) => None,
+    }
+}
+
 /// Runs a runtime's own command to its end, which must come soon, and returns what it said of an error.
 fn run_soon(mut command: Command, what: &str) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");

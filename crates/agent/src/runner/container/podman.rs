@@ -4,10 +4,10 @@
 //! shim, which is the subreaper: whatever runs in the container descends from the shim.
 
 use super::hand::{self, Mount};
-use super::{Moment, either_way, run_soon};
+use super::{Moment, either_way, limit_words, run_soon};
 use crate::runner::Account;
 use crate::shim::{ICD_FOLDER, Plan};
-use rustix::process::Rlimit;
+use rustix::process::{Resource, Rlimit, getrlimit};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,10 +64,7 @@ impl Podman {
             flag("runtime", runtime.into());
         }
         words.push("run".into());
-        let lower = |limit: Option<u64>| Some(limit.unwrap_or(PROCESSES_MAX).min(PROCESSES_MAX));
-        let Rlimit { current, maximum } = moment.processes;
-        let processes = Rlimit { current: lower(current), maximum: lower(maximum) };
-        words.extend(either_way(plan, name, moment, (self.has_init, processes)));
+        words.extend(either_way(plan, name, moment, (self.has_init, lowered(moment.processes))));
         let mut flag = |name: &str, value: String| words.push(format!("--{name}={value}"));
         // Said in any case: the user's own settings may say that no limits are wanted.
         match moment.cgroup {
@@ -89,19 +86,96 @@ impl Podman {
         words
     }
 
+    /// The exit code of a program that cannot be executed in its image, if it is one. Podman's `--init`
+    /// ends with 1 then, as a program may. So the container is made once more, without it, and not
+    /// started: the OCI runtime has looked for the program by then, and nothing of the image has run.
+    /// Blocking.
+    pub(super) fn refusal(&self, plan: &Plan, dir: &Path, name: &str) -> Option<i32> {
+        if !self.has_init {
+            return None;
+        }
+        let name = format!("{name}-look");
+        let look = || {
+            run_soon(self.own(plan, &self.look_words(plan, dir, &name)).ok()?, "podman create")
+                .ok()?;
+            let said =
+                run_soon(self.own(plan, &["init".to_owned(), name.clone()]).ok()?, "podman init");
+            said.err().and_then(|why| code_of(&why))
+        };
+        let code = look();
+        // What is left of it has never run, and its name is the lease's own.
+        let _ = self.remove(plan, &name);
+        code
+    }
+
+    /// Words for a container that is made to be looked at.
+    fn look_words(&self, plan: &Plan, dir: &Path, name: &str) -> Vec<String> {
+        let mut words = vec![format!("--hooks-dir={}", dir.join(ICD_FOLDER).display())];
+        words.extend(self.runtime.map(|runtime| format!("--runtime={runtime}")));
+        words.extend(["create".to_owned(), format!("--name={name}")]);
+        let fixed = [
+            "--init=false",
+            "--network=none",
+            "--log-driver=none",
+            "--env=NVIDIA_VISIBLE_DEVICES=void",
+        ];
+        words.extend(fixed.map(str::to_owned));
+        // Said in any case, as where it is run.
+        words.extend(["--security-opt=label=disable", "--cgroups=enabled"].map(str::to_owned));
+        let limits = [("nofile", Resource::Nofile), ("nproc", Resource::Nproc)];
+        words.extend(limits.map(|(name, resource)| {
+            format!("--ulimit={name}={}", limit_words(lowered(getrlimit(resource))))
+        }));
+        let directory = &plan.order.work.directory;
+        words.push(format!("--workdir={directory}"));
+        if directory != "/" {
+            words.push("--mount".to_owned());
+            words.push(format!("type=bind,source={directory},destination={directory}"));
+        }
+        words.push("--".to_owned());
+        words.extend(plan.order.work.image.clone());
+        words.extend(plan.order.work.command.iter().cloned());
+        words
+    }
+
     /// Removes what is kept of a container, if anything. Blocking.
     ///
     /// # Errors
     /// Words that say what went wrong.
     pub(super) fn remove(&self, plan: &Plan, name: &str) -> Result<(), String> {
+        let words = ["rm", "--force", "--ignore", "--volumes", name].map(str::to_owned);
+        run_soon(self.own(plan, &words)?, &format!("podman rm {name}"))
+    }
+
+    /// A command of Podman's own, as the job's user.
+    fn own(&self, plan: &Plan, words: &[String]) -> Result<Command, String> {
         let account = Account::find(plan.order.lease.user.as_str())?;
         let mut command = Command::new(&self.program);
-        command.args(["--cgroup-manager=cgroupfs", "rm", "--force", "--ignore", "--volumes", name]);
+        command.arg("--cgroup-manager=cgroupfs").args(words);
         if rustix::process::geteuid().is_root() && account.uid != 0 {
             command.uid(account.uid).gid(account.gid);
             let home = plan.order.work.environment.get("HOME").map_or("/", String::as_str);
             command.env("HOME", home).env_remove("XDG_RUNTIME_DIR");
         }
-        run_soon(command, &format!("podman rm {name}"))
+        Ok(command)
+    }
+}
+
+/// A limit that Podman can give.
+fn lowered(Rlimit { current, maximum }: Rlimit) -> Rlimit {
+    let lower = |limit: Option<u64>| Some(limit.unwrap_or(PROCESSES_MAX).min(PROCESSES_MAX));
+    Rlimit { current: lower(current), maximum: lower(maximum) }
+}
+
+/// The exit code that is usual for what an OCI runtime says of a program that it cannot execute.
+pub(super) fn code_of(said: &str) -> Option<i32> {
+    // Runc names what it executes, crun does not; both say more of what else they are not permitted.
+    let executes = said.contains("exec: \"") || said.contains("open executable");
+    if said.contains("a command that was not found") {
+        Some(127)
+    } else if executes && said.contains("OCI permission denied") {
+        Some(126)
+    } else {
+        None
     }
 }

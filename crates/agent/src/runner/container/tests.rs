@@ -261,3 +261,19 @@ fn what_starts_containers_is_named_in_words() {
     let why = Runtime::find(&none).unwrap_err();
     assert!(why.contains("does not listen on /nowhere/docker.sock") || why.contains("install"));
 }
+
+#[test]
+fn a_runtimes_words_on_a_program_have_the_usual_codes() {
+    let (runc, crun) = ("runc create failed: unable to start container process: ", "crun: ");
+    let (gone, barred) = (
+        ": OCI runtime attempted to invoke a command that was not found",
+        ": OCI permission denied",
+    );
+    let check = |said: &str, code| assert_eq!(super::podman::code_of(said), code, "{said}");
+    check(&format!("{runc}exec: \"x\": executable file not found in $PATH{gone}"), Some(127));
+    check(&format!("{crun}executable file `x` not found in $PATH: No such file{gone}"), Some(127));
+    check(&format!("{runc}exec: \"/bin\": permission denied{barred}"), Some(126));
+    check(&format!("{crun}open executable: Permission denied{barred}"), Some(126));
+    check(&format!("{runc}error setting rlimit type 7: operation not permitted{barred}"), None);
+    check("podman init: not within 20 s", None);
+}
