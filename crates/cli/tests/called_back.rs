@@ -1,5 +1,5 @@
-//! Programs whose kernels are launched by the driver's own callbacks, with a real daemon on PoCL: their
-//! caps hold, and so do the shares of those beside them. What each had of the device is what the driver's
+//! Programs whose kernels are launched by the driver's own callbacks, or begin when the program signals an
+//! event, with a real daemon on PoCL: their caps hold, and so do the shares of those beside them. What each had of the device is what the driver's
 //! own profiling says of its kernels, not what Polder says.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests; skips must be heard")]
@@ -15,12 +15,13 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every shape of launching from callbacks that is held to its share.
-const SHAPES: [&str; 4] = [
+/// Every shape of launching from callbacks, or behind events, that is held to its share.
+const SHAPES: [&str; 5] = [
     "--chains 1",
     "--chains 8 --burst 4",
     "--chains 6 --queues 3 --iterations 1000000",
     "--chains 4 --stage running",
+    "--signalled --chains 40",
 ];
 
 fn start(pool: &Pool, ask: &str, words: &str) -> String {

@@ -1,13 +1,14 @@
-//! A tenant's program whose kernels are launched by the driver's own callbacks, and which says how much
-//! of the device it had.
+//! A tenant's program whose kernels are launched by the driver's own callbacks, or begin when it signals an
+//! event, and which says how much of the device it had.
 //!
 //! ```text
-//! chains [--plain] [--seconds N] [--iterations N] [--chains N] [--burst N] [--queues N] [--stage S]
+//! chains [--plain|--signalled] [--seconds N] [--iterations N] [--chains N] [--burst N] [--queues N] [--stage S]
 //! ```
 //!
 //! Each chain begins with one kernel; when one of a burst is `complete` (or as `--stage` says `running`)
 //! its callback launches the next burst. The main thread sleeps meanwhile. With `--plain` the main thread
-//! launches instead, and keeps as many in its queue as there would be chains. In the end it prints `{"used_ns": U, "wall_ns": W, "kernels": N}`,
+//! launches instead, and keeps as many in its queue as there would be chains; with `--signalled` it queues as many
+//! behind an event of its own, signals it and waits for them, again and again. In the end it prints `{"used_ns": U, "wall_ns": W, "kernels": N}`,
 //! U by the driver's own profiling of each kernel. Where callbacks come while it runs, or kernels of several
 //! queues run beside each other, U is the shortest for each: what callbacks wait for is no work.
 
@@ -69,6 +70,21 @@ impl Program {
             self.launch(queue, index == self.burst);
         }
         check(call!(self.cl, clFlush(self.queues[queue])));
+    }
+
+    /// Queues so many behind an event of its own, and signals it.
+    fn signalled(&'static self, context: cl_context, together: usize) {
+        while Instant::now() < self.until {
+            let mut error = CL_SUCCESS;
+            let gate = call!(self.cl, clCreateUserEvent(context, &raw mut error));
+            check(error);
+            let one = |_| self.cl.launch(self.queues[0], self.kernel, ITEMS, &[gate]);
+            let queued: Vec<cl_event> = (0..together).map(one).collect();
+            check(call!(self.cl, clSetUserEventStatus(gate, CL_COMPLETE)));
+            self.cl.finish(self.queues[0]);
+            queued.into_iter().for_each(|event| self.count(event));
+            check(call!(self.cl, clReleaseEvent(gate)));
+        }
     }
 
     fn count(&self, event: cl_event) {
@@ -156,6 +172,8 @@ fn main() {
     }));
     if words.iter().any(|word| word == "--plain") {
         program.plain(number("--chains", 1));
+    } else if words.iter().any(|word| word == "--signalled") {
+        program.signalled(context, number("--chains", 1));
     } else {
         (0..number("--chains", 1)).for_each(|chain| {
             program.launch(chain % program.queues.len(), true);

@@ -207,7 +207,7 @@ unsafe extern "C" fn enqueue(
         let queue = if count == 1 { unsafe { queues.read() } } else { recorded_for };
         let kind = Kind { what: buffer.addr(), size: 0, guess_ns: 0 };
         let work = Work { queue, kind, events, list, event, blocking: false };
-        launch(vendor, work, Vec::new(), |event| {
+        launch(vendor, work, Vec::new(), |(events, list), event| {
             // SAFETY: the caller's arguments, passed on.
             unsafe { (real.enqueue)(count, queues, buffer, events, list, event) }
         })

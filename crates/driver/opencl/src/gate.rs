@@ -5,6 +5,7 @@ use crate::flying::Stay;
 use crate::graph::{Dependence, Order};
 use crate::own;
 use crate::paged::Pin;
+use crate::permit::Permit;
 use crate::queues::Queue;
 use crate::vendor::Vendor;
 use polder_driver::gate::Passage;
@@ -26,17 +27,25 @@ pub(crate) struct Command {
     pending: AtomicU64,
     /// Buffers that it uses: until it has ended they stay where they are.
     pins: Mutex<Vec<Pin>>,
+    permit: Permit,
 }
 
 impl Command {
     fn new(state: &'static State, device: usize, kind: Kind, pins: Vec<Pin>) -> Arc<Self> {
         let passage = Passage::new(state, device, kind);
-        Arc::new(Self { passage, pending: AtomicU64::new(0), pins: Mutex::new(pins) })
+        let (pending, pins) = (AtomicU64::new(0), Mutex::new(pins));
+        Arc::new(Self { passage, pending, pins, permit: Permit::default() })
     }
 
-    /// Counts the command in whatever the gate says.
-    pub(crate) fn enter_late(&self) {
-        self.passage.enter_late();
+    /// What it stood behind is over: waits for its turn, counts it in and lets it begin.
+    pub(crate) fn is_ready(&self) {
+        enter(&self.passage);
+        self.permit.give();
+    }
+
+    /// What it stood behind has failed, and so will it: it is not counted.
+    pub(crate) fn has_failed(&self) {
+        self.permit.give();
     }
 
     /// Counts the command out until [`Command::resume`]; false when it is not counted in.
@@ -78,28 +87,36 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Handles of the wait list.
-    pub(crate) fn wait_list(&self) -> Vec<usize> {
+    /// The events of the wait list.
+    pub(crate) fn wait_list(&self) -> Vec<cl_event> {
         if self.list.is_null() {
             return Vec::new();
         }
         // SAFETY: the program says that this many events stand there, and the driver will read
         // them too.
-        let list = unsafe { std::slice::from_raw_parts(self.list, self.events as usize) };
-        list.iter().map(|event| event.addr()).collect()
+        unsafe { std::slice::from_raw_parts(self.list, self.events as usize) }.to_vec()
+    }
+
+    /// Their handles.
+    pub(crate) fn wait_handles(&self) -> Vec<usize> {
+        self.wait_list().into_iter().map(<*mut _>::addr).collect()
     }
 }
 
-/// Queues a command: `real` calls the vendor's function and says what it returned, given where to
-/// put the command's event. `pins` hold the buffers that it uses.
+/// A wait list as the API passes it.
+pub(crate) type List = (cl_uint, *const cl_event);
+
+/// Queues a command: `real` calls the vendor's function and says what it returned, given the wait list and where
+/// to put the command's event. `pins` hold the buffers that it uses.
 pub(crate) fn launch(
     vendor: &'static Vendor,
     work: Work,
     pins: Vec<Pin>,
-    real: impl FnOnce(*mut cl_event) -> cl_int,
+    real: impl FnOnce(List, *mut cl_event) -> cl_int,
 ) -> cl_int {
+    let own_list = (work.events, work.list);
     if inside::is_accounted() {
-        return real(work.event);
+        return real(own_list, work.event);
     }
     let (state, own) = (state::get(), own::get());
     if state.attachment.is_none() {
@@ -109,22 +126,31 @@ pub(crate) fn launch(
         // Not a queue, or not a device of the lease: the driver knows what to answer.
         // Nobody will say when it has ended: its buffers stay.
         pins.into_iter().for_each(Pin::keep);
-        return inside::accounted(|| real(work.event));
+        return inside::accounted(|| real(own_list, work.event));
     };
     let command = Command::new(state, queue.device, work.kind, pins);
     let pending = (!own.graph.is_idle())
         .then(|| {
             let order = if queue.in_order() { Order::InLine } else { Order::Neither };
-            let events = work.wait_list();
+            let events = work.wait_handles();
             let on = Dependence { queue: queue.key(), events: &events, order };
             own.graph.add(on, Some(Arc::clone(&command))).ok()
         })
         .flatten();
-    match pending {
-        Some(id) => command.pending.store(id, Ordering::Release),
-        None => enter(&command.passage),
-    }
-    hand_over(vendor, &queue, &command, work, real)
+    let Some(id) = pending else {
+        enter(&command.passage);
+        return hand_over(vendor, &queue, &command, work, |event| real(own_list, event));
+    };
+    command.pending.store(id, Ordering::Release);
+    // A list that makes no sense the driver must see as it is.
+    let sensible = work.list.is_null() == (work.events == 0);
+    let Some(permit) = sensible.then(|| command.permit.ask(&queue)).flatten() else {
+        return hand_over(vendor, &queue, &command, work, |event| real(own_list, event));
+    };
+    let mut list: Vec<cl_event> = work.wait_list();
+    list.push(permit);
+    let count = work.events.saturating_add(1);
+    hand_over(vendor, &queue, &command, work, |event| real((count, list.as_ptr()), event))
 }
 
 /// Waits until a command may go, and counts it in.

@@ -3,13 +3,16 @@
 //! Such a command is not ready: it may never run, so waiting for a turn for it would block the very
 //! thread that is to signal the event, and counting it as in flight would keep the lease from ever
 //! draining. It is followed here by its *roots*, the unsignalled events it depends on, through wait
-//! lists and through the order of its queue; when the last root is signalled it counts as in flight.
+//! lists and through the order of its queue; when the last root is signalled it waits for its turn and counts
+//! as in flight, and only then has it leave to begin ([`crate::permit`]): the thread that signals waits, as it would
+//! where it queued them.
 //!
 //! While the program has no unsignalled event of its own, nothing of this costs more than one load.
 
 use crate::gate::Command;
 use polder_driver::locks::lock;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -154,21 +157,30 @@ impl<C> Inner<C> {
         forgotten
     }
 
-    /// The event is signalled: the commands that are ready now.
-    fn signal(&mut self, event: usize) -> Option<Vec<C>> {
-        let root = self.users.remove(&event)?.root;
+    /// The program signals an event: nobody can depend on it any more but through what does already.
+    fn signalled(&mut self, event: usize) -> Option<u64> {
+        Some(self.users.remove(&event)?.root)
+    }
+
+    /// The next command behind `after` for which this was the last root. What is queued meanwhile behind such
+    /// a command still depends on the root, and comes in its turn.
+    fn next_ready(&mut self, root: u64, after: u64) -> Option<(u64, Option<C>)> {
+        let from = (Bound::Excluded(after), Bound::Unbounded);
+        let only = |pending: &Pending<C>| pending.roots.iter().all(|one| *one == root);
+        let ready = self.pending.range(from).find(|(_, pending)| only(pending));
+        let id = *ready?.0;
+        Some((id, self.remove(id)))
+    }
+
+    /// All that was ready has its leave: nothing depends on the root any more.
+    fn over(&mut self, root: u64) {
         self.tails.retain(|_, roots| {
             roots.remove(&root);
             !roots.is_empty()
         });
-        let mut ready = Vec::new();
-        for (id, pending) in &mut self.pending {
+        for pending in self.pending.values_mut() {
             pending.roots.remove(&root);
-            if pending.roots.is_empty() {
-                ready.push(*id);
-            }
         }
-        Some(ready.into_iter().filter_map(|id| self.remove(id)).collect())
     }
 }
 
@@ -218,17 +230,27 @@ impl Graph {
         lock(&self.inner).remove(id);
     }
 
-    /// The program is about to signal an event of its own, as complete or as failed.
-    ///
-    /// What becomes ready is counted in; behind a failed event nothing runs, and not every driver
-    /// says so, so that is not counted at all.
+    /// The program has signalled an event of its own, as complete or as failed: what becomes ready by it
+    /// waits for its turn, one after the other. Behind a failed event nothing runs, and not every driver says
+    /// so, so that is not counted at all.
     pub(crate) fn signal(&self, event: usize, failed: bool) {
-        let mut inner = lock(&self.inner);
-        let Some(ready) = inner.signal(event) else { return };
-        self.alive.fetch_sub(1, Ordering::AcqRel);
-        if !failed {
-            ready.iter().for_each(|command| command.enter_late());
+        let Some(root) = lock(&self.inner).signalled(event) else { return };
+        let mut last = 0;
+        loop {
+            let mut inner = lock(&self.inner);
+            let Some((id, command)) = inner.next_ready(root, last) else {
+                inner.over(root);
+                break;
+            };
+            drop(inner);
+            last = id;
+            match command {
+                Some(command) if failed => command.has_failed(),
+                Some(command) => command.is_ready(),
+                None => {}
+            }
         }
+        self.alive.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The queue is gone.
@@ -271,7 +293,15 @@ mod tests {
 
         #[track_caller]
         fn signal(&mut self, event: usize, ready: &[&str]) {
-            assert_eq!(self.0.signal(event).unwrap_or_default(), ready);
+            let (mut found, mut last) = (Vec::new(), 0);
+            if let Some(root) = self.0.signalled(event) {
+                while let Some((id, command)) = self.0.next_ready(root, last) {
+                    found.extend(command);
+                    last = id;
+                }
+                self.0.over(root);
+            }
+            assert_eq!(found, ready);
         }
     }
 

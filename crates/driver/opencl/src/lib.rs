@@ -7,7 +7,7 @@
 //!
 //! * Memory is reserved in the lease's ledger before the real allocation ([`polder_driver::memory`]).
 //! * Work waits for the lease's turn before it is handed over ([`gate`], [`polder_driver::meter`]); commands behind
-//!   an event that the program signals itself count only from that signal on ([`graph`]).
+//!   an event that the program signals itself wait for their turn at that signal ([`graph`], [`permit`]).
 //! * A buffer of a lease with host memory behind its device is there or on the host, and its handle is
 //!   ours: the one exception to what is said above ([`paged`]).
 //! * The program sees the lease's devices and no others ([`view`]).
@@ -28,6 +28,7 @@ mod hooks;
 mod image;
 mod own;
 mod paged;
+mod permit;
 mod queues;
 mod spans;
 mod svm;

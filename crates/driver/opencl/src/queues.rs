@@ -20,6 +20,8 @@ pub(crate) struct Queue {
     /// Device of the lease.
     pub(crate) device: usize,
     cpu: bool,
+    /// Its context; 0 when the driver does not say.
+    context: usize,
     in_order: AtomicBool,
     unflushed: AtomicBool,
     /// References that the program holds: at none, the handle must not be used again.
@@ -44,6 +46,7 @@ impl Queue {
             vendor,
             device: view::lease_device(device)?,
             cpu: Self::ask_cpu(vendor, device),
+            context: Self::ask_context(vendor, handle),
             in_order: AtomicBool::new(true),
             unflushed: AtomicBool::new(false),
             held: AtomicU32::new(1),
@@ -59,6 +62,23 @@ impl Queue {
         vendor.original.clGetDeviceInfo.is_some_and(|get| unsafe {
             get(device, CL_DEVICE_TYPE, size_of_val(&kind), at, null_mut()) == CL_SUCCESS
         }) && kind & CL_DEVICE_TYPE_CPU != 0
+    }
+
+    fn ask_context(vendor: &Vendor, handle: cl_command_queue) -> usize {
+        let mut context: cl_context = null_mut();
+        let at = (&raw mut context).cast();
+        let known = vendor.original.clGetCommandQueueInfo.is_some_and(|get| {
+            // SAFETY: as in `ask`.
+            let code =
+                unsafe { get(handle, CL_QUEUE_CONTEXT, size_of_val(&context), at, null_mut()) };
+            code == CL_SUCCESS
+        });
+        if known { context.expose_provenance() } else { 0 }
+    }
+
+    /// The context it belongs to.
+    pub(crate) fn context(&self) -> Option<cl_context> {
+        (self.context != 0).then(|| std::ptr::with_exposed_provenance_mut(self.context))
     }
 
     fn pointer(&self) -> cl_command_queue {

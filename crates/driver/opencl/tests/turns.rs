@@ -46,29 +46,35 @@ fn a_command_buffer_is_one_command_that_waits_for_its_turn() {
 }
 
 #[test]
-fn what_stands_behind_the_programs_own_event_neither_waits_nor_counts() {
+fn what_stands_behind_the_programs_own_event_waits_for_its_turn_when_that_is_signalled() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("user-event", 0);
     program.expect("queued");
     lease.until("nothing is in flight", |census| census.inflight == 0 && census.waiting == 0);
     lease.close();
     program.go();
+    lease.until("who signals waits", |census| census.waiting == 1);
+    assert!(program.is_silent(A_WHILE), "it began behind a closed gate");
+    assert_eq!(lease.census().inflight, 0);
+    lease.open();
     program.expect("complete");
     lease.until("all are counted out", |census| census.inflight == 0);
-    lease.open();
     program.go();
     program.expect("done");
     program.end();
 }
 
 #[test]
-fn a_blocking_read_behind_the_programs_own_event_does_not_wait_for_a_turn() {
+fn a_blocking_read_behind_the_programs_own_event_waits_with_whom_signals() {
     let Some(lease) = Lease::pocl(MEMORY) else { return };
     let mut program = lease.probe("blocking-read", 0);
     program.expect("reading");
     std::thread::sleep(A_WHILE);
     lease.close();
     program.go();
+    lease.until("who signals waits", |census| census.waiting == 1 && census.inflight == 0);
+    assert!(program.is_silent(A_WHILE), "it read behind a closed gate");
+    lease.open();
     program.expect("done");
     program.end();
     assert_eq!(lease.census().inflight, 0);

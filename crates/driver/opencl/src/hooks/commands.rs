@@ -32,7 +32,7 @@ pub(crate) unsafe extern "C" fn clEnqueueUnmapMemObject(
         let buffer = own::get().pages.get(memory);
         let pins: Vec<Pin> = buffer.iter().filter_map(Pin::of_map).collect();
         let object = real_object(memory);
-        launch(vendor, work, pins, |event| {
+        launch(vendor, work, pins, |(events, list), event| {
             // SAFETY: the caller's arguments, passed on.
             let result = unsafe { real(queue, object, at, events, list, event) };
             if result != CL_SUCCESS
@@ -86,7 +86,7 @@ pub(crate) unsafe extern "C" fn clEnqueueMigrateMemObjects(
             Err(error) => return error,
         };
         let at = own.as_ref().map_or(objects, |own| own.as_ptr());
-        launch(vendor, work, pins, |event| {
+        launch(vendor, work, pins, |(events, list), event| {
             // SAFETY: the caller's arguments, with the vendor's objects.
             unsafe { real(queue, count, at, flags, events, list, event) }
         })
@@ -116,7 +116,7 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
             && mem_list.is_null() == args_mem_loc.is_null()
             && (mem_list.is_null() || !args.is_null());
         let Some(function) = user_func.filter(|_| fits) else {
-            return launch(vendor, work, Vec::new(), |event| {
+            return launch(vendor, work, Vec::new(), |(events, list), event| {
                 // SAFETY: the caller's arguments, passed on.
                 unsafe {
                     real(
@@ -149,7 +149,7 @@ pub(crate) unsafe extern "C" fn clEnqueueNativeKernel(
             Err(error) => return error,
         };
         let mem_list = objects.as_ref().map_or(mem_list, |objects| objects.as_ptr());
-        launch(vendor, work, pins, |event| {
+        launch(vendor, work, pins, |(events, list), event| {
             let size = callbacks::NATIVE_HEAD + cb_args;
             // SAFETY: the caller's arguments, with a block that carries its function in front.
             unsafe {
@@ -212,7 +212,7 @@ pub(crate) unsafe extern "C" fn clEnqueueSVMFree(
         let kind = copy(Function::clEnqueueSVMFree, 0);
         let work = Work { queue, kind, events, list, event, blocking: false };
         callbacks::svm_free(free, data, |free, data| {
-            launch(vendor, work, Vec::new(), |event| {
+            launch(vendor, work, Vec::new(), |(events, list), event| {
                 // SAFETY: the caller's arguments with the freeing function wrapped.
                 unsafe { real(queue, count, pointers, free, data, events, list, event) }
             })
@@ -266,7 +266,7 @@ fn order(
         let kind = copy(Function::clEnqueueMarker, 0);
         let work = Work { queue, kind, events: count, list, event, blocking: false };
         let order = if known.in_order() { Order::InLine } else { order };
-        let events = work.wait_list();
+        let events = work.wait_handles();
         let on = Dependence { queue: known.key(), events: &events, order };
         let pending = own::get().graph.add(on, None);
         let result = call();

@@ -62,13 +62,13 @@ pub(crate) unsafe extern "C" fn clSetUserEventStatus(event: cl_event, status: cl
     inside::guard(CL_OUT_OF_HOST_MEMORY, || {
         let set = vendor::of(event).and_then(|vendor| vendor.original.clSetUserEventStatus);
         let Some(set) = set else { return CL_INVALID_EVENT };
-        // The driver refuses any other status and leaves the event as it is. What becomes ready
-        // counts as in flight before the driver may start it.
+        // SAFETY: the caller's arguments, passed on.
+        let result = unsafe { set(event, status) };
+        // The driver refuses any other status and leaves the event as it is.
         if status <= CL_COMPLETE {
             own::get().graph.signal(event.addr(), status < CL_COMPLETE);
         }
-        // SAFETY: the caller's arguments, passed on.
-        unsafe { set(event, status) }
+        result
     })
 }
 

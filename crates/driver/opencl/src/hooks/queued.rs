@@ -90,7 +90,7 @@ macro_rules! plain {
                     Err(error) => return error,
                 };
                 $(let $arg = Argument::real($arg);)*
-                launch(vendor, work, pins, |event| {
+                launch(vendor, work, pins, |(events, list), event| {
                     // SAFETY: the caller's arguments, passed on.
                     unsafe { real(queue, $($arg,)* events, list, event) }
                 })

@@ -7,7 +7,7 @@ use super::devices::fail;
 use super::memory::{Ask, allocate, paged};
 use super::profile::{image_bytes, moved};
 use super::queued::{copy, pixels, wide};
-use crate::gate::{Work, launch};
+use crate::gate::{List, Work, launch};
 use crate::paged::{Argument, Needs, real as real_object};
 use crate::spans;
 use crate::vendor::{self, Vendor};
@@ -22,7 +22,7 @@ fn map(
     work: Work,
     object: cl_mem,
     errcode_ret: *mut cl_int,
-    real: impl FnOnce(&Vendor, *mut cl_event, *mut cl_int) -> Option<*mut c_void>,
+    real: impl FnOnce(&Vendor, List, *mut cl_event, *mut cl_int) -> Option<*mut c_void>,
 ) -> *mut c_void {
     let mut mapped = null_mut();
     let error = inside::guard(CL_OUT_OF_HOST_MEMORY, || {
@@ -34,9 +34,9 @@ fn map(
             Err(error) => return error,
         };
         let kept = pins.first().and_then(|pin| pin.buffer().pin_again());
-        let result = launch(vendor, work, pins, |event| {
+        let result = launch(vendor, work, pins, |list, event| {
             let mut error = CL_INVALID_OPERATION;
-            if let Some(at) = real(vendor, event, &raw mut error) {
+            if let Some(at) = real(vendor, list, event, &raw mut error) {
                 mapped = at;
             }
             error
@@ -124,7 +124,7 @@ macro_rules! maps {
             // SAFETY: the caller's arguments, under the API's contract.
             let kind = unsafe { $kind };
             let work = Work { queue, kind, events, list, event, blocking: blocking != 0 };
-            map(work, $object, errcode_ret, |vendor, event, error| {
+            map(work, $object, errcode_ret, |vendor, (events, list), event, error| {
                 let real = vendor.original.$name?;
                 let object = real_object($object);
                 // SAFETY: the caller's arguments, passed on.
