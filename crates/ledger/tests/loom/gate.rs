@@ -74,6 +74,29 @@ fn a_launch_that_must_not_wait_is_seen_or_rings() {
     });
 }
 
+/// One that cannot begin while a thread of its process waits is counted out: the arbiter sees that or hears of
+/// it, and nothing is left counted when it has been resumed and is over.
+#[test]
+fn what_is_paused_drains_and_is_counted_once_when_it_goes_on() {
+    model(|| {
+        let lease = Lease::new(1);
+        gate::enter_late(&lease.usage.slot[0]);
+        let waits = Arc::clone(&lease);
+        let thread = thread::spawn(move || {
+            waits.ring(gate::pause(&waits.limits, &waits.usage.slot[0]));
+        });
+        lease.wait_for_zero(0);
+        thread.join().unwrap();
+        let slot = &lease.usage.slot[0];
+        gate::resume(slot);
+        assert_eq!(gate::census(&lease.usage).inflight, 1);
+        lease.ring(gate::leave(&lease.limits, slot));
+        let census = gate::census(&lease.usage);
+        let launched = slot.launched.load(SeqCst);
+        assert_eq!((census.inflight, census.completed, launched), (0, 1, 1));
+    });
+}
+
 /// A command of 7 ns, counted before it is counted out.
 fn launch_and_count(lease: &Lease, me: usize) {
     let slot = &lease.usage.slot[me];
