@@ -36,7 +36,7 @@ pub(crate) fn tell(pool: &Pool) -> Result<()> {
     let tried_after = tried(pool, neighbours)?;
 
     say::heading("3. The device is full: a queue forms");
-    let greedy = submit(pool, "guest", "10%", "16MiB", "greedy", &fft(1 << 22, 4))?;
+    let greedy = submit(pool, "guest", "10%", "16MiB", "greedy", &fft(1 << 21, 4))?;
     let mut waiting = vec![greedy];
     for number in 1..=4 {
         let name = format!("fft-{number}");
