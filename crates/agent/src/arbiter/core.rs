@@ -25,6 +25,7 @@ mod account;
 mod counted;
 #[cfg(test)]
 mod hostile;
+mod left;
 mod quantum;
 mod rank;
 #[cfg(test)]
@@ -37,8 +38,9 @@ use super::page::{Carried, Terms};
 use account::Standing;
 pub use counted::Told;
 use counted::{Counted, Look};
+use left::Debts;
 use polder_ledger::gate::{self, Census};
-use polder_model::{DeviceId, LeaseId, WorkClass};
+use polder_model::{DeviceId, LeaseId, TenantPath, WorkClass};
 use rank::Rank;
 use std::collections::BTreeMap;
 use turn::Turn;
@@ -85,8 +87,10 @@ pub const REST_MAX_NS: u64 = 3_200_000;
 pub const DRAIN_MAX_NS: u64 = 250_000_000;
 /// The most device time that a lease which was idle may be behind, and so catch up.
 pub const CREDIT_NS: u64 = QUANTUM_NS;
-/// The most device time that commands in flight without a grant can put a lease ahead.
-pub const DEBT_NS: u64 = 1_000_000_000;
+/// The most device time that commands in flight without a grant can put a lease ahead: kernels up to so
+/// long take nothing of a neighbour's guarantee. A program that stands in a debugger with a command in
+/// flight owes as if it ran, so it is bounded.
+pub const DEBT_NS: u64 = 10_000_000_000;
 /// A lease that comes back ends another's quantum early when it is behind it by more than this.
 pub const PREEMPT_NS: u64 = QUANTUM_NS / 4;
 /// No quantum is ended early before this.
@@ -112,6 +116,8 @@ pub struct GateOrder {
 /// One lease as the arbiter sees it.
 #[derive(Debug)]
 struct Lease {
+    /// Who pays on what it owes when it has ended.
+    tenant: Option<TenantPath>,
     /// By device, in the lease's order.
     standing: Vec<Standing>,
     class: WorkClass,
@@ -158,10 +164,12 @@ pub struct Arbiter {
     leases: BTreeMap<LeaseId, Lease>,
     names: BTreeMap<DeviceId, usize>,
     devices: Vec<Device>,
+    debts: Debts,
 }
 
 impl Arbiter {
-    /// Begins to arbitrate a lease. One that is there already is replaced.
+    /// Begins to arbitrate a lease, which pays on what ended leases of its tenant owe. One that is there
+    /// already is replaced.
     pub fn add(&mut self, now_ns: u64, lease: LeaseId, terms: &Terms) {
         self.settle(now_ns);
         let standing = terms.devices.iter().map(|share| {
@@ -172,9 +180,12 @@ impl Arbiter {
             }
             Standing::new(device, share, self.devices[device].vtime)
         });
+        let mut standing: Vec<Standing> = standing.collect();
+        self.take_over(terms.tenant.as_ref(), &mut standing);
         let rank = Rank::of(terms.class, terms.priority);
         let lease_state = Lease {
-            standing: standing.collect(),
+            tenant: terms.tenant.clone(),
+            standing,
             class: terms.class,
             rank,
             least_rank: rank,
@@ -237,7 +248,9 @@ impl Arbiter {
     /// Stops arbitrating a lease. Its charges must have been taken.
     pub fn remove(&mut self, now_ns: u64, lease: LeaseId) {
         self.settle(now_ns);
-        self.leases.remove(&lease);
+        if let Some(lease) = self.leases.remove(&lease) {
+            self.leave(lease);
+        }
         self.compare_ranks();
     }
 

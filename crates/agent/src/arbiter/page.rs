@@ -6,7 +6,7 @@ use polder_ledger::{
     DEVICES_MAX, HEARTBEAT_NS_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns,
 };
 use polder_model::{
-    Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, WorkClass,
+    Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, TenantPath, WorkClass,
 };
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -39,13 +39,15 @@ pub struct Terms {
     pub class: WorkClass,
     /// Within its share it goes before leases of the same urgency with less.
     pub priority: i32,
+    /// Whose it is: what one lease of a tenant owes when it ends, the next one pays. None owes nothing on.
+    pub tenant: Option<TenantPath>,
 }
 
 impl Terms {
-    /// Those of a batch job without a priority.
+    /// Those of a batch job without a priority, of nobody.
     #[must_use]
     pub const fn batch(devices: Vec<Share>) -> Self {
-        Self { devices, class: WorkClass::Batch, priority: 0 }
+        Self { devices, class: WorkClass::Batch, priority: 0, tenant: None }
     }
 }
 

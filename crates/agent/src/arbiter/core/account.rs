@@ -1,6 +1,7 @@
 //! Time into charges: virtual times, caps, credit and debt.
 
 use super::counted::Look;
+use super::left::Owed;
 use super::rank::Earned;
 use super::{
     Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_MAX_NS,
@@ -76,6 +77,35 @@ impl Standing {
     /// `device_ns` of this lease in virtual time.
     pub(super) fn scaled(&self, device_ns: u64) -> u128 {
         u128::from(device_ns) * SCALE / u128::from(self.weight)
+    }
+
+    /// The most that it may use, thousandths.
+    pub(super) const fn cap(&self) -> u64 {
+        self.cap
+    }
+
+    /// How far it is ahead of its device's queue, nanoseconds of device time.
+    pub(super) fn ahead_ns(&self, device_vtime: u128) -> u64 {
+        let ahead = self.vtime.saturating_sub(device_vtime) * u128::from(self.weight) / SCALE;
+        u64::try_from(ahead).unwrap_or(u64::MAX)
+    }
+
+    /// What it has used and not paid for yet.
+    pub(super) fn owes(&self, device_vtime: u128) -> Owed {
+        let full = BURST_NS.cast_signed() * WHOLE.cast_signed();
+        let lack = full.saturating_sub(self.tokens).max(0).cast_unsigned() / WHOLE;
+        Owed {
+            share_ns: self.ahead_ns(device_vtime),
+            cap_ns: if self.cap < WHOLE { lack } else { 0 },
+            rank_ns: self.earned.lacks_of_full_ns(),
+        }
+    }
+
+    /// Pays on what another has used.
+    pub(super) fn owe(&mut self, owed: Owed) {
+        self.vtime += self.scaled(owed.share_ns);
+        self.tokens = self.tokens.saturating_sub((owed.cap_ns * WHOLE).cast_signed());
+        self.earned.pay(owed.rank_ns);
     }
 
     /// What a lease that was idle may have kept: a bounded credit.

@@ -59,6 +59,11 @@ impl Earned {
         self.0 = self.0.saturating_sub(used).max(-OWED_MAX);
     }
 
+    /// What it lacks of all that can be saved up, nanoseconds.
+    pub(super) const fn lacks_of_full_ns(self) -> u64 {
+        Self::FULL.0.saturating_sub(self.0).cast_unsigned() / WHOLE
+    }
+
     /// How long a lease of `share` thousandths can hold its device on it.
     fn lasts_ns(self, share: u64) -> u64 {
         match WHOLE.saturating_sub(share) {

@@ -27,6 +27,8 @@ pub(super) struct Program {
     pub(super) priority: i32,
     /// Works on requests, and sleeps between them.
     pub(super) requests: Option<Requests>,
+    /// Whose its leases are, if they pay for one another.
+    pub(super) tenant: Option<&'static str>,
     pub(super) kernel_ns: u64,
     /// On the host, after each kernel.
     pub(super) gap_ns: u64,
@@ -58,6 +60,7 @@ impl Program {
             class: WorkClass::Batch,
             priority: 0,
             requests: None,
+            tenant: None,
             kernel_ns,
             gap_ns: 20 * US,
             depth: 1,
@@ -87,7 +90,13 @@ impl Program {
     }
 
     pub(super) fn terms(&self) -> Terms {
-        Terms { devices: self.shares.clone(), class: self.class, priority: self.priority }
+        let tenant = self.tenant.map(|name| name.parse().expect("a tenant's name"));
+        let (devices, class, priority) = (self.shares.clone(), self.class, self.priority);
+        Terms { devices, class, priority, tenant }
+    }
+
+    pub(super) fn of(self, tenant: &'static str) -> Self {
+        Self { tenant: Some(tenant), ..self }
     }
 
     pub(super) fn gap(self, gap_ns: u64) -> Self {
@@ -301,6 +310,37 @@ impl Sim {
         self.look(index);
         self.core.resize(self.now_ns, lease(index), terms);
         self.arbiter();
+    }
+
+    /// Ends a program's lease, of which nothing is in flight.
+    pub(super) fn end(&mut self, index: usize) {
+        self.look(index);
+        self.arbiter();
+        self.core.remove(self.now_ns, lease(index));
+        let state = &mut self.states[index];
+        assert!(state.ends.is_empty(), "a lease that ends has nothing in flight");
+        state.census = Census { processes: 1, ..Census::default() };
+        (state.gate, state.launched_in, state.host_until_ns) = (0, None, 0);
+    }
+
+    /// Begins another lease of `tenant` with the same terms for it.
+    pub(super) fn begin(&mut self, index: usize, tenant: &'static str) {
+        let program = &mut self.states[index].program;
+        program.tenant = Some(tenant);
+        let (terms, now_ns) = (program.terms(), self.now_ns);
+        self.core.add(now_ns, lease(index), &terms);
+        self.launch_at(now_ns, index);
+        self.arbiter();
+    }
+
+    /// Runs on until `done`, seen every millisecond; returns for how long.
+    pub(super) fn run_until(&mut self, done: impl Fn(&Self) -> bool, most_ns: u64) -> u64 {
+        let since_ns = self.now_ns;
+        while !done(self) && self.now_ns - since_ns < most_ns {
+            let next_ns = self.now_ns + MS;
+            self.run(next_ns);
+        }
+        self.now_ns - since_ns
     }
 
     pub(super) fn charged(&self, index: usize) -> Carried {
