@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// What the stand-in's one device is called.
 const CARD: &str = "GPU-7374616e-642d-696e-2064-657669636530";
@@ -167,6 +168,54 @@ fn what_a_context_takes_is_the_leases_own() {
     let bytes: u64 = bytes.parse().unwrap();
     let card = 141 << 30;
     assert!(bytes <= card - CONTEXT && bytes > card - CONTEXT - (4 << 20), "{cleared}");
+}
+
+/// A program that is moved off the card in the middle of a launch (`cuda-checkpoint`, from outside) is charged
+/// nothing while it is away, and what it holds and its context takes stays the lease's, for its return.
+#[test]
+fn who_is_moved_off_the_card_pays_for_no_time_and_comes_back_to_its_memory() {
+    let Some(scene) = scene() else { return };
+    let share = ["run", "--quiet", "--compute", "50%", "--memory", "2GiB", "--model", "Stand-in"];
+    let client = scene.folder.path().join("client");
+    let device = scene.folder.path().join("standin-device");
+    let mut command = scene.pool.polder(share);
+    command.arg("--").arg(&client).args(["libcuda.so.1", "hold", "64"]);
+    command.env("STANDIN_SOCKET", &device);
+    let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = program.stdout.take().unwrap();
+    let said = read_until(&mut output, "\n");
+    let pid = said.trim().strip_prefix("pid ").unwrap().to_owned();
+    let sample = || scene.lease("1")["sample"]["devices"][0].clone();
+    let whole = (64 << 20) + CONTEXT;
+    soon("the context is counted", || (sample()["memory"].as_u64()? == whole).then_some(()));
+    let freeze = |steps: &[&str]| {
+        for step in steps {
+            let mut command = Command::new(&client);
+            command.arg(scene.folder.path().join("libcuda.so.1")).args(["freeze", &pid, step]);
+            let output = command.env("STANDIN_SOCKET", &device).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(said.starts_with(&format!("{step}: 0,")), "{said}");
+        }
+    };
+    let charged = || sample()["device_time"].as_u64().unwrap();
+
+    freeze(&["lock", "checkpoint"]);
+    // Until two looks at the card have missed it.
+    std::thread::sleep(Duration::from_secs(2));
+    let (before, began) = (charged(), Instant::now());
+    std::thread::sleep(Duration::from_secs(2));
+    let more = charged() - before;
+    let lease = scene.lease("1");
+    assert!(more < 200_000, "{more} us charged of {:?}: {lease}", began.elapsed());
+    assert_eq!(sample()["memory"], whole, "{lease}");
+    assert!(lease["lease"]["findings"].is_null(), "{lease}");
+
+    freeze(&["restore", "unlock"]);
+    let before = charged();
+    soon("it works on", || (charged() > before + 500_000).then_some(()));
+    program.stdin.take().unwrap().write_all(b"\n").unwrap();
+    read_until(&mut output, "as it was: true");
+    assert!(ended(&mut program).success());
 }
 
 /// Pinned host memory is shown beside the device's, and gone with the process that pinned it, though its lease

@@ -180,14 +180,24 @@ pub fn set(limits: &Limits, flags: u32) -> Gate {
 /// a hostile process made absurd are cut to [`COUNT_MAX`] a slot.
 #[must_use]
 pub fn census(usage: &Usage) -> Census {
+    census_but(usage, |_| false)
+}
+
+/// The same, but for what processes have under way that are `away` from the devices, by their ids: their
+/// calls stand still in the driver, and nothing of them runs.
+#[must_use]
+pub fn census_but(usage: &Usage, away: impl Fn(u32) -> bool) -> Census {
     let mut census = Census::default();
     for slot in usage.slots() {
-        if slot.pid.load(Ordering::Acquire) == 0 {
+        let pid = slot.pid.load(Ordering::Acquire);
+        if pid == 0 {
             continue;
         }
         census.processes += 1;
-        census.inflight += u64::from(slot.inflight.load(Ordering::Acquire).min(COUNT_MAX));
-        census.waiting += u64::from(slot.waiting.load(Ordering::Acquire).min(COUNT_MAX));
+        if !away(pid) {
+            census.inflight += u64::from(slot.inflight.load(Ordering::Acquire).min(COUNT_MAX));
+            census.waiting += u64::from(slot.waiting.load(Ordering::Acquire).min(COUNT_MAX));
+        }
         census.completed = census.completed.wrapping_add(slot.completed.load(Ordering::Relaxed));
         census.longest_ns = census.longest_ns.max(slot.longest_ns.load(Ordering::Relaxed));
     }

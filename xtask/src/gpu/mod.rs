@@ -90,6 +90,7 @@ const STEPS: &[Step] = &[
     ("cleared", "what a lease leaves in memory", tenants::cleared),
     ("backing", "host memory behind a lease's memory", tenants::backing),
     ("resize", "a running lease's cap, changed", tenants::resize),
+    ("checkpoint", "a program moved off the card and back", tenants::checkpoint),
     ("profile", "where a program's time goes", tenants::profile),
     ("mps", "leases beside each other under MPS", steps::mps),
     ("pytorch", "a PyTorch program, native against leased", frameworks::pytorch),

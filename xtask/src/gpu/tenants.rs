@@ -83,6 +83,32 @@ pub(crate) fn cleared(scene: &mut Scene) -> Result<Ended> {
     Ok(Ended::Passed)
 }
 
+/// A program that is moved off the card for a while: its memory comes back, and it pays for no time away.
+pub(crate) fn checkpoint(scene: &mut Scene) -> Result<Ended> {
+    const AWAY_SECONDS: u64 = 6;
+    scene.begin_pool(&[])?;
+    let mut command = scene.work(&SHARE, &words(&[&"away", &AWAY_SECONDS]))?;
+    let said = start(&mut command, LOOK_MAX)?.finish()?;
+    // Not supported, or not there, as drivers before 12.8 have it.
+    if ["left: 801", "left: 500"].iter().any(|result| said.words().contains(result)) {
+        return Ok(Ended::Skipped(format!("this driver moves no process: {}", said.words())));
+    }
+    let had = said.figures()?;
+    ensure!(had["moved"] == true, "it was not moved: {}", said.words());
+    let mib = f64::from(1 << 20);
+    let same = number(&had, "same")? / mib;
+    let least = Target::AtLeast(number(&had, "bytes")? / mib);
+    scene.figure("came back to the card as it was", same, "MiB", None, least);
+    let usage = scene.pool()?.json(["usage"])?;
+    let rows = usage["rows"].as_array().context("no usage")?.iter();
+    let charged = rows.filter_map(|row| row["device_time"].as_f64()).sum::<f64>() / 1e6;
+    let on_card = number(&had, "on_card_s")?;
+    // Twice the time between two looks at the card, and one.
+    let most = Target::AtMost(on_card + 2.0);
+    scene.figure("charged of a program that was away", charged, "s", Some(on_card), most);
+    Ok(Ended::Passed)
+}
+
 /// Twice a lease's memory, with host memory behind it.
 pub(crate) fn backing(scene: &mut Scene) -> Result<Ended> {
     scene.begin_pool(&["--host-backing", BEHIND[1]])?;

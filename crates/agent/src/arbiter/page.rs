@@ -2,15 +2,16 @@
 
 use super::core::Told;
 use super::hidden::Hidden;
+use polder_ledger::gate::{self, Census};
 use polder_ledger::{
     DEVICES_MAX, HEARTBEAT_NS_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns,
 };
 use polder_model::{
     Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, TenantPath, WorkClass,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a lease may have of one device.
@@ -159,6 +160,9 @@ pub(super) struct LeasePages {
     devices: Vec<DeviceId>,
     /// By device.
     granted: Mutex<Vec<Granted>>,
+    /// Processes that have been moved off the devices; that there are any.
+    away: Mutex<BTreeSet<u32>>,
+    any_away: AtomicBool,
 }
 
 impl LeasePages {
@@ -181,8 +185,17 @@ impl LeasePages {
         let granted = Mutex::new(granted.collect());
         let earlier_until_ns =
             before.map_or(0, |_| monotonic_ns().saturating_add(HEARTBEAT_NS_MAX));
-        let pages =
-            Self { limits, usage, doorbell, before: told, earlier_until_ns, devices, granted };
+        let pages = Self {
+            limits,
+            usage,
+            doorbell,
+            before: told,
+            earlier_until_ns,
+            devices,
+            granted,
+            away: Mutex::default(),
+            any_away: AtomicBool::new(false),
+        };
         pages.fill(shares);
         for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
             if index < shares.len() {
@@ -256,6 +269,20 @@ impl LeasePages {
         here.hidden_now = here.hidden.look(used.iter().copied(), held);
         here.hidden_peak = here.hidden_peak.max(here.hidden_now);
         self.tell_memory(&granted);
+        let is_here = |pid: u32| granted.iter().any(|device| device.hidden.has(pid));
+        let away = granted.iter().flat_map(|device| device.hidden.away());
+        let away: BTreeSet<u32> = away.filter(|pid| !is_here(*pid)).collect();
+        self.any_away.store(!away.is_empty(), Ordering::Release);
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
+    }
+
+    /// What its processes have under way on the devices.
+    pub(super) fn census(&self) -> Census {
+        if !self.any_away.load(Ordering::Acquire) {
+            return gate::census(&self.usage);
+        }
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        gate::census_but(&self.usage, |pid| away.contains(&pid))
     }
 
     /// Whether the lease's processes hold no more than this page allows and can come to hold no more:

@@ -183,7 +183,7 @@ impl Loop {
         }
         self.core.add(now_ns, lease, terms);
         if let Some(told) = pages.before {
-            self.core.go_on(lease, told, gate::census(&pages.usage));
+            self.core.go_on(lease, told, pages.census());
         }
         self.members.insert(lease, Member { pages, rings: 0, deadline_ns: 0 });
         self.look(now_ns, lease);
@@ -249,7 +249,7 @@ impl Loop {
         let mut muted = Vec::new();
         for (&lease, member) in &mut self.members {
             member.pages.limits.heartbeat_ns.store(now_ns, Ordering::Release);
-            self.core.observe(now_ns, lease, gate::census(&member.pages.usage));
+            self.core.observe(now_ns, lease, member.pages.census());
             if std::mem::take(&mut member.rings) >= RINGS_MAX {
                 muted.push(lease);
             }
@@ -277,7 +277,7 @@ impl Loop {
 
     fn look(&mut self, now_ns: u64, lease: LeaseId) {
         if let Some(member) = self.members.get(&lease) {
-            self.core.observe(now_ns, lease, gate::census(&member.pages.usage));
+            self.core.observe(now_ns, lease, member.pages.census());
         }
     }
 

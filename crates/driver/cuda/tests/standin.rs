@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use support::{Lease, Talk, example, skipped};
 
 const GIB: u64 = 1 << 30;
@@ -301,6 +302,56 @@ fn calls_that_the_driver_fails_fail_as_it_says_and_leave_nothing_charged() {
         assert!(said(&output).contains(code), "{}", said(&output));
     }
     scene.lease.until("drained", |census| census.inflight == 0);
+}
+
+/// A process is moved off the device in the middle of its work (`cuda-checkpoint`), by another one of its
+/// lease: its memory is off the device and still its lease's, it launches nothing meanwhile, however its gate stands,
+/// and it goes on as if nothing had been.
+#[test]
+fn a_process_that_is_moved_off_the_device_keeps_its_place_in_the_lease() {
+    let scene = scene(GIB);
+    let freeze = |pid: u32, steps: &[(&str, &str)]| {
+        for (step, expect) in steps {
+            let mut command = scene.program(client());
+            command.arg(scene.folder.path().join("libcuda.so.1"));
+            let output = command.args(["freeze", &pid.to_string(), step]).output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(printed, format!("{step}: {expect}\n"), "{}", said(&output));
+        }
+    };
+    let mut command = scene.program(client());
+    let library = scene.folder.path().join("libcuda.so.1");
+    let mut program = Talk::start(command.arg(library).args(["hold", "64"]));
+    let before = used(&scene);
+    let pid = program.line().strip_prefix("pid ").unwrap().parse().unwrap();
+    let usage = scene.lease.usage();
+    let launched = || usage.slots()[0].launched.load(Ordering::Acquire);
+    let moves_on = || {
+        let before = launched();
+        scene.lease.until("it launches", |_| launched() > before + 3);
+    };
+    moves_on();
+    assert!(used(&scene) > before + 64 * MIB);
+
+    freeze(
+        pid,
+        &[("unlock", "401, state 0"), ("lock", "0, state 1"), ("checkpoint", "0, state 2")],
+    );
+    assert!(used(&scene) <= before, "nothing of it is on the device");
+    assert_eq!(scene.lease.held(0), 64 * MIB, "and its part is still its own");
+    let at = launched();
+    scene.lease.close();
+    scene.lease.open();
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(launched() <= at + 1, "it launches while it is locked");
+
+    freeze(pid, &[("restore", "0, state 1"), ("unlock", "0, state 0")]);
+    moves_on();
+    program.go();
+    let last = program.line();
+    assert!(last.starts_with("kernels ") && last.ends_with("as it was: true"), "{last}");
+    program.end();
+    scene.lease.until("all is counted out", |census| census.inflight == 0);
 }
 
 #[test]

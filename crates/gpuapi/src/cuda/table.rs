@@ -654,10 +654,12 @@ macro_rules! cuda_table {
 
             tools (pp_export_table: *mut *const c_void, export_table_id: *const CUuuid) {
                 cuGetExportTable 3000 }
-            tools _ { cuCheckpointOperationComplete 13040, cuCheckpointProcessCheckpoint 12080,
-                cuCheckpointProcessGetRestoreThreadId 12080, cuCheckpointProcessGetState 12080,
-                cuCheckpointProcessLock 12080, cuCheckpointProcessRestore 12080,
-                cuCheckpointProcessUnlock 12080, cuCoredumpDeregisterCompleteCallback 13020,
+            tools (pid: c_int, args: *mut CUcheckpointLockArgs) { cuCheckpointProcessLock 12080 }
+            tools (pid: c_int, args: *mut c_void) { cuCheckpointProcessCheckpoint 12080,
+                cuCheckpointProcessRestore 12080, cuCheckpointProcessUnlock 12080 }
+            tools (pid: c_int, state: *mut c_uint) { cuCheckpointProcessGetState 12080 }
+            tools (pid: c_int, tid: *mut c_int) { cuCheckpointProcessGetRestoreThreadId 12080 }
+            tools _ { cuCheckpointOperationComplete 13040, cuCoredumpDeregisterCompleteCallback 13020,
                 cuCoredumpDeregisterStartCallback 13020, cuCoredumpGetAttribute 12010,
                 cuCoredumpGetAttributeGlobal 12010, cuCoredumpRegisterCompleteCallback 13020,
                 cuCoredumpRegisterStartCallback 13020, cuCoredumpSetAttribute 12010,

@@ -256,3 +256,13 @@ const _: () = {
     assert!(size_of::<CUDA_MEM_ALLOC_NODE_PARAMS>() == 120);
     assert!(size_of::<CUDA_ARRAY3D_DESCRIPTOR>() == 40);
 };
+
+/// How long a process may take until what it has begun is over.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct CUcheckpointLockArgs {
+    /// Milliseconds; zero waits for as long as it takes.
+    pub timeoutMs: c_uint,
+    pub reserved0: c_uint,
+    pub reserved1: [u64; 7],
+}

@@ -9,6 +9,10 @@
 //!   each whether it lies on the device, and uses and frees them all.
 //! * `room MIB`: allocates a block of that size, waits for a line, and then allocates more of them until
 //!   there is no room.
+//! * `hold MIB`: fills a block of that size, says who it is, and launches kernels of 2 ms, each waited for, until a line
+//!   comes; says then how many, and whether the block is as it was.
+//! * `freeze PID STEP`: takes a step of moving another process off the device (`lock`, `checkpoint`) or
+//!   back (`restore`, `unlock`), and says what came of it and in which state that process is.
 //! * `pin MIB`: pins so much host memory in two blocks, waits for a line, and ends without giving it back.
 
 #![allow(clippy::print_stdout, reason = "a program for a terminal")]
@@ -149,6 +153,43 @@ fn room(library: &Library, bytes: usize) {
         blocks += 1;
     }
     println!("blocks {blocks}");
+}
+
+fn hold(library: &Library, bytes: usize) {
+    open(library);
+    let mut at = 0;
+    call!(library, cuMemAlloc_v2(&raw mut at, bytes));
+    let data = words(0, bytes);
+    call!(library, cuMemcpyHtoD_v2(at, data.as_ptr().cast(), bytes));
+    let function = kernel(library, "work_2ms");
+    println!("pid {}", std::process::id());
+    let over = std::thread::spawn(wait);
+    let mut kernels = 0;
+    while !over.is_finished() {
+        launch(library, function, null_mut());
+        call!(library, cuCtxSynchronize());
+        kernels += 1;
+    }
+    println!("kernels {kernels}, as it was: {}", read(library, at, bytes) == data);
+}
+
+fn freeze(library: &Library, pid: u64, step: &str) {
+    let pid = c_int::try_from(pid).expect("a process");
+    let lock = function!(library, cuCheckpointProcessLock);
+    let other = match step {
+        "checkpoint" => function!(library, cuCheckpointProcessCheckpoint),
+        "restore" => function!(library, cuCheckpointProcessRestore),
+        _ => function!(library, cuCheckpointProcessUnlock),
+    };
+    let mut most = CUcheckpointLockArgs { timeoutMs: 5000, ..CUcheckpointLockArgs::default() };
+    // SAFETY: arguments as the API wants them.
+    let code =
+        unsafe { if step == "lock" { lock(pid, &raw mut most) } else { other(pid, null_mut()) } };
+    let mut state = 9;
+    let get = function!(library, cuCheckpointProcessGetState);
+    // SAFETY: a place for the state.
+    unsafe { get(pid, &raw mut state) };
+    println!("{step}: {code}, state {state}");
 }
 
 fn pin(library: &Library, bytes: usize) {
@@ -425,6 +466,8 @@ fn main() {
             behind(&library, mib << 20);
         }
         Some("room") => room(&library, usize::try_from(number(2)).expect("a size") << 20),
+        Some("hold") => hold(&library, usize::try_from(number(2)).expect("a size") << 20),
+        Some("freeze") => freeze(&library, number(2), &words[3]),
         Some("pin") => pin(&library, usize::try_from(number(2)).expect("a size") << 20),
         Some("saturate") => saturate(&library, &words[2], number(3), number(4)),
         other => println!("nothing to do for {other:?}"),

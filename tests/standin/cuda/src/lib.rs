@@ -10,6 +10,7 @@
 
 #[macro_use]
 mod api;
+mod checkpoint;
 mod code;
 mod contexts;
 mod devices;

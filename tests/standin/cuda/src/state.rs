@@ -27,8 +27,15 @@ pub(crate) fn init() -> Result<(), CUresult> {
     Ok(())
 }
 
-/// The device, after `cuInit`.
+/// The device, after `cuInit`. While the process is locked, calls wait here.
 pub(crate) fn client() -> Result<&'static Client, CUresult> {
+    let client = connected()?;
+    client.wait_unlocked();
+    Ok(client)
+}
+
+/// The way to the device, locked or not.
+pub(crate) fn connected() -> Result<&'static Client, CUresult> {
     let client = *lock(&CLIENT);
     match client {
         Some((pid, client)) if pid == std::process::id() => Ok(client),

@@ -168,6 +168,17 @@ impl Client {
         self.page.layout().at_ns[place].load(Ordering::Acquire)
     }
 
+    /// Waits for as long as the process is locked.
+    pub fn wait_unlocked(&self) {
+        loop {
+            let seen = self.page.layout().turn.load(Ordering::Acquire);
+            if self.page.layout().locked.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            self.page.wait(seen);
+        }
+    }
+
     /// The fault to which the context was lost, by its XID; zero while it is well.
     #[must_use]
     pub fn fault(&self) -> u32 {

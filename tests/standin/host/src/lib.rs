@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)] // a page shared between processes
 
+mod checkpoint;
 mod client;
 mod hosted;
 mod page;
@@ -18,7 +19,7 @@ pub use client::{Client, ClientError, Mark};
 pub use hosted::Hosted;
 pub use page::{MARKS_MAX, STREAMS_MAX};
 pub use serve::{Script, serve};
-pub use wire::{Ask, Info};
+pub use wire::{Ask, Info, Step};
 
 /// The host's clock, nanoseconds.
 #[must_use]

@@ -19,6 +19,8 @@ pub(crate) struct Layout {
     pub(crate) turn: AtomicU32,
     /// The fault to which the client's context was lost, by its XID; zero while it is well.
     pub(crate) fault: AtomicU32,
+    /// Whether the client's calls wait: it is being checkpointed.
+    pub(crate) locked: AtomicU32,
     /// By stream, the newest mark that is over.
     pub(crate) marked: [AtomicU64; STREAMS_MAX],
     /// By mark, modulo their number, when it was over.

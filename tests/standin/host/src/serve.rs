@@ -1,5 +1,6 @@
 //! The end that holds the device and moves it with its clock.
 
+use crate::checkpoint::{Came, Checkpoints};
 use crate::now_ns;
 use crate::page::{MARKS_MAX, Page, STREAMS_MAX};
 use crate::wire::{Ask, BYTES, Words, bytes_of, words_of};
@@ -58,6 +59,7 @@ struct Host {
     model: usize,
     began_ns: u64,
     peers: Vec<Peer>,
+    checkpoints: Checkpoints,
     /// Numbers of fences given out.
     fences: u64,
 }
@@ -81,6 +83,7 @@ pub fn serve(path: &Path, script: Script, stop: impl Fn() -> bool) -> Result<(),
         model,
         began_ns: now_ns(),
         peers: Vec::new(),
+        checkpoints: Checkpoints::default(),
         fences: 0,
     };
     while !stop() {
@@ -272,6 +275,7 @@ impl Host {
                 });
                 self.answer(index, &words);
             }
+            Ask::Checkpoint { pid, .. } => self.checkpoint(index, pid, ask),
             Ask::Throttle { reasons, speed } => {
                 self.device.set_throttle(Throttle { reasons, speed });
             }
@@ -342,9 +346,27 @@ impl Host {
         }
     }
 
+    fn checkpoint(&mut self, index: usize, pid: u32, ask: Ask) {
+        let Ask::Checkpoint { step, most_ms, .. } = ask else { return };
+        let of = |peer: &&Peer| peer.process == pid && peer.context.is_some();
+        let known = self.peers.iter().any(|peer| of(&peer));
+        let busy = |peer: &Peer| peer.streams.values().any(|stream| stream.last.is_some());
+        let busy = self.peers.iter().filter(of).any(busy);
+        let who = (pid, known, busy);
+        match self.checkpoints.step(&mut self.device, who, step, most_ms) {
+            Came::Answer(words) => self.answer(index, &words),
+            Came::Wait => self.peers[index].held = Some(ask),
+        }
+        let locked = self.checkpoints.is_locked(pid);
+        for peer in self.peers.iter().filter(of) {
+            peer.page.lock(locked);
+        }
+    }
+
     fn process(&mut self, index: usize, place: u32) {
-        let mut pids: Vec<u32> =
-            self.peers.iter().filter(|it| it.context.is_some()).map(|it| it.process).collect();
+        let has_context = |peer: &&Peer| peer.context.is_some();
+        let pids = self.peers.iter().filter(has_context).map(|peer| peer.process);
+        let mut pids: Vec<u32> = pids.filter(|pid| !self.checkpoints.is_away(*pid)).collect();
         pids.sort_unstable();
         pids.dedup();
         let words = match pids.get(place as usize) {
@@ -386,6 +408,7 @@ impl Host {
             let process = self.peers.remove(index).process;
             if !self.peers.iter().any(|peer| peer.process == process) {
                 self.device.exit(process);
+                self.checkpoints.forget(process);
             }
         }
     }
@@ -398,6 +421,12 @@ impl Page {
         self.layout().at_ns[place].store(at_ns, Ordering::Release);
         let stream = stream as usize % STREAMS_MAX;
         self.layout().marked[stream].fetch_max(mark, Ordering::AcqRel);
+        self.told();
+    }
+
+    /// Its calls wait from now on, or go on.
+    fn lock(&self, locked: bool) {
+        self.layout().locked.store(locked.into(), std::sync::atomic::Ordering::Release);
         self.told();
     }
 

@@ -95,6 +95,17 @@ pub enum Ask {
         /// Place.
         index: u32,
     },
+    /// A process is moved off the device, or back: answered with a [`CUresult`] and with its state.
+    ///
+    /// [`CUresult`]: https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__CHECKPOINT.html
+    Checkpoint {
+        /// Process id.
+        pid: u32,
+        /// What is to be done.
+        step: Step,
+        /// Most milliseconds that what it has begun may take; zero for any.
+        most_ms: u32,
+    },
     /// From now on it runs at this speed, and says why.
     Throttle {
         /// Bits of NVML's clock event reasons.
@@ -102,6 +113,27 @@ pub enum Ask {
         /// What is left of its speed, thousandths.
         speed: u32,
     },
+}
+
+/// A step on the way of a process off the device and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing; its state is told.
+    Look,
+    /// Its calls wait, once what it has begun is over.
+    Lock,
+    /// What it has on the device goes to the host.
+    Checkpoint,
+    /// And back.
+    Restore,
+    /// Its calls go on.
+    Unlock,
+}
+
+impl Step {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Look, Self::Lock, Self::Checkpoint, Self::Restore, Self::Unlock];
 }
 
 /// What the host says of its device.
@@ -140,6 +172,9 @@ impl Ask {
             Self::Truth { pid } => put(&[11, pid.into()]),
             Self::Fail { xid, pid } => put(&[12, xid.into(), pid.into()]),
             Self::Xid { index } => put(&[14, index.into()]),
+            Self::Checkpoint { pid, step, most_ms } => {
+                put(&[16, pid.into(), step as u64, most_ms.into()]);
+            }
             Self::Throttle { reasons, speed } => put(&[15, reasons, speed.into()]),
         }
         words
@@ -169,6 +204,10 @@ impl Ask {
             11 => Self::Truth { pid: small(1)? },
             12 => Self::Fail { xid: small(1)?, pid: small(2)? },
             14 => Self::Xid { index: small(1)? },
+            16 => {
+                let step = Step::ALL.get(usize::try_from(words[2]).ok()?);
+                Self::Checkpoint { pid: small(1)?, step: *step?, most_ms: small(3)? }
+            }
             15 => Self::Throttle { reasons: words[1], speed: small(2)? },
             _ => return None,
         })

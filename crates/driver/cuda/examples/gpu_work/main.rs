@@ -17,6 +17,8 @@
 //!   is in it.
 //! * `rates MICROSECONDS ROUNDS SECONDS TOGETHER`: waits for so many of them at a time, and says how many ended in
 //!   each tenth of a second.
+//! * `away SECONDS`: fills a GiB, works, and has another process move it off the card for so long, and back
+//!   (`move PID SECONDS`); says for how long it worked and was away, and how much came back as it was.
 //! * `stay SECONDS`: says when it is on the card, and stays there.
 //! * `vendor`: which file the library came from.
 //! * `launches COUNT ROUNDS`: what a launch costs the caller, of kernels as short as can be and of such a length,
@@ -86,6 +88,8 @@ macro_rules! call {
         assert_eq!(code, CUDA_SUCCESS, "{} failed", stringify!($name));
     }};
 }
+
+mod away;
 
 /// All kernels; the name of the one that works says how long it takes, to the stand-in.
 fn ptx(length_us: u64) -> String {
@@ -539,6 +543,8 @@ fn main() -> ExitCode {
         Some("mark") => mark(),
         Some("seek") => seek(),
         Some("rates") => rates(number(1), number(2), number(3), number(4)),
+        Some("away") => away::away(number(1)),
+        Some("move") => away::move_off(number(1), number(2)),
         Some("stay") => stay(Duration::from_secs(number(1))),
         Some("vendor") => vendor(),
         Some("launches") => launches(number(1), number(2)),
