@@ -35,6 +35,7 @@ pub(crate) fn sample(lease: &Lease, metered: Option<LeaseSample>, ran: Micros) -
                 refused: 0,
                 backing: Bytes(0),
                 throttle: Vec::new(),
+                owed: Micros(0),
             })
             .collect(),
         ..LeaseSample::default()
@@ -119,6 +120,7 @@ mod tests {
             refused,
             backing: Bytes(0),
             throttle: Vec::new(),
+            owed: Micros(0),
         };
         let sample = |devices, launches, waited| LeaseSample {
             devices,

@@ -187,6 +187,29 @@ pub(crate) fn all_pinned(leases: &[LeaseView]) -> Vec<String> {
     .collect()
 }
 
+/// What a live lease has to pay back of a device before its next turn; nothing when it is none.
+pub(crate) fn owed(view: &LeaseView, device: &DeviceId) -> String {
+    let used = view.sample.iter().flat_map(|sample| &sample.devices);
+    let owed = used.filter(|used| used.device == *device).map(|used| used.owed.0).max();
+    owed.filter(|owed| *owed > 0)
+        .map_or_else(String::new, |owed| format!("{}.{} s", owed / 1_000_000, owed / 100_000 % 10))
+}
+
+/// The live leases that have to pay back device time, and what that means for them.
+pub(crate) fn all_owed(leases: &[LeaseView]) -> Vec<String> {
+    let slices = leases.iter().flat_map(|view| view.lease.slices.iter().map(move |s| (view, s)));
+    let all = slices.map(|(view, slice)| (slice, view, owed(view, &slice.device)));
+    all.filter(|(_, _, owed)| !owed.is_empty())
+        .map(|(slice, view, owed)| {
+            format!(
+                "{owed} of {}/{}, by lease {}: used beyond share or cap, by it or by an earlier lease of \
+                 its tenant; its turns begin when that is paid",
+                view.lease.node, slice.device, view.lease.id
+            )
+        })
+        .collect()
+}
+
 /// What resizes took from live leases and is nobody else's yet, and why.
 pub(crate) fn leaving(leases: &[LeaseView]) -> Vec<String> {
     let of = |view: &LeaseView| {

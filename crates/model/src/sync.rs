@@ -149,8 +149,13 @@ impl LeaseSample {
         self.memory_kills = self.memory_kills.max(earlier.memory_kills);
         for before in &earlier.devices {
             let Some(now) = self.devices.iter_mut().find(|now| now.device == before.device) else {
-                let (memory, backing, throttle) = (Bytes(0), Bytes(0), Vec::new());
-                self.devices.push(DeviceSample { memory, backing, throttle, ..before.clone() });
+                self.devices.push(DeviceSample {
+                    memory: Bytes(0),
+                    backing: Bytes(0),
+                    throttle: Vec::new(),
+                    owed: Micros(0),
+                    ..before.clone()
+                });
                 continue;
             };
             now.device_time = now.device_time.max(before.device_time);
@@ -183,6 +188,16 @@ pub struct DeviceSample {
     /// Why the device runs slower than it could, if it does: for all its leases alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throttle: Vec<Throttle>,
+    /// Device time that it, or an earlier lease of its tenant there, has used beyond share or cap and not
+    /// paid back yet: beside others, or under its cap, it has no turn before. None is told below a tenth of
+    /// a second, nor when the lease is over.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub owed: Micros,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_none(owed: &Micros) -> bool {
+    owed.0 == 0
 }
 
 /// What an agent should have.
@@ -295,6 +310,7 @@ mod tests {
                 refused: 0,
                 backing: Bytes(0),
                 throttle: Vec::new(),
+                owed: Micros(0),
             }],
             launches: micros,
             ..LeaseSample::default()

@@ -163,7 +163,12 @@ pub(super) struct LeasePages {
     /// Processes that have been moved off the devices; that there are any.
     away: Mutex<BTreeSet<u32>>,
     any_away: AtomicBool,
+    /// By device: what is owed of it.
+    owed: Mutex<Vec<Micros>>,
 }
+
+/// Least device time that is told as owed: within a turn or two every lease owes some.
+const OWED_NS_MIN: u64 = 100_000_000;
 
 impl LeasePages {
     /// Creates and fills the lease's `Limits`, its gate closed.
@@ -195,6 +200,7 @@ impl LeasePages {
             granted,
             away: Mutex::default(),
             any_away: AtomicBool::new(false),
+            owed: Mutex::default(),
         };
         pages.fill(shares);
         for (index, carried) in before.iter().flat_map(|before| &before.devices).enumerate() {
@@ -276,6 +282,12 @@ impl LeasePages {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = away;
     }
 
+    /// What it owes of each device, nanoseconds.
+    pub(super) fn owes(&self, each: impl Iterator<Item = u64>) {
+        let told = |ns: u64| Micros(if ns < OWED_NS_MIN { 0 } else { ns / 1000 });
+        *self.owed.lock().unwrap_or_else(PoisonError::into_inner) = each.map(told).collect();
+    }
+
     /// What its processes have under way on the devices.
     pub(super) fn census(&self) -> Census {
         if !self.any_away.load(Ordering::Acquire) {
@@ -344,6 +356,7 @@ impl LeasePages {
                 .fold(usage.retired[retired].load(Ordering::Relaxed), u64::saturating_add)
         };
         let refused = sum(3, |slot| &slot.refused);
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let micros = |ns: &AtomicU64| Micros(ns.load(Ordering::Relaxed) / 1000);
         let device = |(index, device): (usize, &DeviceId)| {
             let known = granted.get(index);
@@ -364,6 +377,7 @@ impl LeasePages {
                 refused: if index == 0 { refused } else { 0 },
                 backing: Bytes(self.backing_held(index).min(most_behind)),
                 throttle: Vec::new(),
+                owed: owed.get(index).copied().unwrap_or(Micros(0)),
             }
         };
         LeaseSample {

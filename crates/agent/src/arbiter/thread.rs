@@ -250,6 +250,7 @@ impl Loop {
         for (&lease, member) in &mut self.members {
             member.pages.limits.heartbeat_ns.store(now_ns, Ordering::Release);
             self.core.observe(now_ns, lease, member.pages.census());
+            member.pages.owes(self.core.owed(lease));
             if std::mem::take(&mut member.rings) >= RINGS_MAX {
                 muted.push(lease);
             }

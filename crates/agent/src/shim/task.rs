@@ -373,6 +373,7 @@ impl Shim {
                 refused: if index == 0 { refused } else { 0 },
                 backing: Bytes(0),
                 throttle: Vec::new(),
+                owed: Micros(0),
             }
         };
         LeaseSample {

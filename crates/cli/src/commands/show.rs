@@ -141,6 +141,9 @@ fn facts(detail: &JobDetail) -> String {
     for pinned in show::all_pinned(&detail.leases) {
         line("pinned", pinned);
     }
+    for owed in show::all_owed(&detail.leases) {
+        line("owes", owed);
+    }
     for slowed in show::slowed(&detail.leases) {
         line("slowed", slowed);
     }

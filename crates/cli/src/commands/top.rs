@@ -241,6 +241,8 @@ const COLUMNS: [&str; 13] = [
 ];
 /// Where a lease's programs have pinned host memory: of all its devices together, beside the first.
 const PINNED: &str = ">HOST-PINNED";
+/// Where a lease has device time to pay back before its next turn.
+const OWES: &str = ">OWES";
 /// Where a lease's device is slowed.
 const SLOWED: &str = "SLOWED BY";
 
@@ -251,7 +253,11 @@ fn table(look: &Look, history: &History) -> Table {
         devices.into_iter().any(|device| !device.throttle.is_empty())
     });
     let pinned = look.leases.leases.iter().any(|view| !crate::show::pinned(view).is_empty());
-    let titles = COLUMNS.into_iter().chain(pinned.then_some(PINNED));
+    let owes = look.leases.leases.iter().any(|view| {
+        let devices = view.lease.slices.iter().map(|slice| &slice.device);
+        devices.into_iter().any(|device| !crate::show::owed(view, device).is_empty())
+    });
+    let titles = COLUMNS.into_iter().chain(pinned.then_some(PINNED)).chain(owes.then_some(OWES));
     let titles: Vec<&str> = titles.chain(slowed.then_some(SLOWED)).collect();
     let mut table = Table::new(&titles, "no leases");
     for view in &look.leases.leases {
@@ -284,6 +290,9 @@ fn table(look: &Look, history: &History) -> Table {
             ];
             if pinned {
                 row.push(if place == 0 { crate::show::pinned(view) } else { String::new() });
+            }
+            if owes {
+                row.push(crate::show::owed(view, &slice.device));
             }
             if slowed {
                 row.push(crate::show::throttle(view, &slice.device));
@@ -332,6 +341,7 @@ mod tests {
             refused: 0,
             backing: Bytes(0),
             throttle: Vec::new(),
+            owed: Micros(0),
         };
         LeaseView {
             lease: Lease {
@@ -413,6 +423,18 @@ mod tests {
         assert_eq!(text.matches("48 MiB").count(), 1, "{text}");
         let lines = crate::show::all_pinned(&look.leases.leases);
         assert_eq!(lines, ["48 MiB of n's host memory, by lease L1"]);
+    }
+
+    #[test]
+    fn a_lease_that_has_time_to_pay_back_says_how_much() {
+        let mut look = look(5, 0);
+        let quiet = render(&look, &History::default(), Paint(false));
+        assert!(!quiet.contains("OWES"), "{quiet}");
+        look.leases.leases[0].sample.as_mut().unwrap().devices[0].owed = Micros(4_960_000);
+        let text = render(&look, &History::default(), Paint(false));
+        assert!(text.contains("OWES") && text.contains("4.9 s"), "{text}");
+        let lines = crate::show::all_owed(&look.leases.leases);
+        assert!(lines[0].starts_with("4.9 s of n/gpu0, by lease L1: "), "{lines:?}");
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn ended(world: &mut World, ask: Ask, (seconds, peak): (u64, Bytes), outcome: Ou
             memory_peak: peak,
             refused: 0,
             throttle: Vec::new(),
+            owed: Micros(0),
         };
         let sample = LeaseSample { devices: vec![device], ..LeaseSample::default() };
         let ran = Micros::from_secs(seconds);

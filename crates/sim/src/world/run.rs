@@ -101,6 +101,7 @@ impl Run {
             refused: 0,
             backing: Bytes(0),
             throttle: Vec::new(),
+            owed: Micros(0),
         };
         let devices = task.device_ids.iter().map(device).collect();
         LeaseSample { devices, ..LeaseSample::default() }

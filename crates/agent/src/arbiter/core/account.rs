@@ -90,6 +90,11 @@ impl Standing {
         u64::try_from(ahead).unwrap_or(u64::MAX)
     }
 
+    /// Device time that it has used before its cap allowed it, nanoseconds.
+    pub(super) fn beyond_its_cap_ns(&self) -> u64 {
+        if self.cap < WHOLE { self.tokens.min(0).unsigned_abs() / WHOLE } else { 0 }
+    }
+
     /// What it has used and not paid for yet.
     pub(super) fn owes(&self, device_vtime: u128) -> Owed {
         let full = BURST_NS.cast_signed() * WHOLE.cast_signed();

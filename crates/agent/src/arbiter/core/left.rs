@@ -7,7 +7,7 @@
 
 use super::account::{Standing, WHOLE};
 use super::{Arbiter, DEBT_NS, Lease};
-use polder_model::TenantPath;
+use polder_model::{LeaseId, TenantPath};
 use std::collections::BTreeMap;
 
 /// Leases of one tenant on one device whose debts are remembered; beyond, the least is forgotten.
@@ -97,6 +97,14 @@ impl Debts {
 }
 
 impl Arbiter {
+    /// What a lease owes of each of its devices, nanoseconds: it has no turn before that is paid, unless
+    /// nobody else wants the device and it has no cap.
+    pub fn owed(&self, lease: LeaseId) -> impl Iterator<Item = u64> {
+        let standing = self.leases.get(&lease).into_iter().flat_map(|lease| &lease.standing);
+        standing
+            .map(|one| one.ahead_ns(self.devices[one.device].vtime).max(one.beyond_its_cap_ns()))
+    }
+
     /// A lease of `tenant` that is about to begin pays on what earlier ones have left.
     pub(super) fn take_over(&mut self, tenant: Option<&TenantPath>, standing: &mut [Standing]) {
         let Some(tenant) = tenant else { return };
