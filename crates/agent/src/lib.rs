@@ -22,6 +22,7 @@ mod inherited;
 mod inventory;
 mod known;
 mod leases;
+mod library;
 mod memory;
 mod node;
 mod options;
@@ -41,7 +42,8 @@ pub use inherited::{
     DESCRIPTOR_NUMBER_MAX, DESCRIPTORS_MAX, Inherited, check_numbers, ignored_signals,
 };
 pub use inventory::{InventoryError, check_backing};
+pub use library::{LibraryError, NoLibrary};
 pub use memory::MemoryError;
-pub use options::{AgentError, AgentOptions, DriverFolderError, run_agent};
+pub use options::{AgentError, AgentOptions, DriverFolderError, OwnLibraryError, run_agent};
 pub use paths::{StatePaths, live_shims};
 pub use runner::{Containers, ContainersError};

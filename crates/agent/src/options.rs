@@ -2,6 +2,7 @@
 
 use crate::arbiter::ArbiterError;
 use crate::inventory::InventoryError;
+use crate::library::{self, LibraryError};
 use crate::memory::MemoryError;
 use crate::node::Node;
 use crate::paths::{StatePaths, write_help};
@@ -126,29 +127,61 @@ impl AgentOptions {
     /// before the usual ones.
     ///
     /// # Errors
-    /// [`DriverFolderError`]: the folder holds neither.
+    /// [`DriverFolderError`]: the folder holds neither, or what it holds is no library of this host.
     pub fn with_driver_folder(mut self, folder: &Path) -> Result<Self, DriverFolderError> {
         let vendor = [CUDA_VENDOR, NVML_VENDOR].map(|name| folder.join(name).canonicalize());
+        vendor.iter().flatten().try_for_each(|path| library::look(path))?;
         let [cuda, nvml] = vendor;
         if let (Err(source), Err(_)) = (cuda, &nvml) {
-            return Err(DriverFolderError { folder: folder.to_owned(), source });
+            return Err(DriverFolderError::Neither { folder: folder.to_owned(), source });
         }
         self.cuda_libraries = find_cuda(&self.exe, Some(folder));
         self.probe.nvml_library = nvml.ok().or(self.probe.nvml_library);
         Ok(self)
     }
+
+    /// Whether Polder's own libraries, as far as they are there, can be loaded on this host. With one that
+    /// cannot, programs in shares would find no device at all.
+    ///
+    /// # Errors
+    /// [`OwnLibraryError`], with the first that cannot.
+    pub fn check_own_libraries(&self) -> Result<(), OwnLibraryError> {
+        let cuda = self.cuda_libraries.as_ref();
+        let nvml = cuda.and_then(|cuda| cuda.nvml.as_ref());
+        let own = [&self.driver_library, &cuda.map(|it| it.ours.clone())];
+        let own = own.into_iter().flatten().chain(nvml.map(|nvml| &nvml.ours));
+        for path in own {
+            library::look(path)?;
+        }
+        Ok(())
+    }
 }
 
 /// A folder that was to hold the vendor's libraries and does not.
 #[derive(Debug, Error)]
-#[error(
-    "{} holds neither {CUDA_VENDOR} nor {NVML_VENDOR} ({source}): name the folder where NVIDIA's driver \
-     keeps them, or leave --driver-folder out", folder.display()
-)]
-pub struct DriverFolderError {
-    folder: PathBuf,
-    source: io::Error,
+pub enum DriverFolderError {
+    /// It has none of them.
+    #[error(
+        "{} holds neither {CUDA_VENDOR} nor {NVML_VENDOR} ({source}): name the folder where NVIDIA's \
+         driver keeps them, or leave --driver-folder out", folder.display()
+    )]
+    Neither {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What it has in the place of one is none.
+    #[error(
+        "{0}: name the folder where NVIDIA's driver keeps its own, or leave --driver-folder out"
+    )]
+    NoLibrary(#[from] LibraryError),
 }
+
+/// A library of Polder's own that cannot be loaded.
+#[derive(Debug, Error)]
+#[error("{0}, and it is Polder's own: install Polder again, with its libraries")]
+pub struct OwnLibraryError(#[from] LibraryError);
 
 /// Looks for a library of ours where an installation or a build puts it: beside the binary, or in
 /// `../lib/polder`.
@@ -168,7 +201,8 @@ fn find_cuda(exe: &Path, first: Option<&Path>) -> Option<CudaLibraries> {
 }
 
 /// Our library, and the vendor's that is called `name`, which is looked for in `first` before the
-/// usual folders.
+/// usual folders. What has the name and is no library of this host is passed over, as the system's loader
+/// does.
 fn find_both(
     exe: &Path,
     first: Option<&Path>,
@@ -177,10 +211,24 @@ fn find_both(
 ) -> Option<(PathBuf, PathBuf)> {
     let ours = find_library(exe, ours)?;
     let folders = first.into_iter().chain(CUDA_FOLDERS.iter().map(Path::new));
-    let mut places = folders.map(|folder| folder.join(name));
-    let vendor =
-        places.find_map(|place| place.canonicalize().ok().filter(|found| *found != ours))?;
+    let mut places = folders.filter_map(|folder| folder.join(name).canonicalize().ok());
+    let vendor = places.find(|found| *found != ours && library::look(found).is_ok())?;
     Some((ours, vendor))
+}
+
+/// What was passed over for a vendor's library where none was found, and why.
+fn passed_over(options: &AgentOptions) -> Vec<LibraryError> {
+    let cuda = options.cuda_libraries.as_ref();
+    let missing = [
+        cuda.is_none().then_some(CUDA_VENDOR),
+        cuda.is_none_or(|cuda| cuda.nvml.is_none()).then_some(NVML_VENDOR),
+    ];
+    let places = missing.into_iter().flatten().flat_map(|name| {
+        CUDA_FOLDERS
+            .iter()
+            .filter_map(move |folder| Path::new(folder).join(name).canonicalize().ok())
+    });
+    places.filter_map(|place| library::look(&place).err()).collect()
 }
 
 /// Looks for MPS's control program.
@@ -257,6 +305,12 @@ pub async fn run_agent(
         tracing::warn!(
             "{DRIVER_LIBRARY} was not found beside {}: shares of devices are not enforced",
             options.exe.display()
+        );
+    }
+    for error in passed_over(&options) {
+        tracing::warn!(
+            "{error}: it is passed over; if NVIDIA's driver is elsewhere, name its folder with \
+             --driver-folder"
         );
     }
     let node = Node::open(options).await?;

@@ -44,6 +44,49 @@ fn a_daemon_says_which_card_or_folder_is_not_there() {
     up(&flags, "--spatial names GPU-none, and this node has sim-0, sim-1: name one of these");
 }
 
+#[test]
+fn a_daemon_says_which_file_is_no_library() {
+    let driver = tempfile::tempdir().unwrap();
+    let library = driver.path().join("libcuda.so.1");
+    let flags = ["--driver-folder", driver.path().to_str().unwrap()];
+    let refused = |wrong: &str| {
+        let path = library.canonicalize().unwrap();
+        let expect = format!("{} {wrong}: name the folder where NVIDIA's driver", path.display());
+        up(&flags, &expect);
+    };
+    let own = fs::read(env!("CARGO_BIN_EXE_polder")).unwrap();
+    fs::write(&library, "").unwrap();
+    refused("is empty");
+    fs::write(&library, "put the driver here\n").unwrap();
+    refused("is no library: it does not begin as one (ELF)");
+    fs::write(&library, &own[..4096]).unwrap();
+    up(&flags, "libcuda.so.1 is cut off: it has 4096 bytes and its header tells of ");
+    // The other of the two is looked at likewise, whatever the first is.
+    fs::remove_file(&library).unwrap();
+    fs::write(driver.path().join("libnvidia-ml.so.1"), "no\n").unwrap();
+    up(&flags, "libnvidia-ml.so.1 is no library: it does not begin as one (ELF): name the folder");
+}
+
+#[test]
+fn a_daemon_whose_own_library_is_damaged_holds_nobody_to_it() {
+    let place = tempfile::tempdir().unwrap();
+    let exe = place.path().join("polder");
+    let built = env!("CARGO_BIN_EXE_polder");
+    fs::hard_link(built, &exe).or_else(|_| fs::copy(built, &exe).map(|_| ())).unwrap();
+    let library = place.path().join("libpolder_opencl.so");
+    fs::write(&library, "\x7fELF").unwrap();
+    let mut command = Command::new(&exe);
+    command.arg("--state").arg(place.path().join("state")).args(["up", "--no-listen"]);
+    let said = say(command);
+    assert_eq!(said.code, 1, "{said:?}");
+    let damaged = format!(
+        "{} is cut off: it has 4 bytes and its header tells of 64, and it is Polder's own: install \
+         Polder again",
+        library.canonicalize().unwrap().display()
+    );
+    assert!(said.stderr.contains(&damaged) && !said.stderr.contains("is up"), "{said:?}");
+}
+
 /// The first line that the binary says against these flags of `submit`.
 #[track_caller]
 fn flag(flags: &[&str], expect: &str) {

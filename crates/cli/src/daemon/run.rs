@@ -318,6 +318,7 @@ fn agent_options(daemon: &Daemon) -> Result<AgentOptions, Failure> {
     if let Some(folder) = &daemon.driver_folder {
         options = options.with_driver_folder(folder).map_err(Failure::usage)?;
     }
+    options.check_own_libraries().map_err(Failure::failed)?;
     let (simulate, words) = (daemon.simulate.clone(), daemon.words.clone());
     let (enforcement, spatial) = (daemon.enforcement, daemon.spatial.clone());
     let containers = daemon.containers.clone();
