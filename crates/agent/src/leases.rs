@@ -10,7 +10,9 @@ use crate::folder::Folder;
 use crate::known::take_terms;
 use crate::paths::StatePaths;
 use crate::prepare::{self, Live, Stands, Unreached};
-use crate::runner::{Account, container_refusal, remove_container};
+use crate::runner::{
+    Account, RUNTIME_FAILED, container_failed, container_refusal, remove_container,
+};
 use crate::sample::{sample, takes_turns, within};
 use crate::shim::{
     ShimClient, ShimError, ShimPhase, ShimState, boot_micros, read_plan, read_status,
@@ -533,15 +535,26 @@ impl Running {
         }
     }
 
+    /// The exit code of a container whose program did not end with this one, and a word where the runtime failed.
+    async fn refused(&self, code: i32, ran: Micros) -> Option<i32> {
+        let (plan, dir) = (self.live.plan.clone(), self.live.folder.path().to_owned());
+        let shim = self.live.state.shim;
+        let look = move || container_refusal(&plan, (&dir, shim), (code, ran));
+        let code = blocking(look).await.flatten();
+        if code == Some(RUNTIME_FAILED) {
+            tell(&self.room, self.lease(), What::Found(container_failed(&self.live.plan))).await;
+        }
+        code
+    }
+
     /// The end with the last figures: the arbiter's where it counted.
     async fn close(&self, mut end: LeaseEnd) -> LeaseEnd {
         self.room.watchman.forget(self.lease());
-        let (plan, dir) = (self.live.plan.clone(), self.live.folder.path().to_owned());
-        // A program may end with 1, and so does what starts one in a container when it cannot.
-        if plan.order.work.image.is_some() && end.outcome == (Outcome::Failed { code: 1 }) {
-            let shim = self.live.state.shim;
-            let refused = blocking(move || container_refusal(&plan, &dir, shim)).await.flatten();
-            end.outcome = refused.map_or(end.outcome, |code| Outcome::Failed { code });
+        // A program may end with some codes, and so does what starts one in a container when it cannot.
+        if let Outcome::Failed { code } = end.outcome
+            && let Some(code) = self.refused(code, end.ran).await
+        {
+            end.outcome = Outcome::Failed { code };
         }
         let lease = &self.live.plan.order.lease;
         if self.live.metered {

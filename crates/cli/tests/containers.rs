@@ -73,6 +73,8 @@ fn another_users_own_podman_is_held_with_what_it_starts() {
     assert_eq!(gone.code, 127, "{gone:?}");
     if limits_processes() {
         let forks = "n=0; while [ $n -lt 80 ]; do sleep 60 & n=$((n + 1)); done; echo all";
+        let none = run("4", "exit 126");
+        assert_eq!(none.code, 125, "podman itself has no four threads: {none:?}");
         let few = run("60", forks);
         assert!(few.code != 0 && few.stdout.is_empty(), "eighty where 60 may be: {few:?}");
         assert!(few.stderr.contains("Cannot fork"), "the shell began, and was held: {few:?}");
@@ -160,7 +162,20 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
         let enough = say(pool.run(&[&["--pids", "64"], &flags[..]].concat(), forks));
         assert_eq!((enough.code, enough.stdout.as_str()), (0, "all\n"), "{enough:?}");
         assert!(!enough.stderr.contains("not enforced"), "{enough:?}");
+        let job = pool.submit(&[&["--pids", "4"], &flags[..]].concat(), "exit 126");
+        assert_eq!(
+            pool.say(&["wait", &job]).code,
+            125,
+            "the runtime's own: it has no four threads"
+        );
+        let shown = pool.say(&["show", &job]).stdout;
+        if matches!(engine, Engine::Podman) {
+            let why =
+                "was not begun in its container: its own words are on the job's standard error";
+            assert!(shown.contains(why) && shown.contains("--pids, which is 4"), "{shown}");
+        }
     }
+    check("exit 126", 126, "");
 
     // A container that is not the lease's is not let in, though it holds the same files.
     let holds = pool.submit(&flags, "while :; do sleep 0.1; done");

@@ -76,6 +76,8 @@ pub enum Rule {
     DeviceFault,
     /// A process that is no lease's uses its device.
     Stranger,
+    /// What runs its container failed before its program began.
+    ContainerFailed,
 }
 
 impl fmt::Display for Rule {
@@ -91,6 +93,7 @@ impl fmt::Display for Rule {
             Self::PageLongest => "claims a command longer than its life",
             Self::DeviceFault => "had a fault of its own on the device",
             Self::Stranger => "uses the lease's device and belongs to no lease",
+            Self::ContainerFailed => "was not begun in its container",
         })
     }
 }

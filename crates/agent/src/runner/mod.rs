@@ -20,8 +20,9 @@ pub(crate) use account::Account;
 pub(crate) use cgroup::{Below, Cgroup, is_inside};
 pub use container::{Containers, ContainersError};
 pub(crate) use container::{
-    Runtime, barred as barred_from_images, below as cgroups_below, nodes as container_nodes,
-    refusal as container_refusal, remove as remove_container,
+    RUNTIME_FAILED, Runtime, barred as barred_from_images, below as cgroups_below,
+    failed as container_failed, nodes as container_nodes, refusal as container_refusal,
+    remove as remove_container,
 };
 pub(crate) use environment::{
     LEASE_DIR_VARIABLE, environment, has_no_device, hides_opencl, intercepts_opencl, shares_opencl,

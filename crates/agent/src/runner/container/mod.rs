@@ -25,12 +25,16 @@ use docker::Docker;
 pub use docker::{Containers, ContainersError};
 pub(crate) use hand::{barred, nodes};
 use podman::Podman;
+use polder_model::{Finding, Micros, Rule};
 use rustix::process::Rlimit;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// The exit code of a job whose container's runtime failed.
+pub(crate) const RUNTIME_FAILED: i32 = 125;
 /// How long a runtime may take to remove what it keeps of a container, and how often it is looked at.
 const REMOVE_MAX: Duration = Duration::from_secs(20);
 const REMOVE_LOOK: Duration = Duration::from_millis(20);
@@ -182,25 +186,56 @@ pub(crate) fn remove(plan: &Plan, shim: u32) -> Result<(), String> {
     }
 }
 
-/// The exit code of the lease's program where its container ended with 1 because it could not be executed
-/// there; none where it ran. Blocking.
-pub(crate) fn refusal(plan: &Plan, dir: &Path, shim: u32) -> Option<i32> {
-    match Runtime::find(&plan.containers).ok()? {
-        Runtime::Podman(podman) => podman.refusal(plan, dir, &container_name(plan, shim)),
-        // Its daemon's `--init` has the usual codes.
-        Runtime::Docker(_) => None,
+/// The exit code of a lease whose container ended with `code` although its program did not: it could not be
+/// executed there, or the runtime failed before it began ([`RUNTIME_FAILED`]). None where the code is the
+/// program's own. Blocking.
+pub(crate) fn refusal(
+    plan: &Plan,
+    (dir, shim): (&Path, u32),
+    (code, ran): (i32, Micros),
+) -> Option<i32> {
+    plan.order.work.image.as_ref().filter(|_| [1, 126].contains(&code))?;
+    let name = container_name(plan, shim);
+    match (Runtime::find(&plan.containers).ok()?, code) {
+        (Runtime::Podman(podman), 1) => podman.refusal(plan, dir, &name),
+        (Runtime::Podman(podman), _) => podman.failure(plan, (dir, &name), ran),
+        // Its daemon's `--init` has the usual codes, and so has it.
+        (Runtime::Docker(_), _) => None,
+    }
+}
+
+/// What is told of a lease whose container's runtime failed before the program began.
+pub(crate) fn failed(plan: &Plan) -> Finding {
+    let counts = plan.order.host.pids.map_or(String::new(), |pids| {
+        format!(
+            "; what begins a container counts in --pids, which is {pids}: ask for more, if that is why"
+        )
+    });
+    Finding {
+        rule: Rule::ContainerFailed,
+        pid: 0,
+        program: String::new(),
+        evidence: format!("its own words are on the job's standard error{counts}"),
+        ended: false,
     }
 }
 
 /// Runs a runtime's own command to its end, which must come soon, and returns what it said of an error.
-fn run_soon(mut command: Command, what: &str) -> Result<(), String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");
+fn run_soon(command: Command, what: &str) -> Result<(), String> {
+    hear_soon(command, what).map(drop)
+}
+
+/// The same, with the beginning of what it said.
+fn hear_soon(mut command: Command, what: &str) -> Result<String, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
     let mut child = command.spawn().map_err(|error| format!("{what}: {error}"))?;
     let until = Instant::now() + REMOVE_MAX;
     loop {
         match child.try_wait() {
-            Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(format!("{what}: {status}: {}", said(&mut child))),
+            Ok(Some(status)) if status.success() => return Ok(said(child.stdout.take())),
+            Ok(Some(status)) => {
+                return Err(format!("{what}: {status}: {}", said(child.stderr.take())));
+            }
             Ok(None) if Instant::now() < until => std::thread::sleep(REMOVE_LOOK),
             Ok(None) => {
                 // It may have ended in this moment.
@@ -213,13 +248,12 @@ fn run_soon(mut command: Command, what: &str) -> Result<(), String> {
     }
 }
 
-/// The beginning of what a child that has ended said of its error.
-fn said(child: &mut std::process::Child) -> String {
+/// The beginning of what a child that has ended said.
+fn said(from: Option<impl Read>) -> String {
     let mut text = Vec::new();
-    if let Some(error) = child.stderr.take() {
+    if let Some(from) = from {
         // What cannot be read is not said.
-        let _ =
-            std::io::Read::read_to_end(&mut std::io::Read::take(error, SAID_BYTES_MAX), &mut text);
+        let _ = from.take(SAID_BYTES_MAX).read_to_end(&mut text);
     }
     String::from_utf8_lossy(&text).trim().to_owned()
 }

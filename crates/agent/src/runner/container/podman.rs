@@ -4,9 +4,10 @@
 //! shim, which is the subreaper: whatever runs in the container descends from the shim.
 
 use super::hand::{self, Mount};
-use super::{Moment, either_way, limit_words, run_soon};
+use super::{Moment, RUNTIME_FAILED, either_way, hear_soon, limit_words, run_soon};
 use crate::runner::Account;
 use crate::shim::{ICD_FOLDER, Plan};
+use polder_model::Micros;
 use rustix::process::{Resource, Rlimit, getrlimit};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ const INIT_PATHS: [&str; 3] =
 /// OCI runtimes in the order in which they are taken: the first serves every layout of cgroups.
 const RUNTIME_PATHS: [&str; 4] =
     ["/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/bin/crun"];
+/// How long before its program began a container may have been made, at most, seconds.
+const MADE_BEFORE_S: u64 = 600;
 /// Podman lowers its own limit on processes to this, and what it starts cannot have more.
 const PROCESSES_MAX: u64 = 32_768;
 
@@ -91,9 +94,33 @@ impl Podman {
     /// started: the OCI runtime has looked for the program by then, and nothing of the image has run.
     /// Blocking.
     pub(super) fn refusal(&self, plan: &Plan, dir: &Path, name: &str) -> Option<i32> {
-        if !self.has_init {
-            return None;
-        }
+        if self.has_init { self.look(plan, dir, name) } else { None }
+    }
+
+    /// The exit code of a container that ended with 126 because Podman failed. A program may end with it, and
+    /// Podman does too when the OCI runtime fails for want of processes, say: then its record of events has
+    /// the container made and never started, and nothing is wrong with the program. Blocking.
+    pub(super) fn failure(
+        &self,
+        plan: &Plan,
+        (dir, name): (&Path, &str),
+        ran: Micros,
+    ) -> Option<i32> {
+        let since = ran.to_duration().as_secs().saturating_add(MADE_BEFORE_S);
+        let words = [
+            "events".to_owned(),
+            "--stream=false".to_owned(),
+            format!("--since={since}s"),
+            format!("--filter=container={name}"),
+            "--format={{.Status}}".to_owned(),
+        ];
+        let events = hear_soon(self.own(plan, &words).ok()?, "podman events").ok()?;
+        let failed = !began(&events)? && self.look(plan, dir, name) != Some(126);
+        failed.then_some(RUNTIME_FAILED)
+    }
+
+    /// What the OCI runtime says of the program. Blocking.
+    fn look(&self, plan: &Plan, dir: &Path, name: &str) -> Option<i32> {
         let name = format!("{name}-look");
         let look = || {
             run_soon(self.own(plan, &self.look_words(plan, dir, &name)).ok()?, "podman create")
@@ -159,6 +186,13 @@ impl Podman {
         }
         Ok(command)
     }
+}
+
+/// Whether a container's program has begun, by what became of the container; none where that was not written
+/// down.
+pub(super) fn began(events: &str) -> Option<bool> {
+    let has = |what: &str| events.lines().any(|line| line.trim() == what);
+    if has("start") { Some(true) } else { has("create").then_some(false) }
 }
 
 /// A limit that Podman can give.

@@ -263,6 +263,27 @@ fn what_starts_containers_is_named_in_words() {
 }
 
 #[test]
+fn whether_a_program_began_is_told_by_what_became_of_its_container() {
+    let check = |events: &str, began| assert_eq!(super::podman::began(events), began, "{events:?}");
+    check("create\ninit\nstart\nattach\ndied\nremove\n", Some(true));
+    check("create\nremove\n", Some(false));
+    check("create\ninit\nremove\n", Some(false));
+    // Nobody wrote it down, or it is forgotten.
+    check("", None);
+    check("remove\n", None);
+}
+
+#[test]
+fn who_asked_for_few_processes_is_told_that_a_runtime_needs_some() {
+    let mut plan = test_plan(&["true"]);
+    assert!(!super::failed(&plan).evidence.contains("--pids"));
+    plan.order.host.pids = Some(4 << 20);
+    let finding = super::failed(&plan);
+    assert!(finding.evidence.contains("--pids, which is 4194304: ask for more"), "{finding:?}");
+    assert_eq!(polder_model::Finding::bounded(vec![finding.clone()]), [finding], "none is cut");
+}
+
+#[test]
 fn a_runtimes_words_on_a_program_have_the_usual_codes() {
     let (runc, crun) = ("runc create failed: unable to start container process: ", "crun: ");
     let (gone, barred) = (
