@@ -5,29 +5,14 @@
 
 mod common;
 
-use common::{Pool, program, say};
+use common::{Pool, has_namespaces, program, say};
 
 /// Half of the device, and room for one buffer of the two that are tried.
 const SHARE: [&str; 5] = ["--quiet", "--compute", "50%", "--memory", "32MiB"];
 
-/// Whether leases here have a mount namespace. Says loudly when not.
-fn bound(pool: &Pool) -> bool {
-    let job = pool.submit(&SHARE[1..], "true");
-    assert_eq!(pool.say(&["wait", &job]).code, 0);
-    let isolation = &pool.json(&["show", &job])["leases"][0]["lease"]["isolation"];
-    let bound = isolation == "soft";
-    if !bound {
-        eprintln!("SKIPPED: leases have no mount namespace here: {isolation}");
-    }
-    bound
-}
-
 #[test]
 fn a_cleared_environment_has_the_leases_device_under_its_limits() {
-    let Some(pool) = Pool::start() else { return };
-    if !bound(&pool) {
-        return;
-    }
+    let Some(pool) = Pool::start().filter(has_namespaces) else { return };
     let work = program("workload");
     // PoCL's own linker is looked for by its name.
     let work =

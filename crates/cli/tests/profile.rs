@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{Pool, program, read_until, soon};
+use common::{Pool, has_namespaces, program, read_until, soon};
 use polder_profile::record::{LogHeader, READ_RECORDS_MAX, RECORD_BYTES, RECORDS_MAX};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -116,6 +116,22 @@ fn all_processes_of_a_program_are_in_one_profile() {
     let named = trace["traceEvents"].as_array().unwrap().iter();
     let named = named.filter(|event| event["name"] == "process_name" && event["ph"] == "M");
     assert_eq!(named.count(), 3, "two processes and a device");
+}
+
+/// Whoever clears the environment is recorded as the lease's mount leads to the folder; who only takes the
+/// variable away is not.
+#[test]
+fn a_program_whose_environment_was_cleared_is_in_the_profile() {
+    let Some(pool) = Pool::shared().filter(|pool| has_namespaces(pool)) else { return };
+    let (bounds, folder) = (program("bounds"), pool.file("out-cleared"));
+    let script = format!(
+        "env -i PATH=/usr/bin:/bin {bounds} device 5; env -u POLDER_PROFILE {bounds} device 7"
+    );
+    let out = folder.display().to_string();
+    let flags = ["profile", "--memory", "256MiB", "--out", &out, "--", "sh", "-c", &script];
+    let said = pool.say(&flags);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert_eq!(number(&read(&folder, "profile.json"), "commands"), 5);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! image has would serve as well.
 
 use polder_ledger::attach::{SOCKET_FILE, SOCKET_VARIABLE};
+use polder_ledger::record::PROFILE_LINK;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -31,6 +32,16 @@ pub(crate) fn candidates() -> Vec<PathBuf> {
         return vec![path.into()];
     }
     File::open(MOUNTS).map_or_else(|_| Vec::new(), |list| mounted(list.take(MOUNTS_BYTES_MAX)))
+}
+
+/// Where a process whose environment was cleared writes its part of a profile: the shim has put a link to it
+/// beside the socket. Who still has the variable for the socket was not told to record.
+pub(crate) fn records() -> Option<PathBuf> {
+    if std::env::var_os(SOCKET_VARIABLE).is_some() {
+        return None;
+    }
+    let socket = candidates().into_iter().next()?;
+    std::fs::read_link(socket.with_file_name(PROFILE_LINK)).ok()
 }
 
 /// Mount points called as a lease's socket is, the newest first.

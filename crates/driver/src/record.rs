@@ -1,14 +1,15 @@
 //! Writing down what the process does with its devices, when `polder profile` asks for it.
 //!
-//! Each process of a profiled lease makes a file of its own in the folder that the environment names,
-//! in the layout of [`polder_ledger::record`]: one `pwrite` per span, at a place taken with an atomic
+//! Each process of a profiled lease makes a file of its own in the folder that the environment names or,
+//! where that was cleared, a link beside the lease's socket, in the layout of [`polder_ledger::record`]: one `pwrite` per span, at a place taken with an atomic
 //! addition, so threads never wait for each other and nothing is lost when the process dies. What
 //! does not fit is counted in the header and otherwise forgotten. A fault here costs records, never
-//! the program's call. Without the variable there is no [`Recorder`], and the libraries install no
+//! the program's call. Without that folder there is no [`Recorder`], and the libraries install no
 //! hook that would ask for one.
 
 use crate::attach::Kept;
 use crate::locks::lock;
+use crate::place;
 use crate::state::State;
 use polder_ledger::monotonic_ns;
 use polder_ledger::record::{
@@ -32,13 +33,14 @@ pub fn wanted() -> bool {
     folder().is_some()
 }
 
-/// Where this process and its children are to write, as its environment said first. A process that has
+/// Where this process and its children are to write, as its environment or its lease said first. A process that has
 /// rights its caller has not writes nothing where its caller says.
 fn folder() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let named = FOLDER.get_or_init(|| {
         let own = getuid() == geteuid() && getgid() == getegid();
         let named = std::env::var_os(PROFILE_VARIABLE).map(PathBuf::from);
+        let named = named.or_else(place::records);
         // A path that means another folder wherever the process goes is none of `polder profile`'s.
         named.filter(|path| own && path.is_absolute())
     });

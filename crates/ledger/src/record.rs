@@ -21,6 +21,9 @@ use thiserror::Error;
 
 /// The variable that names the folder. Only `polder profile` sets it.
 pub const PROFILE_VARIABLE: &str = "POLDER_PROFILE";
+/// What the link to that folder is called that lies beside the lease's socket, for processes whose
+/// environment was cleared.
+pub const PROFILE_LINK: &str = "records";
 /// What the files' names end with.
 pub const RECORD_SUFFIX: &str = "rec";
 /// Version of what is described here.

@@ -16,6 +16,7 @@ use crate::runner::{
     cuda, has_no_device, hides_opencl, intercepts_opencl, probe, shares_opencl,
 };
 use polder_ledger::attach::Route;
+use polder_ledger::record::{PROFILE_LINK, PROFILE_VARIABLE};
 use polder_model::{
     Address, Isolation, LeaseEnd, LeaseSample, Mechanism, Micros, Outcome, Slice, Stdio,
 };
@@ -57,6 +58,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<Shim> {
     if let Some(libraries) = cuda::intercepts_cuda(&plan) {
         cuda::make_folder(dir, libraries).map_err(doing("making the folder for CUDA"))?;
     }
+    link_records(dir, &plan);
     // The probe binds it.
     let for_drivers = listen(&dir.join(DRIVER_SOCKET))?;
     let found = probe(plan.order.lease.user.as_str(), &Binds::of(&plan, dir))?;
@@ -269,6 +271,17 @@ fn make_icd_folder(dir: &Path, plan: &Plan) -> io::Result<()> {
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644))?;
     }
     Ok(())
+}
+
+/// Leads programs of a profiled task whose environment was cleared to the folder of its records. A folder that
+/// no link can name costs them their records.
+fn link_records(dir: &Path, plan: &Plan) {
+    let link = dir.join(PROFILE_LINK);
+    // One that a shim left which died before the start.
+    let _ = std::fs::remove_file(&link);
+    if let Some(folder) = plan.order.work.environment.get(PROFILE_VARIABLE) {
+        let _ = std::os::unix::fs::symlink(folder, &link);
+    }
 }
 
 /// Listens on a socket that everyone may connect to: who may stay is decided by who they are. One

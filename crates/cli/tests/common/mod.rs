@@ -103,6 +103,18 @@ pub fn may_mount() -> bool {
     may
 }
 
+/// Whether leases here have a mount namespace. Says loudly when not.
+pub fn has_namespaces(pool: &Pool) -> bool {
+    let job = pool.submit(&["--compute", "50%", "--memory", "32MiB"], "true");
+    assert_eq!(pool.say(&["wait", &job]).code, 0);
+    let isolation = &pool.json(&["show", &job])["leases"][0]["lease"]["isolation"];
+    let bound = isolation == "soft";
+    if !bound {
+        eprintln!("SKIPPED: leases have no mount namespace here: {isolation}");
+    }
+    bound
+}
+
 /// Builds the driver library that `polder up` looks for beside itself.
 fn build_driver() {
     static BUILT: OnceLock<()> = OnceLock::new();
