@@ -1,7 +1,6 @@
 //! Sizes, shares and times: one newtype each, integers only, with the spellings people use.
 
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use thiserror::Error;
 
@@ -54,52 +53,17 @@ macro_rules! newtype {
     };
 }
 
-newtype!(
-    /// A size in bytes. Spelled `512MiB`, `1.5GiB`, `2GB` or a plain number of bytes.
-    Bytes(u64)
-);
+// Behind the macro, which they use.
+mod bytes;
+mod time;
+
+pub use bytes::Bytes;
+pub use time::{Micros, Timestamp};
+
 newtype!(
     /// Thousandths of one device's compute, 1 to 1000. Spelled `30%` or `0.3`.
     Permille(u32)
 );
-newtype!(
-    /// Microseconds since 1970-01-01T00:00Z, always supplied by the server.
-    Timestamp(u64)
-);
-/// A length of time in microseconds. Spelled `90s`, `15m`, `2h`, `1d`, `500ms`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(transparent)]
-pub struct Micros(pub u64);
-
-/// People who write a file or a request may spell it; a number is microseconds.
-impl<'de> Deserialize<'de> for Micros {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Length;
-        impl Visitor<'_> for Length {
-            type Value = Micros;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time: 90s, 15m, 2h or 1d, or a number of microseconds")
-            }
-
-            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Micros, E> {
-                Ok(Micros(value))
-            }
-
-            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Micros, E> {
-                let negative = |_| E::invalid_value(de::Unexpected::Signed(value), &self);
-                u64::try_from(value).map(Micros).map_err(negative)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Micros, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Length)
-    }
-}
-
 newtype!(
     /// Thousandths of a CPU. Spelled `0.5`, `2` or `1500m`.
     MilliCpu(u32)
@@ -136,145 +100,6 @@ fn scaled(number: &str, scale: u64) -> Option<u64> {
 /// Whether it is a number, however large.
 fn is_number(number: &str) -> bool {
     number.chars().any(|c| c.is_ascii_digit()) && number.matches('.').count() < 2
-}
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const TIB: u64 = 1 << 40;
-const PIB: u64 = 1 << 50;
-
-impl Bytes {
-    /// The largest size of memory that anything may ask for: more than any machine has.
-    pub const MEMORY_MAX: Self = Self(4 * PIB);
-
-    /// Whether it is nothing at all.
-    #[must_use]
-    pub const fn is_zero(&self) -> bool {
-        self.0 == 0
-    }
-
-    /// A size of memory of one machine or device. Of a small number without a unit nobody means bytes, so
-    /// it is refused.
-    ///
-    /// # Errors
-    /// It is no size, above [`Bytes::MEMORY_MAX`], or a number without a unit below 1 MiB.
-    pub fn of_memory(text: &str) -> Result<Self, UnitError> {
-        let out_of_range = || UnitError::OutOfRange {
-            text: text.to_owned(),
-            what: "a size of memory",
-            min: "1 B",
-            max: "4 PiB",
-        };
-        match Self::of_any_memory(text) {
-            Ok(bytes) if bytes > Self::MEMORY_MAX => Err(out_of_range()),
-            Err(UnitError::OutOfRange { .. }) => Err(out_of_range()),
-            read => read,
-        }
-    }
-
-    /// A size of memory that may be that of a whole pool.
-    ///
-    /// # Errors
-    /// It is no size, or a number without a unit below 1 MiB.
-    pub fn of_any_memory(text: &str) -> Result<Self, UnitError> {
-        let bytes: Self = text.parse()?;
-        let (number, unit) = split_number(text);
-        if !unit.is_empty() || bytes.is_zero() || bytes.0 >= MIB {
-            return Ok(bytes);
-        }
-        let usual = if bytes.0 < KIB { "GiB" } else { "MiB" };
-        Err(UnitError::Ambiguous {
-            text: text.to_owned(),
-            one: format!("{number}{usual}"),
-            other: format!("{number}B for so many bytes"),
-        })
-    }
-}
-
-impl FromStr for Bytes {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        let unparsable = || UnitError::Unparsable {
-            text: text.to_owned(),
-            what: "a size",
-            example: "512MiB, 1.5GiB or 2GB",
-        };
-        let (number, unit) = split_number(text);
-        let scale = match unit.to_ascii_lowercase().as_str() {
-            "" | "b" => 1,
-            "kib" => KIB,
-            "mib" => MIB,
-            "gib" => GIB,
-            "tib" => TIB,
-            "pib" => PIB,
-            "kb" => 1_000,
-            "mb" => 1_000_000,
-            "gb" => 1_000_000_000,
-            "tb" => 1_000_000_000_000,
-            letter @ ("k" | "m" | "g" | "t") if !number.is_empty() => {
-                let upper = letter.to_ascii_uppercase();
-                return Err(UnitError::Ambiguous {
-                    text: text.to_owned(),
-                    one: format!("{number}{upper}iB (powers of 1024)"),
-                    other: format!("{number}{upper}B (powers of 1000)"),
-                });
-            }
-            _ => return Err(unparsable()),
-        };
-        if scale == 1 && number.contains('.') {
-            return Err(unparsable());
-        }
-        match scaled(number, scale) {
-            Some(bytes) => Ok(Self(bytes)),
-            None if is_number(number) => Err(UnitError::OutOfRange {
-                text: text.to_owned(),
-                what: "a size",
-                min: "0 B",
-                max: "16383 PiB",
-            }),
-            None => Err(unparsable()),
-        }
-    }
-}
-
-impl Bytes {
-    /// The least size that is shown as it is and is not less than this: for whoever is told to ask for so much.
-    #[must_use]
-    pub fn shown_up(self) -> Self {
-        let tenth = match self.0 {
-            0..KIB => return self,
-            KIB..MIB => KIB,
-            MIB..GIB => MIB,
-            GIB..TIB => GIB,
-            TIB..PIB => TIB,
-            _ => PIB,
-        };
-        let tenths = (u128::from(self.0) * 10).div_ceil(u128::from(tenth));
-        Self(u64::try_from(tenths * u128::from(tenth) / 10).unwrap_or(u64::MAX))
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scale, unit) = match self.0 {
-            0..KIB => return f.pad(&format!("{} B", self.0)),
-            KIB..MIB => (KIB, "KiB"),
-            MIB..GIB => (MIB, "MiB"),
-            GIB..TIB => (GIB, "GiB"),
-            TIB..PIB => (TIB, "TiB"),
-            _ => (PIB, "PiB"),
-        };
-        // Cut off, so that nobody is shown more than there is; `1.1GiB` is read as a byte less than it
-        // says, and shown as what it was.
-        let tenths = u128::from(self.0.saturating_add(1)) * 10 / u128::from(scale);
-        if tenths.is_multiple_of(10) {
-            f.pad(&format!("{} {unit}", tenths / 10))
-        } else {
-            f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10))
-        }
-    }
 }
 
 impl Permille {
@@ -325,106 +150,6 @@ impl fmt::Display for Permille {
         } else {
             f.pad(&format!("{}.{}%", self.0 / 10, self.0 % 10))
         }
-    }
-}
-
-const SECOND: u64 = 1_000_000;
-
-impl Micros {
-    /// The longest time that anybody can spell, and that a job may be limited to or last: ten years.
-    pub const SPELLED_MAX: Self = Self::from_secs(3660 * 86_400);
-
-    /// So many whole seconds; saturates.
-    #[must_use]
-    pub const fn from_secs(seconds: u64) -> Self {
-        Self(seconds.saturating_mul(SECOND))
-    }
-
-    /// So many milliseconds; saturates.
-    #[must_use]
-    pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1000))
-    }
-
-    /// The same length for the standard library.
-    #[must_use]
-    pub const fn to_duration(self) -> std::time::Duration {
-        std::time::Duration::from_micros(self.0)
-    }
-}
-
-impl FromStr for Micros {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Self, UnitError> {
-        let error = || UnitError::Unparsable {
-            text: text.to_owned(),
-            what: "a length of time",
-            example: "90s, 15m, 2h or 1d",
-        };
-        let mut rest = text.trim();
-        let mut total = 0u64;
-        if rest.is_empty() {
-            return Err(error());
-        }
-        while !rest.is_empty() {
-            let (number, tail) = split_number(rest);
-            let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
-            let scale = match &tail[..unit_end] {
-                "us" => 1,
-                "ms" => 1_000,
-                "s" => SECOND,
-                "m" | "min" => 60 * SECOND,
-                "h" => 3600 * SECOND,
-                "d" => 86_400 * SECOND,
-                _ => return Err(error()),
-            };
-            if !is_number(number) {
-                return Err(error());
-            }
-            // What does not fit into the number is too long as well.
-            total = total.saturating_add(scaled(number, scale).unwrap_or(u64::MAX));
-            rest = tail[unit_end..].trim_start();
-        }
-        if Self(total) > Self::SPELLED_MAX {
-            return Err(UnitError::OutOfRange {
-                text: text.to_owned(),
-                what: "a length of time",
-                min: "0s",
-                max: "3660d",
-            });
-        }
-        Ok(Self(total))
-    }
-}
-
-impl fmt::Display for Micros {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let s = self.0 / SECOND;
-        let text = match self.0 {
-            0 => "0s".to_owned(),
-            1..1_000 => format!("{}us", self.0),
-            1_000..SECOND => format!("{}ms", self.0 / 1000),
-            _ if s < 60 => format!("{}.{}s", s, self.0 % SECOND / 100_000),
-            _ if s < 3600 => format!("{}m{:02}s", s / 60, s % 60),
-            _ if s < 86_400 => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
-            _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3600),
-        };
-        f.pad(&text)
-    }
-}
-
-impl Timestamp {
-    /// How long after `earlier` this is; zero when it is before.
-    #[must_use]
-    pub const fn since(self, earlier: Self) -> Micros {
-        Micros(self.0.saturating_sub(earlier.0))
-    }
-
-    /// The moment `length` later; saturates.
-    #[must_use]
-    pub const fn after(self, length: Micros) -> Self {
-        Self(self.0.saturating_add(length.0))
     }
 }
 
@@ -516,73 +241,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check<T: FromStr<Err = UnitError> + fmt::Debug>(text: &str, expect: &str) {
+    pub(super) fn check<T: FromStr<Err = UnitError> + fmt::Debug>(text: &str, expect: &str) {
         let got = match text.parse::<T>() {
             Ok(value) => format!("{value:?}"),
             Err(error) => error.to_string(),
         };
         assert_eq!(got, expect, "{text:?}");
-    }
-
-    #[test]
-    fn a_small_number_without_a_unit_is_no_size_of_memory() {
-        let check = |text: &str, expect: &str| {
-            let read = Bytes::of_memory(text);
-            let told = read.map_or_else(|error| error.to_string(), |bytes| bytes.0.to_string());
-            assert_eq!(told, expect, "{text}");
-        };
-        check("1", "\"1\" could mean two things: write 1GiB or 1B for so many bytes");
-        check(
-            " 16384 ",
-            "\" 16384 \" could mean two things: write 16384MiB or 16384B for so many bytes",
-        );
-        check("0", "0");
-        check("1B", "1");
-        check("1048576", "1048576");
-        check("1GiB", "1073741824");
-        check("one", "\"one\" is not a size: write 512MiB, 1.5GiB or 2GB");
-    }
-
-    #[test]
-    fn one_limit_of_memory_holds_however_large_the_number() {
-        for text in ["4097TiB", "5 PiB", "20000PiB", "99999999999999999999GiB"] {
-            let range = "is out of range: a size of memory lies between 1 B and 4 PiB";
-            let told = Bytes::of_memory(text).unwrap_err().to_string();
-            assert_eq!(told, format!("{text:?} {range}"));
-        }
-        assert_eq!(Bytes::of_memory("4PiB"), Ok(Bytes::MEMORY_MAX));
-        assert_eq!(Bytes::MEMORY_MAX.to_string(), "4 PiB");
-        for text in ["1.1 GiB", "1.3 GiB", "2.7 GiB", "21.4 GiB", "1.9 MiB", "3 GiB"] {
-            assert_eq!(text.parse::<Bytes>().unwrap().to_string(), text, "as it was asked");
-        }
-        // Cut off where it says what there is, and rounded up where it says what to ask for.
-        let held = Bytes(1177 << 20);
-        assert_eq!(
-            (held.to_string(), held.shown_up().to_string()),
-            ("1.1 GiB".into(), "1.2 GiB".into())
-        );
-        let asked: Bytes = held.shown_up().to_string().parse().unwrap();
-        assert!(asked >= held);
-        assert_eq!(Bytes(1023).shown_up(), Bytes(1023));
-        assert_eq!(Bytes(u64::MAX).to_string(), "16383.9 PiB", "which is read again");
-    }
-
-    #[test]
-    fn sizes() {
-        check::<Bytes>("1GiB", "Bytes(1073741824)");
-        check::<Bytes>("1.5 gib", "Bytes(1610612736)");
-        check::<Bytes>("2GB", "Bytes(2000000000)");
-        check::<Bytes>("4096", "Bytes(4096)");
-        check::<Bytes>(
-            "1G",
-            "\"1G\" could mean two things: write 1GiB (powers of 1024) or 1GB (powers of 1000)",
-        );
-        check::<Bytes>("-1GiB", "\"-1GiB\" is not a size: write 512MiB, 1.5GiB or 2GB");
-        check::<Bytes>(
-            "99999999999999999999GiB",
-            "\"99999999999999999999GiB\" is out of range: a size lies between 0 B and 16383 PiB",
-        );
-        check::<Bytes>("", "\"\" is not a size: write 512MiB, 1.5GiB or 2GB");
     }
 
     #[test]
@@ -623,23 +287,6 @@ mod tests {
         check::<Permille>("-5%", &format!("\"-5%\" {unclear}"));
         check::<Permille>("lots", &format!("\"lots\" {unclear}"));
         check::<Permille>("1e9%", &format!("\"1e9%\" {unclear}"));
-    }
-
-    #[test]
-    fn times() {
-        check::<Micros>("90s", "Micros(90000000)");
-        check::<Micros>("1h30m", "Micros(5400000000)");
-        check::<Micros>("1.5s", "Micros(1500000)");
-        check::<Micros>("5", "\"5\" is not a length of time: write 90s, 15m, 2h or 1d");
-        check::<Micros>("3660d", &format!("{:?}", Micros::SPELLED_MAX));
-        for text in
-            ["3661d", "99999d", "3660d1us", "99999999999999999999s", "18446744073709551615us 1s"]
-        {
-            let range = "is out of range: a length of time lies between 0s and 3660d";
-            check::<Micros>(text, &format!("{text:?} {range}"));
-        }
-        check::<Micros>("1.2.3s", "\"1.2.3s\" is not a length of time: write 90s, 15m, 2h or 1d");
-        check::<Micros>("-1s", "\"-1s\" is not a length of time: write 90s, 15m, 2h or 1d");
     }
 
     #[test]
