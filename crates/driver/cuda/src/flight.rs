@@ -20,19 +20,25 @@
 //! whose thread is in a launch just then stays, and that thread ends it.
 #![allow(unsafe_code)] // calls to the vendor, and one back
 
+mod batches;
+mod lane;
+
+pub(crate) use lane::{Lane, Waited};
+
 use crate::late::Late;
 use crate::own_runs::{self, Key};
 use crate::real::real;
 use crate::{own, view};
-use polder_driver::gate::{Passage, Told, calm, heard_together, leave_together};
+use batches::{Away, Batch, Batches, Over};
+use lane::thread;
+use polder_driver::gate::{Passage, calm};
 use polder_driver::inside;
 use polder_driver::locks::lock;
 use polder_driver::meter::{Kind, Room};
 use polder_driver::run::Run;
-use polder_driver::state::{self, State};
+use polder_driver::state;
 use polder_gpuapi::cuda::{consts::*, types::*};
 use polder_ledger::DEVICES_MAX;
-use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -55,202 +61,10 @@ const SIDES: usize = 4;
 /// Batches with the driver at once; beyond it a launch is not counted rather than remembered.
 const AWAY_MAX: usize = 65_536;
 
-/// A stream of the program. The same handle means another stream in another context, and the
-/// thread's own default stream is each thread's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lane {
-    pub(crate) context: usize,
-    stream: usize,
-    /// Of the thread's own default stream.
-    thread: usize,
-}
-
-impl Lane {
-    /// The lane of `stream` in the current context. In the variants of a function for the thread's
-    /// own default stream, null means that stream.
-    pub(crate) fn of(stream: usize, per_thread: bool) -> Self {
-        let stream = match (stream, per_thread) {
-            (0, true) => CU_STREAM_PER_THREAD,
-            (0, false) => CU_STREAM_LEGACY,
-            (named, _) => named,
-        };
-        let thread = if stream == CU_STREAM_PER_THREAD { thread() } else { 0 };
-        Self { context: view::context(), stream, thread }
-    }
-
-    pub(crate) fn stream(self) -> CUstream {
-        std::ptr::with_exposed_provenance_mut(self.stream)
-    }
-
-    /// A number for people who tell lanes apart.
-    pub(crate) fn number(self) -> u64 {
-        u64::try_from(self.stream.wrapping_add(self.thread)).unwrap_or_default()
-    }
-}
-
-/// A number of this thread's own.
-fn thread() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
-}
-
-#[derive(Debug)]
-struct Batch {
-    state: &'static State,
-    device: usize,
-    launches: Vec<Passage>,
-    /// Of threads that launch into the stream.
-    runs: Vec<Arc<Run>>,
-    estimate_ns: u64,
-}
-
-impl Batch {
-    fn new(state: &'static State, device: usize) -> Self {
-        Self { state, device, launches: Vec::new(), runs: Vec::new(), estimate_ns: 0 }
-    }
-
-    /// Counts it out, and learns from it.
-    fn ran(&self) {
-        let runs = self.runs.iter().flat_map(|run| run.members());
-        leave_together(self.state, self.device, &self.launches, runs);
-        self.runs.iter().for_each(|run| run.leave(true));
-    }
-
-    /// Counts it out: its end is heard of, and was earlier.
-    fn heard(&self) -> Option<Told> {
-        let runs = self.runs.iter().flat_map(|run| run.members());
-        let told = heard_together(self.state, self.device, &self.launches, runs);
-        self.runs.iter().for_each(|run| run.leave(true));
-        told
-    }
-
-    /// Counts it out, whatever has become of it.
-    fn drop(&self) {
-        self.launches.iter().for_each(Passage::leave_early);
-        self.runs.iter().for_each(|run| run.leave(false));
-    }
-}
-
-#[derive(Debug)]
-struct Away {
-    batch: Batch,
-    lane: Lane,
-    event: usize,
-}
-
-/// What of ours a context has.
-#[derive(Debug, Default)]
-struct Side {
-    streams: Vec<usize>,
-    /// Events that nobody waits for any more.
-    events: Vec<usize>,
-    next: usize,
-}
-
-/// What a thread of the program waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Waited {
-    /// One stream.
-    Lane(Lane),
-    /// All that is in a context.
-    Context(usize),
-}
-
-impl Waited {
-    fn covers(self, lane: Lane) -> bool {
-        match self {
-            Self::Lane(waited) => waited == lane,
-            Self::Context(context) => context == lane.context,
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    /// What threads wait for: they will tell of its end.
-    waited: Vec<Waited>,
-    open: BTreeMap<Lane, Batch>,
-    away: BTreeMap<u64, Away>,
-    sides: BTreeMap<usize, Side>,
-    /// By device of the lease: batches with the driver, and expected work counted out at once.
-    outstanding: [u32; DEVICES_MAX],
-    dust_ns: [u64; DEVICES_MAX],
-    last: u64,
-}
-
-impl Inner {
-    /// Takes out the lane's batch, with those of its runs that can be ended.
-    fn take(&mut self, lane: Lane) -> Option<Batch> {
-        let mut batch = self.open.remove(&lane)?;
-        let (over, launching) = batch.runs.into_iter().partition(|run| run.close());
-        batch.runs = over;
-        let launching: Vec<Arc<Run>> = launching;
-        if !launching.is_empty() {
-            let stays = Batch { runs: launching, ..Batch::new(batch.state, batch.device) };
-            self.open.insert(lane, stays);
-        }
-        batch.runs.iter().for_each(|run| run.trim());
-        (!batch.runs.is_empty() || !batch.launches.is_empty()).then_some(batch)
-    }
-
-    /// Where nothing is open and nothing with the driver, what went unheard is over too: a thread has
-    /// waited for it, or for what came after it.
-    fn forget_dust(&mut self) {
-        for (device, dust_ns) in self.dust_ns.iter_mut().enumerate() {
-            let open = self.open.values().any(|batch| batch.device == device);
-            if !open && self.outstanding[device] == 0 {
-                *dust_ns = 0;
-            }
-        }
-    }
-
-    fn take_all(&mut self, which: impl Fn(Lane, &Batch) -> bool) -> Vec<Batch> {
-        let wanted = self.open.iter().filter(|(lane, batch)| which(**lane, batch));
-        let lanes: Vec<Lane> = wanted.map(|(lane, _)| *lane).collect();
-        lanes.into_iter().filter_map(|lane| self.take(lane)).collect()
-    }
-
-    /// Takes out what has gathered and nobody would hear of, if nothing of the device is with the driver.
-    fn take_unheard(&mut self, device: usize) -> Vec<Batch> {
-        if self.outstanding[device] > 0 {
-            return Vec::new();
-        }
-        let waited = self.waited.clone();
-        self.take_all(|lane, open| {
-            open.device == device && !waited.iter().any(|waited| waited.covers(lane))
-        })
-    }
-
-    /// Takes out batches that are with the driver and over; with the last of a device, what has
-    /// gathered there since: nobody would hear of it.
-    fn take_away(&mut self, which: impl Fn(u64, &Away) -> bool) -> Vec<Over> {
-        let wanted = self.away.iter().filter(|(number, away)| which(**number, away));
-        let numbers: Vec<u64> = wanted.map(|(number, _)| *number).collect();
-        let mut over = Vec::new();
-        for number in numbers {
-            let Some(away) = self.away.remove(&number) else { continue };
-            let device = away.batch.device;
-            self.outstanding[device] = self.outstanding[device].saturating_sub(1);
-            over.push(Over::Away(away));
-            over.extend(self.take_unheard(device).into_iter().map(Over::Tail));
-        }
-        over
-    }
-}
-
-/// What is over.
-#[derive(Debug)]
-enum Over {
-    /// A batch that was with the driver.
-    Away(Away),
-    /// One that was not, and that nobody would hear of.
-    Tail(Batch),
-}
-
 /// All work of the process.
 #[derive(Debug, Default)]
 pub(crate) struct Flights {
-    inner: Mutex<Inner>,
+    inner: Mutex<Batches>,
     /// What was heard of and not learned from yet.
     late: Late,
     /// Captures that have begun and not ended.
@@ -436,7 +250,7 @@ impl Flights {
         self.close(lock(&self.inner), lane);
     }
 
-    fn close(&self, mut inner: std::sync::MutexGuard<'_, Inner>, lane: Lane) {
+    fn close(&self, mut inner: std::sync::MutexGuard<'_, Batches>, lane: Lane) {
         let Some(batch) = inner.take(lane) else { return };
         if inner.away.len() >= AWAY_MAX {
             drop(inner);
