@@ -11,7 +11,7 @@ use polder_standin_host::{Ask, Client, Hosted, Script};
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What the stand-in's one device is called.
@@ -75,6 +75,20 @@ impl Scene {
         let job = self.pool.submit(&flags, "sleep 600");
         soon("the job runs", || (self.lease(&job)["lease"]["state"] == "started").then_some(()));
         job
+    }
+
+    /// The program of `client`'s `room 64`, ready in the first job: its context is counted with its memory, and
+    /// what is free of its 2 GiB is less by both.
+    fn counts_the_context(&self, program: &mut Child, output: &mut ChildStdout) {
+        let whole = (64 << 20) + CONTEXT;
+        soon("the context is counted", || {
+            let lease = self.lease("1");
+            (lease["sample"]["devices"][0]["memory"].as_u64()? == whole).then_some(())
+        });
+        program.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let said = read_until(output, "blocks 25");
+        assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
+        assert!(ended(program).success());
     }
 
     /// The newest lease of a job.
@@ -150,15 +164,7 @@ fn what_a_context_takes_is_the_leases_own() {
     let mut program = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = program.stdout.take().unwrap();
     read_until(&mut output, "ready");
-    let whole = (64 << 20) + CONTEXT;
-    soon("the context is counted", || {
-        let lease = scene.lease("1");
-        (lease["sample"]["devices"][0]["memory"].as_u64()? == whole).then_some(())
-    });
-    program.stdin.take().unwrap().write_all(b"\n").unwrap();
-    let said = read_until(&mut output, "blocks 25");
-    assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
-    assert!(ended(&mut program).success());
+    scene.counts_the_context(&mut program, &mut output);
 
     // The job has ended: whatever its programs left is gone, all over the card.
     let log = scene.pool.log();
@@ -278,13 +284,5 @@ fn a_cleared_environment_has_the_leases_part_of_the_card() {
         ended(&mut program);
         return;
     }
-    let whole = (64 << 20) + CONTEXT;
-    soon("the context is counted", || {
-        let lease = scene.lease("1");
-        (lease["sample"]["devices"][0]["memory"].as_u64()? == whole).then_some(())
-    });
-    program.stdin.take().unwrap().write_all(b"\n").unwrap();
-    let said = read_until(&mut output, "blocks 25");
-    assert!(said.contains(&format!("free {} of 2048 MiB", 2048 - (whole >> 20))), "{said}");
-    assert!(ended(&mut program).success());
+    scene.counts_the_context(&mut program, &mut output);
 }

@@ -124,16 +124,7 @@ fn memory() {
     step("array", cu!(cuArrayCreate_v2(&raw mut array, &raw const wishes)));
     info();
     step("array gone", cu!(cuArrayDestroy(array)));
-    let wishes = CUmemAllocationProp {
-        kind: 1,
-        requestedHandleTypes: 0,
-        location: CUmemLocation { kind: CU_MEM_LOCATION_TYPE_DEVICE, id: 1 },
-        win32HandleMetaData: null_mut(),
-        compressionType: 0,
-        gpuDirectRDMACapable: 0,
-        usage: 0,
-        reserved: [0; 4],
-    };
+    let wishes = physical(CU_MEM_LOCATION_TYPE_DEVICE, 1);
     let mut handle = 0;
     step("physical", cu!(cuMemCreate(&raw mut handle, 32 * mib, &raw const wishes, 0)));
     step("map", cu!(cuMemMap(0x9000_0000, 32 * mib, 0, handle, 0)));
@@ -152,6 +143,20 @@ fn memory() {
     step("context gone", cu!(cuCtxDestroy_v2(first)));
     let _second = context(0);
     info();
+}
+
+/// Wishes for physical memory in a place of this kind.
+fn physical(kind: u32, id: i32) -> CUmemAllocationProp {
+    CUmemAllocationProp {
+        kind: 1,
+        requestedHandleTypes: 0,
+        location: CUmemLocation { kind, id },
+        win32HandleMetaData: null_mut(),
+        compressionType: 0,
+        gpuDirectRDMACapable: 0,
+        usage: 0,
+        reserved: [0; 4],
+    }
 }
 
 /// Pins host memory in every way there is, and gives it back.
@@ -180,16 +185,7 @@ fn pinned() {
     step("unregistered", cu!(cuMemHostUnregister(place(0x8000_0000))));
     step("never was", cu!(cuMemHostUnregister(place(0x7000_0001))));
     info();
-    let wishes = CUmemAllocationProp {
-        kind: 1,
-        requestedHandleTypes: 0,
-        location: CUmemLocation { kind: CU_MEM_LOCATION_TYPE_HOST, id: 0 },
-        win32HandleMetaData: null_mut(),
-        compressionType: 0,
-        gpuDirectRDMACapable: 0,
-        usage: 0,
-        reserved: [0; 4],
-    };
+    let wishes = physical(CU_MEM_LOCATION_TYPE_HOST, 0);
     let mut handle = 0;
     step("physical", cu!(cuMemCreate(&raw mut handle, 16 * mib, &raw const wishes, 0)));
     info();
