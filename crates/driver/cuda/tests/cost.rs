@@ -20,7 +20,7 @@ const ALLOCATION_MAX: f64 = 3200.0;
 
 /// Most calls of the driver that serve to learn when work is over, of a launch. Each takes microseconds on a
 /// card.
-const TIMING_CALLS_MAX: f64 = 0.05;
+const TIMING_CALLS_MAX: f64 = 0.025;
 
 #[test]
 fn a_step_of_many_kernels_asks_the_driver_no_more_often() {
