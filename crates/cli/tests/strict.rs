@@ -410,6 +410,7 @@ fn each_lie_in_a_page_is_reported_and_ends_nobody() {
         ("stuck", "page_stuck"),
         ("completed", "page_completed"),
         ("longest", "page_longest"),
+        ("turns", "out_of_turn"),
         ("held", "page_memory"),
     ];
     for (field, rule) in lies {

@@ -10,7 +10,7 @@
 //! to be seen drained, it asks by itself while it waits ([`HeldUp`]): what is over is counted out, and what
 //! has not begun is counted out until the wait ends. Where something is in flight all the same, so that
 //! the gate may never open again, it waits [`STUCK_NS`] and goes as soon as the lease's own share pays for
-//! the command, as it does without an arbiter.
+//! the command, as it does without an arbiter; that is counted for the agent, which tells of it.
 
 mod wait;
 
@@ -157,6 +157,9 @@ impl Passage {
                     // What is in flight may be unable to make room.
                     let moment = Moment { impatient: true, ..moment };
                     if self.pay(attachment, limits, moment).is_ok() {
+                        if let Some(count) = limits.out_of_turn(attachment.slot()) {
+                            count.fetch_add(1, Ordering::Relaxed);
+                        }
                         return;
                     }
                 }

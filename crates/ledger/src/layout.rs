@@ -297,6 +297,13 @@ impl Limits {
         self.backing_row(before).is_none().then_some(last)
     }
 
+    /// Where the process of a slot counts launches of its callbacks that went without their turn: what it
+    /// would claim in the row of what it has pinned. Nobody claims there, and whoever clears that row when the
+    /// process is gone clears this too. None where there is no [such row](Self::pinned_row).
+    pub fn out_of_turn<'a>(&self, slot: &'a Slot) -> Option<&'a AtomicU64> {
+        self.pinned_row().map(|row| &slot.device[row].claim)
+    }
+
     /// Rows that something may be held in: the devices', and those behind them.
     pub fn row_count(&self) -> usize {
         let devices = self.device_count();

@@ -96,11 +96,13 @@ fn how_much_is_charged_is_kept_behind_the_last_device() {
     assert!(limits.counted_ns().is_none(), "all rows are devices'");
 }
 
-/// No row is a device's or lies behind one, and pinned host memory counts in it too.
+/// No row is a device's or lies behind one, and pinned host memory or launches without a turn count in it too.
 #[test]
 fn what_is_pinned_is_counted_in_no_devices_row() {
     let limits = LimitsWriter::create(7, 1).unwrap();
     let last = polder_ledger::DEVICES_MAX - 1;
+    let (_fd, usage) = create_usage(7).unwrap();
+    let slot = &usage.slot[0];
     for (devices, behind) in (0..=last + 1).flat_map(|n| [(n, 0), (n, 64)]) {
         limits.devices.store(u32::try_from(devices).unwrap(), Ordering::Release);
         for (row, limits) in limits.device.iter().enumerate() {
@@ -110,11 +112,13 @@ fn what_is_pinned_is_counted_in_no_devices_row() {
         let is_taken = devices > last || (behind > 0 && 2 * devices > last);
         assert_eq!(limits.pinned_row(), (!is_taken).then_some(last), "{devices}, {behind}");
         assert!(limits.pinned_row().is_none_or(|row| row >= limits.row_count()));
+        let counts = limits.out_of_turn(slot).map(std::ptr::from_ref);
+        assert_eq!(counts, (!is_taken).then_some(&raw const slot.device[last].claim));
     }
 }
 
-/// A shim that knows nothing of pinned memory clears what a dead process had pinned, and an old process of
-/// the lease neither sees it in its way nor touches it.
+/// A shim that knows nothing of pinned memory clears what a dead process had pinned and what it had launched without
+/// its turn, and an old process of the lease neither sees it in its way nor touches it.
 #[test]
 fn what_is_pinned_is_cleared_by_an_old_shim_and_in_nobodys_way() {
     let limits = LimitsWriter::create(7, 1).unwrap();
@@ -125,6 +129,7 @@ fn what_is_pinned_is_cleared_by_an_old_shim_and_in_nobodys_way() {
     for slot in 0..2 {
         usage.claim_slot(slot, 100);
         memory::count(&usage, slot, row, 1 << 40);
+        limits.out_of_turn(&usage.slot[slot]).unwrap().store(u64::MAX, Ordering::Relaxed);
     }
     let old = Process {
         limits: Page::map(limits.fd(), false).unwrap(),
@@ -146,6 +151,8 @@ fn what_is_pinned_is_cleared_by_an_old_shim_and_in_nobodys_way() {
         }
     }
     assert_eq!(memory::held(&usage, row), 0);
+    let counted = |slot| limits.out_of_turn(slot).unwrap().load(Ordering::Relaxed);
+    assert_eq!(usage.slots().iter().map(counted).max(), Some(0));
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub enum Rule {
     Stranger,
     /// What runs its container failed before its program began.
     ContainerFailed,
+    /// Its callbacks launch without their turn, because what they wait for does not end meanwhile.
+    OutOfTurn,
 }
 
 impl fmt::Display for Rule {
@@ -94,6 +96,7 @@ impl fmt::Display for Rule {
             Self::DeviceFault => "had a fault of its own on the device",
             Self::Stranger => "uses the lease's device and belongs to no lease",
             Self::ContainerFailed => "was not begun in its container",
+            Self::OutOfTurn => "launches from callbacks beside its turns",
         })
     }
 }

@@ -18,6 +18,7 @@ mod driver;
 mod look;
 mod maps;
 mod page;
+mod turns;
 
 use crate::cards::Cards;
 use crate::leases::{News, What, blocking};

@@ -1,10 +1,12 @@
-//! Whether a tenant's page contradicts what the kernel and the shim know. Pure: both come in.
+//! Whether a tenant's page contradicts what the kernel and the shim know, and what else its processes say
+//! there that is to be told. Pure: both come in.
 //!
 //! **Invariant.** An honest page is never found to contradict: what is compared was either read
 //! between two equal readings of the counters around it, or differs by more than the process's
 //! threads could have changed meanwhile; and nothing counts that was not seen in two looks running.
 //! What is found ends nobody: a false page harms its own lease already.
 
+use super::turns::Turns;
 use crate::runner::Stat;
 use crate::shim::Attached;
 use polder_ledger::gate::COUNT_MAX;
@@ -42,6 +44,8 @@ pub(super) struct Known<'a> {
 pub(super) struct Memory {
     /// By slot.
     slots: BTreeMap<u32, Past>,
+    /// By slot and generation.
+    turns: BTreeMap<(u32, u32), Turns>,
     /// The most memory the lease could have held at any time: a resize may leave it above its limit.
     memory_max: Vec<u64>,
     /// Seen in the last look.
@@ -76,14 +80,20 @@ pub(super) fn look(
     header(usage, known, &mut found);
     slots(usage, known, &mut found);
     held(usage, limits, memory, &mut found);
-    memory.slots.retain(|slot, past| {
-        known.attached.iter().any(|one| (one.slot, one.generation) == (*slot, past.generation))
-    });
+    let has = |key| known.attached.iter().any(|one| (one.slot, one.generation) == key);
+    memory.slots.retain(|slot, past| has((*slot, past.generation)));
+    memory.turns.retain(|key, _| has(*key));
     for one in known.attached {
         let Some(slot) = usage.slot.get(one.slot as usize) else { continue };
         let Some(stat) = known.stats.get(&one.pid) else { continue };
         let mut say = |rule, evidence| found.push((one.slot, (rule, one.pid, evidence)));
         process(slot, stat, known, &mut say);
+        if let Some(count) = limits.out_of_turn(slot) {
+            let turns = memory.turns.entry((one.slot, one.generation));
+            let turns = turns.or_insert_with(|| Turns::new(born_ns(stat, known)));
+            let told = turns.see(read64(count), known.boot_ns);
+            told.into_iter().for_each(|evidence| say(Rule::OutOfTurn, evidence));
+        }
         if let Some(counts) = at_rest(slot) {
             let past = memory.slots.get(&one.slot).copied();
             let now = counters(&counts, one.generation, past, stat, known, &mut say);
@@ -157,8 +167,7 @@ fn process(slot: &Slot, stat: &Stat, known: &Known<'_>, say: &mut impl FnMut(Rul
     } else if inflight > COUNT_MAX {
         say(Rule::PageCounts, format!("{inflight} commands in flight"));
     }
-    let born_ns = stat.started.saturating_mul(known.tick_ns);
-    let age_ns = known.boot_ns.saturating_sub(born_ns);
+    let age_ns = known.boot_ns.saturating_sub(born_ns(stat, known));
     let longest_ns = read64(&slot.longest_ns);
     if longest_ns > age_ns.saturating_add(AGE_SLACK_NS) {
         say(
@@ -166,6 +175,11 @@ fn process(slot: &Slot, stat: &Stat, known: &Known<'_>, say: &mut impl FnMut(Rul
             format!("a command of {longest_ns} ns, {age_ns} ns after its start"),
         );
     }
+}
+
+/// When a process was born, nanoseconds since boot.
+fn born_ns(stat: &Stat, known: &Known<'_>) -> u64 {
+    stat.started.saturating_mul(known.tick_ns)
 }
 
 /// Counters that were seen to rest while they were read; `None` while they move.

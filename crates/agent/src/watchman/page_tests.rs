@@ -166,6 +166,27 @@ fn another_process_in_the_same_slot_begins_anew() {
     assert_eq!(scene.found(4), []);
 }
 
+/// In a row: one now and then is ordinary, and when those of a process that is seen for the first time were
+/// nobody knows.
+#[test]
+fn launches_without_a_turn_are_found_while_they_are_new() {
+    let mut scene = Scene::new();
+    let counted = |scene: &Scene, count| {
+        scene.limits.out_of_turn(scene.slot()).unwrap().store(count, Relaxed);
+    };
+    counted(&scene, 40);
+    assert_eq!(scene.found(4), []);
+    counted(&scene, 42);
+    assert_eq!(scene.found(4), []);
+    counted(&scene, 43);
+    assert_eq!(scene.look(), [], "one look is not enough");
+    assert_eq!(scene.found(1), [(Rule::OutOfTurn, 42)]);
+    scene.boot_ns += 60 * SECOND_NS;
+    assert_eq!(scene.found(2), [], "it is over");
+    scene.usage.retire_slot(0);
+    assert_eq!(scene.limits.out_of_turn(scene.slot()).unwrap().load(Relaxed), 0);
+}
+
 #[test]
 fn a_header_that_is_none_is_found() {
     let mut scene = Scene::new();
@@ -179,7 +200,7 @@ proptest! {
     /// Whatever stands in the page, a look ends, and finds each rule of a slot at most once.
     #[test]
     fn a_page_of_noise_is_looked_at(
-        noise in proptest::collection::vec((0usize..256, 0usize..8, any::<u64>()), 0..64),
+        noise in proptest::collection::vec((0usize..256, 0usize..9, any::<u64>()), 0..64),
         high: u32,
     ) {
         let mut scene = Scene::new();
@@ -196,11 +217,12 @@ proptest! {
                     4 => slot.completed.store(value, Relaxed),
                     5 => slot.launched.store(value, Relaxed),
                     6 => slot.longest_ns.store(value, Relaxed),
+                    7 => scene.limits.out_of_turn(slot).unwrap().store(value, Relaxed),
                     _ => slot.device[0].held.store(value, Relaxed),
                 }
             }
             let found = scene.look();
-            prop_assert!(found.len() <= 8 * polder_ledger::SLOTS_MAX);
+            prop_assert!(found.len() <= 9 * polder_ledger::SLOTS_MAX);
             for (rule, pid, _) in &found {
                 prop_assert!(*pid == 42 || *pid == 0, "{rule:?} blames process {pid}");
             }

@@ -18,7 +18,7 @@ mod common;
 
 use common::{Cl, call, check};
 use polder_gpuapi::opencl::types::cl_context;
-use polder_ledger::Usage;
+use polder_ledger::{DEVICES_MAX, Usage};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -169,6 +169,8 @@ fn lie(field: &str) -> Result<(), Failure> {
         }
         "completed" => slot.completed.store(u64::MAX, Ordering::Relaxed),
         "longest" => slot.longest_ns.store(u64::MAX, Ordering::Relaxed),
+        // The claim in the row of what it has pinned: of a lease of one device, the last.
+        "turns" => slot.device[DEVICES_MAX - 1].claim.store(u64::MAX, Ordering::Relaxed),
         "held" => slot.device[0].held.store(u64::MAX, Ordering::Relaxed),
         _ => return Err(format!("no such lie: {field}").into()),
     }

@@ -30,6 +30,7 @@ fn all_is_counted_out(lease: &Lease) {
     let slot = &lease.usage().slot[0];
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     assert_eq!(count(&slot.launched), count(&slot.completed));
+    assert_eq!(lease.out_of_turn(), 0, "each had its turn");
 }
 
 #[test]
@@ -105,5 +106,6 @@ fn callbacks_in_the_middle_of_a_command_keep_to_the_share_behind_a_gate_that_sta
     let (used, wall) = had(program);
     // What it had before the gate was closed and what it may save up, and a command.
     assert!(used < wall / 10 + 500_000_000, "{used} ns of {wall}");
+    assert!(lease.out_of_turn() >= 3, "{} are counted for the agent", lease.out_of_turn());
     assert_eq!(lease.census().inflight, 0);
 }

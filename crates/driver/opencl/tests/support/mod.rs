@@ -233,6 +233,12 @@ impl Lease {
         memory::held(&self.usage, row)
     }
 
+    /// How many of its first program's callbacks launched without their turn.
+    pub(crate) fn out_of_turn(&self) -> u64 {
+        let limits = self.shared.limits.lock().unwrap();
+        limits.out_of_turn(&self.usage.slot[0]).unwrap().load(Ordering::Acquire)
+    }
+
     pub(crate) fn usage(&self) -> &Usage {
         &self.usage
     }
