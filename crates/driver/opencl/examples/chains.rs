@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! chains [--plain|--signalled] [--seconds N] [--iterations N] [--chains N] [--burst N] [--queues N] [--stage S]
+//!        [--until FILE]
 //! ```
 //!
 //! Each chain begins with one kernel; when one of a burst is `complete` (or as `--stage` says `running`)
 //! its callback launches the next burst. The main thread sleeps meanwhile. With `--plain` the main thread
 //! launches instead, and keeps as many in its queue as there would be chains; with `--signalled` it queues as many
-//! behind an event of its own, signals it and waits for them, again and again. In the end it prints `{"used_ns": U, "wall_ns": W, "kernels": N}`,
+//! behind an event of its own, signals it and waits for them, again and again. It ends
+//! sooner when there is a FILE. In the end it prints `{"used_ns": U, "wall_ns": W, "kernels": N}`,
 //! U by the driver's own profiling of each kernel. Where callbacks come while it runs, or kernels of several
 //! queues run beside each other, U is the shortest for each: what callbacks wait for is no work.
 
@@ -22,6 +24,7 @@ use common::{Cl, call, check};
 use polder_gpuapi::opencl::{consts::*, types::*};
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +42,7 @@ struct Program {
     burst: usize,
     stage: cl_int,
     until: Instant,
+    until_file: Option<PathBuf>,
     next_queue: AtomicUsize,
     flying: AtomicU64,
     kernels: AtomicU64,
@@ -47,6 +51,11 @@ struct Program {
 }
 
 impl Program {
+    fn goes_on(&self) -> bool {
+        let over = self.until_file.as_ref().is_some_and(|file| file.exists());
+        !over && Instant::now() < self.until
+    }
+
     fn launch(&'static self, queue: usize, goes_on: bool) {
         self.flying.fetch_add(1, Ordering::AcqRel);
         let event = self.cl.launch(self.queues[queue], self.kernel, ITEMS, &[]);
@@ -62,7 +71,7 @@ impl Program {
     }
 
     fn launch_burst(&'static self) {
-        if Instant::now() > self.until {
+        if !self.goes_on() {
             return;
         }
         let queue = self.next_queue.fetch_add(1, Ordering::Relaxed) % self.queues.len();
@@ -74,7 +83,7 @@ impl Program {
 
     /// Queues so many behind an event of its own, and signals it.
     fn signalled(&'static self, context: cl_context, together: usize) {
-        while Instant::now() < self.until {
+        while self.goes_on() {
             let mut error = CL_SUCCESS;
             let gate = call!(self.cl, clCreateUserEvent(context, &raw mut error));
             check(error);
@@ -99,7 +108,7 @@ impl Program {
     /// Keeps so many in the queue.
     fn plain(&'static self, in_queue: usize) {
         let mut queued = VecDeque::new();
-        while Instant::now() < self.until {
+        while self.goes_on() {
             queued.push_back(self.cl.launch(self.queues[0], self.kernel, ITEMS, &[]));
             check(call!(self.cl, clFlush(self.queues[0])));
             if queued.len() >= in_queue
@@ -164,6 +173,7 @@ fn main() {
             CL_COMPLETE
         },
         until: began + Duration::from_secs(number("--seconds", 5) as u64),
+        until_file: word("--until").map(PathBuf::from),
         next_queue: AtomicUsize::new(0),
         flying: AtomicU64::new(0),
         kernels: AtomicU64::new(0),
@@ -181,7 +191,7 @@ fn main() {
         for queue in &program.queues {
             check(call!(program.cl, clFlush(*queue)));
         }
-        while Instant::now() < program.until || program.flying.load(Ordering::Acquire) > 0 {
+        while program.goes_on() || program.flying.load(Ordering::Acquire) > 0 {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
