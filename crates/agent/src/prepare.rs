@@ -292,7 +292,7 @@ pub(crate) fn terms(lease: &Lease, granularity: &[Bytes]) -> Terms {
         devices: lease.slices.iter().zip(granularity).map(share).collect(),
         class: lease.class,
         priority: lease.priority,
-        tenant: Some(lease.tenant.clone()),
+        owner: Some((lease.tenant.clone(), lease.user.clone())),
     }
 }
 

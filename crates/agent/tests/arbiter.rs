@@ -453,7 +453,7 @@ fn what_the_driver_holds_for_a_lease_comes_off_what_its_programs_may_allocate() 
     let may = |device: usize| one.limits.device[device].memory_max.load(Ordering::Relaxed);
     for looks in 1..=3 {
         assert_eq!(may(1), 1 << 30, "after {} looks", looks - 1);
-        arbiter.used(&"d1".parse().unwrap(), &used);
+        arbiter.used(&"d1".parse().unwrap(), &used, &[]);
     }
     assert_eq!((may(0), may(1), one.limits.memory(1)), (1 << 30, (1 << 30) - context, 1 << 30));
     let sample = &arbiter.sample(LeaseId(1)).unwrap().devices[1];
@@ -464,7 +464,10 @@ fn what_the_driver_holds_for_a_lease_comes_off_what_its_programs_may_allocate() 
     let less = Share { memory: Bytes(300 << 20), ..share("d1", 500, 1000) };
     arbiter.resize(LeaseId(1), Terms::batch(vec![share("d0", 500, 1000), less])).unwrap();
     assert_eq!((may(1), one.limits.memory(1)), (0, 300 << 20), "never below nothing");
-    arbiter.used(&"d1".parse().unwrap(), &[]);
+    arbiter.used(&"d1".parse().unwrap(), &[], &[]);
+    assert_eq!(may(1), 0, "whoever holds memory may come back to its context");
+    one.usage.slot[0].device[1].held.store(0, Ordering::Relaxed);
+    arbiter.used(&"d1".parse().unwrap(), &[], &[]);
     assert_eq!((may(1), one.limits.memory(1)), (300 << 20, 300 << 20));
 }
 

@@ -203,7 +203,7 @@ pub(crate) fn all_owed(leases: &[LeaseView]) -> Vec<String> {
         .map(|(slice, view, owed)| {
             format!(
                 "{owed} of {}/{}, by lease {}: used beyond share or cap, by it or by an earlier lease of \
-                 its tenant; its turns begin when that is paid",
+                 its user; its turns begin when that is paid",
                 view.lease.node, slice.device, view.lease.id
             )
         })

@@ -40,7 +40,7 @@ fn the_next_job_of_a_tenant_pays_for_the_kernel_of_the_last_and_nobody_elses_doe
         let shown = pool.ok(&["show", &next]);
         shown.lines().find(|line| line.starts_with("owes ")).map(str::to_owned)
     });
-    assert!(shown.contains("an earlier lease of its tenant"), "{shown}");
+    assert!(shown.contains("an earlier lease of its user"), "{shown}");
     let other = job("home", 10);
     assert_eq!(pool.say(&["wait", &other]).code, 0);
     assert_eq!(pool.state(&next), "running", "it pays while somebody else's has ended");

@@ -188,7 +188,7 @@ pub struct DeviceSample {
     /// Why the device runs slower than it could, if it does: for all its leases alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub throttle: Vec<Throttle>,
-    /// Device time that it, or an earlier lease of its tenant there, has used beyond share or cap and not
+    /// Device time that it, or an earlier lease of its user there, has used beyond share or cap and not
     /// paid back yet: beside others, or under its cap, it has no turn before. None is told below a tenth of
     /// a second, nor when the lease is over.
     #[serde(default, skip_serializing_if = "is_none")]

@@ -34,13 +34,13 @@ mod sim;
 mod tests;
 mod turn;
 
-use super::page::{Carried, Terms};
+use super::page::{Carried, Owner, Terms};
 use account::Standing;
 pub use counted::Told;
 use counted::{Counted, Look};
 use left::Debts;
 use polder_ledger::gate::{self, Census};
-use polder_model::{DeviceId, LeaseId, TenantPath, WorkClass};
+use polder_model::{DeviceId, LeaseId, WorkClass};
 use rank::Rank;
 use std::collections::BTreeMap;
 use turn::Turn;
@@ -87,9 +87,9 @@ pub const REST_MAX_NS: u64 = 3_200_000;
 pub const DRAIN_MAX_NS: u64 = 250_000_000;
 /// The most device time that a lease which was idle may be behind, and so catch up.
 pub const CREDIT_NS: u64 = QUANTUM_NS;
-/// The most device time that commands in flight without a grant can put a lease ahead: kernels up to so
-/// long take nothing of a neighbour's guarantee. A program that stands in a debugger with a command in
-/// flight owes as if it ran, so it is bounded.
+/// The most device time that a lease can owe, or be ahead by commands in flight without a grant: kernels
+/// up to so long take nothing of a neighbour's guarantee. A program that stands in a debugger with a
+/// command in flight owes as if it ran, so it is bounded.
 pub const DEBT_NS: u64 = 10_000_000_000;
 /// A lease that comes back ends another's quantum early when it is behind it by more than this.
 pub const PREEMPT_NS: u64 = QUANTUM_NS / 4;
@@ -116,8 +116,8 @@ pub struct GateOrder {
 /// One lease as the arbiter sees it.
 #[derive(Debug)]
 struct Lease {
-    /// Who pays on what it owes when it has ended.
-    tenant: Option<TenantPath>,
+    /// Whose later leases owe what it owes when it has ended.
+    owner: Option<Owner>,
     /// By device, in the lease's order.
     standing: Vec<Standing>,
     class: WorkClass,
@@ -151,8 +151,11 @@ struct Lease {
 struct Device {
     /// How far its fair queue has come: the least virtual time of those active, never falling.
     vtime: u128,
-    /// Leases that want or use it; only valid while time is settled.
+    /// Leases that want or use it, and of them those that owe nothing; only valid while time is settled.
     demand: u32,
+    claims: u32,
+    /// The weights of all that have wanted it lately.
+    recent: u64,
     /// Leases on it for whose work somebody waits; only valid while orders are written.
     served: u32,
 }
@@ -168,7 +171,7 @@ pub struct Arbiter {
 }
 
 impl Arbiter {
-    /// Begins to arbitrate a lease, which pays on what ended leases of its tenant owe. One that is there
+    /// Begins to arbitrate a lease, which owes what ended leases of its owner have left. One that is there
     /// already is replaced.
     pub fn add(&mut self, now_ns: u64, lease: LeaseId, terms: &Terms) {
         self.settle(now_ns);
@@ -181,10 +184,10 @@ impl Arbiter {
             Standing::new(device, share, self.devices[device].vtime)
         });
         let mut standing: Vec<Standing> = standing.collect();
-        self.take_over(terms.tenant.as_ref(), &mut standing);
+        self.take_over(terms.owner.as_ref(), &mut standing);
         let rank = Rank::of(terms.class, terms.priority);
         let lease_state = Lease {
-            tenant: terms.tenant.clone(),
+            owner: terms.owner.clone(),
             standing,
             class: terms.class,
             rank,

@@ -170,11 +170,11 @@ impl ArbiterHandle {
         self.tell(|reply| Command::Resize { lease, terms, reply })
     }
 
-    /// A device's driver says what each process has of its memory, bytes. What leases' own processes have
+    /// A device's driver says what each process has of its memory, bytes, and which processes it knows at all. What leases' own processes have
     /// beyond what they allocated, such as their contexts, comes off what they may allocate.
-    pub fn used(&self, device: &DeviceId, used: &[(u32, u64)]) {
+    pub fn used(&self, device: &DeviceId, used: &[(u32, u64)], named: &[u32]) {
         for pages in lock(&self.shared.leases).values() {
-            pages.used(device, used);
+            pages.used(device, used, named);
         }
     }
 

@@ -44,15 +44,22 @@ impl Hidden {
     }
 
     /// One look: `used` is what the driver says that each process on the device has, `held` what the
-    /// lease's own have allocated, bytes. Returns what is hidden.
+    /// lease's own have allocated, bytes; `named` are those that it names without saying. Returns what is
+    /// hidden.
     pub(super) fn look(
         &mut self,
         used: impl Iterator<Item = (u32, u64)>,
+        named: &[u32],
         held: BTreeMap<u32, u64>,
     ) -> u64 {
         // Who has nothing there any more, or is gone, does not come back to it.
         self.named.retain(|pid, _| held.get(pid).is_some_and(|held| *held > 0));
         self.named.values_mut().for_each(|named| named.missed = named.missed.saturating_add(1));
+        for pid in named {
+            if let Some(named) = self.named.get_mut(pid) {
+                named.missed = 0;
+            }
+        }
         for (pid, used) in used {
             let Some(now) = held.get(&pid) else { continue };
             let before = self.held.get(&pid).copied().unwrap_or(0);
@@ -87,7 +94,7 @@ mod tests {
     const CONTEXT: u64 = 400;
 
     fn look(hidden: &mut Hidden, used: &[(u32, u64)], held: &[(u32, u64)]) -> u64 {
-        hidden.look(used.iter().copied(), held.iter().copied().collect())
+        hidden.look(used.iter().copied(), &[], held.iter().copied().collect())
     }
 
     #[test]
@@ -150,6 +157,19 @@ mod tests {
         assert_eq!(away(&here[..1], &held), [8]);
         assert_eq!(away(&here[..1], &held), [8]);
         assert_eq!(away(&here, &held), NOBODY);
+        let named = |hidden: &mut Hidden| {
+            hidden.look(here[..1].iter().copied(), &[8], held.into_iter().collect());
+        };
+        (0..3).for_each(|_| named(&mut hidden));
+        assert_eq!(
+            hidden.away().collect::<Vec<_>>(),
+            NOBODY,
+            "it is named, with no number of bytes"
+        );
+        let mut away = |used: &[(u32, u64)], held: &[(u32, u64)]| {
+            look(&mut hidden, used, held);
+            hidden.away().collect::<Vec<_>>()
+        };
         assert_eq!(away(&here[1..], &[(7, 0), (8, 100)]), NOBODY);
         assert_eq!(away(&here[1..], &[(8, 100)]), NOBODY, "it is gone");
     }

@@ -17,4 +17,4 @@ mod priority;
 mod thread;
 
 pub use handle::{ArbiterError, ArbiterHandle};
-pub use page::{Before, Carried, Share, Terms};
+pub use page::{Before, Carried, Owner, Share, Terms};

@@ -7,7 +7,8 @@ use polder_ledger::{
     DEVICES_MAX, HEARTBEAT_NS_MAX, Limits, LimitsWriter, Mapped, PageError, Usage, monotonic_ns,
 };
 use polder_model::{
-    Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, TenantPath, WorkClass,
+    Bytes, DeviceId, DeviceSample, LeaseId, LeaseSample, Micros, Permille, TenantPath, UserName,
+    WorkClass,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -40,15 +41,18 @@ pub struct Terms {
     pub class: WorkClass,
     /// Within its share it goes before leases of the same urgency with less.
     pub priority: i32,
-    /// Whose it is: what one lease of a tenant owes when it ends, the next one pays. None owes nothing on.
-    pub tenant: Option<TenantPath>,
+    /// Whose it is: what one lease owes when it ends, the owner's next ones owe. Of nobody nothing is left.
+    pub owner: Option<Owner>,
 }
+
+/// Who owes what a lease has left: a tenant, and which user of it.
+pub type Owner = (TenantPath, UserName);
 
 impl Terms {
     /// Those of a batch job without a priority, of nobody.
     #[must_use]
     pub const fn batch(devices: Vec<Share>) -> Self {
-        Self { devices, class: WorkClass::Batch, priority: 0, tenant: None }
+        Self { devices, class: WorkClass::Batch, priority: 0, owner: None }
     }
 }
 
@@ -257,9 +261,9 @@ impl LeasePages {
         }
     }
 
-    /// Takes what a device's driver says that each process has of its memory, bytes: what of it the lease's
+    /// Takes what a device's driver says that each process has of its memory, bytes, and which processes it names: what of it the lease's
     /// own processes did not allocate comes off what they may.
-    pub(super) fn used(&self, device: &DeviceId, used: &[(u32, u64)]) {
+    pub(super) fn used(&self, device: &DeviceId, used: &[(u32, u64)], named: &[u32]) {
         let Some(at) = self.devices.iter().position(|own| own == device) else { return };
         let mut held: BTreeMap<u32, u64> = BTreeMap::new();
         for slot in self.usage.slots() {
@@ -272,7 +276,7 @@ impl LeasePages {
         }
         let mut granted = self.granted();
         let Some(here) = granted.get_mut(at) else { return };
-        here.hidden_now = here.hidden.look(used.iter().copied(), held);
+        here.hidden_now = here.hidden.look(used.iter().copied(), named, held);
         here.hidden_peak = here.hidden_peak.max(here.hidden_now);
         self.tell_memory(&granted);
         let is_here = |pid: u32| granted.iter().any(|device| device.hidden.has(pid));

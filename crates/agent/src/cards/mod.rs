@@ -105,8 +105,8 @@ impl Ears {
         let known = Arc::clone(&self.inventory.borrow());
         now.cards.retain(|card| known.devices.iter().any(|it| it.id.as_str() == card.uuid));
         for card in &now.cards {
-            if let (Ok(device), Some(_)) = (card.uuid.parse(), &card.processes) {
-                self.arbiter.used(&device, &card.used);
+            if let (Ok(device), Some(named)) = (card.uuid.parse(), &card.processes) {
+                self.arbiter.used(&device, &card.used, named);
             }
             for fault in self.judge(card) {
                 // A loop that is gone hears nothing, and needs nothing.

@@ -1,7 +1,7 @@
 //! Time into charges: virtual times, caps, credit and debt.
 
 use super::counted::Look;
-use super::left::Owed;
+use super::left::Left;
 use super::rank::Earned;
 use super::{
     Arbiter, BURST_NS, COMMAND_MIN_NS, CREDIT_NS, DEBT_NS, Device, Lease, QUANTUM_MAX_NS,
@@ -38,21 +38,33 @@ pub(super) struct Standing {
     tokens: i64,
     /// What its rank may still give it before others.
     pub(super) earned: Earned,
+    /// Device time that it had beyond its turns and has not paid.
+    pub(super) debt_ns: u64,
+    /// What earlier leases have left to pay.
+    pub(super) left: Left,
     /// Charged, and not yet taken.
     pub(super) untold: Carried,
 }
 
 impl Standing {
     pub(super) fn new(device: usize, share: &Share, vtime: u128) -> Self {
-        let (earned, untold) = (Earned::FULL, Carried::default());
-        let mut standing = Self { device, weight: 1, cap: 1, vtime, tokens: 0, earned, untold };
+        let mut standing = Self {
+            device,
+            weight: 1,
+            cap: 1,
+            vtime,
+            tokens: 0,
+            earned: Earned::FULL,
+            debt_ns: 0,
+            left: Left::default(),
+            untold: Carried::default(),
+        };
         standing.resize(share, vtime);
         standing.tokens = BURST_NS.cast_signed() * WHOLE.cast_signed();
         standing
     }
 
-    /// Takes another share. What it owes and is owed stays the same device time, and what it used
-    /// under another cap is not held against it under this one.
+    /// Takes another share. What it owes and is owed stays the same device time.
     pub(super) fn resize(&mut self, share: &Share, device_vtime: u128) {
         let weight = u64::from(share.compute.0).clamp(1, WHOLE);
         let scale = |distance: u128| distance * u128::from(self.weight) / u128::from(weight);
@@ -62,11 +74,11 @@ impl Standing {
             device_vtime.saturating_sub(scale(device_vtime - self.vtime))
         };
         self.weight = weight;
-        let cap = u64::from(share.compute_max.0).clamp(1, WHOLE);
-        if cap != self.cap {
+        if self.cap == WHOLE {
+            // Without a cap nothing was counted against one.
             self.tokens = self.tokens.max(0);
         }
-        self.cap = cap;
+        self.cap = u64::from(share.compute_max.0).clamp(1, WHOLE);
     }
 
     /// What is guaranteed to it, thousandths.
@@ -95,22 +107,10 @@ impl Standing {
         if self.cap < WHOLE { self.tokens.min(0).unsigned_abs() / WHOLE } else { 0 }
     }
 
-    /// What it has used and not paid for yet.
-    pub(super) fn owes(&self, device_vtime: u128) -> Owed {
+    /// Device time that it lacks of what its cap lets it save up, nanoseconds.
+    pub(super) fn spent_of_its_cap_ns(&self) -> u64 {
         let full = BURST_NS.cast_signed() * WHOLE.cast_signed();
-        let lack = full.saturating_sub(self.tokens).max(0).cast_unsigned() / WHOLE;
-        Owed {
-            share_ns: self.ahead_ns(device_vtime),
-            cap_ns: if self.cap < WHOLE { lack } else { 0 },
-            rank_ns: self.earned.lacks_of_full_ns(),
-        }
-    }
-
-    /// Pays on what another has used.
-    pub(super) fn owe(&mut self, owed: Owed) {
-        self.vtime += self.scaled(owed.share_ns);
-        self.tokens = self.tokens.saturating_sub((owed.cap_ns * WHOLE).cast_signed());
-        self.earned.pay(owed.rank_ns);
+        full.saturating_sub(self.tokens).max(0).cast_unsigned() / WHOLE
     }
 
     /// What a lease that was idle may have kept: a bounded credit.
@@ -166,12 +166,13 @@ impl Lease {
     }
 
     /// How long until a capped lease may have its devices again; zero without a cap.
-    pub(super) fn refill_ns(&self) -> u64 {
+    pub(super) fn refill_ns(&self, now_ns: u64) -> u64 {
         let capped = self.standing.iter().filter(|standing| standing.cap < WHOLE);
         let start = (self.start_ns() * WHOLE).cast_signed();
         let lack = |standing: &Standing| {
             let lack = start.saturating_sub(standing.tokens);
-            lack.max(0).cast_unsigned().div_ceil(standing.cap)
+            let own_ns = lack.max(0).cast_unsigned().div_ceil(standing.cap);
+            own_ns.max(standing.left.cap.in_ns(now_ns))
         };
         capped.map(lack).max().unwrap_or(0)
     }
@@ -181,7 +182,7 @@ impl Lease {
         self.turn == Turn::Out
             && self.census.waiting > 0
             && now_ns >= self.absent_until_ns
-            && self.refill_ns() == 0
+            && self.refill_ns(now_ns) == 0
     }
 
     fn demands(&self, now_ns: u64) -> bool {
@@ -194,8 +195,9 @@ impl Lease {
             // Between two commands it is still at work.
             Turn::Free { idle, .. } => !idle,
             // What is in flight without a grant has no place in the queue: were the device's time
-            // to follow it, its debt would be forgotten.
-            Turn::Out => self.is_ready(now_ns),
+            // to follow it, its debt would be forgotten. Nor has who owes: what it waits for that reason
+            // is no credit.
+            Turn::Out => self.is_ready(now_ns) && !self.owes(now_ns),
         }
     }
 
@@ -228,16 +230,11 @@ impl Arbiter {
             return;
         }
         let before_ns = self.now_ns;
-        for device in &mut self.devices {
-            device.demand = 0;
-        }
-        for lease in self.leases.values().filter(|lease| lease.demands(before_ns)) {
-            for standing in &lease.standing {
-                self.devices[standing.device].demand += 1;
-            }
-        }
+        self.count_demand(before_ns);
         for lease in self.leases.values_mut() {
             let own = u32::from(lease.demands(before_ns));
+            let claims = own * u32::from(!lease.owes(before_ns));
+            let beyond_ns = lease.beyond_ns(before_ns, now_ns);
             let held = matches!(lease.turn, Turn::Held(_) | Turn::Draining { .. });
             let overlaps = lease.turn == Turn::Out && lease.census.inflight > 0;
             if held || overlaps {
@@ -251,6 +248,8 @@ impl Arbiter {
                 } else if overlaps {
                     standing.charge_overlap(passed_ns, device.demand > own, device.vtime);
                 }
+                let beyond_ns = if device.claims > claims { beyond_ns } else { 0 };
+                standing.owe_and_pay(passed_ns, beyond_ns, device.recent);
                 // After the charge: what is earned while a full bucket is used is not lost.
                 standing.refill(passed_ns, start_ns);
             }
@@ -258,6 +257,24 @@ impl Arbiter {
         }
         self.now_ns = now_ns;
         self.move_devices();
+    }
+
+    /// Counts who wants each device, and who has lately.
+    fn count_demand(&mut self, now_ns: u64) {
+        for device in &mut self.devices {
+            (device.demand, device.claims, device.recent) = (0, 0, 0);
+        }
+        for lease in self.leases.values() {
+            let demands = lease.demands(now_ns);
+            let claims = demands && !lease.owes(now_ns);
+            let recent = demands || lease.is_recent(now_ns);
+            for standing in &lease.standing {
+                let device = &mut self.devices[standing.device];
+                device.demand += u32::from(demands);
+                device.claims += u32::from(claims);
+                device.recent += if recent { standing.share() } else { 0 };
+            }
+        }
     }
 
     /// Each device's virtual time follows the least of those active on it.
@@ -271,6 +288,12 @@ impl Arbiter {
         }
         for (device, least) in self.devices.iter_mut().zip(least) {
             device.vtime = device.vtime.max(least.unwrap_or(0));
+        }
+        let now_ns = self.now_ns;
+        for lease in self.leases.values_mut().filter(|lease| lease.owes(now_ns)) {
+            for standing in &mut lease.standing {
+                standing.vtime = standing.vtime.max(self.devices[standing.device].vtime);
+            }
         }
     }
 

@@ -1,133 +1,197 @@
-//! What a lease that ends has not paid: the next lease of the same tenant on the device pays on.
+//! What a lease owes: device time that it had beyond its turns, while others waited.
 //!
-//! **Invariant.** A row of short leases of one tenant has no more of a device beside others than one
-//! lease that lasts. What is left behind never grows and goes to one lease alone; it falls as it would have been
-//! paid: by the share, the cap or the rank that the lease had, of the time that goes by, and what is
-//! owed to the fair queue also as the others move on.
+//! **Invariants.** A command that outlasts its turn by more than a quantum is owed for as long as it does so
+//! while somebody waits who owes nothing. A debt falls by the lease's part of the time that goes by, and
+//! never because others do nothing for a moment: so what a lease has beyond its turns, from others who
+//! come and go, is its part in the long run, and kernels up to [`DEBT_NS`] take nothing from them.
+//!
+//! A lease that owes has no turn while another that owes nothing wants its devices, or has wanted them within
+//! [`LATENCY_RECENT_NS`]: a kernel of seconds does not fit into the gap between two of its neighbour's.
+//! It always has one when nobody is there.
+//!
+//! What a lease owes when it ends, to others or to its own cap, is owed by all leases of the same user and
+//! tenant on the device that begin before it would have been paid: a row of short leases has no more than one
+//! that lasts. It goes to nobody's account, so no lease can take it for another.
 
 use super::account::{Standing, WHOLE};
-use super::{Arbiter, DEBT_NS, Lease};
-use polder_model::{LeaseId, TenantPath};
+use super::{Arbiter, DEBT_NS, LATENCY_RECENT_NS, Lease, QUANTUM_MAX_NS, QUANTUM_NS, Turn};
+use crate::arbiter::page::Owner;
+use polder_model::LeaseId;
 use std::collections::BTreeMap;
 
-/// Leases of one tenant on one device whose debts are remembered; beyond, the least is forgotten.
-const LEFT_MAX: usize = 64;
+/// Sooner nobody is looked at again who pays.
+const LOOK_NS: u64 = 1_000_000;
+/// What may be owed without a consequence: every turn owes a little.
+const FREE_NS: u64 = QUANTUM_MAX_NS;
 
-/// Device time that is owed, nanoseconds.
+/// Something that is owed until a moment, and is paid by so many thousandths of the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Owed {
-    /// To the others in the fair queue.
-    pub(super) share_ns: u64,
-    /// To its own cap.
-    pub(super) cap_ns: u64,
-    /// To those of lower rank, before whom it went.
-    pub(super) rank_ns: u64,
+pub(super) struct Until {
+    ns: u64,
+    rate: u64,
 }
 
-impl Owed {
-    fn and(self, more: Self) -> Self {
-        let sum = |one: u64, more: u64| one.saturating_add(more).min(DEBT_NS);
-        Self {
-            share_ns: sum(self.share_ns, more.share_ns),
-            cap_ns: sum(self.cap_ns, more.cap_ns),
-            rank_ns: sum(self.rank_ns, more.rank_ns),
-        }
+impl Until {
+    /// When `owed_ns` of device time are paid.
+    fn paid(now_ns: u64, owed_ns: u64, rate: u64) -> Self {
+        let rate = rate.max(1);
+        let wall_ns = owed_ns.min(DEBT_NS).saturating_mul(WHOLE) / rate;
+        Self { ns: now_ns.saturating_add(wall_ns), rate }
     }
 
-    fn most(self) -> u64 {
-        self.share_ns.max(self.cap_ns).max(self.rank_ns)
+    fn later(self, other: Self) -> Self {
+        if other.ns > self.ns { other } else { self }
+    }
+
+    /// How long from now, nanoseconds.
+    pub(super) fn in_ns(self, now_ns: u64) -> u64 {
+        self.ns.saturating_sub(now_ns)
+    }
+
+    /// Device time that is still owed, nanoseconds.
+    fn owed_ns(self, now_ns: u64) -> u64 {
+        self.in_ns(now_ns).saturating_mul(self.rate) / WHOLE
     }
 }
 
-/// What one lease has left behind.
-#[derive(Debug)]
-struct Left {
-    owed: Owed,
-    at_ns: u64,
-    /// How it stood: its share, cap and place in the queue say how fast it would have paid.
-    standing: Standing,
+/// What earlier leases have left to pay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Left {
+    /// To others.
+    pub(super) share: Until,
+    /// To their caps.
+    pub(super) cap: Until,
+    /// To those of lower rank, before whom they went.
+    pub(super) rank: Until,
 }
 
 impl Left {
-    /// What of it is still owed.
-    fn now(&self, now_ns: u64, device_vtime: u128) -> Owed {
-        let wall_ns = now_ns.saturating_sub(self.at_ns);
-        let paid = |rate: u64| wall_ns.saturating_mul(rate) / WHOLE;
-        let by_share_ns = self.owed.share_ns.saturating_sub(paid(self.standing.share()));
-        Owed {
-            share_ns: by_share_ns.min(self.standing.ahead_ns(device_vtime)),
-            cap_ns: self.owed.cap_ns.saturating_sub(paid(self.standing.cap())),
-            rank_ns: self.owed.rank_ns.saturating_sub(paid(self.standing.share())),
+    fn is_paid(&self, now_ns: u64) -> bool {
+        [self.share, self.cap, self.rank].iter().all(|until| until.in_ns(now_ns) == 0)
+    }
+}
+
+/// Debts of leases that have ended, by whose they were and place of the device in [`Arbiter::devices`].
+pub(super) type Debts = BTreeMap<(Owner, usize), Left>;
+
+impl Standing {
+    /// Time went by in which `beyond_ns` were used beyond turns while others waited. Its part of the time
+    /// is its weight in `recent`, the weights of all that have been at work.
+    pub(super) fn owe_and_pay(&mut self, passed_ns: u64, beyond_ns: u64, recent: u64) {
+        let (passed, all) = (u128::from(passed_ns), u128::from(recent.max(self.share())));
+        let paid = (passed * u128::from(self.share())).div_ceil(all);
+        let paid_ns = u64::try_from(paid).unwrap_or(u64::MAX);
+        let owed_ns = self.debt_ns.saturating_add(beyond_ns);
+        self.debt_ns = owed_ns.saturating_sub(paid_ns).min(DEBT_NS);
+    }
+
+    fn owes(&self, now_ns: u64) -> bool {
+        self.debt_ns > FREE_NS || self.left.share.in_ns(now_ns) > 0
+    }
+
+    /// What is left to pay of it, at a lease's end.
+    fn leaves(&self, now_ns: u64, device_vtime: u128) -> Left {
+        let share_ns = self.debt_ns.max(self.ahead_ns(device_vtime));
+        let cap_ns = if self.cap() < WHOLE { self.spent_of_its_cap_ns() } else { 0 };
+        let left = Left {
+            share: Until::paid(now_ns, share_ns, self.share()),
+            cap: Until::paid(now_ns, cap_ns, self.cap()),
+            rank: Until::paid(now_ns, self.earned.lacks_of_full_ns(), self.share()),
+        };
+        // What it was left itself and has not paid.
+        Left {
+            share: left.share.later(self.left.share),
+            cap: left.cap.later(self.left.cap),
+            rank: left.rank.later(self.left.rank),
         }
     }
 }
 
-/// Debts of leases that have ended, by tenant and place of the device in [`Arbiter::devices`].
-#[derive(Debug, Default)]
-pub(super) struct Debts(BTreeMap<(TenantPath, usize), Vec<Left>>);
-
-impl Debts {
-    /// Takes what a tenant's leases have left on a device. What is owed to a cap waits for one that
-    /// has a cap.
-    fn take(&mut self, key: &(TenantPath, usize), now_ns: u64, vtime: u128, capped: bool) -> Owed {
-        let Some(left) = self.0.get_mut(key) else { return Owed::default() };
-        let mut sum = Owed::default();
-        for one in left {
-            let mut owed = one.now(now_ns, vtime);
-            if !capped {
-                owed.cap_ns = 0;
-            }
-            sum = sum.and(owed);
-            let cap_ns = if capped { 0 } else { one.owed.cap_ns };
-            one.owed = Owed { cap_ns, ..Owed::default() };
-        }
-        sum
+impl Lease {
+    /// Whether it owes others more than every turn does.
+    pub(super) fn owes(&self, now_ns: u64) -> bool {
+        self.standing.iter().any(|standing| standing.owes(now_ns))
     }
 
-    fn keep(&mut self, key: (TenantPath, usize), left: Left) {
-        let all = self.0.entry(key).or_default();
-        all.push(left);
-        if all.len() > LEFT_MAX {
-            let least = all.iter().enumerate().min_by_key(|(_, one)| one.owed.most());
-            if let Some((at, _)) = least {
-                all.swap_remove(at);
+    /// Whether it is at work, or was a moment ago.
+    pub(super) fn is_recent(&self, now_ns: u64) -> bool {
+        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(LATENCY_RECENT_NS);
+        self.turn != Turn::Out
+            || self.census.inflight > 0
+            || self.is_ready(now_ns)
+            || self.worked_ns.is_some_and(lately)
+    }
+
+    /// Of the time from `before_ns` to `now_ns`, what went by while it used its devices beyond a turn.
+    pub(super) fn beyond_ns(&self, before_ns: u64, now_ns: u64) -> u64 {
+        match self.turn {
+            Turn::Draining { since_ns, .. } => {
+                now_ns.saturating_sub(before_ns.max(since_ns.saturating_add(QUANTUM_NS)))
             }
+            Turn::Out if self.census.inflight > 0 => now_ns.saturating_sub(before_ns),
+            _ => 0,
         }
     }
 }
 
 impl Arbiter {
-    /// What a lease owes of each of its devices, nanoseconds: it has no turn before that is paid, unless
-    /// nobody else wants the device and it has no cap.
+    /// What a lease owes of each of its devices, nanoseconds.
     pub fn owed(&self, lease: LeaseId) -> impl Iterator<Item = u64> {
+        let now_ns = self.now_ns;
         let standing = self.leases.get(&lease).into_iter().flat_map(|lease| &lease.standing);
-        standing
-            .map(|one| one.ahead_ns(self.devices[one.device].vtime).max(one.beyond_its_cap_ns()))
+        standing.map(move |one| {
+            let own_ns = one.debt_ns.max(one.beyond_its_cap_ns());
+            let left_ns = one.left.share.owed_ns(now_ns);
+            let capped = one.cap() < WHOLE;
+            own_ns.max(left_ns).max(if capped { one.left.cap.owed_ns(now_ns) } else { 0 })
+        })
     }
 
-    /// A lease of `tenant` that is about to begin pays on what earlier ones have left.
-    pub(super) fn take_over(&mut self, tenant: Option<&TenantPath>, standing: &mut [Standing]) {
-        let Some(tenant) = tenant else { return };
+    /// A lease of `owner` that is about to begin owes what earlier ones have left.
+    pub(super) fn take_over(&self, owner: Option<&Owner>, standing: &mut [Standing]) {
+        let Some(owner) = owner else { return };
         for one in standing {
-            let vtime = self.devices[one.device].vtime;
-            let key = (tenant.clone(), one.device);
-            one.owe(self.debts.take(&key, self.now_ns, vtime, one.cap() < WHOLE));
+            if let Some(left) = self.debts.get(&(owner.clone(), one.device)) {
+                one.left = *left;
+                one.earned.pay(left.rank.owed_ns(self.now_ns));
+            }
         }
     }
 
     /// Remembers what a lease that ends owes, and forgets what is paid.
     pub(super) fn leave(&mut self, lease: Lease) {
-        let (now_ns, devices) = (self.now_ns, &self.devices);
-        if let Some(tenant) = lease.tenant {
-            for standing in lease.standing {
-                let key = (tenant.clone(), standing.device);
-                let owed = Owed::default().and(standing.owes(devices[standing.device].vtime));
-                self.debts.keep(key, Left { owed, at_ns: now_ns, standing });
-            }
+        let now_ns = self.now_ns;
+        self.debts.retain(|_, left| !left.is_paid(now_ns));
+        let Some(owner) = lease.owner else { return };
+        for standing in lease.standing {
+            let more = standing.leaves(now_ns, self.devices[standing.device].vtime);
+            let left = self.debts.entry((owner.clone(), standing.device)).or_default();
+            left.share = left.share.later(more.share);
+            left.cap = left.cap.later(more.cap);
+            left.rank = left.rank.later(more.rank);
         }
-        self.debts.0.retain(|(_, device), all| {
-            all.retain(|one| one.now(now_ns, devices[*device].vtime) != Owed::default());
-            !all.is_empty()
-        });
+    }
+
+    /// Whether a lease has to let its devices stand for one that owes nothing and has wanted one lately.
+    pub(super) fn lets_others(&self, lease: &Lease) -> bool {
+        lease.owes(self.now_ns)
+            && self.leases.values().any(|other| {
+                !std::ptr::eq(other, lease)
+                    && other.shares_device(lease)
+                    && !other.owes(self.now_ns)
+                    && other.is_recent(self.now_ns)
+            })
+    }
+
+    /// When a lease that owes will have paid, at the earliest.
+    pub(super) fn pays_in_ns(&self, lease: &Lease) -> Option<u64> {
+        let pays = |one: &Standing| {
+            let recent = self.devices[one.device].recent.max(one.share());
+            let owed = u128::from(one.debt_ns.saturating_sub(FREE_NS));
+            let own = (owed * u128::from(recent)).div_ceil(u128::from(one.share()));
+            let own_ns = u64::try_from(own).unwrap_or(u64::MAX).max(LOOK_NS);
+            own_ns.max(one.left.share.in_ns(self.now_ns))
+        };
+        lease.owes(self.now_ns).then(|| lease.standing.iter().map(pays).max().unwrap_or(0))
     }
 }

@@ -37,6 +37,7 @@ impl Rank {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     level: Reverse<Rank>,
+    owes: bool,
     ahead: i128,
 }
 
@@ -121,13 +122,15 @@ impl Lease {
 impl Arbiter {
     /// Where a lease stands now.
     pub(super) fn place(&self, lease: &Lease) -> Place {
-        Place { level: lease.level(lease.presses()), ahead: self.ahead(lease) }
+        let level = lease.level(lease.presses());
+        Place { level, owes: lease.owes(self.now_ns), ahead: self.ahead(lease) }
     }
 
     /// Where it will stand after `device_ns` more.
     pub(super) fn place_after(&self, lease: &Lease, device_ns: u64) -> Place {
         let presses = lease.presses_for_ns().is_some_and(|lasts_ns| lasts_ns > device_ns);
-        Place { level: lease.level(presses), ahead: self.ahead_after(lease, device_ns) }
+        let (level, owes) = (lease.level(presses), lease.owes(self.now_ns));
+        Place { level, owes, ahead: self.ahead_after(lease, device_ns) }
     }
 
     /// Whether `other` ends the turn of `holder` by its rank.

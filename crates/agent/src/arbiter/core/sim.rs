@@ -90,9 +90,13 @@ impl Program {
     }
 
     pub(super) fn terms(&self) -> Terms {
-        let tenant = self.tenant.map(|name| name.parse().expect("a tenant's name"));
+        let owner = |name: &str| {
+            let user = name.parse().expect("a user's name");
+            (name.parse().expect("a tenant's name"), user)
+        };
+        let owner = self.tenant.map(owner);
         let (devices, class, priority) = (self.shares.clone(), self.class, self.priority);
-        Terms { devices, class, priority, tenant }
+        Terms { devices, class, priority, owner }
     }
 
     pub(super) fn of(self, tenant: &'static str) -> Self {

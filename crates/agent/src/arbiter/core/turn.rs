@@ -296,7 +296,8 @@ impl Arbiter {
                 } else {
                     other.woke
                         && !self.presses_on(lease, other)
-                        && self.ahead_after(other, PREEMPT_NS) < ahead
+                        && (lease.owes(self.now_ns) && !other.owes(self.now_ns)
+                            || self.ahead_after(other, PREEMPT_NS) < ahead)
                 }
         })
     }
@@ -318,7 +319,7 @@ impl Arbiter {
         let mut waiting: Vec<(Place, LeaseId)> = self
             .leases
             .iter()
-            .filter(|(_, lease)| lease.is_ready(now_ns))
+            .filter(|(_, lease)| lease.is_ready(now_ns) && !self.lets_others(lease))
             .map(|(&id, lease)| (self.place(lease), id))
             .collect();
         waiting.sort_unstable();
@@ -378,11 +379,12 @@ impl Arbiter {
         match lease.turn {
             Turn::Free { .. } => None,
             Turn::Out => {
-                let refilled_ns = self.now_ns + lease.refill_ns();
+                let refilled_ns = self.now_ns + lease.refill_ns(self.now_ns);
                 let mut at_ns = refilled_ns.max(lease.absent_until_ns);
                 if at_ns <= self.now_ns {
-                    let presses_in_ns = lease.presses_in_ns().unwrap_or(0);
-                    at_ns = self.now_ns.saturating_add(presses_in_ns);
+                    let changes = [lease.presses_in_ns(), self.pays_in_ns(lease)];
+                    let in_ns = changes.into_iter().flatten().min().unwrap_or(0);
+                    at_ns = self.now_ns.saturating_add(in_ns);
                 }
                 (lease.census.waiting > 0 && at_ns > self.now_ns).then_some(at_ns)
             }

@@ -120,7 +120,11 @@ fn a_successor_charges_what_was_counted_since_and_nothing_again() {
     let told = Told { upto_ns: 5 * MS, away_ns: SEC };
     let mut core = go_on(told, census);
     assert_eq!(taken(&mut core), 2 * MS);
-    assert_eq!(core.leases[&LEASE].refill_ns(), 0, "nobody was there to hold it to its cap");
+    assert_eq!(
+        core.leases[&LEASE].refill_ns(core.now_ns),
+        0,
+        "nobody was there to hold it to its cap"
+    );
     census.busy_ns += 3 * MS;
     core.observe(905 * MS, LEASE, census);
     assert_eq!((taken(&mut core), core.told(LEASE)), (3 * MS, Some(10 * MS)));

@@ -32,6 +32,37 @@ fn kernels_of_up_to_ten_seconds_take_nothing_of_a_neighbours_guarantee() {
     }
 }
 
+/// A neighbour that waits for each of its kernels, or computes on the host for a moment, leaves the device
+/// idle now and then: what is owed is not forgotten because of that, and no kernel of seconds fits there.
+#[test]
+fn a_neighbour_that_comes_and_goes_keeps_its_guarantee_beside_kernels_of_seconds() {
+    for (own_ns, gap_ns) in [(10 * MS, 400 * US), (40 * MS, 20 * MS)] {
+        let neighbour = || Program::new(700, own_ns).gap(gap_ns);
+        let alone = Sim::new(vec![neighbour()]).run(10 * SEC).ran_ns(0) / (10 * MS);
+        for kernel_ns in [500 * MS, 2 * SEC] {
+            let mut sim = Sim::new(vec![neighbour(), Program::new(100, kernel_ns)]);
+            let before = [0, 1].map(|index| sim.run(20 * SEC).ran_ns(index));
+            let part = [0, 1].map(|at| (sim.run(120 * SEC).ran_ns(at) - before[at]) / (100 * MS));
+            // Who waits for its own kernels cannot make up for the time that another has had.
+            let least = (alone * 85 / 100).min(700 * 95 / 100);
+            assert!(
+                part[0] >= least && part[1] <= 150,
+                "{part:?} thousandths where {alone} alone, gaps of {gap_ns}, beside {kernel_ns} ns"
+            );
+        }
+    }
+}
+
+/// And whoever owes has the device when nobody else is there.
+#[test]
+fn who_owes_has_what_nobody_wants() {
+    let neighbour = Program::new(700, 10 * MS).gap(MS).runs(0..20 * SEC);
+    let mut sim = Sim::new(vec![neighbour, Program::new(100, 2 * SEC)]);
+    let before = sim.run(22 * SEC).ran_ns(1);
+    let ran = sim.run(42 * SEC).ran_ns(1) - before;
+    assert!(ran >= 18 * SEC, "{ran} ns of twenty seconds alone");
+}
+
 /// Thousandths of the device that a row of leases of 10 % has, each of one kernel and the next at once,
 /// and those of its neighbour.
 fn row_of_leases(row: Program, neighbour: Option<Program>) -> (u64, u64) {
@@ -86,6 +117,36 @@ fn what_one_tenant_owes_no_other_pays() {
     let (own, others) = (waits_ns(0, "lab"), waits_ns(0, "home"));
     assert!((30 * SEC..60 * SEC).contains(&own), "its own next lease waits for {own} ns");
     assert!(others < 100 * MS, "somebody else's waits for {others} ns");
+}
+
+#[test]
+fn no_lease_takes_a_debt_away_from_another() {
+    let row = Program::new(100, 5 * SEC).gap(100 * SEC).of("lab");
+    let idle = Program::new(10, MS).of("lab").runs(0..0);
+    let mut sim = Sim::new(vec![row, Program::new(800, 20 * MS), idle]);
+    sim.run_until(|sim| sim.finished(0) > 0, 60 * SEC);
+    sim.end(2);
+    sim.end(0);
+    sim.begin(2, "lab");
+    sim.run_until(|_| false, SEC);
+    sim.begin(0, "lab");
+    sim.end(2);
+    let waited = sim.run_until(|sim| sim.open(0), 60 * SEC);
+    assert!(waited >= 30 * SEC, "{waited} ns behind a lease that did nothing");
+}
+
+#[test]
+fn another_cap_forgives_nothing() {
+    let mut sim = Sim::new(vec![Program::new(100, 2 * SEC).capped(100)]);
+    let mut caps = [110, 100].into_iter().cycle();
+    for at in 1..1000 {
+        sim.run(at * 300 * MS);
+        let cap = caps.next().unwrap_or(100);
+        let terms = Program::new(100, 2 * SEC).capped(cap).terms();
+        sim.resize(0, &terms);
+    }
+    let ran = sim.ran_ns(0) / (300 * MS);
+    assert!(ran <= 125, "{ran} thousandths under caps of 10 and 11 %");
 }
 
 #[test]
