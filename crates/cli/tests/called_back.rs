@@ -32,8 +32,11 @@ const SHAPES: [&str; 5] = [
     "--signalled --chains 40",
 ];
 
-fn start(pool: &Pool, ask: &str, words: &str) -> String {
-    let ask: Vec<&str> = ask.split(' ').chain(["--memory", "64MiB"]).collect();
+/// Starts a job of `tenant`: what one tenant's job owes keeps no other's waiting.
+fn start(pool: &Pool, tenant: &str, ask: &str, words: &str) -> String {
+    pool.ok(&["admin", "tenant", "set", tenant]);
+    let terms = ["--memory", "64MiB", "--tenant", tenant];
+    let ask: Vec<&str> = ask.split(' ').chain(terms).collect();
     pool.submit(&ask, &format!("{} {words}", program("chains")))
 }
 
@@ -59,7 +62,7 @@ impl<'a> Neighbour<'a> {
         let until = pool.file("neighbour.until");
         let _ = fs::remove_file(&until);
         let words = format!("--seconds 120 --plain --chains 4 --until {}", until.display());
-        let job = start(pool, "--compute 70%", &words);
+        let job = start(pool, "neighbour", "--compute 70%", &words);
         soon("it runs", || {
             (pool.json(&["show", &job])["leases"][0]["sample"]["launches"].as_u64()? > 0)
                 .then_some(())
@@ -78,9 +81,10 @@ impl<'a> Neighbour<'a> {
 fn launches_from_callbacks_keep_to_a_cap() {
     let Some(pool) = Pool::shared() else { return };
     let _alone = alone();
-    for shape in SHAPES {
+    for (at, shape) in SHAPES.iter().enumerate() {
         let words = format!("--seconds 10 {shape}");
-        let job = start(&pool, "--compute 10% --compute-max 10%", &words);
+        let terms = "--compute 10% --compute-max 10%";
+        let job = start(&pool, &format!("cap{at}"), terms, &words);
         let (part, kernels) = had(&pool, &job);
         eprintln!("{shape}: {part:.4} of the device, {kernels} kernels");
         // As the worst cell of the limiter's table may miss, and what a lease may save up.
@@ -93,9 +97,10 @@ fn launches_from_callbacks_keep_to_a_cap() {
 fn launches_from_callbacks_take_nothing_from_a_neighbour() {
     let Some(pool) = Pool::shared() else { return };
     let _alone = alone();
-    for shape in SHAPES {
+    for (at, shape) in SHAPES.iter().enumerate() {
         let neighbour = Neighbour::start(&pool);
-        let evil = start(&pool, "--compute 10%", &format!("--seconds 8 {shape}"));
+        let words = format!("--seconds 8 {shape}");
+        let evil = start(&pool, &format!("beside{at}"), "--compute 10%", &words);
         let (theirs, kernels) = had(&pool, &evil);
         let found = findings(&pool, &evil);
         let (part, _) = neighbour.end();
@@ -126,7 +131,7 @@ fn callbacks_that_go_without_their_turn_are_told_of() {
     let Some(pool) = Pool::shared() else { return };
     let _alone = alone();
     let neighbour = Neighbour::start(&pool);
-    let evil = start(&pool, "--compute 10%", "--seconds 120 --stage running");
+    let evil = start(&pool, "told", "--compute 10%", "--seconds 120 --stage running");
     soon("it is told", || (findings(&pool, &evil) == ["out_of_turn"]).then_some(()));
     let text = pool.ok(&["show", &evil]);
     let line = text.lines().find(|line| line.contains("beside its turns"));
@@ -204,7 +209,7 @@ fn a_process_that_is_killed_while_its_callback_waits_leaves_nothing() {
     let (theirs, kernels) = had(&pool, &job);
     let codes = pool.ok(&["logs", "--stderr", &job]);
     assert_eq!(codes.lines().last(), Some("137"), "one was killed, and the other ended well");
-    let next = start(&pool, "--compute 10%", "--seconds 3 --chains 4");
+    let next = start(&pool, "next", "--compute 10%", "--seconds 3 --chains 4");
     let (next, next_kernels) = had(&pool, &next);
     let (part, _) = neighbour.end();
     eprintln!(
