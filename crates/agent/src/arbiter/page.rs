@@ -261,8 +261,8 @@ impl LeasePages {
         }
     }
 
-    /// Takes what a device's driver says that each process has of its memory, bytes, and which processes it names: what of it the lease's
-    /// own processes did not allocate comes off what they may.
+    /// Takes what a device's driver says that each process has of its memory, bytes, and which processes it
+    /// names: what of it the lease's own processes did not allocate comes off what they may.
     pub(super) fn used(&self, device: &DeviceId, used: &[(u32, u64)], named: &[u32]) {
         let Some(at) = self.devices.iter().position(|own| own == device) else { return };
         let mut held: BTreeMap<u32, u64> = BTreeMap::new();

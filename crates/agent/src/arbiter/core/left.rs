@@ -6,7 +6,7 @@
 //! come and go, is its part in the long run, and kernels up to [`DEBT_NS`] take nothing from them.
 //!
 //! A lease that owes has no turn while another that owes nothing wants its devices, or has wanted them within
-//! [`LATENCY_RECENT_NS`]: a kernel of seconds does not fit into the gap between two of its neighbour's.
+//! [`super::LATENCY_RECENT_NS`]: a kernel of seconds does not fit into the gap between two of its neighbour's.
 //! It always has one when nobody is there.
 //!
 //! What a lease owes when it ends, to others or to its own cap, is owed by all leases of the same user and
@@ -14,7 +14,7 @@
 //! that lasts. It goes to nobody's account, so no lease can take it for another.
 
 use super::account::{Standing, WHOLE};
-use super::{Arbiter, DEBT_NS, LATENCY_RECENT_NS, Lease, QUANTUM_MAX_NS, QUANTUM_NS, Turn};
+use super::{Arbiter, DEBT_NS, Lease, QUANTUM_MAX_NS, QUANTUM_NS, Turn};
 use crate::arbiter::page::Owner;
 use polder_model::LeaseId;
 use std::collections::BTreeMap;
@@ -66,6 +66,14 @@ pub(super) struct Left {
 }
 
 impl Left {
+    fn later(self, other: Self) -> Self {
+        Self {
+            share: self.share.later(other.share),
+            cap: self.cap.later(other.cap),
+            rank: self.rank.later(other.rank),
+        }
+    }
+
     fn is_paid(&self, now_ns: u64) -> bool {
         [self.share, self.cap, self.rank].iter().all(|until| until.in_ns(now_ns) == 0)
     }
@@ -99,11 +107,7 @@ impl Standing {
             rank: Until::paid(now_ns, self.earned.lacks_of_full_ns(), self.share()),
         };
         // What it was left itself and has not paid.
-        Left {
-            share: left.share.later(self.left.share),
-            cap: left.cap.later(self.left.cap),
-            rank: left.rank.later(self.left.rank),
-        }
+        left.later(self.left)
     }
 }
 
@@ -115,11 +119,10 @@ impl Lease {
 
     /// Whether it is at work, or was a moment ago.
     pub(super) fn is_recent(&self, now_ns: u64) -> bool {
-        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(LATENCY_RECENT_NS);
         self.turn != Turn::Out
             || self.census.inflight > 0
             || self.is_ready(now_ns)
-            || self.worked_ns.is_some_and(lately)
+            || self.has_worked_lately(now_ns)
     }
 
     /// Of the time from `before_ns` to `now_ns`, what went by while it used its devices beyond a turn.
@@ -166,9 +169,7 @@ impl Arbiter {
         for standing in lease.standing {
             let more = standing.leaves(now_ns, self.devices[standing.device].vtime);
             let left = self.debts.entry((owner.clone(), standing.device)).or_default();
-            left.share = left.share.later(more.share);
-            left.cap = left.cap.later(more.cap);
-            left.rank = left.rank.later(more.rank);
+            *left = left.later(more);
         }
     }
 

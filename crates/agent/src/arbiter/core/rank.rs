@@ -114,8 +114,12 @@ impl Lease {
 
     /// Whether somebody has waited for its work of late.
     pub(super) fn serves(&self, now_ns: u64) -> bool {
-        let lately = |at_ns: u64| now_ns < at_ns.saturating_add(LATENCY_RECENT_NS);
-        self.rank.latency && self.worked_ns.is_some_and(lately)
+        self.rank.latency && self.has_worked_lately(now_ns)
+    }
+
+    /// Whether it was seen to work within [`LATENCY_RECENT_NS`].
+    pub(super) fn has_worked_lately(&self, now_ns: u64) -> bool {
+        self.worked_ns.is_some_and(|at_ns| now_ns < at_ns.saturating_add(LATENCY_RECENT_NS))
     }
 }
 
