@@ -173,15 +173,20 @@ impl Arbiter {
         }
     }
 
-    /// Whether a lease has to let its devices stand for one that owes nothing and has wanted one lately.
-    pub(super) fn lets_others(&self, lease: &Lease) -> bool {
-        lease.owes(self.now_ns)
-            && self.leases.values().any(|other| {
-                !std::ptr::eq(other, lease)
-                    && other.shares_device(lease)
-                    && !other.owes(self.now_ns)
-                    && other.is_recent(self.now_ns)
-            })
+    /// For each device whether a lease that owes nothing wants it, or has wanted it lately.
+    pub(super) fn owed_devices(&self) -> Vec<bool> {
+        let mut owed = vec![false; self.devices.len()];
+        for lease in self.leases.values() {
+            if lease.is_recent(self.now_ns) && !lease.owes(self.now_ns) {
+                lease.standing.iter().for_each(|standing| owed[standing.device] = true);
+            }
+        }
+        owed
+    }
+
+    /// Whether a lease has to let its devices stand for those that are `owed` one of them.
+    pub(super) fn lets_others(&self, lease: &Lease, owed: &[bool]) -> bool {
+        lease.owes(self.now_ns) && lease.standing.iter().any(|standing| owed[standing.device])
     }
 
     /// When a lease that owes will have paid, at the earliest.

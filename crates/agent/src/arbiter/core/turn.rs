@@ -197,11 +197,10 @@ impl Arbiter {
                 Turn::Held(held) => self.hold(id, held),
                 Turn::Draining { .. } => {}
             }
-            let wanted = self.is_wanted(&self.leases[&id]);
-            let lease = self.leases.get_mut(&id).expect("ids were just listed");
-            if let Turn::Draining { since_ns, limit_ns, looked } = lease.turn {
+            if let Turn::Draining { since_ns, limit_ns, looked } = self.leases[&id].turn {
+                let shared = now_ns >= limit_ns && self.is_wanted(&self.leases[&id]);
+                let lease = self.leases.get_mut(&id).expect("ids were just listed");
                 let drained = looked && lease.census.inflight == 0;
-                let shared = now_ns >= limit_ns && wanted;
                 lease.late |= shared && !drained;
                 if drained || shared {
                     lease.drained_in(now_ns.saturating_sub(since_ns));
@@ -316,16 +315,20 @@ impl Arbiter {
     /// Gives free devices to those that wait, least ahead first.
     pub(super) fn grant(&mut self) {
         let now_ns = self.now_ns;
+        let owed = self.owed_devices();
         let mut waiting: Vec<(Place, LeaseId)> = self
             .leases
             .iter()
-            .filter(|(_, lease)| lease.is_ready(now_ns) && !self.lets_others(lease))
+            .filter(|(_, lease)| lease.is_ready(now_ns) && !self.lets_others(lease, &owed))
             .map(|(&id, lease)| (self.place(lease), id))
             .collect();
         waiting.sort_unstable();
         let mut kept = vec![false; self.devices.len()];
         for (_, id) in waiting {
             let lease = &self.leases[&id];
+            if lease.standing.iter().all(|standing| kept[standing.device]) {
+                continue;
+            }
             let passed_over = lease.standing.iter().any(|standing| kept[standing.device]);
             let held = |other: &Lease| other.turn != Turn::Out && other.shares_device(lease);
             let free = !self.leases.values().any(held);
