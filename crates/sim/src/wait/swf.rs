@@ -349,7 +349,8 @@ fn yields(words: &str) -> bool {
 fn second_of_day(text: &str) -> Option<u64> {
     let mut parts = text.split(':').map(|part| part.parse::<u64>().ok());
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
-    (hours < 24 && minutes < 60 && seconds <= 60).then_some(hours * 3600 + minutes * 60 + seconds)
+    let is_a_time = hours < 24 && minutes < 60 && seconds <= 60;
+    is_a_time.then(|| hours * 3600 + minutes * 60 + seconds)
 }
 
 fn missing(column: &'static str) -> RowError {

@@ -44,6 +44,18 @@ fn a_trace_is_read_and_its_rows_are_judged() {
 }
 
 #[test]
+fn a_start_that_no_clock_shows_is_passed_over() {
+    let rows = "; MaxProcs: 10\n1 0 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1\n";
+    let zone = |start: &str| trace(&format!("; StartTime: {start}\n{rows}")).zone_seconds;
+    assert_eq!(zone("Sat Oct 12 10:57:59 MEST"), 10 * 3600 + 57 * 60 + 59);
+    let most = u64::MAX;
+    for wrong in [format!("{most}:0:0"), format!("0:{most}:0"), format!("1714:64:{most}")] {
+        assert_eq!(zone(&wrong), 0, "{wrong}");
+        assert_eq!(zone(&format!("{wrong} 00:00:07")), 7, "{wrong}");
+    }
+}
+
+#[test]
 fn rows_that_make_no_sense_are_left_out_and_named() {
     let rows = [
         ("1 0 0 5 2 -1 -1 2 9 -1 1 1 1 1 1 -1 -1 -1", ""),
