@@ -106,7 +106,7 @@ pub(crate) enum Command {
     Usage(commands::usage::Usage),
     /// Replay a trace or a pool's own journal: what would have happened
     Sim(Box<commands::sim::Sim>),
-    /// Tenants, users, quotas and backups
+    /// Tenants, users, quotas, policy, reservations and backups
     Admin(commands::admin::Admin),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),

@@ -317,8 +317,12 @@ fn strict_ends_whoever_uses_the_device_without_a_slot_and_nobody_else() {
         );
         let all = findings(&pool, &job);
         assert_eq!(all.len(), 1, "{way}: only who broke the rule: {all:?}");
-        let text = pool.ok(&["show", &job]);
-        assert!(text.contains("used a device without a slot"), "{text}");
+        let why = "used a device without a slot";
+        assert!(said.stderr.contains(why), "{way}: {said:?}");
+        for asked in ["show", "explain"] {
+            let text = pool.ok(&[asked, &job]);
+            assert!(text.contains(why), "{asked}: {text}");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::client::Query;
 use crate::show;
 use clap::Args;
 use polder_model::{Expected, Explanation, JobId, JobState, Outcome};
+use polder_server::api::{JobDetail, LeaseView};
 use std::fmt::Write;
 
 /// Flags of `polder explain`.
@@ -18,17 +19,20 @@ pub(crate) struct Explain {
 impl Explain {
     pub(super) async fn execute(self, context: &Context) -> Done {
         let path = Query::new(&["jobs", &self.job.to_string(), "explain"]);
-        let explanation: Explanation = context.client()?.get(path).await?;
+        let client = context.client()?;
+        let explanation: Explanation = client.get(path).await?;
         if context.out.json_wanted() {
             context.out.json(&explanation)?;
         } else {
-            context.out.text(&text(&explanation))?;
+            let path = Query::new(&["jobs", &self.job.to_string()]);
+            let detail: JobDetail = client.get(path).await?;
+            context.out.text(&text(&explanation, &detail.leases))?;
         }
         Ok(0)
     }
 }
 
-fn text(explanation: &Explanation) -> String {
+fn text(explanation: &Explanation, leases: &[LeaseView]) -> String {
     let mut text = format!("job {}: {}", explanation.job, explanation.state);
     if let Some(place) = explanation.position {
         let _ = write!(text, ", place {place} in the queue");
@@ -41,6 +45,9 @@ fn text(explanation: &Explanation) -> String {
     }
     for reason in &explanation.reasons {
         let _ = writeln!(text, "  why   {}", show::plain(&reason.to_string()));
+    }
+    for found in show::findings(leases) {
+        let _ = writeln!(text, "  found {found}");
     }
     if let (Some(start), JobState::Queued) = (explanation.predicted_start, &explanation.state) {
         let left = start.since(show::now());
@@ -137,7 +144,7 @@ mod tests {
     fn a_job_that_could_not_start_says_why() {
         let outcome = Outcome::NotStarted { why: "no such file".into() };
         let explanation = Explanation::bare(JobId(7), JobState::Finished { outcome });
-        assert_eq!(text(&explanation), "job 7: not started\n  why   no such file\n");
+        assert_eq!(text(&explanation, &[]), "job 7: not started\n  why   no such file\n");
     }
 
     #[test]
@@ -159,7 +166,7 @@ mod tests {
             ..Explanation::bare(JobId(7), JobState::Queued)
         };
         assert_eq!(
-            text(&explanation),
+            text(&explanation, &[]),
             "job 7: queued, place 2 in the queue\n  \
              why   1 job is ahead in the queue; the first is job 5\n  \
              runs  1m00s, nine of ten no longer than 1m30s (12 seen, doubt 34%)\n  \

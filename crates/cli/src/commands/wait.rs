@@ -4,9 +4,10 @@ use super::{Context, Done};
 use crate::client::{Client, Query};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::show;
 use clap::Args;
 use polder_model::{Job, JobId, JobState, Micros, Outcome};
-use polder_server::api::WaitAnswer;
+use polder_server::api::{JobDetail, LeaseView, WaitAnswer};
 use std::time::{Duration, Instant};
 
 /// How long one call is held; the daemon allows a minute.
@@ -48,6 +49,11 @@ impl Wait {
         for job in &over {
             if let JobState::Finished { outcome } = &job.state {
                 say_outcome(context.out, job.id, outcome);
+                if *outcome != Outcome::Succeeded {
+                    let path = Query::new(&["jobs", &job.id.to_string()]);
+                    let detail: JobDetail = client.get(path).await.map_err(Away::ended)?;
+                    say_found(context.out, job.id, &detail.leases);
+                }
                 code = if code == 0 { outcome.exit_code() } else { code };
             }
         }
@@ -65,6 +71,13 @@ pub(super) fn say_outcome(out: Output, job: JobId, outcome: &Outcome) {
         Outcome::NotStarted { why } => out.warn(&format!("job {job} could not start: {why}")),
         Outcome::Lost { why } => out.warn(&format!("job {job} was lost: {why}")),
         Outcome::Returned => out.note(&format!("job {job}: returned before it started")),
+    }
+}
+
+/// Says what Polder found of a job's leases: it may be why the job has ended so.
+pub(super) fn say_found(out: Output, job: JobId, leases: &[LeaseView]) {
+    for found in show::findings(leases) {
+        out.warn(&format!("job {job}: {found}"));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::start::Begun;
 use crate::client::{Client, Query};
 use crate::commands::Done;
-use crate::commands::wait::{finished, say_outcome};
+use crate::commands::wait::{finished, say_found, say_outcome};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::show;
@@ -140,6 +140,9 @@ impl Session {
                     JobState::Finished { outcome } => {
                         for kills in show::memory_kills(&leases) {
                             self.out.warn(&format!("job {}: {kills}", self.job));
+                        }
+                        if outcome != Outcome::Succeeded {
+                            say_found(self.out, self.job, &leases);
                         }
                         return Noted::Over(outcome);
                     }
