@@ -324,6 +324,10 @@ fn strict_ends_whoever_uses_the_device_without_a_slot_and_nobody_else() {
             assert!(text.contains(why), "{asked}: {text}");
         }
     }
+    let script = format!("{} hold {}; exit $?", program("rogue"), library());
+    let ran = pool.say(&[&["run"], &SHARE[..], &["--", "sh", "-c", &script]].concat());
+    assert_eq!(ran.code, 128 + 9, "{ran:?}");
+    assert!(ran.stderr.contains("used a device without a slot"), "{ran:?}");
 }
 
 #[test]

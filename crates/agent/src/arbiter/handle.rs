@@ -170,8 +170,9 @@ impl ArbiterHandle {
         self.tell(|reply| Command::Resize { lease, terms, reply })
     }
 
-    /// A device's driver says what each process has of its memory, bytes, and which processes it knows at all. What leases' own processes have
-    /// beyond what they allocated, such as their contexts, comes off what they may allocate.
+    /// A device's driver says what each process has of its memory, bytes, and which processes it knows at
+    /// all. What leases' own processes have beyond what they allocated, such as their contexts, comes off
+    /// what they may allocate.
     pub fn used(&self, device: &DeviceId, used: &[(u32, u64)], named: &[u32]) {
         for pages in lock(&self.shared.leases).values() {
             pages.used(device, used, named);

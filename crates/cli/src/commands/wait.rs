@@ -49,9 +49,11 @@ impl Wait {
         for job in &over {
             if let JobState::Finished { outcome } = &job.state {
                 say_outcome(context.out, job.id, outcome);
-                if *outcome != Outcome::Succeeded {
-                    let path = Query::new(&["jobs", &job.id.to_string()]);
-                    let detail: JobDetail = client.get(path).await.map_err(Away::ended)?;
+                // How it ended is known: a daemon that is gone by now changes nothing.
+                let path = Query::new(&["jobs", &job.id.to_string()]);
+                if *outcome != Outcome::Succeeded
+                    && let Ok(detail) = client.get::<JobDetail>(path).await
+                {
                     say_found(context.out, job.id, &detail.leases);
                 }
                 code = if code == 0 { outcome.exit_code() } else { code };
