@@ -11,10 +11,23 @@ use common::{Pool, read_until, say, soon};
 use image::{Engine, Image};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::process::Stdio;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
 
 /// What a share of it asks for.
 const SHARE: [&str; 4] = ["--compute", "50%", "--memory", "32MiB"];
+/// Runs, of which each is stopped a little later than the one before, and their exit codes.
+const STOPS_RUNS: &str = "\
+    for after in 0.1 0.2 0.3 0.4 0.5 3; do
+        $1 --state $2 run --devices 0 --image $3 -- \
+            sh -c \"trap 'exit 3' TERM; while :; do sleep 0.05; done\" &
+        sleep $after; kill -TERM $!; wait $!; echo $?
+    done";
+/// A program without an end.
+const FOR_EVER: &str = "while :; do sleep 0.05; done";
 
 fn pool(engine: &Engine) -> Option<Pool> {
     let flags = engine.flags();
@@ -71,6 +84,16 @@ fn another_users_own_podman_is_held_with_what_it_starts() {
     command.args(["run", "--devices", "0", "--image", &own.image, "--", "no-such-program"]);
     let gone = say(command);
     assert_eq!(gone.code, 127, "{gone:?}");
+    // Here it is two processes, of which the first passes signals on to the second.
+    let mut command = own.command("sh");
+    command.args(["-c", STOPS_RUNS, "sh", common::POLDER]).arg(pool.path()).arg(&own.image);
+    let stopped = say(command);
+    let codes: Vec<&str> = stopped.stdout.lines().collect();
+    assert!(
+        codes.len() == 6 && codes.iter().all(|code| ["3", "143"].contains(code)),
+        "{stopped:?}"
+    );
+    assert!(codes.contains(&"3"), "none came so far that it could trap it: {stopped:?}");
     if limits_processes() {
         let forks = "n=0; while [ $n -lt 80 ]; do sleep 60 & n=$((n + 1)); done; echo all";
         let none = run("4", "exit 126");
@@ -81,6 +104,40 @@ fn another_users_own_podman_is_held_with_what_it_starts() {
         let enough = run("200", forks);
         assert_eq!((enough.code, enough.stdout.as_str()), (0, "all\n"), "{enough:?}");
     }
+}
+
+/// Waits for this file, as closely as can be, and removes it.
+fn begun(mark: &Path) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !mark.exists() {
+        assert!(Instant::now() < until, "it has not begun");
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    fs::remove_file(mark).unwrap();
+}
+
+/// How a run that was interrupted ended, which it must soon.
+fn interrupted(child: Child) -> Output {
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).unwrap();
+    let (over, waits) = std::sync::mpsc::channel();
+    let watch = std::thread::spawn(move || {
+        if waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    // It may have given up, and then the output shows it.
+    let _ = over.send(());
+    watch.join().unwrap();
+    output
+}
+
+/// Interrupts a run whose program says that it was, and ends with 3.
+fn interrupt(child: Child, when: &str) {
+    let rest = interrupted(child);
+    let said = String::from_utf8_lossy(&rest.stdout);
+    assert_eq!((rest.status.code(), &*said), (Some(3), "got it\n"), "{when}: {rest:?}");
 }
 
 /// What holds of a job in a container, whoever starts it.
@@ -116,16 +173,27 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"from the pipe\n").unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "from the pipe\na  pear\nknown\n");
-    let mut child =
-        run("trap 'echo got it; exit 3' INT; printf ready; while :; do sleep 0.05; done")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    let traps = |ready: &str| format!("trap 'echo got it; exit 3' INT; {ready}; {FOR_EVER}");
+    let mut child = run(&traps("printf ready")).stdout(Stdio::piped()).spawn().unwrap();
     assert!(read_until(child.stdout.as_mut().unwrap(), "ready").ends_with("ready"));
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    let rest = child.wait_with_output().unwrap();
-    assert_eq!(rest.status.code(), Some(3));
-    assert_eq!(String::from_utf8_lossy(&rest.stdout), " got it\n".trim_start());
+    interrupt(child, "after it said so");
+    // Podman itself passes a signal on only from some moment after the program has begun.
+    let mark = folder.join("begun");
+    for time in 0..3 {
+        let child = run(&traps(": > begun")).stdout(Stdio::piped()).spawn().unwrap();
+        begun(&mark);
+        interrupt(child, &format!("as soon as it had begun, time {time}"));
+    }
+    // Whatever has begun by then: the client, the job, what makes its container, its program without a trap yet.
+    for ms in (50..=400).step_by(50) {
+        let child = run(&traps(":")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(ms));
+        let rest = interrupted(child);
+        let trapped = (Some(3), None, &b"got it\n"[..]);
+        let ended = [(Some(130), None, &b""[..]), (None, Some(Signal::INT.as_raw()), b"")];
+        let said = (rest.status.code(), rest.status.signal(), &rest.stdout[..]);
+        assert!(said == trapped || ended.contains(&said), "after {ms} ms: {rest:?}");
+    }
 
     // Of the machine it sees no device and no vendor's ICD; the image's own is hidden.
     check("ls /etc/OpenCL/vendors", 0, "polder.icd\n");
@@ -204,9 +272,9 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     assert!(stranger.stderr.contains("no process of this lease"), "{stranger:?}");
 
     // Cancelled, nothing of it is left, with who started it neither.
-    let begun = std::time::Instant::now();
+    let since = Instant::now();
     pool.ok(&["cancel", &holds]);
-    assert_eq!(pool.say(&["wait", &holds]).code, 130, "after {:?}", begun.elapsed());
+    assert_eq!(pool.say(&["wait", &holds]).code, 130, "after {:?}", since.elapsed());
     let name = format!("--filter=name=polder-L{lease}-");
     soon("it is forgotten", || {
         let left = engine.say(&["ps", "--all", "--quiet", &name]).stdout;

@@ -21,8 +21,8 @@ pub(crate) use cgroup::{Below, Cgroup, is_inside};
 pub use container::{Containers, ContainersError};
 pub(crate) use container::{
     RUNTIME_FAILED, Runtime, barred as barred_from_images, below as cgroups_below,
-    failed as container_failed, nodes as container_nodes, refusal as container_refusal,
-    remove as remove_container,
+    failed as container_failed, nodes as container_nodes, passes_on as container_passes_on,
+    refusal as container_refusal, remove as remove_container,
 };
 pub(crate) use environment::{
     LEASE_DIR_VARIABLE, environment, has_no_device, hides_opencl, intercepts_opencl, shares_opencl,

@@ -28,6 +28,8 @@ pub(crate) struct Stat {
     /// `T` or `t` while it is stopped.
     pub(crate) state: char,
     pub(crate) parent: u32,
+    /// The process that leads its process group.
+    pub(crate) leader: u32,
     /// It is a fork of its parent and still the same program.
     pub(crate) is_fork: bool,
     /// Pages it has touched for the first time, in all its threads: it grows whenever something that
@@ -49,6 +51,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat {
         state: fields.first()?.chars().next()?,
         parent: fields.get(1)?.parse().ok()?,
+        leader: fields.get(2)?.parse().ok()?,
         is_fork: number(6)? & FORKED_NOT_EXECUTED != 0,
         faults: number(7)?.wrapping_add(number(9)?),
         ticks: number(11)?.saturating_add(number(12)?),
@@ -60,6 +63,15 @@ fn parse_stat(text: &str) -> Option<Stat> {
 
 pub(crate) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))
+}
+
+/// Whether the program that `pid` runs has a handler for `signal`.
+pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+    let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = String::from_utf8_lossy(&status)
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
+    caught.is_some_and(|caught| caught >> (signal.as_raw() - 1) & 1 != 0)
 }
 
 /// Whether `pid` is a descendant of `ancestor`. The caller holds a pidfd of `pid`, opened before,
@@ -171,11 +183,12 @@ mod tests {
     #[test]
     fn a_name_cannot_forge_a_parent() {
         let line = |name: &str| {
-            format!("42 ({name}) S 7 1 1 0 -1 64 3 0 2 0 5 6 0 0 20 0 9 0 5000 77 1 1")
+            format!("42 ({name}) S 7 6 1 0 -1 64 3 0 2 0 5 6 0 0 20 0 9 0 5000 77 1 1")
         };
         let expect = Stat {
             state: 'S',
             parent: 7,
+            leader: 6,
             is_fork: true,
             faults: 5,
             ticks: 11,

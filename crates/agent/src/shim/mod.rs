@@ -13,6 +13,7 @@ mod client;
 mod control;
 mod daemon;
 mod door;
+mod held;
 mod logs;
 mod peer;
 mod poller;

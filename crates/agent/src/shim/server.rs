@@ -283,12 +283,6 @@ impl Shim {
         Ok(())
     }
 
-    fn signal(&self, number: i32) -> Result<(), String> {
-        let task = self.task.as_ref().filter(|task| task.is_running());
-        let pid = task.map(|task| task.main).ok_or("nothing of it runs")?;
-        super::signals::to_command(pid, number)
-    }
-
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state.phase, ShimPhase::Ended { .. })
     }
@@ -322,7 +316,9 @@ impl Shim {
             // An end that the disk refuses is kept for longer: until it is tried again.
             alone = alone.max(self.save_at.filter(|_| alone.is_some()));
         }
-        [self.look_at, self.save_at, self.task_deadline(), alone].into_iter().flatten().min()
+        let running = self.task.as_ref().filter(|task| task.is_running());
+        let held = running.and_then(|task| task.held.look_at());
+        [self.look_at, self.save_at, self.task_deadline(), held, alone].into_iter().flatten().min()
     }
 
     fn on_time(&mut self, now: u64) {
@@ -335,6 +331,7 @@ impl Shim {
         if due(self.save_at) {
             self.write(self.has_ended());
         }
+        self.held_on_time(now);
         self.task_on_time(now);
         self.on_alone(now);
     }

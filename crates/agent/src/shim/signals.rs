@@ -79,16 +79,24 @@ const OF_TERMINALS: [libc::c_int; 7] = [
     libc::SIGWINCH,
 ];
 
-/// Sends a signal, one without a name too, to the command that leads a process group: to all of the
-/// group where it is one that a terminal sends, else to the command alone, as `kill` does.
+/// Whether there is such a signal, one without a name too.
 ///
 /// # Errors
-/// That there is no such signal, or what the system says.
-pub(super) fn to_command(leader: Pid, number: i32) -> Result<(), String> {
+/// That there is not.
+pub(super) fn check(number: i32) -> Result<(), String> {
     let nameless = (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number);
-    if !nameless && Signal::from_named_raw(number).is_none() {
-        return Err(format!("{number} is no signal that can be sent: see kill -l"));
+    match nameless || Signal::from_named_raw(number).is_some() {
+        true => Ok(()),
+        false => Err(format!("{number} is no signal that can be sent: see kill -l")),
     }
+}
+
+/// Sends a signal that [`check`] let pass to the command that leads a process group: to all of the group
+/// where it is one that a terminal sends, else to the command alone, as `kill` does.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn to_command(leader: Pid, number: i32) -> Result<(), String> {
     let leader = leader.as_raw_nonzero().get();
     let to = if OF_TERMINALS.contains(&number) { -leader } else { leader };
     // SAFETY: sending a signal touches no memory of this process.

@@ -1,5 +1,6 @@
 //! The task's life: started, watched, ended with all that it left behind.
 
+use super::held::Held;
 use super::logs::{LogPump, Stream};
 use super::poller::Token;
 use super::prepare::wants_client;
@@ -38,6 +39,8 @@ pub(super) struct Task {
     since: Option<u64>,
     /// How its main process ended, and after how long.
     exit: Option<(Outcome, Micros)>,
+    /// Signals that it cannot get yet.
+    pub(super) held: Held,
 }
 
 impl Task {
@@ -98,8 +101,14 @@ impl Shim {
         // memory only.
         let watched = self.poller.add(&forked.words, Token::Words);
         let words = Some(forked.words);
-        self.task =
-            Some(Task { main: forked.pid, words, said: Vec::new(), since: None, exit: None });
+        self.task = Some(Task {
+            main: forked.pid,
+            words,
+            said: Vec::new(),
+            since: None,
+            exit: None,
+            held: Held::default(),
+        });
         if let Err(error) = watched {
             self.stop(Outcome::NotStarted { why: format!("watching it: {error}") }, Micros(0));
         }
@@ -281,7 +290,10 @@ impl Shim {
         let Some(task) = &mut self.task else { return };
         let ran = task.since.map_or(0, |since| now.saturating_sub(since));
         let outcome = if task.said.is_empty() {
-            outcome_of(status)
+            match (outcome_of(status), task.held.ended_by()) {
+                (Outcome::Failed { code: 1 }, Some(signal)) => Outcome::Signalled { signal },
+                (outcome, _) => outcome,
+            }
         } else {
             Outcome::NotStarted { why: String::from_utf8_lossy(&task.said).into_owned() }
         };

@@ -27,6 +27,7 @@ impl Scene {
         let stat = Stat {
             state: 'S',
             parent: 1,
+            leader: 1,
             is_fork: false,
             faults: 1,
             ticks: 10,

@@ -11,7 +11,7 @@
 //! (20.10 is one) take a group there whose *name* is the number: so an image can add groups to the task.
 
 use super::hand::{self, Mount};
-use super::{Moment, PATH_DEFAULT, either_way, own_variables, run_soon};
+use super::{ASK_MAX, Moment, PATH_DEFAULT, either_way, hear_soon, own_variables, run_soon};
 use crate::shim::Plan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -173,6 +173,15 @@ impl Docker {
             flag("mount", format!("type=bind,source={from},destination={to}{how}"));
         }
         Ok(words)
+    }
+
+    /// Whether the daemon would pass a signal on to this container: one that its client hands it earlier is
+    /// refused, and lost. Blocking.
+    pub(super) fn passes_on(&self, name: &str) -> bool {
+        let mut command = Command::new(&self.program);
+        command.args([&self.host(), "container", "inspect", "--format={{.State.Running}}", name]);
+        command.env_clear().env("PATH", PATH_DEFAULT);
+        hear_soon(command, "docker inspect", ASK_MAX).is_ok_and(|running| running == "true")
     }
 
     /// Removes what is kept of a container, if anything, as the agent's own user. Blocking.

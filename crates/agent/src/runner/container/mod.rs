@@ -35,9 +35,12 @@ use std::time::{Duration, Instant};
 
 /// The exit code of a job whose container's runtime failed.
 pub(crate) const RUNTIME_FAILED: i32 = 125;
-/// How long a runtime may take to remove what it keeps of a container, and how often it is looked at.
-const REMOVE_MAX: Duration = Duration::from_secs(20);
-const REMOVE_LOOK: Duration = Duration::from_millis(20);
+/// How long a runtime may take to make or remove a container.
+const RUN_MAX: Duration = Duration::from_secs(20);
+/// How long it may take to say what became of one on which somebody waits.
+const ASK_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const RUN_LOOK: Duration = Duration::from_millis(10);
 /// Most bytes of what a runtime says that are read.
 const SAID_BYTES_MAX: u64 = 4096;
 
@@ -204,6 +207,16 @@ pub(crate) fn refusal(
     }
 }
 
+/// Whether what the shim has started, and leads this process group below it, passes signals on to the task's
+/// container by now. Blocks for at most [`ASK_MAX`] while Docker's daemon is asked.
+pub(crate) fn passes_on(plan: &Plan, shim: u32, leader: u32) -> bool {
+    match plan.order.work.image.as_ref().and_then(|_| Runtime::find(&plan.containers).ok()) {
+        Some(Runtime::Podman(_)) => podman::passes_on(shim, leader),
+        Some(Runtime::Docker(docker)) => docker.passes_on(&container_name(plan, shim)),
+        None => true,
+    }
+}
+
 /// What is told of a lease whose container's runtime failed before the program began.
 pub(crate) fn failed(plan: &Plan) -> Finding {
     let counts = plan.order.host.pids.map_or(String::new(), |pids| {
@@ -222,26 +235,26 @@ pub(crate) fn failed(plan: &Plan) -> Finding {
 
 /// Runs a runtime's own command to its end, which must come soon, and returns what it said of an error.
 fn run_soon(command: Command, what: &str) -> Result<(), String> {
-    hear_soon(command, what).map(drop)
+    hear_soon(command, what, RUN_MAX).map(drop)
 }
 
 /// The same, with the beginning of what it said.
-fn hear_soon(mut command: Command, what: &str) -> Result<String, String> {
+fn hear_soon(mut command: Command, what: &str, within: Duration) -> Result<String, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
     let mut child = command.spawn().map_err(|error| format!("{what}: {error}"))?;
-    let until = Instant::now() + REMOVE_MAX;
+    let until = Instant::now() + within;
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(said(child.stdout.take())),
             Ok(Some(status)) => {
                 return Err(format!("{what}: {status}: {}", said(child.stderr.take())));
             }
-            Ok(None) if Instant::now() < until => std::thread::sleep(REMOVE_LOOK),
+            Ok(None) if Instant::now() < until => std::thread::sleep(RUN_LOOK),
             Ok(None) => {
                 // It may have ended in this moment.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{what}: not within {} s", REMOVE_MAX.as_secs()));
+                return Err(format!("{what}: not within {} s", within.as_secs()));
             }
             Err(error) => return Err(format!("{what}: {error}")),
         }

@@ -4,11 +4,12 @@
 //! shim, which is the subreaper: whatever runs in the container descends from the shim.
 
 use super::hand::{self, Mount};
-use super::{Moment, RUNTIME_FAILED, either_way, hear_soon, limit_words, run_soon};
+use super::{Moment, RUN_MAX, RUNTIME_FAILED, either_way, hear_soon, limit_words, run_soon};
 use crate::runner::Account;
+use crate::runner::processes::{catches, descendants, stat};
 use crate::shim::{ICD_FOLDER, Plan};
 use polder_model::Micros;
-use rustix::process::{Resource, Rlimit, getrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -114,7 +115,7 @@ impl Podman {
             format!("--filter=container={name}"),
             "--format={{.Status}}".to_owned(),
         ];
-        let events = hear_soon(self.own(plan, &words).ok()?, "podman events").ok()?;
+        let events = hear_soon(self.own(plan, &words).ok()?, "podman events", RUN_MAX).ok()?;
         let failed = !began(&events)? && self.look(plan, dir, name) != Some(126);
         failed.then_some(RUNTIME_FAILED)
     }
@@ -186,6 +187,19 @@ impl Podman {
         }
         Ok(command)
     }
+}
+
+/// Whether Podman, which leads this process group below the shim, passes on to its container what signals
+/// it gets. Until then SIGINT and SIGTERM end it with 1 and others are lost, and up to version 4.3 it begins
+/// to only after the container's program has. Its Go runtime catches what stops a program at a terminal
+/// only when it is asked for every signal. A user's own Podman is two processes in one group.
+pub(super) fn passes_on(shim: u32, leader: u32) -> bool {
+    let program = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let podman = program(leader);
+    let is_podman =
+        |pid: &u32| stat(*pid).is_some_and(|stat| stat.leader == leader) && program(*pid) == podman;
+    catches(leader, Signal::TTIN)
+        && descendants(shim).into_iter().filter(is_podman).all(|pid| catches(pid, Signal::TTIN))
 }
 
 /// Whether a container's program has begun, by what became of the container; none where that was not written
