@@ -1,6 +1,6 @@
 //! What a lease owes: device time that it had beyond its turns, while others waited.
 //!
-//! **Invariants.** A command that outlasts its turn by more than a quantum is owed for as long as it does so
+//! **Invariants.** A command that outlasts its turn by more than a quantum is owed from that turn's end on,
 //! while somebody waits who owes nothing. A debt falls by the lease's part of the time that goes by, and
 //! never because others do nothing for a moment: so what a lease has beyond its turns, from others who
 //! come and go, is its part in the long run, and kernels up to [`DEBT_NS`] take nothing from them.
@@ -129,7 +129,10 @@ impl Lease {
     pub(super) fn beyond_ns(&self, before_ns: u64, now_ns: u64) -> u64 {
         match self.turn {
             Turn::Draining { since_ns, .. } => {
-                now_ns.saturating_sub(before_ns.max(since_ns.saturating_add(QUANTUM_NS)))
+                let free_ns = since_ns.saturating_add(QUANTUM_NS);
+                // All of it, once it is too much.
+                let from_ns = if before_ns < free_ns { since_ns } else { before_ns };
+                if now_ns > free_ns { now_ns.saturating_sub(from_ns) } else { 0 }
             }
             Turn::Out if self.census.inflight > 0 => now_ns.saturating_sub(before_ns),
             _ => 0,

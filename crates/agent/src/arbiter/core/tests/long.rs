@@ -53,6 +53,23 @@ fn a_neighbour_that_comes_and_goes_keeps_its_guarantee_beside_kernels_of_seconds
     }
 }
 
+/// Nor do kernels that are a little longer than a quantum take what a neighbour lets lie for a moment: of two
+/// that both idle after each of theirs, the one that is guaranteed more has about twice as much.
+#[test]
+fn who_outlasts_its_turns_takes_no_gap_that_is_anothers() {
+    for (more_ms, less_ms) in [(30, 30), (60, 60), (100, 100), (15, 60), (200, 30)] {
+        let gaps = |share, ms| Program::new(share, ms * MS).gap(2 * MS);
+        let mut sim = Sim::new(vec![gaps(700, more_ms), gaps(300, less_ms)]);
+        let before = [0, 1].map(|index| sim.run(20 * SEC).ran_ns(index));
+        let [more, less] =
+            [0, 1].map(|at| (sim.run(140 * SEC).ran_ns(at) - before[at]) / (120 * MS));
+        assert!(
+            more >= 600 && less <= 340,
+            "{more} and {less} thousandths with kernels of {more_ms} and {less_ms} ms"
+        );
+    }
+}
+
 /// And whoever owes has the device when nobody else is there.
 #[test]
 fn who_owes_has_what_nobody_wants() {
