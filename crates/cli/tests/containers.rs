@@ -14,7 +14,6 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
-use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// What a share of it asks for.
@@ -40,6 +39,7 @@ fn a_container_is_held_as_any_task_and_strangers_are_not_let_in() {
     let Some(image) = podman.image(image::pocl) else { return };
     let Some(pool) = pool(&podman) else { return };
     held(&podman, &image, &pool);
+    unfetched(&pool);
     refused(&image, &pool);
 }
 
@@ -49,6 +49,7 @@ fn a_container_of_dockers_is_held_likewise_though_its_daemon_starts_it() {
     let Some(image) = docker.image(image::pocl) else { return };
     let Some(pool) = pool(&docker) else { return };
     held(&docker, &image, &pool);
+    unfetched(&pool);
     lost(&docker, &image, &pool);
 }
 
@@ -116,26 +117,25 @@ fn begun(mark: &Path) {
     fs::remove_file(mark).unwrap();
 }
 
-/// How a run that was interrupted ended, which it must soon.
-fn interrupted(child: Child) -> Output {
-    let pid = Pid::from_child(&child);
-    kill_process(pid, Signal::INT).unwrap();
-    let (over, waits) = std::sync::mpsc::channel();
-    let watch = std::thread::spawn(move || {
-        if waits.recv_timeout(Duration::from_secs(60)) == Err(RecvTimeoutError::Timeout) {
-            kill_process(pid, Signal::KILL).unwrap();
+/// How a run that was sent a signal ended, which it must soon.
+#[track_caller]
+fn signalled(mut child: Child, signal: Signal) -> Output {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let until = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            // What it runs may hold its output open, which is not waited for.
+            child.kill().unwrap();
+            panic!("it goes on");
         }
-    });
-    let output = child.wait_with_output().unwrap();
-    // It may have given up, and then the output shows it.
-    let _ = over.send(());
-    watch.join().unwrap();
-    output
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
 }
 
 /// Interrupts a run whose program says that it was, and ends with 3.
 fn interrupt(child: Child, when: &str) {
-    let rest = interrupted(child);
+    let rest = signalled(child, Signal::INT);
     let said = String::from_utf8_lossy(&rest.stdout);
     assert_eq!((rest.status.code(), &*said), (Some(3), "got it\n"), "{when}: {rest:?}");
 }
@@ -188,7 +188,7 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     for ms in (50..=400).step_by(50) {
         let child = run(&traps(":")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(ms));
-        let rest = interrupted(child);
+        let rest = signalled(child, Signal::INT);
         let trapped = (Some(3), None, &b"got it\n"[..]);
         let ended = [(Some(130), None, &b""[..]), (None, Some(Signal::INT.as_raw()), b"")];
         let said = (rest.status.code(), rest.status.signal(), &rest.stdout[..]);
@@ -284,6 +284,22 @@ fn held(engine: &Engine, image: &Image<'_>, pool: &Pool) {
     // A whole device has nothing of ours about it: the image's own driver works on it.
     let whole = say(pool.run(&["--quiet", "--whole", "--image", &image.name], work));
     assert_eq!(whole.code, 0, "{whole:?}");
+}
+
+/// Who waits for an image that does not come is heard, whatever was sent before.
+fn unfetched(pool: &Pool) {
+    let registry = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/polder:1", registry.local_addr().unwrap());
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
+        let mut command = pool.run(&[&["--quiet", "--image", &image][..], &SHARE].concat(), "true");
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(1000));
+        kill_process(Pid::from_child(&child), Signal::USR1).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let ended = signalled(child, signal);
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(code) && error.lines().count() < 10, "{ended:?}");
+    }
 }
 
 /// Whether this machine limits the number of processes at all, or a loud word that it does not.

@@ -67,11 +67,20 @@ pub(crate) fn stat(pid: u32) -> Option<Stat> {
 
 /// Whether the program that `pid` runs has a handler for `signal`.
 pub(crate) fn catches(pid: u32, signal: Signal) -> bool {
+    mask_has(pid, "SigCgt:", signal)
+}
+
+/// Whether it has one, or keeps the signal back to take it when it likes.
+pub(crate) fn takes(pid: u32, signal: Signal) -> bool {
+    catches(pid, signal) || mask_has(pid, "SigBlk:", signal)
+}
+
+fn mask_has(pid: u32, mask: &str, signal: Signal) -> bool {
     let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
-    let caught = String::from_utf8_lossy(&status)
+    let bits = String::from_utf8_lossy(&status)
         .lines()
-        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigCgt:")?.trim(), 16).ok());
-    caught.is_some_and(|caught| caught >> (signal.as_raw() - 1) & 1 != 0)
+        .find_map(|line| u64::from_str_radix(line.strip_prefix(mask)?.trim(), 16).ok());
+    bits.is_some_and(|bits| bits >> (signal.as_raw() - 1) & 1 != 0)
 }
 
 /// Whether `pid` is a descendant of `ancestor`. The caller holds a pidfd of `pid`, opened before,

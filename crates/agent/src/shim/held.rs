@@ -2,21 +2,27 @@
 //!
 //! What must hold: a signal that is sent after the program in a container has begun reaches it, and those
 //! that are sent arrive in their order. What starts the container may begin to pass signals on later than
-//! the program runs, so what comes before that is held here. It is not held for long: a container that is
-//! still being made, from an image that is being fetched, say, has nobody to get it, and then the signal is
-//! for what makes it.
+//! the program runs, so what comes before that is held here. What asks a program to end is not held for
+//! long: while an image is being fetched, say, there is none to get it, and it is for what makes the
+//! container. That ends then, with an exit code of its own, and the task as if the signal had ended it.
 
 use super::server::Shim;
 use super::signals::{check, to_command};
 use super::status::boot_micros;
-use crate::runner::container_passes_on;
+use crate::runner::{RUNTIME_FAILED, container_passes_on};
+use polder_model::Outcome;
 use rustix::process::Pid;
 
-/// Longest that the first of them waits, but for the last look.
-const HOLD_MICROS: u64 = 2_000_000;
-/// How often it is looked whether they would be passed on.
+/// Longest that one waits that asks the program to end, but for the last look.
+const END_MICROS: u64 = 2_000_000;
+/// How often it is looked whether they would be passed on, at first, and after a while.
 const LOOK_MICROS: u64 = 5_000;
-/// Most that wait; a program has no more numbers to tell apart.
+const LOOK_MICROS_MAX: u64 = 50_000;
+/// What asks a program to end.
+const ENDS: [i32; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+/// The first of the signals without a name, of which one that waits does not stand for more.
+const NAMELESS_MIN: i32 = 32;
+/// Most of them that wait.
 const HELD_MAX: usize = 64;
 
 /// What is held of one task.
@@ -27,9 +33,11 @@ pub(super) struct Held {
     since: u64,
     /// When to look again.
     look_at: Option<u64>,
-    /// Signals need not wait: they are passed on, or it was given up.
-    pub(super) over: bool,
-    /// What was sent when it was given up and ends what makes a container, with an exit code of its own.
+    /// When what makes the container is ended, for somebody asked for that.
+    end_at: Option<u64>,
+    /// Signals need not wait.
+    over: bool,
+    /// What ended what made the container.
     ended_by: Option<i32>,
 }
 
@@ -38,21 +46,38 @@ impl Held {
         self.look_at
     }
 
-    /// The signal that the command ended of, if it ended of one that its program never got.
-    pub(super) fn ended_by(&self) -> Option<i32> {
-        self.ended_by
+    /// How the task ended, given how its command did.
+    pub(super) fn outcome(&self, command: Outcome) -> Outcome {
+        // Podman has 1 of SIGINT and 0 of SIGTERM, Docker what shells say of them.
+        let codes = [1, RUNTIME_FAILED, 128 + libc::SIGINT, 128 + libc::SIGTERM];
+        let own = match command {
+            Outcome::Succeeded => true,
+            Outcome::Failed { code } => codes.contains(&code),
+            _ => false,
+        };
+        match self.ended_by.filter(|_| own) {
+            Some(signal) => Outcome::Signalled { signal },
+            None => command,
+        }
     }
 
     /// Takes one to be sent later.
     fn hold(&mut self, number: i32, now: u64) -> Result<(), String> {
-        if self.numbers.len() >= HELD_MAX {
+        let nameless = self.numbers.iter().filter(|number| **number >= NAMELESS_MIN).count();
+        if number < NAMELESS_MIN && self.numbers.contains(&number) {
+            return Ok(());
+        }
+        if number >= NAMELESS_MIN && nameless >= HELD_MAX {
             return Err(format!(
-                "its container is still being made, and {HELD_MAX} signals wait for it"
+                "its container is still being made, and {HELD_MAX} such signals wait for it"
             ));
         }
         if self.numbers.is_empty() {
             self.since = now;
             self.look_at = Some(now.saturating_add(LOOK_MICROS));
+        }
+        if ENDS.contains(&number) {
+            self.end_at = self.end_at.or_else(|| Some(now.saturating_add(END_MICROS)));
         }
         self.numbers.push(number);
         Ok(())
@@ -60,17 +85,22 @@ impl Held {
 
     /// Looks whether those that wait are `passed_on` by now: what is to be sent, in order.
     fn look(&mut self, now: u64, passed_on: bool) -> Vec<i32> {
-        if !passed_on && now.saturating_sub(self.since) < HOLD_MICROS {
-            self.look_at = Some(now.saturating_add(LOOK_MICROS));
+        let ends = self.end_at.is_some_and(|at| at <= now);
+        if !passed_on && !ends {
+            let pause = (now.saturating_sub(self.since) / 4).clamp(LOOK_MICROS, LOOK_MICROS_MAX);
+            self.look_at = Some(now.saturating_add(pause));
             return Vec::new();
-        }
-        if !passed_on {
-            let ends = |number: &&i32| [libc::SIGINT, libc::SIGTERM].contains(number);
-            self.ended_by = self.numbers.iter().find(ends).copied();
         }
         self.over = true;
         self.look_at = None;
-        std::mem::take(&mut self.numbers)
+        let numbers = std::mem::take(&mut self.numbers);
+        if passed_on {
+            return numbers;
+        }
+        self.ended_by = numbers.into_iter().find(|number| ENDS.contains(number));
+        // What quits a program of Go's writes pages about it on the job's standard error.
+        let sent = self.ended_by.filter(|number| *number != libc::SIGQUIT);
+        vec![sent.unwrap_or(libc::SIGTERM)]
     }
 }
 
@@ -81,11 +111,14 @@ impl Shim {
         let task = self.task.as_mut().filter(|task| task.is_running());
         let task = task.ok_or("nothing of it runs")?;
         check(number)?;
-        let at_once = [libc::SIGKILL, libc::SIGSTOP, libc::SIGCONT].contains(&number);
+        let contained = self.plan.order.work.image.is_some();
+        if [libc::SIGKILL, libc::SIGSTOP, libc::SIGCONT].contains(&number) {
+            return to_command(task.main, number, false);
+        }
         let none_waits = task.held.numbers.is_empty();
-        task.held.over |= none_waits && passes_on(&self.plan, task.main);
-        if at_once || task.held.over {
-            return to_command(task.main, number);
+        task.held.over |= !contained || none_waits && passes_on(&self.plan, task.main);
+        if task.held.over {
+            return to_command(task.main, number, contained);
         }
         task.held.hold(number, boot_micros())
     }
@@ -95,7 +128,7 @@ impl Shim {
         let Some(task) = self.task.as_mut().filter(|task| task.is_running()) else { return };
         if task.held.look_at.is_some_and(|at| at <= now) {
             for number in task.held.look(now, passes_on(&self.plan, task.main)) {
-                let _ = to_command(task.main, number);
+                let _ = to_command(task.main, number, true);
             }
         }
     }
@@ -118,27 +151,47 @@ mod tests {
         assert!(held.look(5100, false).is_empty());
         assert_eq!(held.look_at(), Some(5100 + LOOK_MICROS));
         assert_eq!(held.look(10_100, true), [libc::SIGUSR1, libc::SIGINT]);
-        assert!(held.over && held.look_at().is_none() && held.ended_by().is_none());
-    }
-
-    #[test]
-    fn one_for_which_no_container_comes_is_sent_to_what_makes_it() {
-        let mut held = Held::default();
-        held.hold(libc::SIGUSR1, 100).unwrap();
-        held.hold(libc::SIGTERM, HOLD_MICROS).unwrap();
-        assert!(held.look(HOLD_MICROS, false).is_empty());
-        assert_eq!(held.look(100 + HOLD_MICROS, false), [libc::SIGUSR1, libc::SIGTERM]);
-        assert_eq!(held.ended_by(), Some(libc::SIGTERM));
         assert!(held.over && held.look_at().is_none());
+        assert_eq!(held.outcome(Outcome::Succeeded), Outcome::Succeeded);
     }
 
     #[test]
-    fn no_more_wait_than_there_is_room_for() {
+    fn what_asks_for_an_end_is_sent_to_what_makes_the_container_after_a_while() {
+        let cases = [(libc::SIGTERM, libc::SIGTERM), (libc::SIGINT, libc::SIGINT)];
+        for (asked, sent) in [&cases[..], &[(libc::SIGQUIT, libc::SIGTERM)]].concat() {
+            let mut held = Held::default();
+            held.hold(libc::SIGUSR1, 100).unwrap();
+            held.hold(asked, 50_000_000).unwrap();
+            assert!(held.look(49_999_999 + END_MICROS, false).is_empty());
+            assert_eq!(held.look_at(), Some(49_999_999 + END_MICROS + LOOK_MICROS_MAX));
+            assert_eq!(held.look(50_000_000 + END_MICROS, false), [sent]);
+            assert!(held.over && held.look_at().is_none());
+            let signalled = Outcome::Signalled { signal: asked };
+            for own in [Outcome::Succeeded, Outcome::Failed { code: 1 }] {
+                assert_eq!(held.outcome(own), signalled);
+            }
+            assert_eq!(held.outcome(Outcome::Failed { code: 3 }), Outcome::Failed { code: 3 });
+        }
+    }
+
+    #[test]
+    fn what_asks_for_no_end_waits_for_as_long_as_it_takes() {
+        let mut held = Held::default();
+        held.hold(libc::SIGWINCH, 1).unwrap();
+        assert!(held.look(600_000_000, false).is_empty());
+        assert_eq!(held.look(600_050_000, true), [libc::SIGWINCH]);
+    }
+
+    #[test]
+    fn no_flood_keeps_out_what_asks_for_an_end() {
         let mut held = Held::default();
         for _ in 0..HELD_MAX {
-            held.hold(libc::SIGUSR1, 1).unwrap();
+            held.hold(libc::SIGWINCH, 1).unwrap();
+            held.hold(40, 1).unwrap();
         }
-        assert!(held.hold(libc::SIGUSR1, 1).unwrap_err().contains("still being made"));
-        assert_eq!(held.look(2, true).len(), HELD_MAX);
+        assert!(held.hold(41, 1).unwrap_err().contains("still being made"));
+        held.hold(libc::SIGINT, 2).unwrap();
+        let sent = held.look(3, true);
+        assert_eq!((sent.len(), sent.last()), (HELD_MAX + 2, Some(&libc::SIGINT)));
     }
 }

@@ -92,13 +92,14 @@ pub(super) fn check(number: i32) -> Result<(), String> {
 }
 
 /// Sends a signal that [`check`] let pass to the command that leads a process group: to all of the group
-/// where it is one that a terminal sends, else to the command alone, as `kill` does.
+/// where it is one that a terminal sends, else to the command `alone`, as `kill` does. What passes signals
+/// on to a container is better told alone: the programs that it does so with are in its group.
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn to_command(leader: Pid, number: i32) -> Result<(), String> {
+pub(super) fn to_command(leader: Pid, number: i32, alone: bool) -> Result<(), String> {
     let leader = leader.as_raw_nonzero().get();
-    let to = if OF_TERMINALS.contains(&number) { -leader } else { leader };
+    let to = if !alone && OF_TERMINALS.contains(&number) { -leader } else { leader };
     // SAFETY: sending a signal touches no memory of this process.
     match unsafe { libc::kill(to, number) } {
         0 => Ok(()),

@@ -290,10 +290,7 @@ impl Shim {
         let Some(task) = &mut self.task else { return };
         let ran = task.since.map_or(0, |since| now.saturating_sub(since));
         let outcome = if task.said.is_empty() {
-            match (outcome_of(status), task.held.ended_by()) {
-                (Outcome::Failed { code: 1 }, Some(signal)) => Outcome::Signalled { signal },
-                (outcome, _) => outcome,
-            }
+            task.held.outcome(outcome_of(status))
         } else {
             Outcome::NotStarted { why: String::from_utf8_lossy(&task.said).into_owned() }
         };

@@ -131,7 +131,7 @@ impl Lease {
             Turn::Draining { since_ns, .. } => {
                 let free_ns = since_ns.saturating_add(QUANTUM_NS);
                 // All of it, once it is too much.
-                let from_ns = if before_ns < free_ns { since_ns } else { before_ns };
+                let from_ns = if before_ns <= free_ns { since_ns } else { before_ns };
                 if now_ns > free_ns { now_ns.saturating_sub(from_ns) } else { 0 }
             }
             Turn::Out if self.census.inflight > 0 => now_ns.saturating_sub(before_ns),

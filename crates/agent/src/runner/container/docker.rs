@@ -12,7 +12,9 @@
 
 use super::hand::{self, Mount};
 use super::{ASK_MAX, Moment, PATH_DEFAULT, either_way, hear_soon, own_variables, run_soon};
+use crate::runner::processes::takes;
 use crate::shim::Plan;
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,8 @@ const SOCKET: &str = "/var/run/docker.sock";
 const QUESTION: &str = "{{.CgroupDriver}} {{.InitBinary}}";
 /// The only answer to the former that serves.
 const CGROUPFS: &str = "cgroupfs";
+/// What it is asked of a container: whether it runs, as which process, and whether with `--init`.
+const STANDING: &str = "{{.State.Running}} {{.State.Pid}} {{.HostConfig.Init}}";
 /// Most groups of a user that are handed on.
 const GROUPS_MAX: usize = 256;
 
@@ -176,12 +180,18 @@ impl Docker {
     }
 
     /// Whether the daemon would pass a signal on to this container: one that its client hands it earlier is
-    /// refused, and lost. Blocking.
+    /// refused, and lost, and so is what comes before `--init` listens. Blocking.
     pub(super) fn passes_on(&self, name: &str) -> bool {
         let mut command = Command::new(&self.program);
-        command.args([&self.host(), "container", "inspect", "--format={{.State.Running}}", name]);
+        command.args([&self.host(), "container", "inspect", "--format", STANDING, name]);
         command.env_clear().env("PATH", PATH_DEFAULT);
-        hear_soon(command, "docker inspect", ASK_MAX).is_ok_and(|running| running == "true")
+        let said = hear_soon(command, "docker inspect", ASK_MAX).unwrap_or_default();
+        let words: Vec<&str> = said.split_whitespace().collect();
+        match words[..] {
+            ["true", pid, "true"] => pid.parse().is_ok_and(|pid| takes(pid, Signal::INT)),
+            ["true", ..] => true,
+            _ => false,
+        }
     }
 
     /// Removes what is kept of a container, if anything, as the agent's own user. Blocking.

@@ -140,7 +140,8 @@ impl Podman {
     fn look_words(&self, plan: &Plan, dir: &Path, name: &str) -> Vec<String> {
         let mut words = vec![format!("--hooks-dir={}", dir.join(ICD_FOLDER).display())];
         words.extend(self.runtime.map(|runtime| format!("--runtime={runtime}")));
-        words.extend(["create".to_owned(), format!("--name={name}")]);
+        // What is not here by now did not run, and is not worth waiting for.
+        words.extend(["create".to_owned(), "--pull=never".to_owned(), format!("--name={name}")]);
         let fixed = [
             "--init=false",
             "--network=none",
@@ -190,7 +191,7 @@ impl Podman {
 }
 
 /// Whether Podman, which leads this process group below the shim, passes on to its container what signals
-/// it gets. Until then SIGINT and SIGTERM end it with 1 and others are lost, and up to version 4.3 it begins
+/// it gets. Until then SIGINT ends it with 1, SIGTERM with 0, and others are lost, and up to version 4.3 it begins
 /// to only after the container's program has. Its Go runtime catches what stops a program at a terminal
 /// only when it is asked for every signal. A user's own Podman is two processes in one group.
 pub(super) fn passes_on(shim: u32, leader: u32) -> bool {
